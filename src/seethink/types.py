@@ -1,0 +1,138 @@
+"""The data that passes between stages. Every field states its shape and meaning.
+
+Shape letters: P prompts, G completions per prompt (group), T tokens, B rows of a micro-batch, N images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+class Verdict(StrEnum):
+    """What a grader says. `ERROR` means "could not be graded": masked, never scored 0."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One graded response.
+
+    Example: `Grade(Verdict.CORRECT, extracted="12", reason="number: 12 = 12")`
+    """
+
+    verdict: Verdict
+    extracted: str | None
+    """The short answer found in the response, or None."""
+    reason: str
+    """One line for people: which rule decided, on what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question about zero or more images.
+
+    Example: `Sample(id="math-0-17", question="What is red plus blue?", images=(img,), answer="9")`
+    """
+
+    id: str
+    question: str
+    """Plain text of the user's turn. Images come first unless it holds `<image>` marks, one an image."""
+    images: tuple[Image, ...] = ()
+    answer: str = ""
+    """The gold answer: a letter where `choices` is given, else free text."""
+    choices: tuple[str, ...] = ()
+    """Option texts in the order A, B, C, ...; empty for fill-in-the-blank."""
+    domain: str = "default"
+    difficulty: str = "normal"
+    response: str | None = None
+    """A whole assistant turn to imitate (a trace or a caption); None for RL and evaluation."""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Prompt:
+    """A tokenized user turn with its image tensors, ready for prefill.
+
+    Example: 16 image tokens and a short question give `input_ids` of about 45 tokens and
+    `mm_kwargs = {"pixel_values": [1, 3, 56, 56]}`.
+    """
+
+    sample: Sample
+    input_ids: list[int]
+    """[T] token ids up to and including the assistant header."""
+    mm_kwargs: dict[str, Tensor]
+    """What the processor made of the images, passed to the model untouched; empty for text only."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """One sampled response.
+
+    Example: `Completion(token_ids=[5, 9, 2], generator_logprobs=[-0.1, -2.0, -0.3], ...)`
+    """
+
+    token_ids: list[int]
+    """[T] sampled ids, the end-of-turn token included unless truncated."""
+    generator_logprobs: list[float]
+    """[T] log-probability of each sampled token under the sampling policy at temperature 1."""
+    entropies: list[float]
+    """[T] entropy, in nats over the whole vocabulary, of the distribution each token was drawn from."""
+    text: str
+    """Decoded response, special tokens of the chat template removed."""
+    truncated: bool
+    """True when the length limit ended it rather than an end-of-turn token."""
+    policy_version: int
+    """Optimizer steps behind the weights that sampled it."""
+    reward: float = float("nan")
+    """0.8 accuracy + 0.2 format by default; NaN when the grade is an error (masked)."""
+    reward_parts: dict[str, float] = field(default_factory=dict)
+    grade: Grade | None = None
+    advantage: float = 0.0
+
+
+@dataclass(slots=True)
+class RolloutGroup:
+    """The G completions of one prompt."""
+
+    prompt: Prompt
+    completions: list[Completion]
+
+    @property
+    def rewards(self) -> list[float]:
+        return [completion.reward for completion in self.completions]
+
+
+@dataclass(slots=True)
+class Microbatch:
+    """Packed sequences, several to a row; a row's `position_ids` restart at 0 where a sequence starts.
+
+    Example: two sequences of 3 and 2 tokens in one row of 6 ->
+    `position_ids = [[0, 1, 2, 0, 1, 0]]`, `loss_mask` False on prompts and on the final pad.
+    """
+
+    input_ids: Tensor
+    """[B, T] long; pad id where unused."""
+    position_ids: Tensor
+    """[B, T] long; restarts at every sequence, and at the padding."""
+    loss_mask: Tensor
+    """[B, T] bool: True where the token at this place is a target of the loss."""
+    mm_kwargs: dict[str, Tensor]
+    """Image tensors of all sequences, row by row, in order; empty when no sequence has an image."""
+    generator_logprobs: Tensor | None = None
+    """[B, T] float, of the token at this place; 0 where loss_mask is False. RL only."""
+    advantages: Tensor | None = None
+    """[B, T] float; 0 where loss_mask is False. RL only."""
+    weights: Tensor | None = None
+    """[B, T] float: the token's share of the loss, so that the loss is sum(weights * per-token loss)."""
+    sequence_ids: Tensor | None = None
+    """[B, T] long: which sequence of the whole batch a token belongs to; -1 on padding."""
