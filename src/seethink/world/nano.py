@@ -1,0 +1,143 @@
+"""The nano model's architecture, tokenizer, processor and chat template, all in Hugging Face classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from seethink.models import torchvision_shim  # noqa: F401  (must come before the processors)
+from seethink.world.draw import SIZE
+from seethink.world.questions import TASKS, make_item
+from seethink.world.scenes import DOMAINS
+from seethink.world.trace import caption, direct_answer, teacher_trace
+
+PATCH_SIZE = 7
+IMAGE_SEQ_LENGTH = (SIZE // PATCH_SIZE // 2) ** 2
+"""Image tokens a picture: pixel-unshuffle folds 2x2 patches into one."""
+VOCAB_SIZE = 512
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+THINK_TOKENS = ("<think>", "</think>")
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<IMG_CONTEXT>\n"
+    "{% elif part['type'] == 'video' %}<video>\n"
+    "{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_tokenizer() -> Any:
+    """A byte-level BPE tokenizer of at most VOCAB_SIZE entries: any text encodes, the world's words are one token each."""
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?\d| ?[^\s\d\p{L}]| ?\p{L}+|\s+"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE - len(SPECIAL_TOKENS) - len(THINK_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(_corpus(), trainer)
+    core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
+    core.add_tokens([AddedToken(t, special=False, normalized=False) for t in THINK_TOKENS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens={
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+    )
+
+
+def _corpus() -> Iterable[str]:
+    """World text for the tokenizer, from a seed of its own; deliberately flawed traces left out."""
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        for domain in DOMAINS:
+            for difficulty in TASKS:
+                item = make_item(domain, difficulty, "train", rng)
+                trace = teacher_trace(item, rng)
+                yield " ".join([item.prompt, caption(item), direct_answer(item.answer)])
+                yield trace.replace("<think>", "").replace("</think>", " ") if trace.isascii() else ""
+    extras = "Wait, let me check again. Hmm, Alternatively, But However, I can see the image."
+    yield from [extras, "Describe the image.", "What is 3 plus 5 minus 2? so", "user", "assistant", "system"] * 60
+
+
+def build_processor(tokenizer: Any) -> Any:
+    from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
+
+    size = {"height": SIZE, "width": SIZE}
+    stats: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    return InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=False, **stats),
+        tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(size=size, **stats),
+        image_seq_length=IMAGE_SEQ_LENGTH,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(tokenizer: Any, seed: int) -> Any:
+    """A randomly initialised nano InternVL in fp32."""
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+    ids = tokenizer.convert_tokens_to_ids
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 128,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 384,
+            "image_size": [SIZE, SIZE],
+            "patch_size": [PATCH_SIZE, PATCH_SIZE],
+            "attention_bias": True,
+            "layer_scale_init_value": 1.0,
+            "use_qk_norm": False,
+        },
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 128,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 384,
+            "max_position_embeddings": 2048,
+            "rope_theta": 10000.0,
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": ids("<|im_end|>"),
+            "pad_token_id": ids("<|endoftext|>"),
+        },
+        image_token_id=ids("<IMG_CONTEXT>"),
+        image_seq_length=IMAGE_SEQ_LENGTH,
+        downsample_ratio=0.5,
+        tie_word_embeddings=True,
+    )
+    config.eos_token_id = ids("<|im_end|>")
+    config.pad_token_id = ids("<|endoftext|>")
+    torch.manual_seed(seed)
+    model = InternVLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = config.eos_token_id
+    model.generation_config.pad_token_id = config.pad_token_id
+    return model
