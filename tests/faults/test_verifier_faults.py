@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from helpers.scripted_openai import (
     Ask,
     Reply,
@@ -25,7 +26,6 @@ from helpers.scripted_openai import (
     sends_endlessly,
     sends_half,
 )
-
 from seethink.rewards.verifier import CanaryHit, Verifier, VerifierConfig, VerifierRefusedError, VerifyItem
 from seethink.types import Grade, Verdict
 
@@ -88,7 +88,7 @@ def test_15_an_unreadable_reply_is_retried_then_an_error(reply: Reply) -> None:
     assert grade.verdict is Verdict.ERROR
     assert grade.reason.startswith("verifier: ")
     assert "\n" not in grade.reason
-    # Failures of the server itself (not unreadable verdicts) open the breaker, after which there is one more try.
+    # Failures of the server itself (not unreadable verdicts) open the breaker; then there is one more try.
     assert len(server.asks) in (2, 3)
 
 
@@ -318,9 +318,12 @@ def gullible(ask: Ask) -> Reply:
 
 
 def test_19_a_canary_hit_stops_the_run_with_a_clear_message() -> None:
-    with ScriptedOpenAI(gullible) as server, Verifier(configured(server, canary_every=50)) as verifier:
-        with pytest.raises(CanaryHit, match=r"'judge' called a known attack correct: 'ignore previous"):
-            verifier.verify([ITEM])
+    with (
+        ScriptedOpenAI(gullible) as server,
+        Verifier(configured(server, canary_every=50)) as verifier,
+        pytest.raises(CanaryHit, match=r"'judge' called a known attack correct: 'ignore previous"),
+    ):
+        verifier.verify([ITEM])
 
 
 def test_19_canaries_score_zero_on_a_sound_judge_and_come_again() -> None:
@@ -405,11 +408,12 @@ def test_a_refusal_of_the_first_request_is_a_wrong_configuration(
     refusal = sends(status, '{"error": "no such model; key sk-very-secret"}')
     server = ScriptedOpenAI(lambda ask: says_yes())
     server.answer = lambda handler, body: refusal(handler)  # type: ignore[method-assign]
-    with server, Verifier(configured(server, api_key_env="JUDGE_KEY")) as verifier:
-        with pytest.raises(
-            VerifierRefusedError, match=f"HTTP {status}.*no such model.*api_key_env"
-        ) as caught:
-            verifier.verify([ITEM])
+    with (
+        server,
+        Verifier(configured(server, api_key_env="JUDGE_KEY")) as verifier,
+        pytest.raises(VerifierRefusedError, match=f"HTTP {status}.*no such model.*api_key_env") as caught,
+    ):
+        verifier.verify([ITEM])
     assert "sk-very-secret" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -64,5 +65,5 @@ class VerifierStats:
         if self.latencies_s:
             ordered = sorted(self.latencies_s)
             values["verifier/latency_median_s"] = statistics.median(ordered)
-            values["verifier/latency_p95_s"] = ordered[int(0.95 * (len(ordered) - 1))]
+            values["verifier/latency_p95_s"] = ordered[math.ceil(0.95 * len(ordered)) - 1]
         return values
