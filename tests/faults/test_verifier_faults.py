@@ -157,9 +157,9 @@ def test_16_a_pause_holds_for_all_callers() -> None:
     assert verdicts(got) == [Verdict.CORRECT] * 20
     assert metrics["verifier/rate_limited"] == 3
     assert metrics["verifier/error_share"] == 0
-    # Beside the requests in flight when the first 429 came, nothing was sent until the pause had passed.
-    early = [ask for ask in server.asks if refused_at[0] + 0.05 < ask.at < refused_at[0] + 0.9]
-    assert not early
+    # Beside the other request in flight when the first 429 came, nothing was sent until the pause had passed.
+    early = [ask for ask in server.asks if refused_at[0] < ask.at < refused_at[0] + 0.9]
+    assert len(early) <= 1
 
 
 def test_16_429_without_an_end_is_masked_at_the_deadline() -> None:

@@ -236,8 +236,8 @@ def test_a_missing_or_broken_key_is_named_not_shown(
 
 
 def test_the_configuration_imports_neither_torch_nor_openai() -> None:
-    code = "import sys, seethink.rewards.verifier_config as _\n"
-        "print({'torch', 'openai', 'transformers'} & set(sys.modules))"
+    heavy = "{'torch', 'openai', 'transformers'}"
+    code = f"import sys, seethink.rewards.verifier_config; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
