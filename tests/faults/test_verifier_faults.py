@@ -5,6 +5,8 @@ from __future__ import annotations
 import email.utils
 import json
 import logging
+import random
+import signal
 import threading
 import time
 import tracemalloc
@@ -169,6 +171,16 @@ def test_16_429_without_an_end_is_masked_at_the_deadline() -> None:
     assert grade is not None
     assert grade.verdict is Verdict.ERROR
     assert "batch not done within 1.5 s" in grade.reason
+
+
+def test_16_a_wish_of_no_pause_is_not_taken_as_leave_to_hammer() -> None:
+    _, server = grade_with(lambda ask: sends(429, "{}", {"Retry-After": "0"}), batch_timeout_s=1.0)
+    assert len(server.asks) < 10
+
+
+def test_16_503_without_an_end_is_an_outage() -> None:
+    grade, _ = grade_with(lambda ask: sends(503, "", {"Retry-After": "0.1"}), on_down="rule_only")
+    assert grade is None
 
 
 def test_16_a_very_long_pause_is_an_outage() -> None:
@@ -384,7 +396,7 @@ def test_20_the_cached_verdict_holds_and_flips_are_reported(tmp_path: Path) -> N
 # ---- 21: a whole group without verdicts ----
 
 
-def test_21_a_group_the_judge_cannot_grade_comes_out_as_errors() -> None:
+def test_21_a_group_the_judge_cannot_grade_comes_out_as_errors(caplog: pytest.LogCaptureFixture) -> None:
     group = [VerifyItem("the prompt", "7", f"answer {place}") for place in range(8)]
     with (
         ScriptedOpenAI(lambda ask: says("I cannot say.")) as server,
@@ -395,9 +407,54 @@ def test_21_a_group_the_judge_cannot_grade_comes_out_as_errors() -> None:
     assert verdicts(grades) == [Verdict.ERROR] * 8
     assert metrics["verifier/error_share"] == 1.0
     assert "verifier/yes_rate" not in metrics, "no rate is made from nothing"
+    assert "gave no verdict on 8 of 8 answers, which are masked" in caplog.text
 
 
 # ---- beyond the list ----
+
+
+def test_noise_is_never_a_verdict_and_never_a_crash() -> None:
+    rng = random.Random(0)
+
+    def script(ask: Ask) -> Reply:
+        status = rng.choice([200, 200, 201, 204, 302, 400, 408, 429, 500, 503])
+        body = bytes(rng.choices(range(256), k=rng.randrange(200))).decode("latin-1")
+        return sends(
+            status, body if status != 204 else "", {"Retry-After": rng.choice(["0", "-1", "nan", "?"])}
+        )
+
+    with (
+        ScriptedOpenAI(script) as server,
+        Verifier(configured(server, on_down="rule_only", batch_timeout_s=5)) as verifier,
+    ):
+        grades = verifier.verify(items(60))
+    assert {grade and grade.verdict for grade in grades} <= {Verdict.ERROR, None}
+
+
+def test_trouble_does_not_touch_the_runs_random_numbers() -> None:
+    random.seed(0)
+    before = random.getstate()
+    with (
+        ScriptedOpenAI(lambda ask: sends(500, "") if ask.nth < 3 else says_yes()) as server,
+        Verifier(configured(server, recheck_share=0.5)) as verifier,
+    ):
+        verifier.verify(items(5))
+        verifier.verify(items(5))
+    assert random.getstate() == before
+
+
+def test_a_signal_handler_may_end_the_wait() -> None:
+    """SIGTERM comes while the main thread waits for a dead server."""
+    with ScriptedOpenAI(lambda ask: says_yes()) as server:
+        verifier = Verifier(configured(server))
+        server.stop()
+        before = signal.signal(signal.SIGALRM, lambda *_: verifier.close())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.7)
+            with pytest.raises(RuntimeError, match="closed while it was asked"):
+                verifier.verify([ITEM])
+        finally:
+            signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 400, 307])

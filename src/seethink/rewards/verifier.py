@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import random
 import threading
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from seethink.rewards.canaries import CANARIES, CanaryHit, CanarySchedule
 from seethink.rewards.verifier_cache import DisagreementLog, VerdictCache, cache_key
 from seethink.rewards.verifier_client import Endpoint, RateLimitedError, RequestRefusedError, ServerError
 from seethink.rewards.verifier_config import VerifierConfig
-from seethink.rewards.verifier_limits import Breaker, Limiter, backoff_s
+from seethink.rewards.verifier_limits import Breaker, Limiter, backoff_s, logger, rng
 from seethink.rewards.verifier_prompt import VerifyItem, gate, messages, read_verdict
 from seethink.rewards.verifier_stats import VerifierStats
 from seethink.types import Grade, Verdict
@@ -61,6 +60,7 @@ class _DownError(Exception):
 class Verifier:
     """Judges answers through one server; may be called from any thread.
 
+    The limits of the configuration hold for all threads of this process together.
     It keeps an event loop in a thread of its own, so it works with and without a running loop in the caller's
     (from a coroutine use `await asyncio.to_thread(verifier.verify, items)`). After a fork, make a new one.
     """
@@ -170,8 +170,10 @@ class Verifier:
         grades |= await self._ask_server(unknown, self._drawn_for_recheck(known))
         for item in (*known, *unknown):
             self._stats.add(grades[item], counts[item])
+            self._stats.cached += counts[item]
+        self._stats.cached -= len(unknown)
         self._stats.asked += len(unknown)
-        self._stats.cached += sum(counts[item] for item in (*known, *unknown)) - len(unknown)
+        self._say_if_mute([grades[item] for item in unknown])
         return [grades[item] for item in items]
 
     async def _ask_server(
@@ -253,6 +255,7 @@ class Verifier:
             try:
                 reply = await self._endpoint.ask(messages(item))
             except ServerError as error:
+                self._limiter.pause(error.retry_after or 0.0)
                 self._breaker.failure(str(error))
                 raise
         self._breaker.success()
@@ -273,7 +276,7 @@ class Verifier:
 
     def _slow_down(self, error: RateLimitedError, times: int) -> None:
         self._stats.rate_limited += 1
-        wait = backoff_s(times) if error.retry_after is None else error.retry_after
+        wait = error.retry_after or backoff_s(times)  # a wish of 0 s would be asked for again and again
         if wait > _LONG_PAUSE_S:
             self._breaker.trip(f"{error}, back in {wait:.0f} s", probe_after_s=wait)
         else:
@@ -323,11 +326,13 @@ class Verifier:
         return {item: None if task.cancelled() else task.result() for item, task in tasks.items()}
 
     async def _ask_canary(self, canary: VerifyItem) -> None:
-        equivalent = await self._ask_aside(canary)
-        if equivalent is None:
-            self._canaries.owe(canary)
-            return
-        self._stats.canaries += 1
+        equivalent = None
+        try:
+            equivalent = await self._ask_aside(canary)
+        finally:  # at the batch's deadline too
+            if equivalent is None:
+                self._canaries.owe(canary)
+        self._stats.canaries += equivalent is not None
         if equivalent:
             raise CanaryHit(self._config.model, canary)
 
@@ -335,7 +340,7 @@ class Verifier:
         """A share of the cached items; none before the server has answered: a replay needs no server."""
         if not self._greeted:
             return []
-        return [item for item in known if random.random() < self._config.recheck_share]
+        return [item for item in known if rng.random() < self._config.recheck_share]
 
     async def _recheck(self, item: VerifyItem) -> None:
         """Ask again about a cached item. Its cached verdict holds whatever comes back."""
@@ -358,7 +363,20 @@ class Verifier:
         self._log.write("yes", item, "correct")
         return Grade(Verdict.CORRECT, item.extracted, f"verifier: equivalent to the gold answer{note}")
 
+    def _say_if_mute(self, grades: list[Grade | None]) -> None:
+        """One line when most of a batch is masked: a judge without verdicts must not go unnoticed."""
+        errors = [grade for grade in grades if grade and grade.verdict is Verdict.ERROR]
+        if 2 * len(errors) > len(grades):
+            logger.warning(
+                "%r gave no verdict on %d of %d answers, which are masked; the last one: %s",
+                self,
+                len(errors),
+                len(grades),
+                errors[-1].reason,
+            )
+
     async def _read_metrics(self) -> dict[str, float]:
         stats, self._stats = self._stats, VerifierStats()
-        down_s, self._down_s_read = self._breaker.down_s - self._down_s_read, self._breaker.down_s
-        return stats.metrics() | {"verifier/down": float(self._breaker.is_open), "verifier/down_s": down_s}
+        before, self._down_s_read = self._down_s_read, self._breaker.down_s
+        down = {"verifier/down": float(self._breaker.is_open), "verifier/down_s": self._down_s_read - before}
+        return stats.metrics() | down

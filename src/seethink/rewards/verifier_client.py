@@ -28,6 +28,10 @@ _ERROR_BODY_BYTES = 4096
 class ServerError(Exception):
     """The server gave no proper answer: refused, cut off, too slow, too long, not a chat completion, 5xx."""
 
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class RequestRefusedError(ServerError):
     """The server understood and said no (3xx, 4xx): a wrong key, model or address, or this one request."""
@@ -148,11 +152,10 @@ class Endpoint:
         if status < 300:
             return
         wait = retry_after_s(response.headers.get("retry-after"))
-        # 503 with Retry-After is the other way to say "slower".
-        if status == 429 or (status == 503 and wait is not None):
+        if status == 429:
             raise RateLimitedError(wait)
         message = f"HTTP {status}: {self._shown(await _head(response))}"
-        raise RequestRefusedError(message) if status < 500 and status != 408 else ServerError(message)
+        raise RequestRefusedError(message) if status < 500 and status != 408 else ServerError(message, wait)
 
 
 def _read_key(variable: str | None) -> str | None:

@@ -21,11 +21,14 @@ _PAUSE_JITTER_S = 0.25
 _NOTICE_EVERY_S = 30.0
 _FIRST_PROBE_S = 1.0
 
+# Apart from the global generator: how often a server failed must not change what a run samples next.
+rng = random.Random()
+
 
 def backoff_s(failures: int) -> float:
     """Wait before the next attempt: doubles with each failure, drawn from its upper half, at most 30 s."""
     longest = min(_BACKOFF_LONGEST_S, _BACKOFF_FIRST_S * 2.0 ** min(failures, 30))
-    return random.uniform(longest / 2, longest)
+    return rng.uniform(longest / 2, longest)
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -73,7 +76,7 @@ class Limiter:
         await asyncio.sleep(start - time.monotonic())
         while (pause := self._paused_until - time.monotonic()) > 0:
             # Jitter after the pause, never before its end: not everybody comes back in the same instant.
-            await asyncio.sleep(pause + random.uniform(0.0, _PAUSE_JITTER_S))
+            await asyncio.sleep(pause + rng.uniform(0.0, _PAUSE_JITTER_S))
 
 
 class Breaker:
