@@ -149,6 +149,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every reply waits 40 ms for an acknowledgement
     server: _Server
 
     def do_POST(self) -> None:

@@ -91,6 +91,10 @@ def test_a_second_run_replays_without_the_server(tmp_path: Path) -> None:
         )
         with Verifier(config, tmp_path) as verifier:
             first = verifier.verify([RIGHT, WRONG])
+        requests = len(server.asks) + server.greetings
+        with Verifier(config) as verifier:
+            assert verdicts(verifier.verify([RIGHT, WRONG])) == verdicts(first)
+        assert len(server.asks) + server.greetings == requests, "a replay asks nothing, not even to recheck"
     # The server is gone; the second run still knows.
     with Verifier(config) as verifier:
         start = time.monotonic()
