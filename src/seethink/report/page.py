@@ -1,0 +1,198 @@
+"""One self-contained HTML page out of a run folder.
+
+The page asks nothing of the network and runs one script. Text from models, data sets and recipes is
+untrusted: the template escapes it, the viewer's data is JSON in a script element that never runs, and the
+content security policy allows the one style sheet and the one script by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from seethink.report import figures, scores
+from seethink.report.load import Run, Stage, load_run, number
+from seethink.report.redact import redact, redact_text, visible
+from seethink.report.rollouts import Rollouts, collect, embed
+
+TEMPLATES = files("seethink.report") / "templates"
+TITLES = {"base": "Base model", "cold-start": "Cold start", "cold_start": "Cold start", "grpo": "GRPO"}
+
+
+def write_report(run: Path, out: Path | None = None) -> Path:
+    """Write the report of a pipeline's or a stage's folder, by default to `report.html` inside it."""
+    loaded = load_run(Path(run))
+    target = Path(out) if out is not None else Path(run) / "report.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    waiting = target.with_name(target.name + ".part")
+    waiting.write_text(render(loaded, collect(loaded)), encoding="utf-8", newline="\n")
+    waiting.replace(target)
+    return target
+
+
+def render(run: Run, rollouts: Rollouts) -> str:
+    """The page's text."""
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+    )
+    environment.filters |= {
+        "percent": scores.percent,
+        "duration": figures.duration,
+        "count": _count,
+        "short": _short,
+    }
+    style, script = _template("report.css"), _template("viewer.js")
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(embed(rollouts.data())),
+        rollouts=rollouts,
+        sentences=_sentences(run),
+        facts=_facts(run),
+        accuracy=_accuracy(run),
+        stages=[_stage(stage) for stage in run.stages if stage.kind != "none" or stage.data],
+        times=figures.time_rows(run),
+        recipes=[(stage.name, recipe) for stage in run.stages if (recipe := recipe_lines(stage))],
+        versions=_versions(run),
+        command=redact_text(str(run.facts.get("command") or "")),
+    )
+
+
+def recipe_lines(stage: Stage) -> str:
+    """The recipe as `dotted.key = value` lines, in its own order, without secrets."""
+    return "\n".join(_lines("", redact(stage.recipe)))[:200_000]
+
+
+def _lines(prefix: str, value: Any) -> list[str]:
+    if isinstance(value, dict) and value:
+        return [
+            line for key, item in value.items() for line in _lines(f"{prefix}.{key}" if prefix else key, item)
+        ]
+    return [f"{prefix} = {json.dumps(value, ensure_ascii=False)}"] if prefix else []
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _short(value: float | None) -> str:
+    """Four figures or less: `0.0123`, `1.2e-05`, `0`."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _sentences(run: Run) -> list[str]:
+    found = scores.accuracy_sentences(run)
+    found += [sentence for stage in run.stages if (sentence := _training_sentence(stage))]
+    return found or ["This run has recorded neither an evaluation nor any training step."]
+
+
+def _training_sentence(stage: Stage) -> str | None:
+    key, word = ("reward/mean", "mean reward") if stage.kind == "rl" else ("loss/total", "training loss")
+    values = [value for _, value in stage.points(key)]
+    if len(values) < 2:
+        return None
+    span = max(1, min(5, len(values) // 4))
+    ends = sum(values[:span]) / span, sum(values[-span:]) / span
+    verb = "rises" if ends[1] > ends[0] else "falls"
+    over = f" (means of the first and last {span} steps)" if span > 1 else ""
+    start = f"Over {len(stage.metrics):,} steps of {stage.name}, {word} {verb}"
+    return f"{start} from {ends[0]:.3g} to {ends[1]:.3g}{over}."
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """What stands under the title: model, seed, time, machine."""
+    recipe = next((stage.recipe for stage in run.stages if stage.recipe), {})
+    model = recipe.get("model")
+    named = model.get("path") or model.get("name") if isinstance(model, dict) else model
+    seconds = number(run.facts.get("seconds"))
+    pairs = [
+        ("Model", named),
+        ("Seed", recipe.get("seed")),
+        ("Time", None if seconds is None else figures.duration(seconds)),
+        ("Machine", run.facts.get("machine")),
+    ]
+    return [(label, redact_text(str(value))) for label, value in pairs if value is not None]
+
+
+def _versions(run: Run) -> list[tuple[str, str]]:
+    versions = run.facts.get("versions")
+    return [(str(key), str(value)) for key, value in versions.items()] if isinstance(versions, dict) else []
+
+
+def _accuracy(run: Run) -> dict[str, Any] | None:
+    """The accuracy section: the figure, the stage table, and one row a domain."""
+    mode, groups = scores.main_mode(run), scores.domain_groups(run)
+    if mode is None:
+        return None
+    by_stage = [
+        (stage.name, [scores.mean_score(stage, names, mode) for names in groups.values()])
+        for stage in run.stages
+    ]
+    return {
+        "mode": mode,
+        "figure": figures.accuracy_figure(run),
+        "groups": list(groups.items()),
+        "by_stage": by_stage,
+        "by_domain": [_domain_row(run, name, mode) for name in scores.domains(run)],
+        "all": [(stage.name, score) for stage in run.stages for score in stage.scores],
+    }
+
+
+def _domain_row(run: Run, domain: str, mode: str) -> dict[str, Any]:
+    row = [scores.domain_score(stage, domain, mode) for stage in run.stages]
+    best = max((score.accuracy for score in row if score), default=None)
+    sizes = {score.n for score in row if score}
+    return {
+        "name": domain,
+        "inside": domain in run.in_domain,
+        "scores": row,
+        "best": best,
+        "n": sizes.pop() if len(sizes) == 1 else None,
+    }
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    drawn, missing = figures.stage_figures(stage)
+    return {
+        "name": stage.name,
+        "title": TITLES.get(stage.name, stage.name[:1].upper() + stage.name[1:]),
+        "kind": {"rl": "reinforcement learning", "sft": "supervised fine-tuning"}.get(stage.kind, ""),
+        "steps": len(stage.metrics),
+        "figures": drawn,
+        "missing": missing,
+        "parts": figures.part_rows(stage),
+        "dropped": figures.dropped(stage),
+    }

@@ -1,0 +1,198 @@
+"""Choosing and packing the rollouts that the page's viewer shows.
+
+A long run writes far more than a page can carry, so files are first only indexed (where each line starts),
+then groups are taken evenly over the steps until the count or the bytes are used up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from seethink.report.images import Album
+from seethink.report.load import Run, Stage, number, parse_object
+from seethink.report.redact import visible
+
+MAX_GROUPS = 2000
+MAX_BYTES = 12_000_000
+"""Of the embedded JSON, images included; the rest of the page stays far below 3 MB."""
+VERDICTS = ("correct", "wrong", "no_answer", "error")
+_GIVE_UP = 8
+"""Groups in a row that no longer fit, after which no further one is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Where one prompt group is stored."""
+
+    stage: Stage
+    path: Path
+    source: str
+    step: int | None
+    order: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Rollouts:
+    """What the viewer gets: `data()` is embedded in the page as JSON."""
+
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    album: Album = field(default_factory=Album)
+    found: int = 0
+
+    def data(self) -> dict[str, Any]:
+        return {"images": self.album.uris, "groups": self.groups, "scale": self.entropy_scale()}
+
+    def entropy_scale(self) -> float:
+        """The entropy, in nats, that is shaded darkest: the 99th percentile, at least 0.5."""
+        rows = [one["entropies"] or () for group in self.groups for one in group["completions"]]
+        values = sorted(value for row in rows for value in row)
+        return max(0.5, round(values[int(0.99 * (len(values) - 1))] / 100, 1)) if values else 0.5
+
+
+def collect(run: Run, max_groups: int = MAX_GROUPS, max_bytes: int = MAX_BYTES) -> Rollouts:
+    """Groups of every stage, evenly over the steps, within both limits."""
+    lines = [line for stage in run.stages for line in _index(stage, run.problems)]
+    rollouts = Rollouts(found=len(lines))
+    taken: list[tuple[Line, dict[str, Any]]] = []
+    used = misfits = damaged = 0
+    for line in _spread(lines):
+        row = _read(line)
+        if row is None:
+            damaged += 1
+            continue
+        known = len(rollouts.album.uris)
+        group = _pack(row, line, rollouts.album)
+        size = len(embed(group)) + sum(len(uri) for uri in rollouts.album.uris[known:])
+        if used + size > max_bytes:
+            rollouts.album.forget(known)
+            misfits += 1
+        else:
+            taken.append((line, group))
+            used, misfits = used + size, 0
+        if misfits == _GIVE_UP or len(taken) == max_groups:
+            break
+    if damaged:
+        run.problems.append(f"{damaged} rollout group{'s' if damaged > 1 else ''} could not be read.")
+    rollouts.groups = [group for _, group in sorted(taken, key=lambda pair: pair[0].order)]
+    return rollouts
+
+
+def embed(value: Any) -> str:
+    """JSON that is safe inside a script element: ASCII only, and no `<`, `>` or `&`."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _index(stage: Stage, problems: list[str]) -> Iterator[Line]:
+    """Every group of a stage in reading order; `order` is set later, over all stages."""
+    steps = sorted((stage.folder / "rollouts").glob("step_*.jsonl"))
+    files = [(path, f"{stage.name} · training") for path in steps]
+    files.append((stage.folder / "eval" / "rollouts.jsonl", f"{stage.name} · evaluation"))
+    for path, source in files:
+        step = re.search(r"step_(\d+)", path.name)
+        try:
+            for offset in _offsets(path):
+                yield Line(stage, path, source, int(step[1]) if step else None, 0, offset)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(f"{path.parent.name}/{path.name} could not be read: {error.strerror or error}.")
+
+
+def _offsets(path: Path) -> Iterator[int]:
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip():
+                yield offset
+            offset += len(line)
+
+
+def _spread(lines: list[Line]) -> list[Line]:
+    """The lines in an order whose every beginning is spread evenly over files, then within the files."""
+    files: dict[Path, list[Line]] = {}
+    for order, line in enumerate(lines):
+        files.setdefault(line.path, []).append(replace(line, order=order))
+    turns = []
+    for index, group in enumerate(files.values()):
+        visits = sorted(range(len(group)), key=_halving)
+        turns += [(turn, _halving(index), group[place]) for turn, place in enumerate(visits)]
+    return [line for _, _, line in sorted(turns, key=lambda turn: turn[:2])]
+
+
+def _halving(index: int) -> float:
+    """0, 1/2, 1/4, 3/4, 1/8 ... of the way: sorting by it visits a range evenly at any moment."""
+    return int(f"{index:032b}"[::-1], 2) / 2**32
+
+
+def _read(line: Line) -> dict[str, Any] | None:
+    with line.path.open("rb") as file:
+        file.seek(line.offset)
+        return parse_object(file.readline())
+
+
+def _pack(row: dict[str, Any], line: Line, album: Album) -> dict[str, Any]:
+    step = number(row.get("step"))
+    return {
+        "source": visible(line.source),
+        "step": line.step if step is None else int(step),
+        "id": _text(row.get("id")),
+        "domain": _text(row.get("domain")),
+        "difficulty": _text(row.get("difficulty")),
+        "question": _text(row.get("question")),
+        "answer": _text(row.get("answer")),
+        "choices": [_text(choice) for choice in _list(row.get("choices"))],
+        "images": [album.add(line.stage.folder, name) for name in _list(row.get("images"))],
+        "completions": [_completion(one) for one in _list(row.get("completions")) if isinstance(one, dict)],
+    }
+
+
+def _completion(row: dict[str, Any]) -> dict[str, Any]:
+    tokens = row.get("tokens")
+    whole = isinstance(tokens, list) and tokens and all(isinstance(token, str) for token in tokens)
+    verdict = row.get("verdict")
+    parts = row.get("reward_parts") if isinstance(row.get("reward_parts"), dict) else {}
+    return {
+        "tokens": [visible(token) for token in tokens] if whole else [_text(row.get("text"))],
+        "entropies": _entropies(row.get("entropies"), len(tokens)) if whole else None,
+        "critical": _marks(row.get("critical"), len(tokens)) if whole else [],
+        "reward": _rounded(row.get("reward")),
+        "parts": {_text(name): _rounded(value) for name, value in parts.items()},
+        "advantage": _rounded(row.get("advantage")),
+        "verdict": verdict if verdict in VERDICTS else "error",
+        "extracted": None if row.get("extracted") is None else _text(row["extracted"]),
+        "truncated": row.get("truncated") is True,
+    }
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _entropies(values: Any, count: int) -> list[int] | None:
+    """Hundredths of a nat, one a token; None where they don't match the tokens."""
+    if not isinstance(values, list) or len(values) != count:
+        return None
+    return [round(100 * max(0.0, number(value) or 0.0)) for value in values]
+
+
+def _marks(values: Any, count: int) -> list[int]:
+    """The places of the tokens where a critical word begins."""
+    if not isinstance(values, list) or len(values) != count:
+        return []
+    return [place for place, value in enumerate(values) if value is True]
+
+
+def _rounded(value: Any) -> float | None:
+    finite = number(value)
+    return None if finite is None else round(finite, 4)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else visible(str(value))
