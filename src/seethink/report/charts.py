@@ -101,23 +101,33 @@ def thin(points: Points, limit: int = MAX_POINTS) -> Points:
 
 
 def smooth(points: Points, window: int) -> Points:
-    """A centred running mean; at both ends, the mean of what there is of the window."""
-    result, half = [], window // 2
+    """A line fitted to each point's neighbours and read at the point, kept within the values."""
+    values = [value for _, value in points]
+    low, high, last = min(values), max(values), max(0, len(points) - window)
+    result = []
     for index, (step, _) in enumerate(points):
-        near = points[max(0, index - half) : index + half + 1]
-        result.append((step, sum(value for _, value in near) / len(near)))
+        start = min(max(0, index - window // 2), last)
+        result.append((step, min(high, max(low, _fitted(step, points[start : start + window])))))
     return result
 
 
+def _fitted(step: float, near: Points) -> float:
+    count = len(near)
+    x_mean, y_mean = sum(x for x, _ in near) / count, sum(y for _, y in near) / count
+    spread = sum((x - x_mean) ** 2 for x, _ in near)
+    slope = sum((x - x_mean) * (y - y_mean) for x, y in near) / spread if spread else 0.0
+    return y_mean + slope * (step - x_mean)
+
+
 def smoothing_window(count: int) -> int:
-    """How many neighbours the thick line averages: about a twelfth of the run, 1 for short runs."""
+    """How many neighbours the thick line takes in: about a twelfth of the run, 1 for short runs."""
     return 1 if count < 16 else 2 * max(1, count // 24) + 1
 
 
 def line_chart(
     series: Sequence[Series], name: str, percent: bool = False, log: bool = False, from_zero: bool = False
 ) -> Markup:
-    """Curves over steps: each step thin, the running mean thick."""
+    """Curves over steps: each step thin, a smooth of them thick."""
     if log:
         series = [Series(s.label, [(x, y) for x, y in s.points if y > 0], s.tone) for s in series]
     series = [Series(s.label, thin(s.points), s.tone) for s in series if s.points]
@@ -168,7 +178,7 @@ def _value_axis(low: float, high: float, log: bool, from_zero: bool) -> Axis:
 def _step_axis(low: float, high: float) -> Axis:
     if high <= low:
         return Axis(low - 1, high + 1, (low,))
-    ticks = linear_axis(low, high).ticks
+    ticks = linear_axis(low, high, 7).ticks
     return Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high and tick == int(tick)))
 
 

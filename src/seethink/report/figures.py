@@ -122,7 +122,8 @@ def _figure(spec: Spec, series: Sequence[Series], stage: Stage) -> Figure | None
     svg = charts.line_chart(series, name, spec.percent, spec.log, spec.from_zero)
     if not svg and series:
         svg = charts.line_chart(series, name, spec.percent, False, True)
-    return Figure(spec.title, spec.note, svg, [(one.label, one.tone) for one in series]) if svg else None
+    legend = [] if len(spec.keys) == 1 else [(one.label, one.tone) for one in series]
+    return Figure(spec.title, spec.note, svg, legend) if svg else None
 
 
 def _evaluation_figure(stage: Stage) -> Figure | None:

@@ -115,7 +115,7 @@ def _short(value: float | None) -> str:
 
 def _sentences(run: Run) -> list[str]:
     found = scores.accuracy_sentences(run)
-    found += [sentence for stage in run.stages if (sentence := _training_sentence(stage))]
+    found = found or [sentence for stage in run.stages if (sentence := _training_sentence(stage))]
     return found or ["This run has recorded neither an evaluation nor any training step."]
 
 
@@ -191,6 +191,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "title": TITLES.get(stage.name, stage.name[:1].upper() + stage.name[1:]),
         "kind": {"rl": "reinforcement learning", "sft": "supervised fine-tuning"}.get(stage.kind, ""),
         "steps": len(stage.metrics),
+        "sentence": _training_sentence(stage),
         "figures": drawn,
         "missing": missing,
         "parts": figures.part_rows(stage),

@@ -16,7 +16,7 @@ _SECRET_VALUE = re.compile(
     r"|\bAKIA[0-9A-Z]{16}\b|(?<=Bearer )[\w.~+/=-]{8,}"
 )
 _URL_USER = re.compile(r"(?<=://)[^/\s@]+(?=@)")
-_ASSIGNED = re.compile(r"([\w.-]+)([=\s])(\"[^\"]*\"|'[^']*'|[^\s&\"']+)")
+_ASSIGNED = re.compile(r"(?<![\w.-])(?:([\w.-]+)(=)|--([\w.-]+)(\s+)(?!-))(\"[^\"]*\"|'[^']*'|[^\s&\"']+)")
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -44,9 +44,12 @@ def redact_text(text: str) -> str:
 
 
 def _redact_assigned(match: re.Match[str]) -> str:
-    name, sign, _ = match.groups()
-    spoken = sign != "=" and not name.startswith("-")
-    return match[0] if spoken or not is_secret_name(name.strip("-")) else f"{name}{sign}{REDACTED}"
+    name = match[1] or match[3]
+    return (
+        match[0][: match.start(5) - match.start()] + REDACTED
+        if is_secret_name(name.lstrip("-"))
+        else match[0]
+    )
 
 
 def visible(text: str) -> str:

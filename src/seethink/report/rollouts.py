@@ -141,7 +141,7 @@ def _pack(row: dict[str, Any], line: Line, album: Album) -> dict[str, Any]:
     step = number(row.get("step"))
     return {
         "source": visible(line.source),
-        "step": line.step if step is None else int(step),
+        "step": line.step if step is None or line.step is None else int(step),
         "id": _text(row.get("id")),
         "domain": _text(row.get("domain")),
         "difficulty": _text(row.get("difficulty")),

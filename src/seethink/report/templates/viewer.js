@@ -152,12 +152,13 @@
     const text = make("div", undefined, "text");
     const critical = new Set(one.critical);
     one.tokens.forEach((token, index) => {
-      const span = make("span", token);
+      const [, space, word] = token.match(/^(\s*)([^]*)$/);
+      const span = make("span", word || token);
       const shade = one.entropies ? level(one.entropies[index]) : 0;
       if (shade) span.classList.add(`h${shade}`);
       if (critical.has(index)) span.classList.add("critical");
       if (one.entropies) span.dataset.entropy = (one.entropies[index] / 100).toFixed(2);
-      text.append(span);
+      text.append(word ? space : "", span);
     });
     return text;
   }
@@ -166,7 +167,7 @@
     const token = event.target;
     if (!(token instanceof HTMLElement) || token.dataset.entropy === undefined) return;
     const word = token.classList.contains("critical") ? ", critical word" : "";
-    byId("v-token").textContent = `“${token.textContent.trim()}” ${token.dataset.entropy} nats${word}`;
+    byId("v-token").textContent = `“${token.textContent.trim() || "space"}” ${token.dataset.entropy} nats${word}`;
   }
 
   function onKey(event) {
