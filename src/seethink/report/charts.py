@@ -72,10 +72,9 @@ def log_axis(low: float, high: float) -> Axis:
     """Powers of ten around positive values, thinned to at most six; 1, 2 and 5 within two decades."""
     if high / low < 100:
         steps = [factor * 10.0**power for power in range(-12, 12) for factor in (1, 2, 5)]
-        ticks = [max(s for s in steps if s <= low * (1 + 1e-9))]
-        ticks += [s for s in steps if ticks[0] < s and s < high]
-        ticks.append(min(s for s in steps if s >= high * (1 - 1e-9) and s > ticks[-1]))
-        return Axis(ticks[0], ticks[-1], tuple(ticks), log=True)
+        start = max(step for step in steps if step <= low * (1 + 1e-9))
+        end = min(step for step in steps if step >= high * (1 - 1e-9) and step > start)
+        return Axis(start, end, tuple(step for step in steps if start <= step <= end), log=True)
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
     last = max(last, first + 1)
     stride = math.ceil((last - first) / 5)

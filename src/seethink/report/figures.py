@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from seethink.report import charts
 from seethink.report.charts import Bar, Series
-from seethink.report.load import PARTS, Run, Stage, number
-from seethink.report.scores import domain_groups, main_mode, mean_score, percent
+from seethink.report.load import PARTS, Run, Score, Stage, number
+from seethink.report.scores import Mean, domain_groups, domain_score, domains, main_mode, mean_score, percent
 
 TONES = ("a", "b", "c", "d", "e")
 PART_TONES = dict(zip(PARTS, TONES[1:], strict=False))
@@ -174,22 +174,30 @@ def part_rows(stage: Stage) -> list[PartRow]:
 
 
 def accuracy_figure(run: Run) -> Figure | None:
-    """Grouped bars: stages by in- and out-of-domain accuracy, ± standard error."""
+    """Bars ± standard error: stages by in- and out-of-domain; for a single stage, its domains."""
     mode, groups = main_mode(run), domain_groups(run)
     if mode is None:
         return None
-    bars = []
-    for stage in run.stages:
-        means = [(label, mean_score(stage, names, mode)) for label, names in groups.items()]
-        row = [
-            Bar(mean.accuracy, mean.stderr or 0.0, tone, f"{label}: {percent(mean.accuracy, mean.stderr)} %")
-            if mean else None
-            for (label, mean), tone in zip(means, TONES, strict=False)
-        ]  # fmt: skip
-        bars.append((stage.name, row))
+    if len(run.stages) == 1:
+        names = domains(run)[:8]
+        bars = [(name, [_bar(domain_score(run.stages[0], name, mode), name, TONES[0])]) for name in names]
+        svg = charts.bar_chart(bars, "Accuracy by domain")
+        return Figure("Accuracy by domain", f"{mode}; whiskers are ± 1 standard error.", svg)
+    bars = [
+        (stage.name, [_bar(mean_score(stage, names, mode), label, tone)
+                      for (label, names), tone in zip(groups.items(), TONES, strict=False)])
+        for stage in run.stages
+    ]  # fmt: skip
     note = f"Mean over domains, {mode}; whiskers are ± 1 standard error."
     svg = charts.bar_chart(bars, "Accuracy by stage")
     return Figure("Accuracy by stage", note, svg, list(zip(groups, TONES, strict=False)))
+
+
+def _bar(score: Mean | Score | None, label: str, tone: str) -> Bar | None:
+    if score is None:
+        return None
+    spoken = f"{label}: {percent(score.accuracy, score.stderr)} %"
+    return Bar(score.accuracy, score.stderr or 0.0, tone, spoken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +213,8 @@ class Dropped:
 
 def dropped(stage: Stage) -> Dropped | None:
     """None where the stage recorded no filter."""
-    counts = stage.data.get("dropped") if isinstance(stage.data.get("dropped"), dict) else {}
+    counts = stage.data.get("dropped")
+    counts = counts if isinstance(counts, dict) else {}
     read, kept = number(stage.data.get("read")), number(stage.data.get("kept"))
     if read is None and kept is None and not counts:
         return None

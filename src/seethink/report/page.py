@@ -179,7 +179,7 @@ def _domain_row(run: Run, domain: str, mode: str) -> dict[str, Any]:
         "name": domain,
         "inside": domain in run.in_domain,
         "scores": row,
-        "best": best,
+        "best": best if len(run.stages) > 1 else None,
         "n": sizes.pop() if len(sizes) == 1 else None,
     }
 

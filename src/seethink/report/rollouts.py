@@ -154,16 +154,15 @@ def _pack(row: dict[str, Any], line: Line, album: Album) -> dict[str, Any]:
 
 
 def _completion(row: dict[str, Any]) -> dict[str, Any]:
-    tokens = row.get("tokens")
-    whole = isinstance(tokens, list) and tokens and all(isinstance(token, str) for token in tokens)
-    verdict = row.get("verdict")
-    parts = row.get("reward_parts") if isinstance(row.get("reward_parts"), dict) else {}
+    tokens = [token for token in _list(row.get("tokens")) if isinstance(token, str)]
+    whole = bool(tokens) and len(tokens) == len(row["tokens"])
+    verdict, parts = row.get("verdict"), row.get("reward_parts")
     return {
         "tokens": [visible(token) for token in tokens] if whole else [_text(row.get("text"))],
         "entropies": _entropies(row.get("entropies"), len(tokens)) if whole else None,
         "critical": _marks(row.get("critical"), len(tokens)) if whole else [],
         "reward": _rounded(row.get("reward")),
-        "parts": {_text(name): _rounded(value) for name, value in parts.items()},
+        "parts": {_text(k): _rounded(v) for k, v in parts.items()} if isinstance(parts, dict) else {},
         "advantage": _rounded(row.get("advantage")),
         "verdict": verdict if verdict in VERDICTS else "error",
         "extracted": None if row.get("extracted") is None else _text(row["extracted"]),

@@ -14,6 +14,8 @@ from rich.text import Text
 from seethink.report.load import Run, Score, Stage, load_run
 from seethink.report.redact import visible
 
+ALL = "All domains"
+
 
 @dataclass(frozen=True, slots=True)
 class Mean:
@@ -37,7 +39,7 @@ def domain_groups(run: Run) -> dict[str, tuple[str, ...]]:
     """Which domains are in and out of domain; one group of all where the run does not say."""
     seen = domains(run)
     if not run.in_domain:
-        return {"All domains": seen} if seen else {}
+        return {ALL: seen} if seen else {}
     outside = run.out_of_domain or tuple(name for name in seen if name not in run.in_domain)
     groups = {"In-domain": run.in_domain, "Out-of-domain": outside}
     return {label: names for label, names in groups.items() if set(names) & set(seen)}
@@ -142,7 +144,8 @@ def _sentence(label: str, names: tuple[str, ...], mode: str, rows: list[tuple[st
     first_name, first = rows[0]
     size = "" if first.n is None else f", n = {first.n:,}"
     where = names[0] if len(names) == 1 else f"mean of {first.domains} domains"
-    start = f"{label} accuracy ({where}, {mode}{size}) is {_said(first)} for {first_name}"
+    named = "Accuracy" if label == ALL else f"{label} accuracy"
+    start = f"{named} ({where}, {mode}{size}) is {_said(first)} for {first_name}"
     steps = [_step(name, mean, before) for (_, before), (name, mean) in pairwise(rows)]
     return "; ".join([start, *steps]) + "."
 
