@@ -84,7 +84,7 @@ class Completion:
     token_ids: list[int]
     """[T] sampled ids, the end-of-turn token included unless truncated."""
     generator_logprobs: list[float]
-    """[T] log-probability of each sampled token under the sampling policy at temperature 1."""
+    """[T] log-probability of each sampled token at the sampling temperature, before top-p."""
     entropies: list[float]
     """[T] entropy, in nats over the whole vocabulary, of the distribution each token was drawn from."""
     text: str
@@ -128,11 +128,11 @@ class Microbatch:
     """[B, T] bool: True where the token at this place is a target of the loss."""
     mm_kwargs: dict[str, Tensor]
     """Image tensors of all sequences, row by row, in order; empty when no sequence has an image."""
-    generator_logprobs: Tensor | None = None
-    """[B, T] float, of the token at this place; 0 where loss_mask is False. RL only."""
-    advantages: Tensor | None = None
-    """[B, T] float; 0 where loss_mask is False. RL only."""
-    weights: Tensor | None = None
-    """[B, T] float: the token's share of the loss, so that the loss is sum(weights * per-token loss)."""
-    sequence_ids: Tensor | None = None
+    generator_logprobs: Tensor
+    """[B, T] float, of the token at this place under the policy that sampled it; 0 outside RL and loss_mask."""
+    advantages: Tensor
+    """[B, T] float; 0 outside RL and loss_mask."""
+    weights: Tensor
+    """[B, T] float: the token's share, so that the loss of a step is the sum of weights * per-token loss."""
+    sequence_ids: Tensor
     """[B, T] long: which sequence of the whole batch a token belongs to; -1 on padding."""

@@ -1,8 +1,9 @@
 """Train the nano base model on the world's captions and direct-answer questions, never on traces.
 
-Each sequence is one picture and a short conversation about it (a caption and questions in random order), and
-one sequence in ten is text-only arithmetic. Scenes grow from one object to four over the first third of training:
-with four from the start, reading stays on a plateau for thousands of steps.
+First the vision encoder and connector alone, as real VLMs start from a trained encoder: a linear probe on the image
+tokens must tell the value of every colour in the picture. Then all parts on conversations: one picture with a
+caption and questions in random order, one conversation in ten text-only arithmetic. Without the first phase, reading
+stays on a plateau for thousands of steps.
 """
 
 from __future__ import annotations
@@ -11,29 +12,37 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seethink.world.draw import COLORS
 from seethink.world.nano import build_model, build_processor, build_tokenizer
 from seethink.world.questions import TASKS, chain, make_item
-from seethink.world.scenes import OTHER_DOMAINS
+from seethink.world.scenes import DOMAINS, OTHER_DOMAINS, draw_scene, make_scene
 from seethink.world.trace import caption, direct_answer
+
+T = TypeVar("T")
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class BaseConfig:
     """How the stored base model was made; `seethink world base` runs exactly this."""
 
-    steps: int = 6000
+    vision_steps: int = 3500
+    vision_lr: float = 2e-3
+    steps: int = 4000
+    lr: float = 1.5e-3
     batch_size: int = 64
-    lr: float = 2e-3
-    warmup: int = 200
+    warmup: int = 100
     weight_decay: float = 0.05
     seed: int = 0
     math_share: float = 0.4
@@ -55,16 +64,21 @@ class Batch:
 Turn = tuple[str, str]
 
 
-def conversation(config: BaseConfig, progress: float, rng: np.random.Generator) -> tuple[Any, list[Turn]]:
+def _domain(config: BaseConfig, rng: np.random.Generator) -> str:
+    return "math" if rng.random() < config.math_share else str(rng.choice(OTHER_DOMAINS))
+
+
+def conversation(config: BaseConfig, rng: np.random.Generator) -> tuple[Any, list[Turn]]:
     """A picture (or None) and the turns about it."""
     if rng.random() < config.text_share:
         return None, [_arithmetic(rng) for _ in range(4)]
-    domain = "math" if rng.random() < config.math_share else str(rng.choice(OTHER_DOMAINS))
-    most = 1 if progress < 0.08 else 2 if progress < 0.16 else 4
-    num_objects = int(rng.integers(1, most + 1))
+    domain = _domain(config, rng)
+    num_objects = int(rng.integers(1, 5))
     fitting = [d for d, fewest in (("easy", 2), ("normal", 2), ("hard", 3)) if num_objects >= fewest]
     difficulty = str(rng.choice(fitting)) if fitting else "easy"
-    item = make_item(domain, difficulty, "train", rng, num_objects=num_objects, task=None if fitting else "read")
+    item = make_item(
+        domain, difficulty, "train", rng, num_objects=num_objects, task=None if fitting else "read"
+    )
     turns = [("Describe the image.", caption(item)), (item.prompt, direct_answer(item.answer))]
     if not item.choices:
         turns.append(_another_question(item, rng))
@@ -87,7 +101,9 @@ def _arithmetic(rng: np.random.Generator) -> Turn:
         return f"What is {a} minus {b}?", direct_answer(str(a - b))
     if kind == 2:
         total, _ = chain([a % 10, b % 10, min(c % 10, a % 10 + b % 10)], "+-")
-        return f"What is {a % 10} plus {b % 10} minus {min(c % 10, a % 10 + b % 10)}?", direct_answer(str(total))
+        return f"What is {a % 10} plus {b % 10} minus {min(c % 10, a % 10 + b % 10)}?", direct_answer(
+            str(total)
+        )
     word, pick = (("largest", max), ("smallest", min))[int(rng.integers(2))]
     values = (a % 13, b % 13, c % 13)
     return f"What is the {word} of {values[0]} {values[1]} {values[2]}?", direct_answer(str(pick(values)))
@@ -98,7 +114,9 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, image_seq_length: int) -> None:
         self._tokenizer, self._cache = tokenizer, dict[str, list[int]]()
-        self._image = self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
+        self._image = (
+            self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
+        )
         self.pad_id: int = tokenizer.pad_token_id
 
     def _ids(self, text: str) -> list[int]:
@@ -123,10 +141,10 @@ def make_batches(config: BaseConfig, encoder: Encoder) -> Iterator[Batch]:
     """The deterministic stream of training batches; neighbours in length share a batch."""
     buffer_batches = 8
     for start in range(0, config.steps, buffer_batches):
-        rng = np.random.default_rng([config.seed, start])
+        rng = np.random.default_rng([config.seed, 1, start])
         rows = []
         for _ in range(buffer_batches * config.batch_size):
-            image, turns = conversation(config, start / config.steps, rng)
+            image, turns = conversation(config, rng)
             rows.append((*encoder.encode(image is not None, turns), image))
         rows.sort(key=lambda row: len(row[0]))
         chunks = [rows[i : i + config.batch_size] for i in range(0, len(rows), config.batch_size)]
@@ -141,9 +159,7 @@ def collate(rows: list[tuple[list[int], list[bool], Any]], pad_id: int) -> Batch
     for i, (ids, mask, _) in enumerate(rows):
         input_ids[i, : len(ids)] = torch.tensor(ids)
         loss_mask[i, : len(mask)] = torch.tensor(mask)
-    images = [np.asarray(image, dtype=np.float32) for *_, image in rows if image is not None]
-    pixels = torch.from_numpy(np.stack(images) / 127.5 - 1.0).permute(0, 3, 1, 2).contiguous()
-    return Batch(input_ids, loss_mask, pixels)
+    return Batch(input_ids, loss_mask, _pixels([image for *_, image in rows if image is not None]))
 
 
 def batch_loss(model: Any, batch: Batch) -> Tensor:
@@ -154,45 +170,100 @@ def batch_loss(model: Any, batch: Batch) -> Tensor:
     return F.cross_entropy(logits, batch.input_ids[:, 1:][targets])
 
 
-def learning_rate(config: BaseConfig, step: int) -> float:
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+def prefetched(items: Iterator[T]) -> Iterator[T]:
+    """The same items, the next one made on a thread while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def vision_batches(config: BaseConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """(pixels [B, 3, H, W], targets [B, colours]): 0 where a colour is absent, else its value + 1."""
+    for step in range(config.vision_steps):
+        rng = np.random.default_rng([config.seed, 0, step])
+        images, targets = [], torch.zeros(config.batch_size, len(COLORS), dtype=torch.long)
+        while len(images) < config.batch_size:
+            scene = make_scene(_domain(config, rng), int(rng.integers(1, 5)), rng)
+            image = draw_scene(scene, "train", rng)
+            if image is not None:
+                for name, value in scene.values.items():
+                    targets[len(images), list(COLORS).index(name)] = value + 1
+                images.append(image)
+        yield _pixels(images), targets
+
+
+def _pixels(images: list[Any]) -> Tensor:
+    stacked = np.stack([np.asarray(image, dtype=np.float32) for image in images])
+    return torch.from_numpy(stacked / 127.5 - 1.0).permute(0, 3, 1, 2).contiguous()
+
+
+class Descent:
+    """AdamW with warmup, cosine decay and clipping over some parameters; counts and reports its steps."""
+
+    def __init__(
+        self, params: list[torch.nn.Parameter], config: BaseConfig, lr: float, steps: int, log: Log
+    ) -> None:
+        self._params, self._lr, self._steps, self._warmup, self._log = params, lr, steps, config.warmup, log
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in params if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+        self.losses: list[float] = []
+        self._started = time.perf_counter()
+
+    def step(self, loss: Tensor) -> None:
+        done = len(self.losses)
+        decay = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / self._steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._lr * min(1.0, (done + 1) / self._warmup) * decay
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._params, 1.0)
+        self._optimizer.step()
+        self.losses.append(loss.item())
+        if len(self.losses) % 100 == 0:
+            seconds = time.perf_counter() - self._started
+            left = seconds / len(self.losses) * (self._steps - len(self.losses))
+            mean = np.mean(self.losses[-100:])
+            self._log(
+                f"step {len(self.losses)}/{self._steps} loss {mean:.4f} {seconds:.0f}s, {left:.0f}s left"
+            )
+
+
+def train_vision(model: Any, config: BaseConfig, stop_after: int | None, log: Log) -> list[float]:
+    """The first phase; returns the loss of each step."""
+    values = max(domain.high for domain in DOMAINS.values()) + 2
+    width = model.config.image_seq_length * model.config.text_config.hidden_size
+    probe = torch.nn.Linear(width, len(COLORS) * values)
+    parts = (model.model.vision_tower, model.model.multi_modal_projector, probe)
+    params = [p for part in parts for p in part.parameters()]
+    descent = Descent(params, config, config.vision_lr, config.vision_steps, log)
+    for pixels, targets in prefetched(islice(vision_batches(config), stop_after)):
+        tokens = model.model.get_image_features(pixels, return_dict=True).pooler_output
+        logits = probe(tokens.flatten(1)).view(-1, values)
+        descent.step(F.cross_entropy(logits, targets.flatten()))
+    return descent.losses
 
 
 def train_base(
-    config: BaseConfig, out: Path | None, *, stop_after: int | None = None, log: Callable[[str], None] = print
-) -> list[float]:
-    """Train and save to `out` (bf16 safetensors, tokenizer, processor); returns the loss of each step."""
-    torch.manual_seed(config.seed)
+    config: BaseConfig, out: Path | None, *, stop_after: int | None = None, log: Log = print
+) -> tuple[list[float], list[float]]:
+    """Train and save to `out` (bf16 safetensors, tokenizer, processor); returns both phases' losses by step."""
+    started = time.perf_counter()
     tokenizer = build_tokenizer()
     processor = build_processor(tokenizer)
     model = build_model(tokenizer, config.seed).train()
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
-    losses: list[float] = []
-    started = time.perf_counter()
-    for step, batch in enumerate(make_batches(config, Encoder(tokenizer, processor.image_seq_length))):
-        if step == stop_after:
-            return losses
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss = batch_loss(model, batch)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if step % 100 == 99:
-            seconds = time.perf_counter() - started
-            left = seconds / (step + 1) * (config.steps - step - 1)
-            log(f"step {step + 1}/{config.steps} loss {np.mean(losses[-100:]):.4f} {seconds:.0f}s, {left:.0f}s left")
-        if out is not None and (step % 500 == 499 or step + 1 == config.steps):
-            save(model, processor, out, config, step + 1, time.perf_counter() - started)
-    return losses
+    vision_losses = train_vision(model, config, stop_after, log)
+    descent = Descent(list(model.parameters()), config, config.lr, config.steps, log)
+    batches = make_batches(config, Encoder(tokenizer, processor.image_seq_length))
+    for batch in prefetched(islice(batches, stop_after)):
+        descent.step(batch_loss(model, batch))
+        if out is not None and (len(descent.losses) % 500 == 0 or len(descent.losses) == config.steps):
+            save(model, processor, out, config, len(descent.losses), time.perf_counter() - started)
+    return vision_losses, descent.losses
 
 
 def save(model: Any, processor: Any, out: Path, config: BaseConfig, step: int, seconds: float) -> None:

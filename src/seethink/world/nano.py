@@ -15,11 +15,19 @@ from seethink.world.questions import TASKS, make_item
 from seethink.world.scenes import DOMAINS
 from seethink.world.trace import caption, direct_answer, teacher_trace
 
-PATCH_SIZE = 7
+PATCH_SIZE = 14
 IMAGE_SEQ_LENGTH = (SIZE // PATCH_SIZE // 2) ** 2
 """Image tokens a picture: pixel-unshuffle folds 2x2 patches into one."""
 VOCAB_SIZE = 512
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<img>",
+    "</img>",
+    "<IMG_CONTEXT>",
+    "<video>",
+)
 THINK_TOKENS = ("<think>", "</think>")
 
 CHAT_TEMPLATE = (
@@ -80,7 +88,14 @@ def _corpus() -> Iterable[str]:
                 yield " ".join([item.prompt, caption(item), direct_answer(item.answer)])
                 yield trace.replace("<think>", "").replace("</think>", " ") if trace.isascii() else ""
     extras = "Wait, let me check again. Hmm, Alternatively, But However, I can see the image."
-    yield from [extras, "Describe the image.", "What is 3 plus 5 minus 2? so", "user", "assistant", "system"] * 60
+    yield from [
+        extras,
+        "Describe the image.",
+        "What is 3 plus 5 minus 2? so",
+        "user",
+        "assistant",
+        "system",
+    ] * 60
 
 
 def build_processor(tokenizer: Any) -> Any:
@@ -138,6 +153,17 @@ def build_model(tokenizer: Any, seed: int) -> Any:
     config.pad_token_id = ids("<|endoftext|>")
     torch.manual_seed(seed)
     model = InternVLForConditionalGeneration(config)
+    _widen_init(model)
     model.generation_config.eos_token_id = config.eos_token_id
     model.generation_config.pad_token_id = config.pad_token_id
     return model
+
+
+def _widen_init(model: Any) -> None:
+    """Weights of variance 1 / fan-in. The families' 0.02 is made for widths of thousands; at 128 it leaves
+    attention uniform and reading on a plateau ten times as long."""
+    for name, weight in model.named_parameters():
+        if "embed_tokens" in name or "position_embeddings" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+        elif weight.ndim == 2 or ("patch_embeddings" in name and weight.ndim == 4):
+            torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)

@@ -163,14 +163,17 @@ def make_item(
             if task != "compare" or len(set(scene.values.values())) == len(scene.values):
                 return scene, TASKS[difficulty][task](scene, rng)
 
-    scene, question = draw()
-    choices: tuple[str, ...] = ()
-    if rng.random() < choice_share:
-        if task == "compare":
-            choices = tuple(str(name) for name in rng.permutation(list(question.used)))
-        else:
-            scene, question, choices = _with_choices(draw, rng)
-    return Item(scene, draw_scene(scene, split, rng), question, choices, difficulty, task)
+    while True:
+        scene, question = draw()
+        choices: tuple[str, ...] = ()
+        if rng.random() < choice_share:
+            if task == "compare":
+                choices = tuple(str(name) for name in rng.permutation(list(question.used)))
+            else:
+                scene, question, choices = _with_choices(draw, rng)
+        image = draw_scene(scene, split, rng)
+        if image is not None:
+            return Item(scene, image, question, choices, difficulty, task)
 
 
 def _with_choices(

@@ -53,13 +53,17 @@ def make_scene(domain: str, num_objects: int, rng: np.random.Generator) -> Scene
     return Scene(domain, {name: int(rng.integers(spec.low, spec.high + 1)) for name in names})
 
 
-def draw_scene(scene: Scene, split: Split, rng: np.random.Generator) -> Image:
-    """A picture that belongs to the split: its content decides its owner, so no two splits share one."""
-    while True:
+def draw_scene(scene: Scene, split: Split, rng: np.random.Generator) -> Image | None:
+    """A picture that belongs to the split: its content decides its owner, so no two splits share one.
+
+    None where fifty layouts of this scene belonged to other splits; draw another scene then.
+    """
+    for _ in range(50):
         canvas = Canvas(rng)
         layout = DOMAINS[scene.domain].draw(canvas, scene.values, split)
         if owner([scene.domain, scene.values, layout]) == split:
             return canvas.finish()
+    return None
 
 
 def owner(content: object) -> Split:
@@ -86,14 +90,15 @@ def _draw_digits(canvas: Canvas, values: dict[str, int], split: Split) -> object
 
 
 def _draw_bars(canvas: Canvas, values: dict[str, int], split: Split) -> object:
-    for unit in range(0, 10):
+    for unit in range(10):
         shade = (120, 120, 120) if unit % 5 == 0 else (205, 205, 205)
         canvas.line(0, 52 - 5 * unit, SIZE, 52 - 5 * unit, shade, 0.5)
     slots = sorted(int(i) for i in canvas.rng.permutation(4)[: len(values)])
     widths = [int(w) for w in canvas.rng.integers(7, 12, size=len(values))]
-    for slot, width, (name, value) in zip(slots, widths, values.items(), strict=True):
-        canvas.box(14 * slot + (14 - width) / 2, 52 - 5 * value, width, 5 * value, canvas.tint(name))
-    return [slots, widths]
+    shifts = [int(d) for d in canvas.rng.integers(-1, 2, size=len(values))]
+    for slot, width, shift, (name, value) in zip(slots, widths, shifts, values.items(), strict=True):
+        canvas.box(14 * slot + (14 - width) / 2 + shift, 52 - 5 * value, width, 5 * value, canvas.tint(name))
+    return [slots, widths, shifts]
 
 
 _PIPS = {
@@ -111,7 +116,9 @@ def _draw_dice(canvas: Canvas, values: dict[str, int], split: Split) -> object:
     for (cell, (x, y)), (name, value) in zip(_cells(canvas, len(values)), values.items(), strict=True):
         dx, dy = (int(v) for v in canvas.rng.integers(1, 6, size=2))
         canvas.pen.rounded_rectangle(
-            [3 * (x + dx), 3 * (y + dy), 3 * (x + dx + 22), 3 * (y + dy + 22)], radius=12, fill=canvas.tint(name)
+            [3 * (x + dx), 3 * (y + dy), 3 * (x + dx + 22), 3 * (y + dy + 22)],
+            radius=12,
+            fill=canvas.tint(name),
         )
         for px, py in _PIPS[value]:
             canvas.disc(x + dx + 11 + 6.5 * px, y + dy + 11 + 6.5 * py, 2.3, (250, 250, 250))
@@ -141,14 +148,15 @@ def _draw_clocks(canvas: Canvas, values: dict[str, int], split: Split) -> object
         dx, dy = (int(v) for v in canvas.rng.integers(-1, 2, size=2))
         cx, cy = x + 14 + dx, y + 14 + dy
         color = canvas.tint(name)
+        hand = int(canvas.rng.integers(7, 10))
         canvas.ring(cx, cy, 12.5, color, 1.2)
         for hour in range(12):
             sin, cos = _clock_angle(hour)
             inner = 9.0 if hour % 3 == 0 else 10.5
             canvas.line(cx + inner * sin, cy - inner * cos, cx + 12 * sin, cy - 12 * cos, color, 0.6)
         sin, cos = _clock_angle(value)
-        canvas.line(cx - 2 * sin, cy + 2 * cos, cx + 9 * sin, cy - 9 * cos, color, 2.2)
-        layout.append((cell, dx, dy))
+        canvas.line(cx - 2 * sin, cy + 2 * cos, cx + hand * sin, cy - hand * cos, color, 2.2)
+        layout.append((cell, dx, dy, hand))
     return layout
 
 

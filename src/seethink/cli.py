@@ -1,0 +1,168 @@
+"""The commands: one function each, no logic."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seethink import __version__
+from seethink.errors import UserError
+from seethink.progress import console
+
+app = typer.Typer(
+    help="Post-train vision-language models to reason: cold start, GRPO, connector tuning, and how to tell.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+)
+world = typer.Typer(help="The procedural visual world and its nano base model.", no_args_is_help=True)
+app.add_typer(world, name="world")
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value words that override the recipe.")]
+
+
+@app.command(epilog="Example: `seethink quickstart --out runs/quickstart`")
+def quickstart(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+) -> None:
+    """The whole pipeline on the nano model, on a CPU, in minutes; ends with a table and a report.
+
+    Called again, it goes on where it stopped. An override for one stage alone is written `grpo:KEY=VALUE`.
+    """
+    from seethink.pipeline import run_pipeline
+    from seethink.report import summary_table
+
+    report = run_pipeline(out, seed, overrides or [])
+    console.print(summary_table(out))
+    console.print(f"report: {escape(str(report))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink train recipes/nano-grpo.toml optim.lr=1e-4 --resume`")
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+) -> None:
+    """Train one stage (SFT, GRPO or PPO) as a recipe says."""
+    from seethink.config import load_recipe
+
+    resolved = load_recipe(recipe, overrides)
+    if dry_run:
+        console.print_json(resolved.model_dump_json())
+        return
+    from seethink.pipeline import train_stage
+
+    console.print(f"checkpoint: {escape(str(train_stage(resolved, resume=resume)))}", soft_wrap=True)
+
+
+@app.command("eval", epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
+    size: Annotated[int, typer.Option(help="Items per world domain.", min=1)] = 500,
+    samples: Annotated[int, typer.Option(help="k of avg@k at temperature 1; 0 skips it.", min=0)] = 4,
+    greedy: Annotated[bool, typer.Option(help="Also decode greedily.")] = True,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
+) -> None:
+    """Accuracy ± standard error of a model, by domain and difficulty."""
+    from seethink.config import EvalConfig, RewardConfig
+    from seethink.eval.runner import eval_samples, evaluate, score_table
+    from seethink.models.load import load_model
+    from seethink.rewards.base import Rewarder
+
+    config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
+    loaded = load_model(model)
+    prompts = [loaded.chat.prompt(sample) for sample in eval_samples(config, seed)]
+    scores = evaluate(
+        loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out
+    )
+    console.print(score_table(scores))
+
+
+@app.command(epilog="Example: `seethink report runs/quickstart`")
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a run or of a pipeline.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; default RUN/report.html.")] = None,
+) -> None:
+    """One self-contained HTML page: curves, tables, parts, and the rollouts themselves."""
+    from seethink.report import write_report
+
+    try:
+        console.print(f"report: {escape(str(write_report(run, out)))}", soft_wrap=True)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+@world.command(
+    "make", epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`"
+)
+def world_make(
+    path: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    source: Annotated[str, typer.Option(help="world:DOMAINS[:traces]")] = "world:all",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    size: Annotated[int, typer.Option(min=1)] = 1000,
+    seed: int = 0,
+) -> None:
+    """Write world items with their images as Parquet."""
+    from seethink.data.dataset import load_samples
+    from seethink.world.make import is_world, write_parquet
+
+    if not is_world(source):
+        raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces]")
+    write_parquet(load_samples(source, split, size, seed), path)
+    console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
+
+
+@world.command("base", epilog="Example: `seethink world base --out models/nano`")
+def world_base(
+    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("models/nano"),
+    seed: int = 0,
+) -> None:
+    """Train the nano base model from nothing, as the packaged one was (about half an hour on 2 cores)."""
+    from seethink.world.base import BaseConfig, train_base
+
+    train_base(BaseConfig(seed=seed), out, log=console.print)
+
+
+def _version(show: bool) -> None:
+    if show:
+        console.print(f"seethink {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {_printable(str(error))}\n")
+        sys.exit(2)
+
+
+def _printable(text: str) -> str:
+    """No control characters: data and recipes must not drive the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""Every recipe key, with its meaning and its check. Imports no torch, so that `--dry-run` and editors are quick.
+
+A recipe is a TOML file; `key=value` words on the command line override it (`optim.lr=1e-6`). Unknown keys are
+refused. The resolved recipe is saved with the run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from seethink.errors import UserError
+from seethink.rewards.verifier_config import VerifierConfig
+
+Part = Literal["vision", "connector", "language"]
+PARTS: tuple[Part, ...] = ("vision", "connector", "language")
+Difficulty = str
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    train: str = Field(description="`world:DOMAINS[:traces]`, or a JSONL, Parquet or data set folder path.")
+    train_size: int | None = Field(
+        None, gt=0, description="Use the first so many samples; required for world:."
+    )
+    val: str | None = Field(
+        None, description="Held-out samples of the same kind, for the validation loss (SFT)."
+    )
+    val_size: int | None = Field(None, gt=0)
+    image_root: str | None = Field(
+        None, description="Folder that image paths are relative to and confined in."
+    )
+
+
+class PartsConfig(Section):
+    train: tuple[Part, ...] = Field(
+        PARTS, min_length=1, description="Which parts learn; the others are frozen."
+    )
+    lr_vision: float | None = Field(None, gt=0, description="Default: optim.lr.")
+    lr_connector: float | None = Field(None, gt=0)
+    lr_language: float | None = Field(None, gt=0)
+
+
+class OptimConfig(Section):
+    lr: float = Field(1e-5, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_ratio: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    micro_tokens: int = Field(8192, gt=0, description="Token budget of one forward and backward.")
+
+
+class SftConfig(Section):
+    epochs: int = Field(2, gt=0)
+    batch_size: int = Field(64, gt=0, description="Samples per optimizer step.")
+    pack_length: int = Field(512, gt=0, description="Tokens of a packed row; longer samples get a row alone.")
+    max_length: int = Field(
+        16384, gt=0, description="Samples longer than this, prompt included, are dropped."
+    )
+    val_every: int = Field(20, gt=0, description="Steps between validation losses.")
+    patience: int = Field(3, gt=0, description="Stop after so many validations without a better loss.")
+    max_response_tokens: int = Field(8192, gt=0, description="Filter: traces longer than this are dropped.")
+    max_repetition: float = Field(
+        0.5, gt=0, le=1, description="Filter: share of repeated 4-grams in a trace."
+    )
+    require_think: bool = Field(
+        True, description="Filter: drop responses that are not <think>...</think>answer."
+    )
+    latin_only: bool = Field(True, description="Filter: drop traces that mix in another script.")
+
+
+class RolloutConfig(Section):
+    prompts_per_step: int = Field(32, gt=0)
+    group_size: int = Field(32, gt=1, description="Completions per prompt.")
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(4096, gt=0)
+    length_schedule: tuple[tuple[float, int], ...] = Field(
+        (), description="[share of training, max_new_tokens] pairs, e.g. [[0.5, 8192]]: longer answers later."
+    )
+    max_rows: int = Field(256, gt=0, description="Completions decoded at once.")
+
+
+class AlgorithmConfig(Section):
+    """GRPO (paper eq. 6-7). Defaults are the paper's: on-policy, clip 0.2, no KL."""
+
+    steps: int = Field(100, gt=0, description="Episodes.")
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_high: float = Field(0.2, gt=0, description="Above clip_low: clip-higher.")
+    kl_beta: float = Field(0.0, ge=0, description="KL to the starting model; 0 loads no reference.")
+    aggregation: Literal["sequence", "token", "dr_grpo"] = "sequence"
+    normalize_std: bool = Field(
+        True, description="False: advantages are rewards less the group mean (Dr.GRPO)."
+    )
+    minibatches: int = Field(1, gt=0, description="Gradient steps per pass over an episode.")
+    epochs: int = Field(1, gt=0, description="Passes over an episode.")
+    dynamic_sampling: bool = Field(
+        False, description="Drop groups without variance and sample others instead."
+    )
+    max_resamples: int = Field(
+        3, gt=0, description="Rounds of dynamic sampling before going on with fewer groups."
+    )
+    curriculum: tuple[tuple[float, tuple[Difficulty, ...]], ...] = Field(
+        (), description='[share of training, difficulties] pairs, e.g. [[0.0, ["normal"]], [0.5, ["hard"]]].'
+    )
+
+
+class PpoConfig(Section):
+    gae_lambda: float = Field(1.0, ge=0, le=1)
+    gamma: float = Field(1.0, gt=0, le=1)
+    value_coef: float = Field(0.5, gt=0)
+    value_clip: float = Field(0.2, gt=0)
+    critic_lr: float = Field(1e-4, gt=0)
+
+
+class RewardConfig(Section):
+    accuracy_weight: float = Field(0.8, ge=0)
+    format_weight: float = Field(0.2, ge=0)
+    function: str | None = Field(
+        None, description="`module:function` of your own in place of the rule grader."
+    )
+    verifier: VerifierConfig | None = Field(None, description="LLM verifier, asked where the rule says no.")
+
+
+class EvalConfig(Section):
+    data: str | None = Field(None, description="As data.train; None: no evaluation.")
+    size: int = Field(500, gt=0, description="Items per domain.")
+    samples: int = Field(4, ge=0, description="k of avg@k at temperature 1; 0 skips it.")
+    greedy: bool = True
+    max_new_tokens: int = Field(4096, gt=0)
+
+
+class CheckpointConfig(Section):
+    every: int = Field(50, gt=0, description="Steps between checkpoints; the last step always has one.")
+    keep: int = Field(2, gt=0, description="Newest checkpoints kept.")
+
+
+class LogConfig(Section):
+    tensorboard: bool = True
+    rollouts_every: int = Field(10, gt=0, description="Steps between rollouts stored for the report.")
+    rollouts_kept: int = Field(4, gt=0, description="Prompt groups stored each time.")
+    critical_words: tuple[str, ...] = ("Wait", "Alternatively", "Hmm", "But", "However", "Let me check")
+
+
+class Recipe(Section):
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    stage: Literal["sft", "grpo", "ppo"]
+    model: str = Field("nano", description="`nano`, a checkpoint folder, or a hub name.")
+    out: str = Field(description="Run folder.")
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = Field(
+        False, description="Run code that comes with the model. Off unless you mean it."
+    )
+    data: DataConfig
+    parts: PartsConfig = PartsConfig()
+    optim: OptimConfig = OptimConfig()
+    sft: SftConfig = SftConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    ppo: PpoConfig = PpoConfig()
+    reward: RewardConfig = RewardConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        episode = self.rollout.prompts_per_step
+        if self.algorithm.minibatches > episode:
+            raise ValueError(
+                f"algorithm.minibatches={self.algorithm.minibatches} exceeds rollout.prompts_per_step={episode}; "
+                "a minibatch needs at least one prompt"
+            )
+        for where, share in [
+            *(("rollout.length_schedule", s) for s, _ in self.rollout.length_schedule),
+            *(("algorithm.curriculum", s) for s, _ in self.algorithm.curriculum),
+        ]:
+            if not 0 <= share < 1:
+                raise ValueError(
+                    f"{where} starts at share {share}; give the share of training done, 0 <= share < 1"
+                )
+        return self
+
+    def lr(self, part: Part) -> float:
+        own = {
+            "vision": self.parts.lr_vision,
+            "connector": self.parts.lr_connector,
+            "language": self.parts.lr_language,
+        }
+        return own[part] or self.optim.lr
+
+
+class RecipeError(UserError):
+    """A recipe that cannot be used; the message says what to change."""
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a TOML recipe and apply `key=value` overrides. Raises RecipeError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"no recipe at {path}; see the recipes/ folder for complete ones") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecipeError(f"{path} is not a readable TOML file: {error}") from None
+    return make_recipe(table, overrides or [], source=str(path))
+
+
+def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str = "recipe") -> Recipe:  # noqa: B006
+    for override in overrides:
+        _apply(table, override)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"{override!r} is not of the form key=value, e.g. optim.lr=1e-6")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"{key}: {section!r} is a value, not a section")
+    table[last] = _parse(text)
+
+
+def _parse(text: str) -> Any:
+    """A TOML value; words that are not TOML are strings, so that `model=nano` needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where!r}{_suggest(where)}"
+    if error["type"] == "missing":
+        return f"{where!r} is required"
+    got = repr(error["input"])
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}" + (
+        f" (got {got})" if len(got) < 60 else ""
+    )
+
+
+def _suggest(where: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(where, list(recipe_keys()), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, str]:
+    """Every key with its description: {"optim.lr": "...", ...}."""
+    keys: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        section = next((t for t in _types(field.annotation) if issubclass(t, BaseModel)), None)
+        if section is not None:
+            keys |= recipe_keys(section, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = field.description or ""
+    return keys
+
+
+def _types(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
+        return [annotation]
+    return [t for a in getattr(annotation, "__args__", ()) if isinstance(a, type) for t in _types(a)]

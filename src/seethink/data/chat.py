@@ -1,0 +1,68 @@
+"""Samples -> token ids and image tensors: the only place that knows chat templates and processors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from seethink.data.dataset import LETTERS
+from seethink.types import Prompt, Sample
+
+_TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+
+
+class Chat:
+    """Turns samples into prompts and responses into ids, with one processor."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.eos_id: int = self.tokenizer.eos_token_id
+        self.pad_id: int = (
+            self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
+        )
+
+    def prompt(self, sample: Sample) -> Prompt:
+        """The user's turn with its images, up to and including the assistant header."""
+        messages = [{"role": "user", "content": _content(sample)}]
+        text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        images = list(sample.images) or None
+        inputs = self.processor(images=images, text=[text], return_tensors="pt")
+        mm_kwargs: dict[str, Tensor] = {k: v for k, v in inputs.items() if k not in _TEXT_KEYS}
+        return Prompt(sample, inputs["input_ids"][0].tolist(), mm_kwargs)
+
+    def response_ids(self, response: str) -> list[int]:
+        """A response to imitate, its end-of-turn token included."""
+        ids: list[int] = self.tokenizer(response, add_special_tokens=False)["input_ids"]
+        return [*ids, self.eos_id]
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Text of a response without the end-of-turn token; `<think>` stays."""
+        return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
+
+    def token_texts(self, token_ids: list[int]) -> list[str]:
+        """Each token by itself, for viewers and for finding critical words."""
+        return [str(self.tokenizer.decode([token])) for token in token_ids]
+
+
+def _content(sample: Sample) -> list[dict[str, str]]:
+    """Chat parts of a question; images come first unless `<image>` marks say where."""
+    text = _with_choices(sample)
+    if "<image>" not in text:
+        return [*({"type": "image"} for _ in sample.images), {"type": "text", "text": text}]
+    parts: list[dict[str, str]] = []
+    for number, piece in enumerate(text.split("<image>")):
+        if number:
+            parts.append({"type": "image"})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def _with_choices(sample: Sample) -> str:
+    """The question, followed by its options unless it already shows them."""
+    if all(choice in sample.question for choice in sample.choices):
+        return sample.question
+    options = (f"\n{letter}. {choice}" for letter, choice in zip(LETTERS, sample.choices, strict=False))
+    return sample.question + "".join(options)

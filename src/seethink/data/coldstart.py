@@ -1,0 +1,75 @@
+"""Teacher traces -> verified traces: rejection sampling, then length, repetition and language filters (paper 2)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from seethink.config import SftConfig
+from seethink.rewards.format import has_think_format
+from seethink.types import Grade, Sample, Verdict
+
+Tokenize = Callable[[str], Sequence[int]]
+GradePairs = Callable[[Sequence[tuple[Sample, str]]], list[Grade]]
+
+
+@dataclass
+class FilterReport:
+    """What came in, what stayed, and why the rest was dropped."""
+
+    read: int
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def verify_traces(
+    samples: Sequence[Sample], config: SftConfig, grade: GradePairs, tokenize: Tokenize
+) -> tuple[list[Sample], FilterReport]:
+    """Keep traces in think format (unless not `require_think`) whose final answer matches, that neither ramble nor mix scripts.
+
+    Samples without a gold answer (captions) pass the answer check.
+    """
+    grades = iter(grade([(s, s.response or "") for s in samples if s.answer]))
+    kept: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    for sample in samples:
+        verdict = next(grades).verdict if sample.answer else Verdict.CORRECT
+        reason = _reject(sample.response or "", verdict, config, tokenize)
+        if reason is None:
+            kept.append(sample)
+        else:
+            dropped[reason] += 1
+    return kept, FilterReport(len(samples), len(kept), dict(dropped.most_common()))
+
+
+def _reject(response: str, verdict: Verdict, config: SftConfig, tokenize: Tokenize) -> str | None:
+    """The first reason against a trace, or None."""
+    if config.require_think and not has_think_format(response):
+        return "bad_format"
+    if verdict is not Verdict.CORRECT:
+        return "wrong_answer"
+    tokens = tokenize(response)
+    if len(tokens) > config.max_response_tokens:
+        return "too_long"
+    if repetition(tokens) > config.max_repetition:
+        return "rambling"
+    if config.latin_only and has_other_script(response):
+        return "language_mixed"
+    return None
+
+
+def repetition(tokens: Sequence[int], n: int = 4) -> float:
+    """Share of n-grams that occurred before: 0 without repetition, towards 1 for a loop."""
+    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def has_other_script(text: str) -> bool:
+    """A letter that is neither Latin nor Greek (Greek is mathematics)."""
+    return any(
+        c.isalpha() and not unicodedata.name(c, "").startswith(("LATIN", "GREEK", "MATH"))
+        for c in text
+        if ord(c) > 127
+    )

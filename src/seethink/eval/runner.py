@@ -1,0 +1,147 @@
+"""Accuracy of a model with its standard error, by domain and difficulty, graded as the reward is graded."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from seethink.analysis.entropy import EntropyMeter
+from seethink.config import EvalConfig, LogConfig
+from seethink.data.dataset import load_samples
+from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.models.load import LoadedModel
+from seethink.progress import progress_bar
+from seethink.rewards.base import Rewarder
+from seethink.rewards.format import has_think_format
+from seethink.train.rl_metrics import store_rollouts
+from seethink.types import Completion, Prompt, RolloutGroup, Sample, Verdict
+from seethink.world.make import is_world, parse_source
+
+STORED_GROUPS = 24
+"""Prompt groups kept for the report's viewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Accuracy over `n` items. `stderr` is that of the mean over items, each item the mean of its k samples."""
+
+    domain: str
+    difficulty: str
+    mode: str
+    """`avg@k` at temperature 1, or `greedy`."""
+    n: int
+    accuracy: float
+    stderr: float
+    mean_tokens: float
+    no_answer_rate: float
+    format_rate: float
+    unscored: int
+    """Completions whose grade is an error: left out, not counted wrong."""
+
+
+def eval_samples(config: EvalConfig, seed: int) -> list[Sample]:
+    """`size` test items per domain."""
+    assert config.data is not None
+    if not is_world(config.data):
+        return load_samples(config.data, "test", None, seed)
+    domains, _ = parse_source(config.data)
+    return [s for d in domains for s in load_samples(f"world:{d}", "test", config.size, seed)]
+
+
+def evaluate(
+    loaded: LoadedModel,
+    rewarder: Rewarder,
+    prompts: list[Prompt],
+    config: EvalConfig,
+    seed: int,
+    *,
+    label: str,
+    out: Path | None = None,
+) -> list[Score]:
+    """avg@k and greedy accuracy over the prompts; writes eval.json and some rollouts to `out`."""
+    scores: list[Score] = []
+    stored: list[RolloutGroup] = []
+    for mode, group_size, temperature in _modes(config):
+        sampling = Sampling(config.max_new_tokens, temperature)
+        with progress_bar(f"eval {label} {mode}", len(prompts)) as advance:
+            groups = InProcessGenerator(loaded).generate(
+                prompts, group_size, sampling, (seed, 10**6), lambda n, a=advance: a(n, "")
+            )
+        rewarder.score([(p.sample, c) for p, group in zip(prompts, groups, strict=True) for c in group])
+        scores += summarise(prompts, groups, mode)
+        stored = stored or [RolloutGroup(prompts[i], groups[i]) for i in _spread(len(prompts), STORED_GROUPS)]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        record = {"label": label, "model": loaded.source, "seed": seed, "scores": [asdict(s) for s in scores]}
+        meter = EntropyMeter(loaded.chat, LogConfig().critical_words)
+        store_rollouts(out / "eval" / "rollouts.jsonl", out, stored, 0, meter)
+        (out / "eval.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return scores
+
+
+def _modes(config: EvalConfig) -> Iterable[tuple[str, int, float]]:
+    if config.samples:
+        yield f"avg@{config.samples}", config.samples, 1.0
+    if config.greedy:
+        yield "greedy", 1, 0.0
+
+
+def _spread(total: int, count: int) -> list[int]:
+    """`count` indices evenly over `total`, so that every domain is seen."""
+    return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total))})
+
+
+def summarise(prompts: list[Prompt], groups: list[list[Completion]], mode: str) -> list[Score]:
+    """One score per domain over all difficulties, and one per domain and difficulty."""
+    keys = {(p.sample.domain, d) for p in prompts for d in ("all", p.sample.difficulty)}
+    pairs = list(zip(prompts, groups, strict=True))
+    return [
+        _score(domain, difficulty, mode, [g for p, g in pairs if _matches(p.sample, domain, difficulty)])
+        for domain, difficulty in sorted(keys)
+    ]
+
+
+def _matches(sample: Sample, domain: str, difficulty: str) -> bool:
+    return sample.domain == domain and difficulty in ("all", sample.difficulty)
+
+
+def _score(domain: str, difficulty: str, mode: str, groups: list[list[Completion]]) -> Score:
+    completions = [c for group in groups for c in group]
+    item_means = []
+    for group in groups:
+        graded = [c.reward_parts["accuracy"] for c in group if math.isfinite(c.reward_parts["accuracy"])]
+        if graded:
+            item_means.append(float(np.mean(graded)))
+    n = len(item_means)
+    verdicts = [c.grade.verdict for c in completions if c.grade is not None]
+    return Score(
+        domain=domain,
+        difficulty=difficulty,
+        mode=mode,
+        n=n,
+        accuracy=float(np.mean(item_means)) if n else math.nan,
+        stderr=float(np.std(item_means, ddof=1) / math.sqrt(n)) if n > 1 else math.nan,
+        mean_tokens=float(np.mean([len(c.token_ids) for c in completions])),
+        no_answer_rate=verdicts.count(Verdict.NO_ANSWER) / len(completions),
+        format_rate=float(np.mean([has_think_format(c.text) for c in completions])),
+        unscored=verdicts.count(Verdict.ERROR),
+    )
+
+
+def score_table(scores: list[Score]) -> Table:
+    """Scores over all difficulties, for the terminal."""
+    table = Table("domain", "mode", title="Accuracy ± standard error")
+    for heading in ("accuracy", "n", "mean tokens", "no answer", "format"):
+        table.add_column(heading, justify="right")
+    for s in scores:
+        if s.difficulty == "all":
+            accuracy = f"{100 * s.accuracy:.1f} ± {100 * s.stderr:.1f}"
+            rates = (f"{100 * s.no_answer_rate:.1f}%", f"{100 * s.format_rate:.1f}%")
+            table.add_row(s.domain, s.mode, accuracy, str(s.n), f"{s.mean_tokens:.1f}", *rates)
+    return table

@@ -1,0 +1,89 @@
+"""Models and processors from folders, hub names, or `nano`. Weights are safetensors; no pickle is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seethink.data.chat import Chat
+from seethink.errors import UserError
+from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
+from seethink.models.parts import PartsError, family_of
+
+NANO = Path(__file__).resolve().parents[1] / "world" / "assets" / "nano"
+
+
+class ModelError(UserError):
+    """A model that cannot be used; the message says what to do."""
+
+
+@dataclass
+class LoadedModel:
+    """A model with everything that turns samples into its inputs."""
+
+    model: Any
+    chat: Chat
+    source: str
+    banned_ids: tuple[int, ...]
+    """Image placeholder ids: never sampled, and outside the policy's distribution in training too."""
+    stop_ids: tuple[int, ...]
+
+
+def model_path(source: str) -> str:
+    """`nano` is the packaged base model; everything else is transformers' business."""
+    return str(NANO) if source == "nano" else source
+
+
+def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool = False) -> LoadedModel:
+    """Load a VLM. Raises ModelError."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
+
+    # Its own progress bars and load reports would break ours up.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    path = model_path(source)
+    _check(source, path)
+    try:
+        processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, use_safetensors=True
+        )
+        family = family_of(model)
+    except (OSError, PartsError) as error:
+        raise ModelError(f"cannot load {source!r}: {error}") from None
+    chat = Chat(processor)
+    banned = [chat.tokenizer.convert_tokens_to_ids(token) for token in family.image_tokens]
+    return LoadedModel(
+        model.eval(), chat, source, tuple(i for i in banned if i is not None), _stop_ids(model, chat)
+    )
+
+
+def _check(source: str, path: str) -> None:
+    folder = Path(path)
+    looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
+    if looks_local and not (folder / "config.json").is_file():
+        raise ModelError(f"{source!r} is not a checkpoint folder (no config.json in it)")
+    if not looks_local and source != "nano" and "/" not in source:
+        raise ModelError(
+            f"no model {source!r}; give `nano`, a checkpoint folder, or a hub name such as org/model"
+        )
+
+
+def _stop_ids(model: Any, chat: Chat) -> tuple[int, ...]:
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return tuple(dict.fromkeys([chat.eos_id, *(i for i in ids if i is not None)]))
+
+
+def export_model(model: Any, chat: Chat, folder: Path, about: dict[str, Any]) -> None:
+    """A Hugging Face folder that plain transformers loads, plus `seethink.json` with its lineage."""
+    os.makedirs(folder, exist_ok=True)
+    model.save_pretrained(folder)
+    chat.processor.save_pretrained(folder)
+    (folder / "seethink.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

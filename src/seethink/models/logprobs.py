@@ -1,0 +1,63 @@
+"""Exact log-probabilities and entropies of the policy, from hidden states or logits.
+
+Letters: B rows, T tokens, N selected positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from seethink.types import Microbatch
+
+CHUNK = 4096
+"""Positions whose logits exist at one time; the rest is recomputed in backward."""
+
+
+def logprobs_and_entropy(
+    logits_NV: Tensor, targets_N: Tensor, *, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target and entropy of each distribution, in nats over the whole vocabulary.
+
+    logits [N, V], targets [N] -> ([N], [N]). `banned_ids` are outside the policy's support. Half-precision logits
+    are computed in float32; entropy carries no gradient.
+    """
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
+    if banned_ids:
+        logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=logits_NV.device), float("-inf"))
+    logp_NV = logits_NV.log_softmax(-1)
+    chosen = logp_NV.gather(-1, targets_N[:, None]).squeeze(-1)
+    with torch.no_grad():
+        entropy = -(logp_NV.exp() * logp_NV.clamp_min(torch.finfo(logp_NV.dtype).min)).sum(-1)
+    return chosen, entropy
+
+
+def token_logprobs(
+    model: Any, batch: Microbatch, *, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(log-probs [N], entropies [N], hidden [N, H]) of the N tokens under `batch.loss_mask`, in row-major order.
+
+    The head runs on those positions only, CHUNK at a time.
+    """
+    hidden = model.model(
+        input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, **batch.mm_kwargs
+    ).last_hidden_state
+    targets = batch.loss_mask[:, 1:]
+    selected = hidden[:, :-1][targets]
+    ids = batch.input_ids[:, 1:][targets]
+
+    def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        return logprobs_and_entropy(model.lm_head(h), t, temperature=temperature, banned_ids=banned_ids)
+
+    if len(ids) <= CHUNK:
+        chosen, entropy = head(selected, ids)
+    else:
+        pairs = [
+            checkpoint(head, h, t, use_reentrant=False)
+            for h, t in zip(selected.split(CHUNK), ids.split(CHUNK), strict=True)
+        ]
+        chosen, entropy = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
+    return chosen, entropy, selected

@@ -1,0 +1,129 @@
+"""Prompts -> groups of graded completions with advantages: what an episode learns from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from seethink.config import Recipe
+from seethink.data.chat import Chat
+from seethink.data.dataset import endless_order
+from seethink.errors import UserError
+from seethink.infer.generator import Generator, Sampling
+from seethink.rewards.base import Rewarder
+from seethink.rl.advantages import group_advantages, has_variance
+from seethink.types import Prompt, RolloutGroup, Sample
+
+V = TypeVar("V")
+
+
+def scheduled(schedule: tuple[tuple[float, V], ...], progress: float, default: V) -> V:
+    """The last entry whose share of training has been reached."""
+    reached = [value for share, value in sorted(schedule, key=lambda pair: pair[0]) if progress >= share]
+    return reached[-1] if reached else default
+
+
+class PromptSource:
+    """An endless, resumable order of prompts, one for every curriculum pool; images are processed once each."""
+
+    def __init__(self, samples: list[Sample], chat: Chat, seed: int) -> None:
+        self._samples, self._chat, self._seed = samples, chat, seed
+        self._prompts: dict[str, Prompt] = {}
+        self.position = 0
+        """Prompts taken so far; all that a resumed run needs."""
+        self._pools: dict[tuple[str, ...], list[Sample]] = {}
+
+    def take(self, count: int, difficulties: tuple[str, ...] = ()) -> list[Prompt]:
+        pool = self._pool(difficulties)
+        order: Iterator[int] = endless_order(len(pool), self._seed, self.position)
+        taken = [pool[next(order)] for _ in range(count)]
+        self.position += count
+        return [self._prompt(sample) for sample in taken]
+
+    def _pool(self, difficulties: tuple[str, ...]) -> list[Sample]:
+        if difficulties not in self._pools:
+            pool = [s for s in self._samples if not difficulties or s.difficulty in difficulties]
+            if not pool:
+                known = sorted({s.difficulty for s in self._samples})
+                raise UserError(
+                    f"algorithm.curriculum names {list(difficulties)}, but the data has only {known}"
+                )
+            self._pools[difficulties] = pool
+        return self._pools[difficulties]
+
+    def _prompt(self, sample: Sample) -> Prompt:
+        if sample.id not in self._prompts:
+            self._prompts[sample.id] = self._chat.prompt(sample)
+        return self._prompts[sample.id]
+
+
+@dataclass(slots=True)
+class Episode:
+    """The groups of one step, and how long making them took."""
+
+    groups: list[RolloutGroup]
+    max_new_tokens: int
+    seconds: dict[str, float] = field(default_factory=lambda: {"rollout": 0.0, "reward": 0.0})
+    dropped_groups: int = 0
+    """Groups without variance that dynamic sampling replaced."""
+
+
+def collect_episode(
+    recipe: Recipe, source: PromptSource, generator: Generator, rewarder: Rewarder, step: int
+) -> Episode:
+    """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling.
+
+    With dynamic sampling, groups whose rewards are all equal are dropped and others sampled, at most
+    `max_resamples` times (paper 5.5).
+    """
+    progress = step / recipe.algorithm.steps
+    episode = Episode([], scheduled(recipe.rollout.length_schedule, progress, recipe.rollout.max_new_tokens))
+    difficulties = scheduled(recipe.algorithm.curriculum, progress, ())
+    wanted = recipe.rollout.prompts_per_step
+    rounds = recipe.algorithm.max_resamples if recipe.algorithm.dynamic_sampling else 0
+    for attempt in range(rounds + 1):
+        prompts = source.take(wanted - len(episode.groups), difficulties)
+        groups = _sample(recipe, prompts, generator, episode, (recipe.seed, step, attempt))
+        _grade(groups, rewarder, episode)
+        keep = _set_advantages(groups, recipe.algorithm.normalize_std)
+        if recipe.algorithm.dynamic_sampling and attempt < rounds:
+            episode.dropped_groups += len(groups) - sum(keep)
+            groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
+        episode.groups += groups
+        if len(episode.groups) == wanted:
+            break
+    return episode
+
+
+def _sample(
+    recipe: Recipe, prompts: list[Prompt], generator: Generator, episode: Episode, seed: tuple[int, ...]
+) -> list[RolloutGroup]:
+    started = time.perf_counter()
+    sampling = Sampling(episode.max_new_tokens, recipe.rollout.temperature, recipe.rollout.top_p)
+    completions = generator.generate(prompts, recipe.rollout.group_size, sampling, seed)
+    episode.seconds["rollout"] += time.perf_counter() - started
+    return [RolloutGroup(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
+
+
+def _grade(groups: list[RolloutGroup], rewarder: Rewarder, episode: Episode) -> None:
+    started = time.perf_counter()
+    rewarder.score(
+        [(group.prompt.sample, completion) for group in groups for completion in group.completions]
+    )
+    episode.seconds["reward"] += time.perf_counter() - started
+
+
+def _set_advantages(groups: list[RolloutGroup], normalize_std: bool) -> list[bool]:
+    """Write each completion's advantage; returns which groups have variance."""
+    if not groups:
+        return []
+    rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
+    advantages_PG = group_advantages(rewards_PG, normalize_std=normalize_std)
+    for group, row in zip(groups, advantages_PG.tolist(), strict=True):
+        for completion, advantage in zip(group.completions, row, strict=True):
+            completion.advantage = advantage
+    return [bool(flag) for flag in has_variance(rewards_PG)]

@@ -1,0 +1,195 @@
+"""Reinforcement learning: rollout -> reward -> advantage -> loss -> step, over and over (paper 3.3).
+
+One step in five files: this one -> rl/rollout.py -> rl/advantages.py -> train/policy.py -> rl/losses.py.
+By default strictly on-policy: one gradient step an episode, so the old log-probs are the new ones, detached, and no
+second forward is needed. With `epochs` or `minibatches` above one they are computed before the first update.
+PPO is this loop with the critic's advantages and value loss (train/ppo.py).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seethink.config import Recipe
+from seethink.data.batch import PackedSequence, pack
+from seethink.data.dataset import load_samples
+from seethink.infer.generator import InProcessGenerator
+from seethink.models.load import load_model
+from seethink.progress import progress_bar
+from seethink.rewards.base import Rewarder
+from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
+from seethink.rl.rollout import Episode, PromptSource, collect_episode
+from seethink.train.policy import LossFn, Policy, TokenOutputs
+from seethink.train.ppo import Critic
+from seethink.train.rl_metrics import EpisodeRecorder
+from seethink.train.run import Run, prepare_folder
+from seethink.types import Completion, Microbatch
+
+
+def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
+    """Run GRPO or PPO; returns the last checkpoint."""
+    checkpoint = prepare_folder(recipe, resume=resume)
+    loaded = load_model(recipe.model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    reference = _load_reference(recipe)
+    data = recipe.data
+    samples = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
+    source = PromptSource(samples, loaded.chat, recipe.seed)
+    critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
+    generator = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows)
+    algorithm = recipe.algorithm
+    gradient_steps = algorithm.steps * algorithm.epochs * algorithm.minibatches
+    extra = critic.state() if critic else {}
+    with (
+        Rewarder(recipe.reward, run_folder=Path(recipe.out)) as rewarder,
+        Run(recipe, loaded, algorithm.steps, checkpoint, extra, gradient_steps=gradient_steps) as run,
+        progress_bar(recipe.name, run.total_steps, run.step) as advance,
+    ):
+        source.position = run.state.get("position", 0)
+        recorder = EpisodeRecorder(run.folder, recipe, loaded.chat)
+        while run.step < run.total_steps:
+            episode = collect_episode(recipe, source, generator, rewarder, run.step)
+            metrics = update(run.policy, recipe, episode, reference, critic)
+            generator.policy_version = run.policy.steps_done
+            metrics |= recorder.metrics(episode) | rewarder.metrics()
+            recorder.store(episode, run.step + 1)
+            run.log(metrics)
+            run.save_if_due({"position": source.position})
+            advance(1, f"reward {metrics['reward/mean']:.3f}  accuracy {metrics['reward/accuracy']:.3f}")
+        last = run.folder / "checkpoints" / f"step_{run.step:06d}"
+        run.finish({}, last)
+    return last
+
+
+def update(
+    policy: Policy, recipe: Recipe, episode: Episode, reference: torch.nn.Module | None, critic: Critic | None
+) -> dict[str, float]:
+    """All gradient steps of one episode."""
+    started = time.perf_counter()
+    algorithm = recipe.algorithm
+    completions = [c for group in episode.groups for c in group.completions]
+    groups = [i for i, group in enumerate(episode.groups) for _ in group.completions]
+    recorded: dict[str, list[Tensor]] = {}
+    metrics: dict[str, float] = {}
+    on_policy = algorithm.epochs == algorithm.minibatches == 1
+    minibatches = [
+        [i for i, group in enumerate(groups) if group % algorithm.minibatches == part]
+        for part in range(algorithm.minibatches)
+    ]
+    prepared = []
+    for members in minibatches:
+        batches = microbatches(recipe, episode, completions, members, policy.loaded.chat.pad_id)
+        values = critic.prepare(policy, batches, completions) if critic else None
+        old = None if on_policy else policy.score(batches)
+        kl = _score_with(policy, reference, batches) if reference is not None else None
+        prepared.append((batches, old, kl, values))
+    for _ in range(algorithm.epochs):
+        for batches, old, kl, values in prepared:
+            loss_fn = make_loss(recipe, batches, old, kl)
+            if critic is not None and values is not None:
+                loss_fn = critic.with_value_loss(loss_fn, batches, values)
+            for key, tensor in policy.forward_backward(batches, loss_fn).items():
+                recorded.setdefault(key, []).append(tensor)
+            metrics |= policy.optimizer_step()
+            if critic is not None:
+                metrics |= critic.step()
+    seconds = time.perf_counter() - started
+    trained = sum(int((batch.sequence_ids >= 0).sum()) for batches, *_ in prepared for batch in batches)
+    metrics |= {
+        "time/train_s": seconds,
+        "throughput/trained_tokens_per_s": trained * algorithm.epochs / seconds,
+    }
+    return metrics | _summarise(recorded, gradient_steps=algorithm.epochs * algorithm.minibatches)
+
+
+def microbatches(
+    recipe: Recipe, episode: Episode, completions: list[Completion], members: list[int], pad_id: int
+) -> list[Microbatch]:
+    """The packed completions of one gradient step. Masked ones (grade error) keep their place with weight 0."""
+    prompts = [group.prompt for group in episode.groups for _ in group.completions]
+    lengths = [
+        len(completions[i].token_ids) if completions[i].reward == completions[i].reward else 0
+        for i in members
+    ]
+    weights = token_weights(lengths, recipe.algorithm.aggregation, episode.max_new_tokens)
+    sequences = [
+        PackedSequence(
+            prompts[i].input_ids,
+            completions[i].token_ids,
+            prompts[i].mm_kwargs,
+            weight=weight if length else 0.0,
+            advantages=[completions[i].advantage] * len(completions[i].token_ids),
+            generator_logprobs=completions[i].generator_logprobs,
+            index=i,
+        )
+        for i, weight, length in zip(members, weights, lengths, strict=True)
+    ]
+    budget = recipe.optim.micro_tokens
+    return pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+
+
+def make_loss(
+    recipe: Recipe, batches: list[Microbatch], old: list[Tensor] | None, reference: list[Tensor] | None
+) -> LossFn:
+    """The loss of one gradient step, for `Policy.forward_backward`; old and reference are [N] per micro-batch."""
+    algorithm = recipe.algorithm
+    number = {id(batch): i for i, batch in enumerate(batches)}
+
+    def loss_fn(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, Tensor]]:
+        mask, i = batch.loss_mask, number[id(batch)]
+        weights, logprobs = batch.weights[mask], outputs.logprobs
+        old_logprobs = logprobs.detach() if old is None else old[i]
+        loss, metrics = policy_loss(
+            logprobs,
+            old_logprobs,
+            batch.advantages[mask],
+            weights,
+            clip_low=algorithm.clip_low,
+            clip_high=algorithm.clip_high,
+        )
+        metrics["loss/policy"] = loss[None]
+        metrics["mismatch_kl"] = mismatch_kl(batch.generator_logprobs[mask], logprobs)
+        if reference is not None:
+            kl = kl_penalty(logprobs, reference[i])
+            loss = loss + algorithm.kl_beta * (weights * kl).sum()
+            metrics["loss/kl"] = kl
+        return loss, metrics
+
+    return loss_fn
+
+
+def _load_reference(recipe: Recipe) -> torch.nn.Module | None:
+    """The starting model, frozen, where the recipe has a KL term."""
+    if recipe.algorithm.kl_beta == 0:
+        return None
+    loaded = load_model(recipe.model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    model: torch.nn.Module = loaded.model.requires_grad_(False)
+    return model
+
+
+def _score_with(policy: Policy, reference: torch.nn.Module, batches: list[Microbatch]) -> list[Tensor]:
+    """Log-probs [N] per micro-batch under the reference weights."""
+    trained, policy.loaded.model = policy.loaded.model, reference
+    try:
+        return policy.score(batches)
+    finally:
+        policy.loaded.model = trained
+
+
+def _summarise(recorded: dict[str, list[Tensor]], gradient_steps: int) -> dict[str, float]:
+    """Per-token metrics -> numbers; losses are sums of micro-batch shares, averaged over gradient steps."""
+    joined = {key: torch.cat(values) for key, values in recorded.items()}
+    mismatch = joined.pop("mismatch_kl")
+    entropy = joined.pop("entropy/token")
+    metrics = {
+        "mismatch_kl/mean": float(mismatch.mean()),
+        "mismatch_kl/max": float(mismatch.max()),
+        "entropy/trainer_mean": float(entropy.mean()),
+    }
+    for key in ("loss/total", "loss/policy", "loss/value"):
+        if key in joined:
+            metrics[key] = float(joined.pop(key).sum()) / gradient_steps
+    return metrics | {key: float(value.mean()) for key, value in joined.items()}

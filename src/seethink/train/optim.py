@@ -1,0 +1,35 @@
+"""Learning-rate schedule, and gradient norms by part."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from seethink.config import OptimConfig
+
+
+def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:
+    """Share of the base rate at `step` (from 0): linear warmup, then constant or cosine down to 0."""
+    warmup = math.ceil(optim.warmup_ratio * total_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    if optim.schedule == "constant":
+        return 1.0
+    done = (step - warmup) / max(1, total_steps - warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+def clip_and_measure(optimizer: torch.optim.Optimizer, max_norm: float) -> dict[str, float]:
+    """Scale all gradients so that their joint norm is at most `max_norm`; norms before clipping, by part."""
+    squares: dict[str, torch.Tensor] = {}
+    for group in optimizer.param_groups:
+        gradients = [p.grad for p in group["params"] if p.grad is not None]
+        if gradients:
+            norm = torch.nn.utils.get_total_norm(gradients)
+            squares[group["part"]] = squares.get(group["part"], torch.zeros_like(norm)) + norm.square()
+    total = sum(squares.values(), torch.zeros(())).sqrt()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, total)
+    metrics = {f"optim/grad_norm_{part}": float(square.sqrt()) for part, square in squares.items()}
+    return metrics | {"optim/grad_norm": float(total)}

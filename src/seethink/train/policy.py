@@ -1,0 +1,87 @@
+"""The policy under training: forward, backward and step. The only place that calls `backward`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seethink.config import Recipe
+from seethink.models.load import LoadedModel
+from seethink.models.logprobs import token_logprobs
+from seethink.models.trainable import PartsProof, param_groups
+from seethink.train.optim import clip_and_measure, learning_rate_factor
+from seethink.types import Microbatch
+
+
+@dataclass(slots=True)
+class TokenOutputs:
+    """What the model says of the N loss tokens of a micro-batch, in row-major order."""
+
+    logprobs: Tensor
+    """[N], with gradient."""
+    entropies: Tensor
+    """[N], without."""
+    hidden: Tensor
+    """[N, H] the last hidden state that predicts each token."""
+
+
+LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
+"""(outputs, batch) -> (this micro-batch's share of the step's loss, per-token metrics [N])."""
+
+
+class Policy:
+    """A model, its optimizer and its schedule. Knows nothing of SFT, GRPO or PPO: the loss is an argument."""
+
+    def __init__(self, loaded: LoadedModel, recipe: Recipe, total_steps: int) -> None:
+        self.loaded = loaded
+        self._recipe = recipe
+        self._total_steps = total_steps
+        groups = param_groups(loaded.model, recipe)
+        adam = recipe.optim
+        self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.beta1, adam.beta2), fused=True)
+        self.proof = PartsProof(loaded.model, recipe, self.optimizer)
+        self.steps_done = 0
+
+    @property
+    def model(self) -> Any:
+        return self.loaded.model
+
+    def outputs(self, batch: Microbatch) -> TokenOutputs:
+        sampling = self._recipe.rollout.temperature if self._recipe.stage != "sft" else 1.0
+        logprobs, entropies, hidden = token_logprobs(
+            self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids
+        )
+        return TokenOutputs(logprobs, entropies, hidden)
+
+    @torch.no_grad()
+    def score(self, microbatches: Sequence[Microbatch]) -> list[Tensor]:
+        """Log-probs [N] of each micro-batch without gradient (old log-probs, reference, validation)."""
+        return [self.outputs(batch).logprobs for batch in microbatches]
+
+    def forward_backward(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
+        """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches."""
+        gathered: dict[str, list[Tensor]] = {}
+        for batch in microbatches:
+            outputs = self.outputs(batch)
+            loss, metrics = loss_fn(outputs, batch)
+            loss.backward()
+            metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
+            for key, value in metrics.items():
+                gathered.setdefault(key, []).append(value.detach())
+        return {key: torch.cat(values) for key, values in gathered.items()}
+
+    def optimizer_step(self) -> dict[str, float]:
+        """Clip, step, clear; returns gradient norms, learning rates, and after the first step the proof of parts."""
+        factor = learning_rate_factor(self._recipe.optim, self.steps_done, self._total_steps)
+        metrics = clip_and_measure(self.optimizer, self._recipe.optim.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+            metrics[f"optim/lr_{group['part']}"] = group["lr"]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps_done += 1
+        return metrics

@@ -1,0 +1,153 @@
+"""Supervised fine-tuning on verified traces. Cold start trains every part; connector-only tuning is the same loop
+with `parts.train = ["connector"]` (paper 3.2, 3.4)."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seethink.config import Recipe
+from seethink.data.batch import PackedSequence, pack
+from seethink.data.chat import Chat
+from seethink.data.coldstart import FilterReport, verify_traces
+from seethink.data.dataset import DataError, load_samples, shuffled
+from seethink.models.load import export_model, load_model
+from seethink.progress import console, progress_bar
+from seethink.rewards.base import Rewarder
+from seethink.rl.losses import sft_loss
+from seethink.train.policy import Policy, TokenOutputs
+from seethink.train.run import Run, prepare_folder
+from seethink.types import Microbatch, Sample
+
+
+@dataclass
+class EarlyStopping:
+    """The best validation loss so far, and how many validations ago it was."""
+
+    best: float = math.inf
+    best_step: int = 0
+    waited: int = 0
+
+    def is_better(self, loss: float, step: int) -> bool:
+        if loss < self.best:
+            self.best, self.best_step, self.waited = loss, step, 0
+            return True
+        self.waited += 1
+        return False
+
+
+def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
+    """Run the stage; returns the checkpoint with the best validation loss."""
+    checkpoint = prepare_folder(recipe, resume=resume)
+    loaded = load_model(recipe.model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    train, val = _load(recipe, loaded.chat)
+    sft = recipe.sft
+    steps_per_epoch = math.ceil(len(train) / sft.batch_size)
+    with Run(recipe, loaded, sft.epochs * steps_per_epoch, checkpoint) as run:
+        stopping = EarlyStopping(**run.state.get("stopping", {}))
+        best = run.folder / "best"
+        with progress_bar(recipe.name, run.total_steps, run.step) as advance:
+            while run.step < run.total_steps and stopping.waited < sft.patience:
+                epoch, batch = divmod(run.step, steps_per_epoch)
+                order = shuffled(len(train), recipe.seed, epoch)[
+                    batch * sft.batch_size : (batch + 1) * sft.batch_size
+                ]
+                metrics = sft_step(run.policy, recipe, [train[i] for i in order])
+                done = run.step + 1
+                if done % sft.val_every == 0 or done == run.total_steps:
+                    metrics["loss/val"] = validation_loss(run.policy, recipe, val)
+                    if stopping.is_better(metrics["loss/val"], done):
+                        _keep_best(run, best, done)
+                run.log(metrics)
+                run.save_if_due({"stopping": asdict(stopping)})
+                advance(1, f"loss {metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
+        run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
+    return best
+
+
+def _keep_best(run: Run, folder: Path, step: int) -> None:
+    export_model(run.loaded.model, run.loaded.chat, folder, {"from": run.recipe.model, "step": step})
+
+
+def _load(recipe: Recipe, chat: Chat) -> tuple[list[PackedSequence], list[PackedSequence]]:
+    """Verified, tokenized training and validation sequences; writes what was dropped to data.json."""
+    data = recipe.data
+    train = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
+    source, size = data.val or data.train, data.val_size or max(1, len(train) // 20)
+    if data.val is None and not source.startswith("world:"):
+        train, val = train[size:], train[:size]
+    else:
+        val = load_samples(source, "val", size, recipe.seed, image_root=data.image_root)
+    rewarder = Rewarder(recipe.reward)
+    kept, report = verify_traces(train, recipe.sft, rewarder.grade, chat.response_ids)
+    kept_val, _ = verify_traces(val, recipe.sft, rewarder.grade, chat.response_ids)
+    sequences, val_sequences = (_sequences(samples, recipe, chat) for samples in (kept, kept_val))
+    if len(sequences) < len(kept):
+        report.dropped["prompt_too_long"] = len(kept) - len(sequences)
+    _report(Path(recipe.out), report)
+    if not sequences or not val_sequences:
+        raise DataError(f"no trace of {data.train!r} is left after verification: {report.dropped}")
+    return sequences, val_sequences
+
+
+def _report(folder: Path, report: FilterReport) -> None:
+    (folder / "data.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
+    console.print(
+        f"traces: {report.kept} of {report.read} kept" + (f"; dropped: {reasons}" if reasons else "")
+    )
+
+
+def _sequences(samples: Sequence[Sample], recipe: Recipe, chat: Chat) -> list[PackedSequence]:
+    sequences = []
+    with progress_bar("processing images", len(samples)) as advance:
+        for sample in samples:
+            prompt = chat.prompt(sample)
+            sequence = PackedSequence(
+                prompt.input_ids, chat.response_ids(sample.response or ""), prompt.mm_kwargs
+            )
+            if len(sequence) <= recipe.sft.max_length:
+                sequences.append(sequence)
+            advance(1, "")
+    return sequences
+
+
+def microbatches(sequences: list[PackedSequence], recipe: Recipe, pad_id: int) -> list[Microbatch]:
+    """Packed, every response token weighted equally: the loss is the mean over the step's tokens."""
+    tokens = sum(len(s.response_ids) for s in sequences)
+    for index, sequence in enumerate(sequences):
+        sequence.weight, sequence.index = 1.0 / tokens, index
+    budget = recipe.optim.micro_tokens
+    return pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+
+
+def sft_step(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) -> dict[str, float]:
+    """One optimizer step."""
+    started = time.perf_counter()
+    batches = microbatches(sequences, recipe, policy.loaded.chat.pad_id)
+    tokens = policy.forward_backward(batches, _loss)
+    metrics = {
+        "loss/total": float(tokens["loss/total"].sum()),
+        "entropy/mean": float(tokens["entropy/token"].mean()),
+    }
+    metrics |= policy.optimizer_step()
+    seconds = time.perf_counter() - started
+    trained = sum(len(s) for s in sequences)
+    return metrics | {"time/train_s": seconds, "throughput/trained_tokens_per_s": trained / seconds}
+
+
+def _loss(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, Tensor]]:
+    return sft_loss(outputs.logprobs, batch.weights[batch.loss_mask]), {}
+
+
+def validation_loss(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) -> float:
+    """Mean cross-entropy over the validation responses' tokens."""
+    batches = microbatches(sequences, recipe, policy.loaded.chat.pad_id)
+    return -float(torch.cat(policy.score(batches)).mean())

@@ -1,0 +1,90 @@
+"""The world as data: `world:DOMAINS[:traces]` sources, and Parquet files with images."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from seethink.types import Sample
+from seethink.world.digits import SPLITS
+from seethink.world.questions import TASKS, Item, make_item
+from seethink.world.scenes import DOMAINS, OTHER_DOMAINS
+from seethink.world.trace import teacher_trace
+
+PREFIX = "world:"
+
+
+def is_world(source: str) -> bool:
+    return source.startswith(PREFIX)
+
+
+def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
+    """`world:math,dice:traces` -> (("math", "dice"), True). `all` and `other` name groups of domains."""
+    names, _, kind = source.removeprefix(PREFIX).partition(":")
+    domains = {"all": tuple(DOMAINS), "other": OTHER_DOMAINS}.get(names) or tuple(names.split(","))
+    unknown = [name for name in domains if name not in DOMAINS]
+    if unknown:
+        raise ValueError(
+            f"{source!r}: no domain {unknown[0]!r}; choose from {', '.join(DOMAINS)}, all, other"
+        )
+    if kind not in ("", "traces"):
+        raise ValueError(f"{source!r}: after the domains only ':traces' may follow, found {kind!r}")
+    return domains, kind == "traces"
+
+
+def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
+    """`size` samples, domains and difficulties in turn; item i depends on (seed, split, domain, i) alone."""
+    domains, traces = parse_source(source)
+    if split not in SPLITS:
+        raise ValueError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
+    return [_sample(domains[i % len(domains)], i // len(domains), split, seed, traces) for i in range(size)]
+
+
+def _sample(domain: str, index: int, split: str, seed: int, traces: bool) -> Sample:
+    rng = np.random.default_rng([seed, SPLITS.index(split), list(DOMAINS).index(domain), index])
+    difficulty = list(TASKS)[index % len(TASKS)]
+    item = make_item(domain, difficulty, split, rng)
+    return to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)
+
+
+def to_sample(item: Item, id: str, response: str | None) -> Sample:
+    return Sample(
+        id=id,
+        question=item.prompt,
+        images=(item.image,),
+        answer=item.answer,
+        choices=item.choices,
+        domain=item.scene.domain,
+        difficulty=item.difficulty,
+        response=response,
+        meta={"task": item.task},
+    )
+
+
+def write_parquet(samples: list[Sample], path: Path) -> None:
+    """One row a sample, images as `{"bytes": PNG, "path": None}` (Hugging Face's image form)."""
+    rows = [
+        {
+            "id": s.id,
+            "prompt": s.question,
+            "images": [{"bytes": _png(image), "path": None} for image in s.images],
+            "answer": s.answer,
+            "choices": list(s.choices),
+            "domain": s.domain,
+            "difficulty": s.difficulty,
+            "response": s.response,
+        }
+        for s in samples
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+
+
+def _png(image: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")  # type: ignore[attr-defined]
+    return buffer.getvalue()
