@@ -84,9 +84,7 @@ def evaluate(
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
     loaded = load_model(model)
     prompts = [loaded.chat.prompt(sample) for sample in eval_samples(config, seed)]
-    scores = evaluate(
-        loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out
-    )
+    scores = evaluate(loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out)
     console.print(score_table(scores))
 
 
@@ -104,9 +102,7 @@ def report(
         raise UserError(str(error)) from None
 
 
-@world.command(
-    "make", epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`"
-)
+@world.command("make", epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`")
 def world_make(
     path: Annotated[Path, typer.Argument(help="Parquet file to write.")],
     source: Annotated[str, typer.Option(help="world:DOMAINS[:traces]")] = "world:all",
@@ -143,9 +139,7 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     pass
 

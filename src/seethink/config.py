@@ -26,22 +26,14 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     train: str = Field(description="`world:DOMAINS[:traces]`, or a JSONL, Parquet or data set folder path.")
-    train_size: int | None = Field(
-        None, gt=0, description="Use the first so many samples; required for world:."
-    )
-    val: str | None = Field(
-        None, description="Held-out samples of the same kind, for the validation loss (SFT)."
-    )
+    train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
+    val: str | None = Field(None, description="Held-out samples of the same kind, for the validation loss (SFT).")
     val_size: int | None = Field(None, gt=0)
-    image_root: str | None = Field(
-        None, description="Folder that image paths are relative to and confined in."
-    )
+    image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
 
 
 class PartsConfig(Section):
-    train: tuple[Part, ...] = Field(
-        PARTS, min_length=1, description="Which parts learn; the others are frozen."
-    )
+    train: tuple[Part, ...] = Field(PARTS, min_length=1, description="Which parts learn; the others are frozen.")
     lr_vision: float | None = Field(None, gt=0, description="Default: optim.lr.")
     lr_connector: float | None = Field(None, gt=0)
     lr_language: float | None = Field(None, gt=0)
@@ -62,18 +54,12 @@ class SftConfig(Section):
     epochs: int = Field(2, gt=0)
     batch_size: int = Field(64, gt=0, description="Samples per optimizer step.")
     pack_length: int = Field(512, gt=0, description="Tokens of a packed row; longer samples get a row alone.")
-    max_length: int = Field(
-        16384, gt=0, description="Samples longer than this, prompt included, are dropped."
-    )
+    max_length: int = Field(16384, gt=0, description="Samples longer than this, prompt included, are dropped.")
     val_every: int = Field(20, gt=0, description="Steps between validation losses.")
     patience: int = Field(3, gt=0, description="Stop after so many validations without a better loss.")
     max_response_tokens: int = Field(8192, gt=0, description="Filter: traces longer than this are dropped.")
-    max_repetition: float = Field(
-        0.5, gt=0, le=1, description="Filter: share of repeated 4-grams in a trace."
-    )
-    require_think: bool = Field(
-        True, description="Filter: drop responses that are not <think>...</think>answer."
-    )
+    max_repetition: float = Field(0.5, gt=0, le=1, description="Filter: share of repeated 4-grams in a trace.")
+    require_think: bool = Field(True, description="Filter: drop responses that are not <think>...</think>answer.")
     latin_only: bool = Field(True, description="Filter: drop traces that mix in another script.")
 
 
@@ -97,17 +83,11 @@ class AlgorithmConfig(Section):
     clip_high: float = Field(0.2, gt=0, description="Above clip_low: clip-higher.")
     kl_beta: float = Field(0.0, ge=0, description="KL to the starting model; 0 loads no reference.")
     aggregation: Literal["sequence", "token", "dr_grpo"] = "sequence"
-    normalize_std: bool = Field(
-        True, description="False: advantages are rewards less the group mean (Dr.GRPO)."
-    )
+    normalize_std: bool = Field(True, description="False: advantages are rewards less the group mean (Dr.GRPO).")
     minibatches: int = Field(1, gt=0, description="Gradient steps per pass over an episode.")
     epochs: int = Field(1, gt=0, description="Passes over an episode.")
-    dynamic_sampling: bool = Field(
-        False, description="Drop groups without variance and sample others instead."
-    )
-    max_resamples: int = Field(
-        3, gt=0, description="Rounds of dynamic sampling before going on with fewer groups."
-    )
+    dynamic_sampling: bool = Field(False, description="Drop groups without variance and sample others instead.")
+    max_resamples: int = Field(3, gt=0, description="Rounds of dynamic sampling before going on with fewer groups.")
     curriculum: tuple[tuple[float, tuple[Difficulty, ...]], ...] = Field(
         (), description='[share of training, difficulties] pairs, e.g. [[0.0, ["normal"]], [0.5, ["hard"]]].'
     )
@@ -124,9 +104,7 @@ class PpoConfig(Section):
 class RewardConfig(Section):
     accuracy_weight: float = Field(0.8, ge=0)
     format_weight: float = Field(0.2, ge=0)
-    function: str | None = Field(
-        None, description="`module:function` of your own in place of the rule grader."
-    )
+    function: str | None = Field(None, description="`module:function` of your own in place of the rule grader.")
     verifier: VerifierConfig | None = Field(None, description="LLM verifier, asked where the rule says no.")
 
 
@@ -157,9 +135,7 @@ class Recipe(Section):
     out: str = Field(description="Run folder.")
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    trust_remote_code: bool = Field(
-        False, description="Run code that comes with the model. Off unless you mean it."
-    )
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model. Off unless you mean it.")
     data: DataConfig
     parts: PartsConfig = PartsConfig()
     optim: OptimConfig = OptimConfig()
@@ -185,9 +161,7 @@ class Recipe(Section):
             *(("algorithm.curriculum", s) for s, _ in self.algorithm.curriculum),
         ]:
             if not 0 <= share < 1:
-                raise ValueError(
-                    f"{where} starts at share {share}; give the share of training done, 0 <= share < 1"
-                )
+                raise ValueError(f"{where} starts at share {share}; give the share of training done, 0 <= share < 1")
         return self
 
     def lr(self, part: Part) -> float:
@@ -250,9 +224,7 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where!r} is required"
     got = repr(error["input"])
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}" + (
-        f" (got {got})" if len(got) < 60 else ""
-    )
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}" + (f" (got {got})" if len(got) < 60 else "")
 
 
 def _suggest(where: str) -> str:

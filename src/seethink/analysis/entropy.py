@@ -16,9 +16,7 @@ from seethink.types import Completion
 def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
     """Whole words, any case; longer ones first, so that "Let me check" is not cut short."""
     ranked = sorted(words, key=len, reverse=True)
-    return re.compile(
-        r"(?<!\w)(?:" + "|".join(re.escape(word) for word in ranked) + r")(?!\w)", re.IGNORECASE
-    )
+    return re.compile(r"(?<!\w)(?:" + "|".join(re.escape(word) for word in ranked) + r")(?!\w)", re.IGNORECASE)
 
 
 def critical_flags(token_texts: Sequence[str], words: tuple[str, ...]) -> list[bool]:

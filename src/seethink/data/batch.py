@@ -34,9 +34,7 @@ class PackedSequence:
         return len(self.prompt_ids) + len(self.response_ids)
 
 
-def pack(
-    sequences: list[PackedSequence], *, pack_length: int, micro_tokens: int, pad_id: int
-) -> list[Microbatch]:
+def pack(sequences: list[PackedSequence], *, pack_length: int, micro_tokens: int, pad_id: int) -> list[Microbatch]:
     """All sequences in rows of at most `pack_length` tokens, rows in micro-batches of at most `micro_tokens`.
 
     Longest first, each into the fullest row that has room; a sequence longer than `pack_length` gets a row alone.

@@ -19,9 +19,7 @@ class Chat:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.eos_id: int = self.tokenizer.eos_token_id
-        self.pad_id: int = (
-            self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
-        )
+        self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
 
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header."""

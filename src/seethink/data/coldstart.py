@@ -69,7 +69,5 @@ def repetition(tokens: Sequence[int], n: int = 4) -> float:
 def has_other_script(text: str) -> bool:
     """A letter that is neither Latin nor Greek (Greek is mathematics)."""
     return any(
-        c.isalpha() and not unicodedata.name(c, "").startswith(("LATIN", "GREEK", "MATH"))
-        for c in text
-        if ord(c) > 127
+        c.isalpha() and not unicodedata.name(c, "").startswith(("LATIN", "GREEK", "MATH")) for c in text if ord(c) > 127
     )

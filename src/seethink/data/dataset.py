@@ -39,9 +39,7 @@ def load_samples(
     """
     if is_world(source):
         if size is None:
-            raise DataError(
-                f"{source!r} is endless: give a size (data.train_size, data.val_size or eval.size)"
-            )
+            raise DataError(f"{source!r} is endless: give a size (data.train_size, data.val_size or eval.size)")
         try:
             return world_samples(source, split, size, seed)
         except ValueError as error:
@@ -107,11 +105,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
-    files = (
-        sorted(f for pattern in ("*.parquet", "*.arrow") for f in path.rglob(pattern))
-        if path.is_dir()
-        else [path]
-    )
+    files = sorted(f for pattern in ("*.parquet", "*.arrow") for f in path.rglob(pattern)) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path} holds no .parquet or .arrow file")
     for file in files:
@@ -193,9 +187,7 @@ def _text(turn: dict[str, Any]) -> str:
         return content
     if not isinstance(content, Sequence):
         raise ValueError(f"message content must be text or a list of parts, not {type(content).__name__}")
-    return "".join(
-        "<image>" if part.get("type") == "image" else str(part.get("text") or "") for part in content
-    )
+    return "".join("<image>" if part.get("type") == "image" else str(part.get("text") or "") for part in content)
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:

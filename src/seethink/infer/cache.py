@@ -17,9 +17,7 @@ class _GroupLayer(DynamicLayer):
         self._room = room
         self._buffers: tuple[Tensor, Tensor] | None = None
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if self._buffers is None:
             return super().update(key_states, value_states, *args, **kwargs)
         length = self.keys.shape[-2]

@@ -82,9 +82,7 @@ class InProcessGenerator:
                     for sample in range(group_size)
                 ]
             )
-            rows = self._decode(
-                [prompts[i] for i in places], group_size, sampling, torch.from_numpy(uniforms)
-            )
+            rows = self._decode([prompts[i] for i in places], group_size, sampling, torch.from_numpy(uniforms))
             for number, place in enumerate(places):
                 groups[place] = rows[number * group_size : (number + 1) * group_size]
             if progress is not None:
@@ -92,9 +90,7 @@ class InProcessGenerator:
         self._loaded.model.train(was_training)
         return groups
 
-    def _decode(
-        self, prompts: list[Prompt], group_size: int, sampling: Sampling, uniforms: Tensor
-    ) -> list[Completion]:
+    def _decode(self, prompts: list[Prompt], group_size: int, sampling: Sampling, uniforms: Tensor) -> list[Completion]:
         """One completion per row of `uniforms` [P * G, T], prompts in order."""
         state = _Rows.prefill(self._loaded, prompts, group_size, sampling.max_new_tokens)
         draws: list[_Draw] = []
@@ -117,9 +113,7 @@ class InProcessGenerator:
         packed = zip(lengths, ids.tolist(), logps.tolist(), entropies.tolist(), strict=True)
         return [self._completion(n, *(values[:n] for values in rest)) for n, *rest in packed]
 
-    def _completion(
-        self, length: int, ids: list[int], logps: list[float], entropies: list[float]
-    ) -> Completion:
+    def _completion(self, length: int, ids: list[int], logps: list[float], entropies: list[float]) -> Completion:
         stopped = bool(ids) and ids[-1] in self._loaded.stop_ids
         text = self._loaded.chat.decode(ids[:-1] if stopped else ids)
         return Completion(ids, logps, entropies, text, not stopped, self.policy_version)
@@ -170,9 +164,7 @@ def _inverse_transform(probs_RV: Tensor, uniforms_R: Tensor) -> Tensor:
 class _Rows:
     """The rows being decoded: cache, mask, positions and the next logits. Finished rows leave."""
 
-    def __init__(
-        self, loaded: LoadedModel, cache: GroupCache, mask: Tensor, logits: Tensor, total: int
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, cache: GroupCache, mask: Tensor, logits: Tensor, total: int) -> None:
         self._loaded, self._cache, self._mask = loaded, cache, mask
         self._positions = mask.sum(1)
         self._width = int(mask.shape[1])
@@ -182,9 +174,7 @@ class _Rows:
         self.logits = self._allowed(logits)
 
     @classmethod
-    def prefill(
-        cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int, max_new_tokens: int
-    ) -> _Rows:
+    def prefill(cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int, max_new_tokens: int) -> _Rows:
         """Left-padded prompts once through the model, then every row `group_size` times."""
         width = max(len(p.input_ids) for p in prompts)
         pads = [width - len(p.input_ids) for p in prompts]

@@ -59,9 +59,7 @@ def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool =
         raise ModelError(f"cannot load {source!r}: {error}") from None
     chat = Chat(processor)
     banned = [chat.tokenizer.convert_tokens_to_ids(token) for token in family.image_tokens]
-    return LoadedModel(
-        model.eval(), chat, source, tuple(i for i in banned if i is not None), _stop_ids(model, chat)
-    )
+    return LoadedModel(model.eval(), chat, source, tuple(i for i in banned if i is not None), _stop_ids(model, chat))
 
 
 def _check(source: str, path: str) -> None:
@@ -70,9 +68,7 @@ def _check(source: str, path: str) -> None:
     if looks_local and not (folder / "config.json").is_file():
         raise ModelError(f"{source!r} is not a checkpoint folder (no config.json in it)")
     if not looks_local and source != "nano" and "/" not in source:
-        raise ModelError(
-            f"no model {source!r}; give `nano`, a checkpoint folder, or a hub name such as org/model"
-        )
+        raise ModelError(f"no model {source!r}; give `nano`, a checkpoint folder, or a hub name such as org/model")
 
 
 def _stop_ids(model: Any, chat: Chat) -> tuple[int, ...]:

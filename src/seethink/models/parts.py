@@ -53,9 +53,7 @@ class PartsError(UserError):
 def family_of(model: nn.Module) -> Family:
     model_type = model.config.model_type  # type: ignore[union-attr]
     if model_type not in FAMILIES:
-        raise PartsError(
-            f"no parts table for model type {model_type!r}; known: {', '.join(sorted(FAMILIES))}"
-        )
+        raise PartsError(f"no parts table for model type {model_type!r}; known: {', '.join(sorted(FAMILIES))}")
     return FAMILIES[str(model_type)]
 
 
@@ -69,15 +67,11 @@ def split_parts(model: nn.Module) -> dict[Part, dict[str, nn.Parameter]]:
     for name, parameter in model.named_parameters():
         owners = [p for p in PARTS if any(_under(name, path) for path in family.paths(p))]
         if len(owners) != 1:
-            raise PartsError(
-                f"parameter {name!r} belongs to {owners or 'no part'}; it must be in exactly one"
-            )
+            raise PartsError(f"parameter {name!r} belongs to {owners or 'no part'}; it must be in exactly one")
         parts[owners[0]][name] = parameter
     empty = [part for part in PARTS if not parts[part]]
     if empty:
-        raise PartsError(
-            f"no parameters in {', '.join(empty)}: the module paths changed in this transformers version"
-        )
+        raise PartsError(f"no parameters in {', '.join(empty)}: the module paths changed in this transformers version")
     return parts
 
 

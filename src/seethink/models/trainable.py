@@ -38,9 +38,7 @@ def param_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
             if members:
                 decay = recipe.optim.weight_decay if decayed else 0.0
                 lr = recipe.lr(part)
-                groups.append(
-                    {"params": members, "lr": lr, "base_lr": lr, "weight_decay": decay, "part": part}
-                )
+                groups.append({"params": members, "lr": lr, "base_lr": lr, "weight_decay": decay, "part": part})
     return groups
 
 
@@ -50,9 +48,7 @@ class PartsProof:
     def __init__(self, model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> None:
         self._parts = split_parts(model)
         self._trained = set(recipe.parts.train)
-        self._start = {
-            name: p.detach().clone() for named in self._parts.values() for name, p in named.items()
-        }
+        self._start = {name: p.detach().clone() for named in self._parts.values() for name, p in named.items()}
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         self.rows = [
             PartRow(
@@ -82,9 +78,7 @@ class PartsProof:
         change = self.change()
         for part, amount in change.items():
             if part not in self._trained and amount != 0.0:
-                raise FrozenPartMoved(
-                    f"{part} is frozen by parts.train but moved by {amount:.2e} of its norm"
-                )
+                raise FrozenPartMoved(f"{part} is frozen by parts.train but moved by {amount:.2e} of its norm")
             if part in self._trained and updated and amount == 0.0:
                 raise FrozenPartMoved(
                     f"{part} is in parts.train but did not move: no gradient reaches it, or its lr is too small for "

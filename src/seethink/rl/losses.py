@@ -58,9 +58,7 @@ def kl_penalty(logprobs_N: Tensor, reference_logprobs_N: Tensor) -> Tensor:
     return difference.expm1() - difference
 
 
-def value_loss(
-    values_N: Tensor, old_values_N: Tensor, returns_N: Tensor, weights_N: Tensor, *, clip: float
-) -> Tensor:
+def value_loss(values_N: Tensor, old_values_N: Tensor, returns_N: Tensor, weights_N: Tensor, *, clip: float) -> Tensor:
     """Clipped value loss of PPO: 0.5 sum w max((V - R)^2, (clip(V, V_old +- clip) - R)^2)."""
     clipped = old_values_N + (values_N - old_values_N).clamp(-clip, clip)
     worst = torch.maximum((values_N - returns_N).square(), (clipped - returns_N).square())

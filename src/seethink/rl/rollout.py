@@ -49,9 +49,7 @@ class PromptSource:
             pool = [s for s in self._samples if not difficulties or s.difficulty in difficulties]
             if not pool:
                 known = sorted({s.difficulty for s in self._samples})
-                raise UserError(
-                    f"algorithm.curriculum names {list(difficulties)}, but the data has only {known}"
-                )
+                raise UserError(f"algorithm.curriculum names {list(difficulties)}, but the data has only {known}")
             self._pools[difficulties] = pool
         return self._pools[difficulties]
 
@@ -111,9 +109,7 @@ def _sample(
 
 def _grade(groups: list[RolloutGroup], rewarder: Rewarder, episode: Episode) -> None:
     started = time.perf_counter()
-    rewarder.score(
-        [(group.prompt.sample, completion) for group in groups for completion in group.completions]
-    )
+    rewarder.score([(group.prompt.sample, completion) for group in groups for completion in group.completions])
     episode.seconds["reward"] += time.perf_counter() - started
 
 

@@ -94,9 +94,7 @@ def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str
     return {f"{prefix}/{i}/{key}": value for i, entry in state.items() for key, value in entry.items()}
 
 
-def restore_optimizer(
-    prefix: str, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
-) -> None:
+def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     current = optimizer.state_dict()
     entries: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in tensors.items():
@@ -106,9 +104,7 @@ def restore_optimizer(
             entries.setdefault(int(index), {})[key] = value
     count = sum(len(group["params"]) for group in current["param_groups"])
     if len(entries) != count:
-        raise CheckpointError(
-            f"the checkpoint holds {len(entries)} optimizer entries, this recipe needs {count}"
-        )
+        raise CheckpointError(f"the checkpoint holds {len(entries)} optimizer entries, this recipe needs {count}")
     optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
 
 
@@ -116,7 +112,5 @@ def restore_weights(loaded: LoadedModel, checkpoint: Checkpoint) -> None:
     """Weights of a checkpoint into a model that is already built, whose parameters the optimizer holds."""
     from transformers import AutoModelForImageTextToText
 
-    saved = AutoModelForImageTextToText.from_pretrained(
-        checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True
-    )
+    saved = AutoModelForImageTextToText.from_pretrained(checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True)
     loaded.model.load_state_dict(saved.state_dict())

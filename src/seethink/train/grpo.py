@@ -110,10 +110,7 @@ def microbatches(
 ) -> list[Microbatch]:
     """The packed completions of one gradient step. Masked ones (grade error) keep their place with weight 0."""
     prompts = [group.prompt for group in episode.groups for _ in group.completions]
-    lengths = [
-        len(completions[i].token_ids) if completions[i].reward == completions[i].reward else 0
-        for i in members
-    ]
+    lengths = [len(completions[i].token_ids) if completions[i].reward == completions[i].reward else 0 for i in members]
     weights = token_weights(lengths, recipe.algorithm.aggregation, episode.max_new_tokens)
     sequences = [
         PackedSequence(

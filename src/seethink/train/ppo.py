@@ -40,9 +40,7 @@ class Critic:
             std = weight.shape[-1] ** -0.5 if weight.ndim == 2 else 0.0
             nn.init.normal_(weight, std=std, generator=generator)
         self._head.to(loaded.model.dtype)
-        self._optimizer = torch.optim.AdamW(
-            self._head.parameters(), lr=recipe.ppo.critic_lr, weight_decay=0.0
-        )
+        self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=recipe.ppo.critic_lr, weight_decay=0.0)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold."""

@@ -35,10 +35,7 @@ class EpisodeRecorder:
         return {
             "reward/mean": float(np.mean(rewards)),
             "reward/std": float(np.std(rewards)),
-            **{
-                f"reward/{part}": _mean([c.reward_parts[part] for c in graded])
-                for part in ("accuracy", "format")
-            },
+            **{f"reward/{part}": _mean([c.reward_parts[part] for c in graded]) for part in ("accuracy", "format")},
             "reward/masked": 1 - len(graded) / len(completions),
             "advantage/std": float(np.std([c.advantage for c in completions])),
             "advantage/max": float(np.max([c.advantage for c in completions])),
@@ -61,9 +58,7 @@ class EpisodeRecorder:
             store_rollouts(path, self._folder, episode.groups[: log.rollouts_kept], step, self._meter)
 
 
-def store_rollouts(
-    path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter
-) -> None:
+def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter) -> None:
     """One JSON line a group; images go to `folder/images` once each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(_group_record(group, folder, step, meter)) for group in groups]

@@ -40,9 +40,7 @@ def prepare_folder(recipe: Recipe, *, resume: bool) -> Checkpoint | None:
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"out={recipe.out!r} is a file; choose a folder")
     if (folder / "metrics.jsonl").exists() and not resume:
-        raise RunFolderError(
-            f"{folder} already holds a run: add --resume to go on with it, or choose another out"
-        )
+        raise RunFolderError(f"{folder} already holds a run: add --resume to go on with it, or choose another out")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
     resolved = recipe.model_dump(mode="json")
@@ -56,9 +54,7 @@ def prepare_folder(recipe: Recipe, *, resume: bool) -> Checkpoint | None:
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     differing = [key for key in flatten(now) if flatten(now)[key] != flatten(before).get(key)]
     if differing:
-        raise RunFolderError(
-            f"cannot resume: the recipe differs in {', '.join(differing)}; choose another out"
-        )
+        raise RunFolderError(f"cannot resume: the recipe differs in {', '.join(differing)}; choose another out")
 
 
 def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -107,9 +103,7 @@ class Run:
                 restore_optimizer(name, thing, tensors)
             else:
                 prefix = f"{name}/"
-                thing.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
+                thing.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         self.policy.steps_done = checkpoint.state["gradient_steps"]
 
     def log(self, metrics: dict[str, float]) -> None:

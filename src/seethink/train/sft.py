@@ -56,9 +56,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
         with progress_bar(recipe.name, run.total_steps, run.step) as advance:
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)
-                order = shuffled(len(train), recipe.seed, epoch)[
-                    batch * sft.batch_size : (batch + 1) * sft.batch_size
-                ]
+                order = shuffled(len(train), recipe.seed, epoch)[batch * sft.batch_size : (batch + 1) * sft.batch_size]
                 metrics = sft_step(run.policy, recipe, [train[i] for i in order])
                 done = run.step + 1
                 if done % sft.val_every == 0 or done == run.total_steps:
@@ -100,9 +98,7 @@ def _load(recipe: Recipe, chat: Chat) -> tuple[list[PackedSequence], list[Packed
 def _report(folder: Path, report: FilterReport) -> None:
     (folder / "data.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     reasons = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
-    console.print(
-        f"traces: {report.kept} of {report.read} kept" + (f"; dropped: {reasons}" if reasons else "")
-    )
+    console.print(f"traces: {report.kept} of {report.read} kept" + (f"; dropped: {reasons}" if reasons else ""))
 
 
 def _sequences(samples: Sequence[Sample], recipe: Recipe, chat: Chat) -> list[PackedSequence]:
@@ -110,9 +106,7 @@ def _sequences(samples: Sequence[Sample], recipe: Recipe, chat: Chat) -> list[Pa
     with progress_bar("processing images", len(samples)) as advance:
         for sample in samples:
             prompt = chat.prompt(sample)
-            sequence = PackedSequence(
-                prompt.input_ids, chat.response_ids(sample.response or ""), prompt.mm_kwargs
-            )
+            sequence = PackedSequence(prompt.input_ids, chat.response_ids(sample.response or ""), prompt.mm_kwargs)
             if len(sequence) <= recipe.sft.max_length:
                 sequences.append(sequence)
             advance(1, "")

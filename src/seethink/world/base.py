@@ -76,9 +76,7 @@ def conversation(config: BaseConfig, rng: np.random.Generator) -> tuple[Any, lis
     num_objects = int(rng.integers(1, 5))
     fitting = [d for d, fewest in (("easy", 2), ("normal", 2), ("hard", 3)) if num_objects >= fewest]
     difficulty = str(rng.choice(fitting)) if fitting else "easy"
-    item = make_item(
-        domain, difficulty, "train", rng, num_objects=num_objects, task=None if fitting else "read"
-    )
+    item = make_item(domain, difficulty, "train", rng, num_objects=num_objects, task=None if fitting else "read")
     turns = [("Describe the image.", caption(item)), (item.prompt, direct_answer(item.answer))]
     if not item.choices:
         turns.append(_another_question(item, rng))
@@ -101,9 +99,7 @@ def _arithmetic(rng: np.random.Generator) -> Turn:
         return f"What is {a} minus {b}?", direct_answer(str(a - b))
     if kind == 2:
         total, _ = chain([a % 10, b % 10, min(c % 10, a % 10 + b % 10)], "+-")
-        return f"What is {a % 10} plus {b % 10} minus {min(c % 10, a % 10 + b % 10)}?", direct_answer(
-            str(total)
-        )
+        return f"What is {a % 10} plus {b % 10} minus {min(c % 10, a % 10 + b % 10)}?", direct_answer(str(total))
     word, pick = (("largest", max), ("smallest", min))[int(rng.integers(2))]
     values = (a % 13, b % 13, c % 13)
     return f"What is the {word} of {values[0]} {values[1]} {values[2]}?", direct_answer(str(pick(values)))
@@ -114,9 +110,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Any, image_seq_length: int) -> None:
         self._tokenizer, self._cache = tokenizer, dict[str, list[int]]()
-        self._image = (
-            self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
-        )
+        self._image = self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
         self.pad_id: int = tokenizer.pad_token_id
 
     def _ids(self, text: str) -> list[int]:
@@ -202,9 +196,7 @@ def _pixels(images: list[Any]) -> Tensor:
 class Descent:
     """AdamW with warmup, cosine decay and clipping over some parameters; counts and reports its steps."""
 
-    def __init__(
-        self, params: list[torch.nn.Parameter], config: BaseConfig, lr: float, steps: int, log: Log
-    ) -> None:
+    def __init__(self, params: list[torch.nn.Parameter], config: BaseConfig, lr: float, steps: int, log: Log) -> None:
         self._params, self._lr, self._steps, self._warmup, self._log = params, lr, steps, config.warmup, log
         groups: list[dict[str, Any]] = [
             {"params": [p for p in params if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -228,9 +220,7 @@ class Descent:
             seconds = time.perf_counter() - self._started
             left = seconds / len(self.losses) * (self._steps - len(self.losses))
             mean = np.mean(self.losses[-100:])
-            self._log(
-                f"step {len(self.losses)}/{self._steps} loss {mean:.4f} {seconds:.0f}s, {left:.0f}s left"
-            )
+            self._log(f"step {len(self.losses)}/{self._steps} loss {mean:.4f} {seconds:.0f}s, {left:.0f}s left")
 
 
 def train_vision(model: Any, config: BaseConfig, stop_after: int | None, log: Log) -> list[float]:

@@ -50,15 +50,11 @@ class Canvas:
     def disc(self, x: float, y: float, radius: float, color: tuple[int, int, int]) -> None:
         self.pen.ellipse(_scaled(x - radius, y - radius, x + radius, y + radius), fill=color)
 
-    def ring(
-        self, x: float, y: float, radius: float, color: tuple[int, int, int], width: float = 1.0
-    ) -> None:
+    def ring(self, x: float, y: float, radius: float, color: tuple[int, int, int], width: float = 1.0) -> None:
         box = _scaled(x - radius, y - radius, x + radius, y + radius)
         self.pen.ellipse(box, outline=color, width=max(1, round(width * SCALE)))
 
-    def line(
-        self, x0: float, y0: float, x1: float, y1: float, color: tuple[int, int, int], width: float = 1.0
-    ) -> None:
+    def line(self, x0: float, y0: float, x1: float, y1: float, color: tuple[int, int, int], width: float = 1.0) -> None:
         self.pen.line(_scaled(x0, y0, x1, y1), fill=color, width=max(1, round(width * SCALE)))
 
     def triangle(self, x: float, y: float, radius: float, color: tuple[int, int, int]) -> None:
@@ -70,9 +66,7 @@ class Canvas:
 
     def ink(self, alpha: NDArray[np.float32], x: int, y: int, side: int, color: tuple[int, int, int]) -> None:
         """Blend `alpha` (resized to side x side) in `color`, its corner at (x, y)."""
-        mask = Image.fromarray(np.round(alpha * 255).astype(np.uint8)).resize(
-            (side, side), Image.Resampling.BICUBIC
-        )
+        mask = Image.fromarray(np.round(alpha * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
         self._ink.append((np.asarray(mask, dtype=np.float32) / 255, x, y, color))
 
     def finish(self) -> Image.Image:

@@ -28,9 +28,7 @@ def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
     domains = {"all": tuple(DOMAINS), "other": OTHER_DOMAINS}.get(names) or tuple(names.split(","))
     unknown = [name for name in domains if name not in DOMAINS]
     if unknown:
-        raise ValueError(
-            f"{source!r}: no domain {unknown[0]!r}; choose from {', '.join(DOMAINS)}, all, other"
-        )
+        raise ValueError(f"{source!r}: no domain {unknown[0]!r}; choose from {', '.join(DOMAINS)}, all, other")
     if kind not in ("", "traces"):
         raise ValueError(f"{source!r}: after the domains only ':traces' may follow, found {kind!r}")
     return domains, kind == "traces"
