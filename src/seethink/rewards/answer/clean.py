@@ -42,7 +42,7 @@ _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\b")
-_SPACE = re.compile(r"\\[,;:!> ]|~|\\q?quad(?![a-zA-Z])|\\(?:displaystyle|textstyle|limits|left|right)(?![a-zA-Z])"
+_SPACE = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad|\\(?:displaystyle|textstyle|limits|left|right)(?![a-zA-Z])"
                     r"|\\[bB]igg?[lr]?(?![a-zA-Z])")  # fmt: skip
 _THOUSANDS_DRESS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")

@@ -77,10 +77,9 @@ def _places(node: Node) -> int | None:
         case Call("percent", (inner,)):
             places = _places(inner)
             return None if places is None else places + 2
-        case Call("*", (Num(_, places), Call("^", (Num(Fraction(10)), Num(power)))))  if places is not None:
-            return places - int(power)
-        case Call("*", (Num(_, places), Call("^", (Num(Fraction(10)), Call("neg", (Num(power),)))))) if places is not None:
-            return places + int(power)
+        case Call("*", (Num(_, int() as places), Call("^", (Num(ten), power)))) if ten == 10:
+            exponent = exact(power)
+            return None if exponent is None else places - int(exponent)
     return None
 
 
@@ -161,7 +160,7 @@ def _equal_values(gold: Node, found: Node, symbolic: Symbolic) -> bool:
     if agreed >= (3 if names else 1):
         return True
     # Where the gold has no value anywhere, only symbolic work can tell.
-    return symbolic(gold, found) if missing and not _undefined(found) else False
+    return symbolic(gold, found) if missing and not (_undefined(found) or _undefined(gold)) else False
 
 
 def _undefined(node: Node) -> bool:

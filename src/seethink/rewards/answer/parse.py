@@ -30,7 +30,7 @@ MAX_DEPTH = 64
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "=>": "=>", "->": "->",
     "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">",
-    "ne": "!=", "neq": "!=", "in": "in", "approx": "=", "sim": "=", "simeq": "=", "equiv": "=", "to": "->",
+    "ne": "!=", "neq": "!=", "in": "in", "approx": "~", "sim": "~", "simeq": "~", "equiv": "=", "to": "->",
     "Rightarrow": "=>", "implies": "=>", "rightarrow": "->",
 }  # fmt: skip
 _TIMES = frozenset(("cdot", "times", "*", "ast"))
@@ -505,7 +505,7 @@ class _Parser:
 
 def _is_region(node: Node) -> bool:
     if isinstance(node, Relation):
-        return any(op not in ("=", "in") for op in node.ops)
+        return any(op not in ("=", "~", "in") for op in node.ops)
     return isinstance(node, Interval | Sets)
 
 

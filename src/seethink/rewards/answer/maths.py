@@ -1,0 +1,227 @@
+"""Reads the mathematics out of a stated answer and compares it with a gold in mathematics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from seethink.rewards.answer.clean import latex
+from seethink.rewards.answer.compare import Symbolic
+from seethink.rewards.answer.extract import Statement
+from seethink.rewards.answer.match import matches
+from seethink.rewards.answer.parse import parse
+from seethink.rewards.answer.syntax import Call, Group, Node, NotMaths, Num, Sym, symbols
+from seethink.rewards.answer.text import number_words, sentence
+from seethink.rewards.answer.units import PERCENT, Unit, comparable, split_unit
+
+_SPAN = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.S)
+_NUMBER = re.compile(
+    r"(?<![\w.\\^_{])-?\s?(?:\\?\$\s?)?(?:\d+\s?)?\\[dt]?frac\s?\{\s?\d{1,40}\s?\}\s?\{\s?\d{1,40}\s?\}"
+    r"|(?<![\w.,\\^_{])(?:(?<!\d\s)-\s?)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,256}|(?=\.\d))(?:\.\d{1,256})?"
+    r"(?:\s?(?:\\times|\\cdot|\*|x)\s?10\s?\^\s?\{?-?\d{1,5}\}?|[eE][+-]?\d{1,4}(?!\w))?(?:\s?/\s?\d{1,40}(?![\w/]))?"
+)
+_UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
+                         r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
+_OR = re.compile(r"\s*(?:,?\s*or|/)\s*", re.I)
+_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+_STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
+MAX_SUFFIXES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One answer as mathematics, with the unit it was stated in."""
+
+    node: Node
+    unit: Unit | None
+    text: str
+
+
+@lru_cache(maxsize=8192)
+def read(text: str, thousands: bool = True) -> Value | None:
+    """The whole text as mathematics, or None."""
+    cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
+    cleaned = re.sub(r"^(?:[-*]\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
+    if not cleaned:
+        return None
+    for value_text, unit in _with_and_without_unit(cleaned):
+        try:
+            return Value(parse(value_text, thousands), unit, cleaned)
+        except (NotMaths, RecursionError):
+            continue
+    return None
+
+
+def _with_and_without_unit(cleaned: str) -> Iterator[tuple[str, Unit | None]]:
+    value_text, unit = split_unit(cleaned)
+    if unit is None:
+        yield cleaned, None
+        return
+    # `2n` or `5m`: letters glued to the number are variables unless they can only be a unit.
+    name, equals, rest = value_text.partition("=")
+    if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*\s*", name):
+        value_text = rest
+    yield value_text, unit
+    yield cleaned, None
+
+
+def is_maths(text: str) -> bool:
+    """Whether a gold is to be compared as mathematics rather than as words."""
+    value = read(text)
+    if value is None:
+        return False
+    return not isinstance(value.node, Sym) or "\\" in text or len(text.strip()) == 1
+
+
+def answered(statement: Statement, gold: Value) -> Iterator[Value]:
+    """The one answer that a statement makes; two readings only where `1,234` may be a list."""
+    value = _stated(statement, gold)
+    if value is None:
+        return
+    yield value
+    if isinstance(gold.node, Group) and _THOUSANDS.search(value.text):
+        other = read(value.text, False)
+        if other is not None:
+            yield other
+
+
+def _stated(statement: Statement, gold: Value) -> Value | None:
+    if statement.boxes and isinstance(gold.node, Group):
+        return _boxes_as_list(statement.boxes)
+    whole = read(statement.text)
+    if whole is not None:
+        return _with_unit_after(whole, statement.after) if statement.kind == "box" else whole
+    if statement.kind == "box":
+        return _in_words(statement.text)
+    return _in_prose(statement.text, gold)
+
+
+def _boxes_as_list(boxes: tuple[str, ...]) -> Value | None:
+    values = [read(box) for box in boxes]
+    if None in values:
+        return None
+    nodes = tuple(value.node for value in values if value is not None)
+    return Value(Group("list", nodes), None, ", ".join(boxes))
+
+
+def _with_unit_after(value: Value, after: str) -> Value:
+    """`\\boxed{21} grams`: the unit stands outside the box."""
+    if value.unit is not None or not isinstance(value.node, Num) or not after.strip():
+        return value
+    unit_text = _UNIT_AFTER.match(latex(after.lstrip("$ ")))
+    if unit_text is None:
+        return value
+    _, unit = split_unit(f"1 {unit_text.group()}")
+    return Value(value.node, unit, value.text) if unit is not None and unit.known else value
+
+
+def _in_words(text: str) -> Value | None:
+    """`twenty-one` is 21."""
+    counted = number_words(text.strip(" .").casefold().replace("-", " "))
+    return read(counted) if re.fullmatch(r"\d+", counted) else None
+
+
+def _in_prose(line: str, gold: Value) -> Value | None:
+    """The last mathematics of the last sentence: a marked span, a tail that is maths, or a number."""
+    last = sentence(line)
+    spans = [next(part for part in match.groups() if part) for match in _SPAN.finditer(last)]
+    if isinstance(gold.node, Group) and len(spans) > 1:
+        joined = read(", ".join(spans[-len(gold.node.items) :]))
+        if joined is not None:
+            return joined
+    beyond = last[last.rfind(spans[-1]) + len(spans[-1]) :].lstrip("$)]\\ ") if spans else ""
+    if re.search(r"\d", beyond):
+        return _tail(beyond) or (_last_number(beyond) if _is_number(gold.node) else None)
+    for span in reversed(spans[-3:]):
+        value = read(span)
+        if value is not None and (not isinstance(value.node, Sym) or isinstance(gold.node, Sym)):
+            return _unless_hedged(value, last, span)
+    return _tail(last) or (_last_number(last) if _is_number(gold.node) else None) or _in_words(last)
+
+
+def _unless_hedged(value: Value, line: str, span: str) -> Value | None:
+    before = line[: line.rfind(span)].rstrip(" $\\([")
+    return None if re.search(r"\bor$", before) else value
+
+
+def _tail(line: str) -> Value | None:
+    """The longest end of the sentence, from the start of a word, that is mathematics."""
+    text = latex(line)[-400:]
+    starts = [match.start() for match in _STARTS.finditer(text)][-MAX_SUFFIXES:]
+    for start in starts:
+        piece = text[start:]
+        if piece[0].isalpha() and not re.match(r"[A-Za-z](?:_\w+|\(\w\))?\s*(?:=|\\|[<>])", piece):
+            continue
+        value = read(piece)
+        if value is not None:
+            hedged = _OR.fullmatch(text[:start][-4:]) or re.search(r"\bor\s*$", text[:start])
+            return None if hedged else value
+    return None
+
+
+def _last_number(line: str) -> Value | None:
+    """The last number of a sentence, with its unit; none where two are offered."""
+    text = latex(line)
+    found = [match for match in _NUMBER.finditer(text[-2000:]) if re.search(r"\d", match.group())]
+    if not found:
+        return None
+    text, last = text[-2000:], found[-1]
+    if len(found) > 1 and re.fullmatch(r"\s*,?\s*or\s*", text[found[-2].end() : last.start()]):
+        return None
+    unit = _UNIT_AFTER.match(text, last.end())
+    with_unit = read(last.group() + unit.group()) if unit else None
+    if with_unit is not None and with_unit.unit is not None and with_unit.unit.known:
+        return with_unit
+    return read(last.group())
+
+
+def _is_number(node: Node) -> bool:
+    return isinstance(node, Num | Call) and not symbols(node)
+
+
+def same(gold: Value, found: Value, symbolic: Symbolic) -> bool:
+    """Whether two values agree, units included. A unit on one side only is what the question implied."""
+    units = gold.unit, found.unit
+    if PERCENT in units:
+        return _same_percent(gold, found, symbolic)
+    if gold.unit is None or found.unit is None:
+        return matches(gold.node, found.node, symbolic) or _same_angle(gold, found, symbolic)
+    if not comparable(gold.unit, found.unit):
+        return False
+    return matches(gold.node, _scaled(found.node, found.unit.factor / gold.unit.factor), symbolic)
+
+
+def _same_percent(gold: Value, found: Value, symbolic: Symbolic) -> bool:
+    if gold.unit == found.unit:
+        return matches(gold.node, found.node, symbolic)
+    percent, other = (gold, found) if gold.unit == PERCENT else (found, gold)
+    if other.unit is not None:
+        return False
+    if matches(gold.node, _scaled(found.node, 100 if percent is gold else Fraction(1, 100)), symbolic):
+        return True
+    # `28` for 28% leaves the sign to the question; below one it would be another number.
+    value = other.node
+    return isinstance(value, Num) and abs(value.value) >= 1 and matches(gold.node, found.node, symbolic)
+
+
+def _same_angle(gold: Value, found: Value, symbolic: Symbolic) -> bool:
+    """Degrees against a bare number of radians: 30 degrees is pi/6."""
+    degrees = (("degree", 1),)
+    if found.unit is not None and found.unit.dimension == degrees and found.unit.factor == 1:
+        return matches(gold.node, Call("deg", (found.node,)), symbolic)
+    return False
+
+
+def _scaled(node: Node, factor: Fraction | int) -> Node:
+    if factor == 1:
+        return node
+    if isinstance(node, Num):
+        places = None
+        if node.places is not None:
+            shift = 2 if factor == 100 else -2 if factor == Fraction(1, 100) else 0
+            places = node.places - shift
+        return Num(node.value * factor, places)
+    return Call("*", (node, Num(Fraction(factor))))

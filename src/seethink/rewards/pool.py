@@ -1,0 +1,207 @@
+"""Runs symbolic work in processes that can be killed, because nothing else can stop it.
+
+A task has two seconds; then its worker is killed and replaced. The pool starts workers when they are first
+needed, serves any thread, is closed at exit, and is made anew in a forked child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from seethink.rewards.answer.syntax import Call, Const, Group, Node, Num, Sym
+
+DEADLINE = 2.0
+START_DEADLINE = 60.0
+TASKS_PER_WORKER = 500
+WORKERS = 4
+"""More than the cores of a small machine: a worker that runs into its deadline must not hold up the rest."""
+
+
+class PoolError(RuntimeError):
+    """The work could not be done; the message says why. The grade becomes `error` and is masked."""
+
+
+class _Died(Exception):
+    """The worker ended by itself or was killed by somebody else."""
+
+
+class _Worker:
+    def __init__(self) -> None:
+        command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+        self.tasks = 0
+        self.receive(START_DEADLINE)
+
+    def ask(self, task: dict[str, Any], deadline: float) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.tasks += 1
+        try:
+            self.process.stdin.write(json.dumps(task).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            raise _Died from None
+        return self.receive(deadline)
+
+    def receive(self, deadline: float) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        end = time.monotonic() + deadline
+        line = b""
+        while not line.endswith(b"\n"):
+            readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))
+            if not readable:
+                self.kill()
+                raise TimeoutError
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                raise _Died
+            line += chunk
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+class Pool:
+    """At most `workers` processes; `equal` blocks until one is free and has answered."""
+
+    def __init__(self, workers: int = WORKERS, deadline: float = DEADLINE) -> None:
+        self.deadline = deadline
+        self.counts: Counter[str] = Counter()
+        self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(workers):
+            self._places.put(None)
+        self._alive: set[_Worker] = set()
+
+    def equal(self, gold: Node, found: Node) -> bool:
+        """Whether two expressions are equal. Raises PoolError where that could not be found out."""
+        try:
+            task = {"gold": tree(gold), "found": tree(found)}
+        except TypeError as problem:
+            raise PoolError(str(problem)) from None
+        for attempt in ("first", "second"):
+            try:
+                answer = self._run(task)
+            except TimeoutError:  # the same work would take the same time again, so there's no second try
+                self.counts["grader_timeout"] += 1
+                raise PoolError(f"grader_timeout: symbolic work took more than {self.deadline:g} s") from None
+            except _Died:
+                self.counts["worker_died"] += 1
+                if attempt == "second":
+                    raise PoolError("worker_died: the worker process ended twice on this answer") from None
+                continue
+            if "equal" in answer:
+                return bool(answer["equal"])
+            raise PoolError(f"symbolic work failed: {answer.get('problem')}")
+        raise AssertionError("unreachable")
+
+    def pids(self) -> list[int]:
+        """The running workers."""
+        return [worker.process.pid for worker in list(self._alive)]
+
+    def _run(self, task: dict[str, Any]) -> dict[str, Any]:
+        worker = self._places.get()
+        try:
+            if worker is None:
+                worker = self._start()
+            answer = worker.ask(task, self.deadline)
+            if worker.tasks >= TASKS_PER_WORKER:
+                self._drop(worker)
+                worker = None
+            return answer
+        except BaseException:
+            if worker is not None:
+                self._drop(worker)
+                worker = None
+            raise
+        finally:
+            self._places.put(worker)
+
+    def _start(self) -> _Worker:
+        try:
+            worker = _Worker()
+        except TimeoutError:
+            raise PoolError(f"the grader's worker did not start within {START_DEADLINE:g} s") from None
+        self._alive.add(worker)
+        return worker
+
+    def _drop(self, worker: _Worker) -> None:
+        self._alive.discard(worker)
+        worker.kill()
+
+    def close(self) -> None:
+        """Kill all workers."""
+        for worker in list(self._alive):
+            self._drop(worker)
+
+
+_lock = threading.Lock()
+_pool: Pool | None = None
+_abandoned: list[Pool] = []
+
+
+def get_pool() -> Pool:
+    """The pool of this process."""
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = Pool()
+        return _pool
+
+
+def close_pool() -> None:
+    """Kill the workers of this process; the next call of `get_pool` starts afresh."""
+    global _pool
+    with _lock:
+        pool, _pool = _pool, None
+    if pool is not None:
+        pool.close()
+
+
+def _after_fork() -> None:
+    """The parent's workers stay the parent's: keep the objects, so that nothing here closes or kills them."""
+    global _pool, _lock
+    _lock = threading.Lock()
+    if _pool is not None:
+        _abandoned.append(_pool)
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_pool)
+
+
+def tree(node: Node) -> list[Any]:
+    """A node as the JSON that `worker.build` reads."""
+    match node:
+        case Num():
+            return ["num", f"{node.value.numerator}/{node.value.denominator}"]
+        case Sym():
+            return ["sym", node.name]
+        case Const("pi" | "e" | "i" | "oo"):
+            return ["const", node.name]
+        case Call():
+            return ["call", node.name, [tree(arg) for arg in node.args]]
+        case Group("tuple", items):
+            return ["tuple", [tree(item) for item in items]]
+    raise TypeError("not an expression that sympy could hold")
