@@ -16,8 +16,8 @@ def group_advantages(rewards_PG: Tensor, *, normalize_std: bool = True) -> Tenso
     """Paper eq. 7: A_ij = (r_ij - mean_j r_ij) / std_j r_ij. rewards [P, G] -> [P, G].
 
     NaN marks a completion whose grade is an error: it is left out of mean and std and gets advantage 0, as does
-    every completion of a group with fewer than two grades. `std` is the unbiased one. Without `normalize_std` the
-    reward is only centred (Dr.GRPO).
+    every completion of a group without variance: exactly 0, whatever rounding left of the mean. `std` is the
+    unbiased one. Without `normalize_std` the reward is only centred (Dr.GRPO).
     """
     graded = ~rewards_PG.isnan()
     count = graded.sum(-1, keepdim=True)
@@ -27,7 +27,7 @@ def group_advantages(rewards_PG: Tensor, *, normalize_std: bool = True) -> Tenso
     if normalize_std:
         variance = centred.square().sum(-1, keepdim=True) / (count - 1).clamp_min(1)
         centred = centred / (variance.sqrt() + EPSILON)
-    return torch.where((count > 1).expand_as(graded) & graded, centred, torch.zeros_like(centred))
+    return torch.where(has_variance(rewards_PG)[..., None] & graded, centred, torch.zeros_like(centred))
 
 
 def has_variance(rewards_PG: Tensor) -> Tensor:
