@@ -1,0 +1,137 @@
+"""A randomly initialised nano model, made-up samples and hand-built episodes for the numerics tests.
+
+Nothing here depends on the packaged weights or on the world: the tokenizer is a stored file, images and questions
+come from a seed. So what the golden files pin down changes only with the training code, the nano architecture or
+the libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from seethink.config import Recipe, make_recipe
+from seethink.data.chat import Chat
+from seethink.models.load import LoadedModel, load_model
+from seethink.rl.rollout import Episode
+from seethink.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
+from seethink.world.draw import SIZE
+from seethink.world.nano import build_model, build_processor
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
+WORDS = ("what", "is", "the", "sum", "of", "red", "and", "blue", "digits", "in", "this", "picture")
+
+
+def save_nano(folder: Path, seed: int = 0) -> Path:
+    """A checkpoint folder with a random nano model, its processor and tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(GOLDEN / "tokenizer")
+    build_model(tokenizer, seed).save_pretrained(folder)
+    build_processor(tokenizer).save_pretrained(folder)
+    return folder
+
+
+def load_nano(folder: Path, dtype: str = "float32") -> LoadedModel:
+    """Float64 casts the images too, which the processor makes in float32."""
+    loaded = load_model(str(folder), dtype=dtype)
+    if dtype == "float64":
+        loaded.chat = _DoubleChat(loaded.chat.processor)
+    return loaded
+
+
+class _DoubleChat(Chat):
+    def prompt(self, sample: Sample) -> Prompt:
+        prompt = super().prompt(sample)
+        return replace(prompt, mm_kwargs={key: value.double() for key, value in prompt.mm_kwargs.items()})
+
+
+def picture(seed: int) -> Image.Image:
+    """Noise: every picture differs from every other in every patch."""
+    noise = np.random.default_rng([7, seed]).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def make_samples(images: Sequence[int], seed: int = 0) -> list[Sample]:
+    """One sample an entry, with so many images; questions of uneven length."""
+    rng = np.random.default_rng([seed, len(images)])
+    return [
+        Sample(
+            id=f"made-{seed}-{i}",
+            question=" ".join(rng.choice(WORDS, size=3 + 2 * (i % 4))),
+            images=tuple(picture(100 * i + k) for k in range(count)),
+            answer=str(i),
+            response=f"<think>{' '.join(rng.choice(WORDS, size=3 + i % 3))}</think>{i}",
+        )
+        for i, count in enumerate(images)
+    ]
+
+
+def nano_recipe(folder: Path | str = "unused", *overrides: str, stage: str = "grpo", out: str = "unused") -> Recipe:
+    """A recipe for the tests; `overrides` are `key=value` words as on the command line."""
+    table: dict[str, Any] = {
+        "name": f"test-{stage}",
+        "stage": stage,
+        "model": str(folder),
+        "out": out,
+        "data": {"train": "unused.jsonl"},
+        "log": {"tensorboard": False},
+        "sft": {"pack_length": 160},
+        "optim": {"lr": 1e-3, "micro_tokens": 100_000},
+    }
+    return make_recipe(table, list(overrides))
+
+
+def completion(token_ids: Sequence[int], reward: float, advantage: float = 0.0) -> Completion:
+    """A response built by hand, its generator log-probs unknown (0)."""
+    ids = list(token_ids)
+    return Completion(ids, [0.0] * len(ids), [0.0] * len(ids), "", False, 0, reward=reward, advantage=advantage)
+
+
+def random_episode(
+    loaded: LoadedModel, rewards: Sequence[Sequence[float]], *, images: Sequence[int] | None = None, seed: int = 0
+) -> Episode:
+    """Random responses of 2 to 9 tokens with the given rewards [P][G]; advantages are drawn, not computed."""
+    rng = np.random.default_rng([seed, 11])
+    samples = make_samples(images or [1, 0, 2, 1][: len(rewards)], seed)
+    groups = [
+        RolloutGroup(
+            loaded.chat.prompt(sample),
+            [completion(_random_ids(rng, loaded), reward, float(rng.normal())) for reward in row],
+        )
+        for sample, row in zip(samples, rewards, strict=True)
+    ]
+    return Episode(groups, max_new_tokens=16)
+
+
+def _random_ids(rng: np.random.Generator, loaded: LoadedModel) -> list[int]:
+    allowed = np.setdiff1d(np.arange(loaded.model.config.text_config.vocab_size), loaded.banned_ids)
+    return [int(i) for i in rng.choice(allowed, size=rng.integers(2, 10))]
+
+
+def gradients(model: torch.nn.Module) -> torch.Tensor:
+    """All gradients in one vector; zeros where a parameter has none."""
+    named = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
+    return torch.cat([g.flatten() for g in named])
+
+
+def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """|ours - theirs| / |theirs| in the L2 norm."""
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+def always_correct(response: str, sample: Sample) -> Grade:
+    """A `reward.function` that lets every trace pass."""
+    return Grade(Verdict.CORRECT, sample.answer, "made up")
+
+
+def likes_e(response: str, sample: Sample) -> Grade:
+    """A `reward.function` of the text alone: correct where at least one character in ten is an e."""
+    correct = 10 * response.lower().count("e") >= max(1, len(response))
+    return Grade(Verdict.CORRECT if correct else Verdict.WRONG, None, "counts e")
