@@ -5,7 +5,7 @@ Shape letters: P prompts, G completions per prompt (group), T tokens, B rows of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -136,3 +136,9 @@ class Microbatch:
     """[B, T] float: the token's share, so that the loss of a step is the sum of weights * per-token loss."""
     sequence_ids: Tensor
     """[B, T] long: which sequence of the whole batch a token belongs to; -1 on padding."""
+
+    def to(self, device: Any) -> Microbatch:
+        """The same micro-batch on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        images = {key: value.to(device) for key, value in self.mm_kwargs.items()}
+        return Microbatch(**{k: v.to(device) for k, v in moved.items() if k != "mm_kwargs"}, mm_kwargs=images)

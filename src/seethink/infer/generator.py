@@ -82,7 +82,7 @@ class InProcessGenerator:
                     for sample in range(group_size)
                 ]
             )
-            rows = self._decode([prompts[i] for i in places], group_size, sampling, torch.from_numpy(uniforms))
+            rows = self._decode([prompts[i] for i in places], group_size, sampling, uniforms)
             for number, place in enumerate(places):
                 groups[place] = rows[number * group_size : (number + 1) * group_size]
             if progress is not None:
@@ -90,12 +90,15 @@ class InProcessGenerator:
         self._loaded.model.train(was_training)
         return groups
 
-    def _decode(self, prompts: list[Prompt], group_size: int, sampling: Sampling, uniforms: Tensor) -> list[Completion]:
+    def _decode(
+        self, prompts: list[Prompt], group_size: int, sampling: Sampling, uniforms: np.ndarray
+    ) -> list[Completion]:
         """One completion per row of `uniforms` [P * G, T], prompts in order."""
         state = _Rows.prefill(self._loaded, prompts, group_size, sampling.max_new_tokens)
+        uniforms_RT = torch.from_numpy(uniforms).to(self._loaded.device)
         draws: list[_Draw] = []
         for step in range(sampling.max_new_tokens):
-            draw = sample_tokens(state.logits, uniforms[state.rows, step], sampling)
+            draw = sample_tokens(state.logits, uniforms_RT[state.rows, step], sampling)
             draws.append(_Draw(state.rows, *draw))
             if not state.advance(draw[0], last=step + 1 == sampling.max_new_tokens):
                 break
@@ -103,12 +106,13 @@ class InProcessGenerator:
 
     def _collect(self, draws: list[_Draw], count: int) -> list[Completion]:
         """Per-step draws -> per-row completions, one transfer for all."""
-        shape = (count, len(draws))
-        ids, logps, entropies = torch.full(shape, -1), torch.zeros(shape), torch.zeros(shape)
+        shape, device = (count, len(draws)), self._loaded.device
+        ids = torch.full(shape, -1, device=device)
+        logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         for step, draw in enumerate(draws):
-            ids[draw.rows, step] = draw.token_ids.cpu()
-            logps[draw.rows, step] = draw.logprobs.float().cpu()
-            entropies[draw.rows, step] = draw.entropies.float().cpu()
+            ids[draw.rows, step] = draw.token_ids
+            logps[draw.rows, step] = draw.logprobs
+            entropies[draw.rows, step] = draw.entropies
         lengths = (ids >= 0).sum(1).tolist()
         packed = zip(lengths, ids.tolist(), logps.tolist(), entropies.tolist(), strict=True)
         return [self._completion(n, *(values[:n] for values in rest)) for n, *rest in packed]
@@ -169,7 +173,7 @@ class _Rows:
         self._positions = mask.sum(1)
         self._width = int(mask.shape[1])
         self._total = total
-        self.rows = torch.arange(len(mask))
+        self.rows = torch.arange(len(mask), device=mask.device)
         """Numbers of the rows still running."""
         self.logits = self._allowed(logits)
 
@@ -179,12 +183,13 @@ class _Rows:
         width = max(len(p.input_ids) for p in prompts)
         pads = [width - len(p.input_ids) for p in prompts]
         rows = [[loaded.chat.pad_id] * pad + p.input_ids for pad, p in zip(pads, prompts, strict=True)]
-        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
+        device = loaded.device
+        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
         keys = {key for p in prompts for key in p.mm_kwargs}
-        images = {key: torch.cat([p.mm_kwargs[key] for p in prompts if key in p.mm_kwargs]) for key in keys}
+        images = {key: torch.cat([p.mm_kwargs[key] for p in prompts if key in p.mm_kwargs]).to(device) for key in keys}
         cache = GroupCache(group_size, max_new_tokens)
         output = loaded.model(
-            input_ids=torch.tensor(rows),
+            input_ids=torch.tensor(rows, device=device),
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp_min(0),
             past_key_values=cache,
@@ -203,7 +208,7 @@ class _Rows:
 
     def advance(self, token_ids: Tensor, *, last: bool) -> bool:
         """Feed the drawn tokens and compute the next logits; False when no row runs on."""
-        running = ~torch.isin(token_ids, torch.tensor(self._loaded.stop_ids))
+        running = ~torch.isin(token_ids, torch.tensor(self._loaded.stop_ids, dtype=torch.long, device=token_ids.device))
         if last or not running.any():
             return False
         if not running.all():
@@ -232,5 +237,5 @@ class _Rows:
         self._cache.select(running)
 
     def _allowed(self, logits_RV: Tensor) -> Tensor:
-        banned = torch.tensor(self._loaded.banned_ids, dtype=torch.long)
+        banned = torch.tensor(self._loaded.banned_ids, dtype=torch.long, device=logits_RV.device)
         return logits_RV.index_fill(-1, banned, float("-inf"))

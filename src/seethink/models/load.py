@@ -33,6 +33,10 @@ class LoadedModel:
     """Image placeholder ids: never sampled, and outside the policy's distribution in training too."""
     stop_ids: tuple[int, ...]
 
+    @property
+    def device(self) -> torch.device:
+        return self.model.device  # type: ignore[no-any-return]
+
 
 def model_path(source: str) -> str:
     """`nano` is the packaged base model; everything else is transformers' business."""
@@ -59,7 +63,13 @@ def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool =
         raise ModelError(f"cannot load {source!r}: {error}") from None
     chat = Chat(processor)
     banned = [chat.tokenizer.convert_tokens_to_ids(token) for token in family.image_tokens]
+    model = model.to(default_device())
     return LoadedModel(model.eval(), chat, source, tuple(i for i in banned if i is not None), _stop_ids(model, chat))
+
+
+def default_device() -> torch.device:
+    """The CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _check(source: str, path: str) -> None:

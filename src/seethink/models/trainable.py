@@ -13,7 +13,7 @@ from seethink.config import PARTS, Part, Recipe
 from seethink.models.parts import split_parts
 
 
-class FrozenPartMoved(RuntimeError):
+class FrozenPartMovedError(RuntimeError):
     """A part that was to stay moved, or one that was to learn did not."""
 
 
@@ -74,13 +74,13 @@ class PartsProof:
         return float((moved / max(total, 1e-30)) ** 0.5)
 
     def check(self, *, updated: bool = True) -> dict[Part, float]:
-        """The change per part; raises FrozenPartMoved where it contradicts the recipe."""
+        """The change per part; raises FrozenPartMovedError where it contradicts the recipe."""
         change = self.change()
         for part, amount in change.items():
             if part not in self._trained and amount != 0.0:
-                raise FrozenPartMoved(f"{part} is frozen by parts.train but moved by {amount:.2e} of its norm")
+                raise FrozenPartMovedError(f"{part} is frozen by parts.train but moved by {amount:.2e} of its norm")
             if part in self._trained and updated and amount == 0.0:
-                raise FrozenPartMoved(
+                raise FrozenPartMovedError(
                     f"{part} is in parts.train but did not move: no gradient reaches it, or its lr is too small for "
                     "the weights' precision"
                 )

@@ -18,7 +18,7 @@ from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
 from seethink.data.dataset import load_samples
 from seethink.infer.generator import InProcessGenerator
-from seethink.models.load import load_model
+from seethink.models.load import LoadedModel, load_model
 from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
@@ -81,7 +81,7 @@ def update(
     ]
     prepared = []
     for members in minibatches:
-        batches = microbatches(recipe, episode, completions, members, policy.loaded.chat.pad_id)
+        batches = microbatches(recipe, episode, completions, members, policy.loaded)
         values = critic.prepare(policy, batches, completions) if critic else None
         old = None if on_policy else policy.score(batches)
         kl = _score_with(policy, reference, batches) if reference is not None else None
@@ -106,7 +106,7 @@ def update(
 
 
 def microbatches(
-    recipe: Recipe, episode: Episode, completions: list[Completion], members: list[int], pad_id: int
+    recipe: Recipe, episode: Episode, completions: list[Completion], members: list[int], loaded: LoadedModel
 ) -> list[Microbatch]:
     """The packed completions of one gradient step. Masked ones (grade error) keep their place with weight 0."""
     prompts = [group.prompt for group in episode.groups for _ in group.completions]
@@ -125,7 +125,9 @@ def microbatches(
         for i, weight, length in zip(members, weights, lengths, strict=True)
     ]
     budget = recipe.optim.micro_tokens
-    return pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+    pad_id = loaded.chat.pad_id
+    packed = pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+    return [batch.to(loaded.device) for batch in packed]
 
 
 def make_loss(

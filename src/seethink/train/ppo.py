@@ -39,7 +39,7 @@ class Critic:
         for weight in self._head.parameters():
             std = weight.shape[-1] ** -0.5 if weight.ndim == 2 else 0.0
             nn.init.normal_(weight, std=std, generator=generator)
-        self._head.to(loaded.model.dtype)
+        self._head.to(device=loaded.device, dtype=loaded.model.dtype)
         self._optimizer = torch.optim.AdamW(self._head.parameters(), lr=recipe.ppo.critic_lr, weight_decay=0.0)
 
     def state(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from seethink.data.batch import PackedSequence, pack
 from seethink.data.chat import Chat
 from seethink.data.coldstart import FilterReport, verify_traces
 from seethink.data.dataset import DataError, load_samples, shuffled
-from seethink.models.load import export_model, load_model
+from seethink.models.load import LoadedModel, export_model, load_model
 from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import sft_loss
@@ -113,19 +113,21 @@ def _sequences(samples: Sequence[Sample], recipe: Recipe, chat: Chat) -> list[Pa
     return sequences
 
 
-def microbatches(sequences: list[PackedSequence], recipe: Recipe, pad_id: int) -> list[Microbatch]:
+def microbatches(sequences: list[PackedSequence], recipe: Recipe, loaded: LoadedModel) -> list[Microbatch]:
     """Packed, every response token weighted equally: the loss is the mean over the step's tokens."""
     tokens = sum(len(s.response_ids) for s in sequences)
     for index, sequence in enumerate(sequences):
         sequence.weight, sequence.index = 1.0 / tokens, index
     budget = recipe.optim.micro_tokens
-    return pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+    pad_id = loaded.chat.pad_id
+    packed = pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+    return [batch.to(loaded.device) for batch in packed]
 
 
 def sft_step(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) -> dict[str, float]:
     """One optimizer step."""
     started = time.perf_counter()
-    batches = microbatches(sequences, recipe, policy.loaded.chat.pad_id)
+    batches = microbatches(sequences, recipe, policy.loaded)
     tokens = policy.forward_backward(batches, _loss)
     metrics = {
         "loss/total": float(tokens["loss/total"].sum()),
@@ -143,5 +145,5 @@ def _loss(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, T
 
 def validation_loss(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) -> float:
     """Mean cross-entropy over the validation responses' tokens."""
-    batches = microbatches(sequences, recipe, policy.loaded.chat.pad_id)
+    batches = microbatches(sequences, recipe, policy.loaded)
     return -float(torch.cat(policy.score(batches)).mean())

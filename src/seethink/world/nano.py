@@ -43,7 +43,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> Any:
-    """A byte-level BPE tokenizer of at most VOCAB_SIZE entries: any text encodes, the world's words are one token each."""
+    """A byte-level BPE tokenizer of at most VOCAB_SIZE entries; the world's words are one token each."""
     from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
