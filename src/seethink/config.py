@@ -21,37 +21,37 @@ Difficulty = str
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(Section):
     train: str = Field(description="`world:DOMAINS[:traces]`, or a JSONL, Parquet or data set folder path.")
     train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
     val: str | None = Field(None, description="Held-out samples of the same kind, for the validation loss (SFT).")
-    val_size: int | None = Field(None, gt=0)
+    val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")
     image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
 
 
 class PartsConfig(Section):
     train: tuple[Part, ...] = Field(PARTS, min_length=1, description="Which parts learn; the others are frozen.")
     lr_vision: float | None = Field(None, gt=0, description="Default: optim.lr.")
-    lr_connector: float | None = Field(None, gt=0)
-    lr_language: float | None = Field(None, gt=0)
+    lr_connector: float | None = Field(None, gt=0, description="Default: optim.lr.")
+    lr_language: float | None = Field(None, gt=0, description="Default: optim.lr.")
 
 
 class OptimConfig(Section):
-    lr: float = Field(1e-5, gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_ratio: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
+    lr: float = Field(1e-5, gt=0, description="Learning rate of parts without a rate of their own.")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="What follows the warmup.")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="Share of the steps with a linearly rising rate.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the squared gradient's mean.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
     micro_tokens: int = Field(8192, gt=0, description="Token budget of one forward and backward.")
 
 
 class SftConfig(Section):
-    epochs: int = Field(2, gt=0)
+    epochs: int = Field(2, gt=0, description="Passes over the data.")
     batch_size: int = Field(64, gt=0, description="Samples per optimizer step.")
     pack_length: int = Field(512, gt=0, description="Tokens of a packed row; longer samples get a row alone.")
     max_length: int = Field(16384, gt=0, description="Samples longer than this, prompt included, are dropped.")
@@ -64,11 +64,11 @@ class SftConfig(Section):
 
 
 class RolloutConfig(Section):
-    prompts_per_step: int = Field(32, gt=0)
+    prompts_per_step: int = Field(32, gt=0, description="Prompts of one episode.")
     group_size: int = Field(32, gt=1, description="Completions per prompt.")
-    temperature: float = Field(1.0, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(4096, gt=0)
+    temperature: float = Field(1.0, gt=0, description="Of sampling, and of the log-probs that are trained.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Sample from the likeliest tokens that reach this share.")
+    max_new_tokens: int = Field(4096, gt=0, description="Longest response.")
     length_schedule: tuple[tuple[float, int], ...] = Field(
         (), description="[share of training, max_new_tokens] pairs, e.g. [[0.5, 8192]]: longer answers later."
     )
@@ -79,10 +79,12 @@ class AlgorithmConfig(Section):
     """GRPO (paper eq. 6-7). Defaults are the paper's: on-policy, clip 0.2, no KL."""
 
     steps: int = Field(100, gt=0, description="Episodes.")
-    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_low: float = Field(0.2, gt=0, lt=1, description="The ratio is clipped to 1 - clip_low ... 1 + clip_high.")
     clip_high: float = Field(0.2, gt=0, description="Above clip_low: clip-higher.")
     kl_beta: float = Field(0.0, ge=0, description="KL to the starting model; 0 loads no reference.")
-    aggregation: Literal["sequence", "token", "dr_grpo"] = "sequence"
+    aggregation: Literal["sequence", "token", "dr_grpo"] = Field(
+        "sequence", description="Mean per response (paper), over all tokens, or sum over a constant length (Dr.GRPO)."
+    )
     normalize_std: bool = Field(True, description="False: advantages are rewards less the group mean (Dr.GRPO).")
     minibatches: int = Field(1, gt=0, description="Gradient steps per pass over an episode.")
     epochs: int = Field(1, gt=0, description="Passes over an episode.")
@@ -94,16 +96,16 @@ class AlgorithmConfig(Section):
 
 
 class PpoConfig(Section):
-    gae_lambda: float = Field(1.0, ge=0, le=1)
-    gamma: float = Field(1.0, gt=0, le=1)
-    value_coef: float = Field(0.5, gt=0)
-    value_clip: float = Field(0.2, gt=0)
-    critic_lr: float = Field(1e-4, gt=0)
+    gae_lambda: float = Field(1.0, ge=0, le=1, description="1: whole returns, 0: one-step estimates.")
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount per token.")
+    value_coef: float = Field(0.5, gt=0, description="Weight of the value loss.")
+    value_clip: float = Field(0.2, gt=0, description="Values may move so far from the old ones in a step.")
+    critic_lr: float = Field(1e-4, gt=0, description="Learning rate of the value head.")
 
 
 class RewardConfig(Section):
-    accuracy_weight: float = Field(0.8, ge=0)
-    format_weight: float = Field(0.2, ge=0)
+    accuracy_weight: float = Field(0.8, ge=0, description="Reward of a correct answer.")
+    format_weight: float = Field(0.2, ge=0, description="Reward of the form <think>...</think>answer.")
     function: str | None = Field(None, description="`module:function` of your own in place of the rule grader.")
     verifier: VerifierConfig | None = Field(None, description="LLM verifier, asked where the rule says no.")
 
@@ -112,8 +114,8 @@ class EvalConfig(Section):
     data: str | None = Field(None, description="As data.train; None: no evaluation.")
     size: int = Field(500, gt=0, description="Items per domain.")
     samples: int = Field(4, ge=0, description="k of avg@k at temperature 1; 0 skips it.")
-    greedy: bool = True
-    max_new_tokens: int = Field(4096, gt=0)
+    greedy: bool = Field(True, description="Also decode greedily.")
+    max_new_tokens: int = Field(4096, gt=0, description="Longest response.")
 
 
 class CheckpointConfig(Section):
@@ -122,19 +124,22 @@ class CheckpointConfig(Section):
 
 
 class LogConfig(Section):
-    tensorboard: bool = True
+    tensorboard: bool = Field(True, description="Write TensorBoard files beside metrics.jsonl.")
     rollouts_every: int = Field(10, gt=0, description="Steps between rollouts stored for the report.")
     rollouts_kept: int = Field(4, gt=0, description="Prompt groups stored each time.")
-    critical_words: tuple[str, ...] = ("Wait", "Alternatively", "Hmm", "But", "However", "Let me check")
+    critical_words: tuple[str, ...] = Field(
+        ("Wait", "Alternatively", "Hmm", "But", "However", "Let me check"),
+        description="Words before which the entropy is logged apart (paper 5.1).",
+    )
 
 
 class Recipe(Section):
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    stage: Literal["sft", "grpo", "ppo"]
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="Shown on bars and in reports.")
+    stage: Literal["sft", "grpo", "ppo"] = Field(description="Which loop runs.")
     model: str = Field("nano", description="`nano`, a checkpoint folder, or a hub name.")
     out: str = Field(description="Run folder.")
-    seed: int = 0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(0, ge=0, description="Of data order, sampling and new weights.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of weights and activations.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Off unless you mean it.")
     data: DataConfig
     parts: PartsConfig = PartsConfig()
