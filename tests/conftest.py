@@ -1,0 +1,19 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def random_nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder of the nano architecture with random weights: it loads and trains, but knows nothing."""
+    from helpers.nano import save_nano
+
+    return save_nano(tmp_path_factory.mktemp("random_nano"))

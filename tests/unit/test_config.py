@@ -1,0 +1,218 @@
+"""Recipes: what is refused and how it is said, overrides, and that no key is dead."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seethink.config import Recipe, RecipeError, load_recipe, make_recipe, recipe_keys
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+SECTIONS = {"data", "parts", "optim", "sft", "rollout", "algorithm", "ppo", "reward", "eval", "checkpoint", "log"}
+
+
+def minimal() -> dict[str, Any]:
+    return {"name": "x", "stage": "sft", "out": "runs/x", "data": {"train": "world:math:traces"}}
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(RecipeError) as error:
+        make_recipe(minimal(), list(overrides))
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("optim.lrr=1e-4", "optim.lr"),
+        ("optim.warmup=0.1", "optim.warmup_ratio"),
+        ("rollout.groupsize=4", "rollout.group_size"),
+        ("learning.rate=1", None),
+        ("sead=1", "seed"),
+        ("reward.verifier.urll='http://x'", None),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_suggestion(wrong: str, right: str | None) -> None:
+    message = refused(wrong)
+    assert wrong.partition("=")[0].split(".")[0] in message
+    if right is not None:
+        assert f"unknown key '{wrong.partition('=')[0]}'; did you mean '{right}'?" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optim.lr=fast", "optim.lr: Input should be a valid number"),
+        ("optim.lr=0", "optim.lr: Input should be greater than 0 (got 0)"),
+        ("optim.lr=nan", "optim.lr: "),
+        ("optim.lr=inf", "optim.lr: "),
+        ("optim.lr=-1e-4", "optim.lr: "),
+        ("seed=1.5", "seed: "),
+        ("seed=-1", "seed: Input should be greater than or equal to 0 (got -1)"),
+        ("stage=dpo", "stage: Input should be 'sft', 'grpo' or 'ppo' (got 'dpo')"),
+        ("rollout.group_size=1", "rollout.group_size: Input should be greater than 1 (got 1)"),
+        ("parts.train=[]", "parts.train: "),
+        ('parts.train=["eyes"]', "parts.train.0: Input should be 'vision', 'connector' or 'language' (got 'eyes')"),
+        ("name=a/../b", "name: "),
+        ("optim=3", "optim: "),
+        ("eval.greedy=perhaps", "eval.greedy: "),
+        ("algorithm.curriculum=[[1.5,['hard']]]", "share 1.5"),
+        ("rollout.length_schedule=[[-0.1,8]]", "share -0.1"),
+        ("algorithm.minibatches=33", "algorithm.minibatches=33 exceeds rollout.prompts_per_step=32"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_shown(override: str, said: str) -> None:
+    assert said in refused(override)
+
+
+def test_all_mistakes_are_said_at_once() -> None:
+    message = refused("optim.lrr=1", "seed=x", "sft.epochs=0")
+    assert all(key in message for key in ("optim.lrr", "seed", "sft.epochs"))
+
+
+@pytest.mark.parametrize("missing", ["name", "stage", "out", "data"])
+def test_what_is_required_is_said(missing: str) -> None:
+    table = minimal()
+    del table[missing]
+    with pytest.raises(RecipeError, match=f"'{missing}' is required"):
+        make_recipe(table)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("optim.lr=1e-6", 1e-6),
+        ("optim.lr=3", 3.0),
+        ("model=runs/a/step_000001", "runs/a/step_000001"),
+        ("model='nano'", "nano"),
+        ("out=runs/a=b", "runs/a=b"),
+        ('parts.train=["connector"]', ("connector",)),
+        (
+            "algorithm.curriculum=[[0.0,['easy']],[0.5,['normal','hard']]]",
+            ((0.0, ("easy",)), (0.5, ("normal", "hard"))),
+        ),
+        ("rollout.length_schedule=[[0.5, 8192]]", ((0.5, 8192),)),
+        ("eval.greedy=false", False),
+        ("data.train_size=12", 12),
+        ("log.critical_words=['Hm']", ("Hm",)),
+        ("reward.function=my.rewards:grade", "my.rewards:grade"),
+    ],
+)
+def test_overrides(override: str, value: object) -> None:
+    found: Any = make_recipe(minimal(), [override])
+    for key in override.partition("=")[0].split("."):
+        found = getattr(found, key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_the_last_override_wins_and_spaces_do_not_matter() -> None:
+    assert make_recipe(minimal(), ["seed=1", " seed = 2"]).seed == 2
+
+
+@pytest.mark.parametrize("word", ["seed", "=1", "", "--lr"])
+def test_a_word_that_is_no_override_is_refused(word: str) -> None:
+    assert "is not of the form key=value" in refused(word)
+
+
+def test_a_value_cannot_be_used_as_a_section() -> None:
+    assert "seed.x: 'seed' is a value, not a section" in refused("seed=1", "seed.x=2")
+
+
+def test_files(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no recipe at"):
+        load_recipe(tmp_path / "none.toml")
+    for content in (b"name = ", b"\xff\xfe"):
+        (tmp_path / "bad.toml").write_bytes(content)
+        with pytest.raises(RecipeError, match="bad.toml is not a readable TOML file"):
+            load_recipe(tmp_path / "bad.toml")
+    with pytest.raises(RecipeError, match="is not a readable TOML file"):
+        load_recipe(tmp_path)
+    (tmp_path / "short.toml").write_text("stage = 'sft'\n")
+    with pytest.raises(RecipeError, match=r"short.toml: .*'name' is required"):
+        load_recipe(tmp_path / "short.toml")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_load_and_round_trip(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    again = make_recipe(json.loads(recipe.model_dump_json()))
+    assert again == recipe
+    assert path.read_text(encoding="utf-8").startswith("#"), "a recipe says what it is"
+
+
+def test_there_are_recipes_for_every_stage_of_the_pipeline() -> None:
+    assert {"nano-coldstart", "nano-grpo", "nano-connector"} <= {path.stem for path in RECIPES}
+
+
+def test_recipes_cannot_be_changed_once_made() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_recipe(minimal()).seed = 1  # type: ignore[misc]
+
+
+def test_rates_of_parts_default_to_the_common_one() -> None:
+    recipe = make_recipe(minimal(), ["optim.lr=1e-3", "parts.lr_vision=1e-5"])
+    assert [recipe.lr(part) for part in ("vision", "connector", "language")] == [1e-5, 1e-3, 1e-3]
+
+
+def test_defaults_are_the_papers() -> None:
+    recipe = make_recipe(minimal())
+    assert (recipe.algorithm.clip_low, recipe.algorithm.clip_high, recipe.algorithm.kl_beta) == (0.2, 0.2, 0.0)
+    assert (recipe.algorithm.epochs, recipe.algorithm.minibatches) == (1, 1)
+    assert (recipe.reward.accuracy_weight, recipe.reward.format_weight) == (0.8, 0.2)
+    assert recipe.parts.train == ("vision", "connector", "language")
+    assert recipe.trust_remote_code is False
+
+
+def own_keys() -> list[str]:
+    return list(recipe_keys())
+
+
+def test_every_key_is_read_somewhere() -> None:
+    """No dead options: each key's name is an attribute that code outside config.py takes."""
+    files = [p for p in (ROOT / "src/seethink").rglob("*.py") if p.name not in ("config.py", "verifier_config.py")]
+    source = "\n".join(p.read_text(encoding="utf-8") for p in files)
+    config = (ROOT / "src/seethink/config.py").read_text(encoding="utf-8")
+    by_method = set(re.findall(r"self\.parts\.(lr_\w+)", config))
+    dead = [
+        key
+        for key in own_keys()
+        if not re.search(rf"\.{key.rpartition('.')[2]}\b", source) and key.rpartition(".")[2] not in by_method
+    ]
+    assert not dead
+
+
+def test_every_key_has_a_description() -> None:
+    assert [key for key, description in recipe_keys().items() if not description.strip()] == []
+
+
+def test_the_keys_are_few_and_known() -> None:
+    """A new key needs a line here: expose as few as possible."""
+    listed = (ROOT / "tests/data/golden/recipe_keys.txt").read_text(encoding="utf-8").split()
+    assert own_keys() == listed
+    assert len(listed) < 120
+    assert {key.split(".")[0] for key in listed if "." in key} == SECTIONS
+
+
+def test_the_configuration_imports_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, seethink.config, seethink.cli; "
+        "print([m for m in ('torch', 'transformers', 'sklearn', 'pyarrow') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_keys_of_a_section_that_may_be_absent_are_listed() -> None:
+    assert any(key.startswith("reward.verifier.") for key in recipe_keys())
+    assert set(Recipe.model_fields) == {key.split(".")[0] for key in recipe_keys()}
