@@ -82,7 +82,8 @@ class InProcessGenerator:
                     for sample in range(group_size)
                 ]
             )
-            rows = self._decode([prompts[i] for i in places], group_size, sampling, uniforms)
+            with self._loaded.autocast():
+                rows = self._decode([prompts[i] for i in places], group_size, sampling, uniforms)
             for number, place in enumerate(places):
                 groups[place] = rows[number * group_size : (number + 1) * group_size]
             if progress is not None:

@@ -33,6 +33,13 @@ class LoadedModel:
     """Image placeholder ids: never sampled, and outside the policy's distribution in training too."""
     stop_ids: tuple[int, ...]
 
+    compute_dtype: torch.dtype = torch.float32
+
+    def autocast(self) -> torch.autocast:
+        """Forward passes run in the compute dtype; the weights are float32, as small updates vanish in bfloat16."""
+        enabled = self.compute_dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.compute_dtype if enabled else None, enabled=enabled)
+
     @property
     def device(self) -> torch.device:
         return self.model.device  # type: ignore[no-any-return]
@@ -44,7 +51,7 @@ def model_path(source: str) -> str:
 
 
 def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool = False) -> LoadedModel:
-    """Load a VLM. Raises ModelError."""
+    """Load a VLM with float32 weights that computes in `dtype`. Raises ModelError."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
@@ -56,7 +63,7 @@ def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool =
     try:
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = AutoModelForImageTextToText.from_pretrained(
-            path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code, use_safetensors=True
+            path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True
         )
         family = family_of(model)
     except (OSError, PartsError) as error:
@@ -64,7 +71,8 @@ def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool =
     chat = Chat(processor)
     banned = [chat.tokenizer.convert_tokens_to_ids(token) for token in family.image_tokens]
     model = model.to(default_device())
-    return LoadedModel(model.eval(), chat, source, tuple(i for i in banned if i is not None), _stop_ids(model, chat))
+    banned_ids = tuple(i for i in banned if i is not None)
+    return LoadedModel(model.eval(), chat, source, banned_ids, _stop_ids(model, chat), getattr(torch, dtype))
 
 
 def default_device() -> torch.device:

@@ -31,18 +31,6 @@ FAMILIES: dict[str, Family] = {
         language=("model.language_model", "lm_head"),
         image_tokens=("<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
     ),
-    "qwen2_5_vl": Family(
-        vision=("model.visual.patch_embed", "model.visual.blocks", "model.visual.rotary_pos_emb"),
-        connector=("model.visual.merger",),
-        language=("model.language_model", "lm_head"),
-        image_tokens=(
-            "<|image_pad|>",
-            "<|video_pad|>",
-            "<|vision_start|>",
-            "<|vision_end|>",
-            "<|vision_pad|>",
-        ),
-    ),
 }
 
 

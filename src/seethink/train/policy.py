@@ -52,9 +52,10 @@ class Policy:
 
     def outputs(self, batch: Microbatch) -> TokenOutputs:
         sampling = self._recipe.rollout.temperature if self._recipe.stage != "sft" else 1.0
-        logprobs, entropies, hidden = token_logprobs(
-            self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids
-        )
+        with self.loaded.autocast():
+            logprobs, entropies, hidden = token_logprobs(
+                self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids
+            )
         return TokenOutputs(logprobs, entropies, hidden)
 
     @torch.no_grad()

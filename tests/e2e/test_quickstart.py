@@ -1,0 +1,87 @@
+"""The whole pipeline by its command, shrunk to a minute: every stage trains, is evaluated and is in the report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = [
+    "data.train_size=60",
+    "data.val_size=12",
+    "sft.epochs=1",
+    "sft.val_every=2",
+    "rollout.prompts_per_step=3",
+    "rollout.group_size=3",
+    "rollout.max_new_tokens=24",
+    "algorithm.steps=3",
+    "eval.size=4",
+    "eval.samples=1",
+    "eval.max_new_tokens=24",
+    "log.rollouts_every=1",
+]
+UNTIMED = ("time/", "throughput/")
+
+
+def quickstart(out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "seethink.cli", "quickstart", "--out", str(out), *TINY, *overrides]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+def records(stage: Path) -> list[dict[str, float]]:
+    lines = (stage / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith(UNTIMED)} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("quickstart") / "run"
+    result = quickstart(out)
+    assert result.returncode == 0, result.stderr
+    assert "report.html" in result.stdout
+    assert "cold start" in result.stdout
+    return out
+
+
+@pytest.mark.slow
+def test_every_stage_is_trained_evaluated_and_reported(run: Path) -> None:
+    for stage in ("coldstart", "grpo", "connector"):
+        assert records(run / stage)
+        assert (run / stage / "done.json").exists()
+    for stage in ("base", "coldstart", "grpo", "connector"):
+        scores = json.loads((run / stage / "eval.json").read_text())["scores"]
+        assert {s["domain"] for s in scores} == {"math", "charts", "dice", "shapes", "clocks", "cells"}
+        assert all(s["n"] == 4 for s in scores if s["difficulty"] == "all")
+    page = (run / "report.html").read_text()
+    assert "connector" in page
+    assert "data:image/" in page
+
+
+@pytest.mark.slow
+def test_stages_hand_their_weights_on_and_freeze_what_they_should(run: Path) -> None:
+    recipe = json.loads((run / "grpo" / "recipe.json").read_text())
+    assert recipe["model"] == str(run / "coldstart" / "best")
+    last = json.loads((run / "connector" / "parts.json").read_text())["changes"][-1]
+    assert last["vision"] == last["language"] == 0.0
+    assert last["connector"] > 0.0
+
+
+@pytest.mark.slow
+def test_a_second_call_finds_everything_done(run: Path) -> None:
+    before = (run / "grpo" / "metrics.jsonl").read_bytes()
+    result = quickstart(run)
+    assert result.returncode == 0, result.stderr
+    assert (run / "grpo" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_metrics(run: Path, tmp_path: Path) -> None:
+    assert quickstart(tmp_path / "again").returncode == 0
+    for stage in ("coldstart", "grpo", "connector"):
+        assert records(tmp_path / "again" / stage) == records(run / stage)
+    for stage in ("base", "coldstart", "grpo", "connector"):
+        ours, theirs = (json.loads((r / stage / "eval.json").read_text())["scores"] for r in (tmp_path / "again", run))
+        assert ours == theirs
