@@ -33,7 +33,7 @@ class PoolError(RuntimeError):
     """The work could not be done; the message says why. The grade becomes `error` and is masked."""
 
 
-class _Died(Exception):
+class _DiedError(Exception):
     """The worker ended by itself or was killed by somebody else."""
 
 
@@ -54,7 +54,7 @@ class _Worker:
             self.process.stdin.write(json.dumps(task).encode() + b"\n")
             self.process.stdin.flush()
         except OSError:
-            raise _Died from None
+            raise _DiedError from None
         return self.receive(deadline)
 
     def receive(self, deadline: float) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class _Worker:
                 raise TimeoutError
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
-                raise _Died
+                raise _DiedError
             line += chunk
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -105,7 +105,7 @@ class Pool:
             except TimeoutError:  # the same work would take the same time again, so there's no second try
                 self.counts["grader_timeout"] += 1
                 raise PoolError(f"grader_timeout: symbolic work took more than {self.deadline:g} s") from None
-            except _Died:
+            except _DiedError:
                 self.counts["worker_died"] += 1
                 if attempt == "second":
                     raise PoolError("worker_died: the worker process ended twice on this answer") from None

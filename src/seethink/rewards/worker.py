@@ -43,7 +43,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "gcd": sp.gcd,
     "lcm": sp.lcm,
     "binomial": sp.binomial,
-    **{name: getattr(sp, name) for name in "sin cos tan cot sec csc sinh cosh tanh exp".split()},
+    **{name: getattr(sp, name) for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp"]},
 }
 _CONSTANTS = {"pi": sp.pi, "e": sp.E, "i": sp.I, "oo": sp.oo}
 
@@ -90,7 +90,10 @@ def equal(gold: Any, found: Any) -> bool:
     if simple == 0:
         return True
     names = sorted(difference.free_symbols, key=str)
-    points = [dict(zip(names, (sp.Rational(7 * k + 3 * i + 2, 11 + i) for i in range(len(names))), strict=True)) for k in range(4)]
+    points = [
+        dict(zip(names, (sp.Rational(7 * k + 3 * i + 2, 11 + i) for i in range(len(names))), strict=True))
+        for k in range(4)
+    ]
     return all(_vanishes(difference.subs(point)) for point in points)
 
 

@@ -16,9 +16,10 @@ from functools import lru_cache
 
 from seethink.rewards.answer import maths
 from seethink.rewards.answer.choice import Choices
-from seethink.rewards.answer.compare import NeedsSymbolic, Symbolic, refuse
+from seethink.rewards.answer.compare import NeedsSymbolicError, Symbolic, refuse
 from seethink.rewards.answer.extract import Statement, extract
 from seethink.rewards.answer.golds import gold_letter, kind_of, validate_gold
+from seethink.rewards.answer.syntax import Node
 from seethink.rewards.answer.text import (
     first_sentence_is,
     normalise,
@@ -38,9 +39,7 @@ MAX_SHOWN = 400
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
-def grade(
-    response: str, gold: str, answer_type: str | None = None, choices: Sequence[str] | None = None
-) -> Grade:
+def grade(response: str, gold: str, answer_type: str | None = None, choices: Sequence[str] | None = None) -> Grade:
     """Grade one response. Raises ValueError for a gold that no response could match."""
     return _grade(response, gold, answer_type, choices, _symbolic)
 
@@ -52,7 +51,7 @@ def grade_batch(items: Sequence[Item]) -> list[Grade]:
     for place, item in enumerate(items):
         try:
             grades.append(_grade(*item, refuse))
-        except NeedsSymbolic:
+        except NeedsSymbolicError:
             grades.append(None)
             waiting.append(place)
     if waiting:
@@ -62,7 +61,7 @@ def grade_batch(items: Sequence[Item]) -> list[Grade]:
     return [result for result in grades if result is not None]
 
 
-def _symbolic(gold: maths.Node, found: maths.Node) -> bool:
+def _symbolic(gold: Node, found: Node) -> bool:
     return get_pool().equal(gold, found)
 
 

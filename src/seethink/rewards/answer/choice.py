@@ -13,17 +13,29 @@ SameText = Callable[[str, str], bool]
 """Whether two texts state the same answer, decided by the rules for open answers."""
 
 _DRESS = re.compile(r"[*`_$\"]|\\[()\[\]]|\\boxed|\\left|\\right")
-_LEAD = re.compile(r"^(?:(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+(?=\W*[A-Za-z]\b)", re.I)
+_LEAD = re.compile(
+    r"^(?:(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+(?=\W*[A-Za-z]\b)",
+    re.I,
+)
 _ALONE = re.compile(r"[(\[{]?\s*([A-Za-z])\s*[)\]}]?\s*[.):]?")
 _LETTER_TEXT = re.compile(r"(?:[(\[]\s*([A-Za-z])\s*[)\]][:.,]?|([A-Z])\s*[.):,]|([A-Z])\s+[-=])\s*(.+)", re.S)
 _LETTER_PAREN = re.compile(r"([A-Z])\s*[(\[](.+?)[)\]]\W*", re.S)
-_LETTER_PROSE = re.compile(r"([A-Z])(?:,|\s*[-;]|\s+(?:because|since|as|is|which|for|due|based|given|where|with|the)\b)")
+_LETTER_PROSE = re.compile(
+    r"([A-Z])(?:,|\s*[-;]|\s+(?:because|since|as|is|which|for|due|based|given|where|with|the)\b)"
+)
 _ANY_LETTER_PROSE = re.compile(r"([B-HJ-Z])\s")
-_SECOND = re.compile(r"^\W*(?:,|/|&|;|\bor\b|\band\b|\bor\s+(?:maybe|possibly|perhaps)\b|\s)+\W*(?:option\s+|choice\s+)?[(\[]?([A-Z])[)\]]?(?![\w'])")
+_SECOND = re.compile(
+    r"^\W*(?:,|/|&|;|\bor\b|\band\b|\bor\s+(?:maybe|possibly|perhaps)\b|\s)+\W*(?:option\s+|choice\s+)?[(\[]?([A-Z])[)\]]?(?![\w'])"
+)
 _RUN = re.compile(r"[A-Z]{2,10}")
-_NAMED = re.compile(r"\b(?:option|choice|answer|letter)s?\s*(?:is\s*)?[:(]?\s*\(?([A-Z])\b\)?(?!')|\(([A-Z])\)|\b(?:is|be|select|choose|pick)\s+([B-HJ-Z])\b(?=\W*$)")
+_NAMED = re.compile(
+    r"\b(?:option|choice|answer|letter)s?\s*(?:is\s*)?[:(]?\s*\(?([A-Z])\b\)?(?!')|\(([A-Z])\)|\b(?i:is|be|select(?:ed)?|choose|pick|with|thus|hence|therefore|so)[:,]?\s+([B-HJ-Z])\b(?=\W*$)"
+)
+_OTHERS = re.compile(r",?\s+(?:and\s+|but\s+)?not\s+[^,.]{1,60}(?=[.!]?$)", re.I)
 _POSTFIX = re.compile(r"^\W*([A-Z])\W*\s+(?:is|would be|must be)\s+(?:the\s+)?(?:correct|right|best|answer|true)", re.I)
-_DENIED = re.compile(r"\b(?:not|isn't|wrong|incorrect|false|cannot|eliminate|rule[sd]? out|neither|nor|except|unlike)\b", re.I)
+_DENIED = re.compile(
+    r"\b(?:not|isn't|wrong|incorrect|false|cannot|eliminate|rule[sd]? out|neither|nor|except|unlike)\b", re.I
+)
 _HEDGE = re.compile(r"\b(?:or|either|both|and)\b\s*(?:option\s*|choice\s*)?\(?[A-Z]\b\)?", re.I)
 
 
@@ -49,16 +61,18 @@ class Choices:
     def _read_whole(self, text: str) -> str | None:
         """The statement as an answer from its first letter on. An empty string: it names several."""
         stripped = _LEAD.sub("", text).strip(" .,;:*")
-        for candidate in dict.fromkeys((text.strip(" *"), stripped)):
+        for candidate in dict.fromkeys((text.strip(" *'"), stripped.strip("'"))):
             alone = _ALONE.fullmatch(candidate)
             if alone and alone[1].upper() in self.letters:
                 return alone[1].upper()
-        option = self._option(text) or self._option(stripped)
+        option = self._verbatim(text) or self._verbatim(stripped)
         if option:
             return option
         if self._several(stripped):
             return ""
-        return self._letter_first(stripped)
+        if _LETTER_TEXT.match(stripped):
+            return self._letter_first(stripped)
+        return self._option(text) or self._option(stripped) or self._letter_first(stripped)
 
     def _letter_first(self, text: str) -> str | None:
         """`C. text`, `(C) text`, `C (text)`, `C because ...`."""
@@ -95,23 +109,29 @@ class Choices:
         run = _RUN.fullmatch(text)
         return bool(run) and all(letter in self.letters for letter in run.group()) if run else False
 
+    def _verbatim(self, text: str) -> str | None:
+        exact = [i for i, option in enumerate(self.options) if _squeezed(option) == _squeezed(text)]
+        return chr(ord("A") + exact[0]) if len(exact) == 1 else None
+
     def _option(self, text: str) -> str | None:
         """The letter of the one option that `text` is: as written, else in value."""
         text = text.strip()
         if not text or not self.options:
             return None
-        exact = [i for i, option in enumerate(self.options) if _squeezed(option) == _squeezed(text)]
-        folded = exact or [i for i, option in enumerate(self.options) if normalise(option) == normalise(text)]
+        exact = self._verbatim(text)
+        if exact:
+            return exact
+        folded = [i for i, option in enumerate(self.options) if normalise(option) == normalise(text)]
         found = folded or [i for i, option in enumerate(self.options) if self.same(option, text)]
         return chr(ord("A") + found[0]) if len(found) == 1 else None
 
     def _read_prose(self, text: str) -> str | None:
         """A sentence that names one option: by letter, or by text at its end."""
-        text = sentence(text)
+        text = _OTHERS.sub("", sentence(text)) or text
         post = _POSTFIX.match(text)
         if post and post[1].upper() in self.letters and not _DENIED.search(text):
             return post[1].upper()
-        named = {letter for match in _NAMED.findall(text) for letter in match if letter in self.letters}
+        named: set[str] = {letter for match in _NAMED.findall(text) for letter in match if letter in self.letters}
         if len(named) == 1 and not _HEDGE.search(text) and not _DENIED.search(text):
             return named.pop()
         return None if named or _DENIED.search(text) else self._option_at_end(text)
@@ -122,7 +142,10 @@ class Choices:
         ends = [i for i, option in enumerate(self.options) if _ends_with(said, normalise(option))]
         longest = max((len(normalise(self.options[i])) for i in ends), default=0)
         best = [i for i in ends if len(normalise(self.options[i])) == longest]
-        others = [i for i in range(len(self.options)) if i not in best and _holds(said, normalise(self.options[i]), longest)]
+        before = said[: len(said) - longest]
+        others = [
+            option for i, option in enumerate(self.options) if i not in best and _holds(before, normalise(option))
+        ]
         return chr(ord("A") + best[0]) if len(best) == 1 and not others else None
 
     def _read_free(self, last: str, first: str) -> str | None:
@@ -146,12 +169,16 @@ def sentence_head(text: str) -> str:
 
 def _article(text: str, head: re.Match[str], second: re.Match[str]) -> bool:
     """`A I ...`: the second letter is the start of a sentence rather than a label."""
-    return second[1] in "AI" and bool(re.match(r"\s+\w", text[head.end(1) + second.end() :])) and "," not in second.group()
+    return (
+        second[1] in "AI" and bool(re.match(r"\s+\w", text[head.end(1) + second.end() :])) and "," not in second.group()
+    )
 
 
 def _undressed(text: str) -> str:
     said = words(_DRESS.sub("", text))
-    return re.sub(r"\s+", " ", said.replace("{", "").replace("}", "") if re.fullmatch(r"\W*[A-Za-z]\W*", said) else said).strip()
+    return re.sub(
+        r"\s+", " ", said.replace("{", "").replace("}", "") if re.fullmatch(r"\W*[A-Za-z]\W*", said) else said
+    ).strip()
 
 
 def _squeezed(text: str) -> str:
@@ -162,6 +189,6 @@ def _ends_with(said: str, option: str) -> bool:
     return bool(option) and len(option) > 1 and (said == option or said.endswith(" " + option))
 
 
-def _holds(said: str, option: str, longest: int) -> bool:
-    """Another option is mentioned too, and not merely as a part of the one that was found."""
-    return len(option) > 1 and len(option) >= longest and f" {option} " in f" {said} "
+def _holds(said: str, option: str) -> bool:
+    """Another option is mentioned before the one that the sentence ends on."""
+    return len(option) > 1 and f" {option} " in f" {said} "

@@ -44,9 +44,12 @@ _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _BOX = re.compile(r"\\(?:boxed|fbox)\b")
 _SPACE = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad|\\(?:displaystyle|textstyle|limits|left|right)(?![a-zA-Z])"
                     r"|\\[bB]igg?[lr]?(?![a-zA-Z])")  # fmt: skip
+_OPEN_SYSTEM = re.compile(r"\\left\s*(?:\\\{|\.)\s*(?=\\begin)|\\right\s*\.")
 _THOUSANDS_DRESS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")
-_SPEECH = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname\*?)\s*\{([^{}]*)\}")
+_SPEECH = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname\*?)\s*\{([^{}]*)\}"
+)
 _BLANKS = re.compile(r"\s+")
 
 
@@ -62,8 +65,8 @@ def latex(text: str) -> str:
         text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda m: "^{" + m.group().translate(_RAISED) + "}", text)
         text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_LOWERED) + "}", text)
         text = text.translate(_TO_LATEX)
-    if "\\" in text or "$" in text or "~" in text:
-        text = _THOUSANDS_DRESS.sub(",", text)
+    if "\\" in text or "$" in text or "~" in text or "{,}" in text:
+        text = _THOUSANDS_DRESS.sub(",", _OPEN_SYSTEM.sub(" ", text))
         text = text.replace(r"\$", " dollars ") if text.count("$") > 1 else text.replace(r"\$", "$")
         text = _currency_and_delimiters(text)
         text = _SPACE.sub(" ", _BOX.sub(" ", text))

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from seethink.rewards.answer.evaluate import Evaluator, NoValue, TooLarge, exact
+from seethink.rewards.answer.evaluate import Evaluator, NoValueError, TooLargeError, exact
 from seethink.rewards.answer.syntax import Call, Const, Node, Num, children, symbols
 
 Symbolic = Callable[[Node, Node], bool]
@@ -26,13 +26,13 @@ _SAMPLES = 5
 _SYMBOLIC_ONLY = frozenset(("sum", "prod", "int", "lim", "det", "gcd", "lcm"))
 
 
-class NeedsSymbolic(Exception):
+class NeedsSymbolicError(Exception):
     """The cheap path cannot tell."""
 
 
 def refuse(gold: Node, found: Node) -> bool:
     """The `Symbolic` of the cheap path."""
-    raise NeedsSymbolic
+    raise NeedsSymbolicError
 
 
 def equal(gold: Node, found: Node, symbolic: Symbolic) -> bool:
@@ -46,7 +46,7 @@ def equal(gold: Node, found: Node, symbolic: Symbolic) -> bool:
         return symbolic(gold, found)
     try:
         left, right = exact(gold), exact(found)
-    except (TooLarge, NoValue):
+    except (TooLargeError, NoValueError):
         return False  # the equal trees were met above; nothing else of that size can be checked
     if left is not None and right is not None:
         return left == right or close(left, right, gold, found)
@@ -85,14 +85,18 @@ def _places(node: Node) -> int | None:
 
 def _is_decimal(node: Node) -> bool:
     """Written as an integer or decimal, so that its digits are all there is to it."""
-    return isinstance(node, Num) or (isinstance(node, Call) and node.name in ("neg", "percent") and _is_decimal(node.args[0]))
+    return isinstance(node, Num) or (
+        isinstance(node, Call) and node.name in ("neg", "percent") and _is_decimal(node.args[0])
+    )
 
 
 def _undressed(gold: Node, found: Node) -> tuple[Node, Node]:
     """Degrees stated on one side only are the unit the question asked for."""
     degrees = [isinstance(node, Call) and node.name == "deg" for node in (gold, found)]
     if any(degrees) and not _uses_constant(gold, "pi") and not _uses_constant(found, "pi"):
-        gold, found = (node.args[0] if isinstance(node, Call) and node.name == "deg" else node for node in (gold, found))
+        gold, found = (
+            node.args[0] if isinstance(node, Call) and node.name == "deg" else node for node in (gold, found)
+        )
     return gold, found
 
 
@@ -119,9 +123,9 @@ def _has_value(node: Node) -> bool:
     """`1/0` equals nothing, not even itself."""
     try:
         exact(node)
-    except NoValue:
+    except NoValueError:
         return False
-    except TooLarge:
+    except TooLargeError:
         pass
     return True
 
@@ -147,9 +151,9 @@ def _equal_values(gold: Node, found: Node, symbolic: Symbolic) -> bool:
     for values in points(names) if names else ({},):
         try:
             verdict = _agree_at(values, gold, found)
-        except TooLarge:
+        except TooLargeError:
             return False
-        except NoValue:
+        except NoValueError:
             missing += 1
             continue
         if verdict is None:
@@ -172,7 +176,7 @@ def _agree_at(values: dict[str, Fraction], gold: Node, found: Node) -> bool | No
     left, right = Evaluator(values), Evaluator(values)
     a, b = left(gold), right(found)
     if any(value < 0 for value in values.values()) and (_is_complex(left.mp, a) or _is_complex(left.mp, b)):
-        raise NoValue("off the real line")  # a negative point is only there to tell |x| from x
+        raise NoValueError("off the real line")  # a negative point is only there to tell |x| from x
     error, size = abs(a - b), max(abs(a), abs(b))
     noise = max(left.peak, right.peak) * left.mp.mpf(10) ** -35
     if error <= size * left.mp.mpf(10) ** -25 or (error <= noise and size <= noise):

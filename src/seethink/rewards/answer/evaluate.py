@@ -22,11 +22,11 @@ DIGITS = 40
 _local = threading.local()
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """The value is beyond the bounds."""
 
 
-class NoValue(ValueError):
+class NoValueError(ValueError):
     """The expression has no value here, or needs real symbolic work."""
 
 
@@ -45,13 +45,13 @@ def exact(node: Node) -> Fraction | None:
 
 def _within(value: Fraction) -> Fraction:
     if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
-        raise TooLarge("a number beyond the bounds")
+        raise TooLargeError("a number beyond the bounds")
     return value
 
 
 def _divide(top: Fraction, bottom: Fraction) -> Fraction:
     if bottom == 0:
-        raise NoValue("division by zero")
+        raise NoValueError("division by zero")
     return _within(top / bottom)
 
 
@@ -60,19 +60,19 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
         return None
     if base in (0, 1, -1):
         if base == 0 and exponent <= 0:
-            raise NoValue("zero to a power that is not positive")
+            raise NoValueError("zero to a power that is not positive")
         return base if base >= 0 or exponent % 2 else -base
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if abs(exponent) * bits > MAX_BITS:
-        raise TooLarge("a power beyond the bounds")
+        raise TooLargeError("a power beyond the bounds")
     return base ** int(exponent)
 
 
 def _factorial(value: Fraction) -> Fraction:
     if value.denominator != 1 or value < 0:
-        raise NoValue("factorial of something else than a natural number")
+        raise NoValueError("factorial of something else than a natural number")
     if value > MAX_FACTORIAL:
-        raise TooLarge("a factorial beyond the bounds")
+        raise TooLargeError("a factorial beyond the bounds")
     result = 1
     for factor in range(2, int(value) + 1):
         result *= factor
@@ -122,7 +122,7 @@ class Evaluator:
         match node:
             case Sym():
                 if node.name not in self.values:
-                    raise NoValue(f"no value for {node.name}")
+                    raise NoValueError(f"no value for {node.name}")
                 return self.values[node.name]
             case Const("pi"):
                 return +self.mp.pi
@@ -132,7 +132,7 @@ class Evaluator:
                 return self.mp.mpc(0, 1)
             case Call(name, args):
                 return self._call(name, [self(arg) for arg in args])
-        raise NoValue("not a number")
+        raise NoValueError("not a number")
 
     def _call(self, name: str, args: list[Any]) -> Any:
         for arg in args:
@@ -140,17 +140,17 @@ class Evaluator:
         try:
             result = self._apply(name, args)
         except (ZeroDivisionError, OverflowError, ValueError, TypeError, mpmath.libmp.NoConvergence) as problem:
-            if isinstance(problem, TooLarge | NoValue):
+            if isinstance(problem, TooLargeError | NoValueError):
                 raise
-            raise NoValue(f"{name}: {problem}") from None
+            raise NoValueError(f"{name}: {problem}") from None
         self._bounded(result)
         return result
 
     def _bounded(self, value: Any) -> None:
         if not self.mp.isfinite(value):
-            raise NoValue("not finite")
+            raise NoValueError("not finite")
         if value != 0 and abs(self.mp.mag(value)) > MAX_BITS:
-            raise TooLarge("a number beyond the bounds")
+            raise TooLargeError("a number beyond the bounds")
 
     def _apply(self, name: str, args: list[Any]) -> Any:
         if name == "+":
@@ -161,21 +161,21 @@ class Evaluator:
         if name in ("!", "exp"):
             limit = MAX_FACTORIAL if name == "!" else MAX_BITS
             if abs(args[0]) > limit:
-                raise TooLarge(f"{name} beyond the bounds")
+                raise TooLargeError(f"{name} beyond the bounds")
         elif name not in ("*", "/", "neg", "abs", "sqrt", "ln", "log", "percent") and any(abs(a) > 1e12 for a in args):
-            raise TooLarge(f"{name} beyond the bounds")
+            raise TooLargeError(f"{name} beyond the bounds")
         function = _NUMERIC.get(name)
         if function is None:
-            raise NoValue(f"{name} needs symbolic work")
+            raise NoValueError(f"{name} needs symbolic work")
         return function(self.mp, *args)
 
     def _power(self, base: Any, exponent: Any) -> Any:
         if base == 0:
             if self.mp.re(exponent) <= 0:
-                raise NoValue("zero to a power that is not positive")
+                raise NoValueError("zero to a power that is not positive")
             return self.mp.mpf(0)
         if abs(exponent) * (abs(self.mp.mag(base)) + 1) > MAX_BITS:
-            raise TooLarge("a power beyond the bounds")
+            raise TooLargeError("a power beyond the bounds")
         return self.mp.power(base, exponent)
 
 
@@ -186,7 +186,7 @@ def _logarithm(mp: Any, value: Any, base: Any = 10) -> Any:
 def _on_reals(name: str) -> Callable[..., Any]:
     def apply(mp: Any, *args: Any) -> Any:
         if any(mp.im(arg) != 0 for arg in args):
-            raise NoValue(f"{name} of a complex number")
+            raise NoValueError(f"{name} of a complex number")
         return {"floor": mp.floor, "ceil": mp.ceil, "max": max, "min": min}[name](*(mp.re(arg) for arg in args))
 
     return apply
@@ -209,6 +209,9 @@ _NUMERIC: dict[str, Callable[..., Any]] = {
     "arcsin": _method("asin"),
     "arccos": _method("acos"),
     "arctan": _method("atan"),
-    **{name: _method(name) for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "ln", "exp", "sqrt"]},
+    **{
+        name: _method(name)
+        for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "ln", "exp", "sqrt"]
+    },
     **{name: _on_reals(name) for name in ("floor", "ceil", "max", "min")},
 }

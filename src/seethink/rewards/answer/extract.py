@@ -13,10 +13,13 @@ from seethink.rewards.answer.clean import plain
 MAX_TAIL = 40_000
 """Characters read from the end: no stated answer is longer, and the cost stays bounded."""
 
+MAX_STATEMENT = 2_000
+"""Characters of one stated answer; of a longer line its end counts."""
+
 _CHAT_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|end)\|>|</s>")
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\(?:boxed|fbox)\s{1,4}[\w.+-]{1,40}|\\.|[{}]", re.S)
 _PHRASE = re.compile(
-    r"\banswers?\b[*_`\"')\]]{0,4}\s{0,3}(?:(?:is|are|was|would be|should be|must be)\b|[:=：])"
+    r"\banswers?\b[*_`\"')\]]{0,4}\s{0,3}(?:(?:is|are|was|would be|should be|must be)\b|[:=：]|[-–—]\s)"
     r"|\banswers?\s(?:to|for|of|in)\b[^.\n:]{1,80}?\s(?:is|are)\b"
     r"|\banswers?\s{1,3}(?=\$|\\[(\[])"
     r"|\bfinal answer\b[*_# ]{0,6}\n"
@@ -28,8 +31,10 @@ _PHRASE = re.compile(
 _LEAD = re.compile(r"[\s:：*_=>`]*")
 _NOT = re.compile(r"(?:not|never|unknown|unclear)\b", re.I)
 _BETWEEN_BOXES = re.compile(r"(?:[\s$,;&.]|\\q?quad|\\[,;: ()\[\]]|\\text\s*\{\s*(?:and|or|,)?\s*\}|\band\b|\bor\b)*")
+_RUN_OF_SPACE = re.compile(r"[ \t\r\f\v]{2,}")
+_RUN_OF_LINES = re.compile(r"\n[ \t]{0,8}\n[\n \t]*")
 _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
-_PLEASANTRY = re.compile(r"\s*(?:I hope (?:it|this) is correct|(?:I )?hope (?:it|this) helps)[.!]?\s*", re.I)
+_PLEASANTRY = re.compile(r"(?:I hope (?:it|this) is correct|(?:I )?hope (?:it|this) helps)[.!]?", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ def extract(response: str) -> Statement | None:
     tail = _after_thinking(response)
     if tail is None:
         return None
-    tail = plain(tail[-MAX_TAIL:])
+    tail = _RUN_OF_SPACE.sub(" ", _RUN_OF_LINES.sub("\n\n", plain(tail.strip()[-MAX_TAIL:])))
     tail = _PLEASANTRY.sub(" ", _before_chat_token(tail)).strip()
     return _last_statement(tail) if tail else None
 
@@ -82,7 +87,9 @@ def _last_statement(text: str) -> Statement | None:
             found.append(place)
     position, statement = max(found, key=lambda place: place[0])
     if position < 0:
-        return _free(text)
+        statement = _free(text)
+    if statement is not None and len(statement.text) > MAX_STATEMENT:
+        statement = replace(statement, text=statement.text[-MAX_STATEMENT:])
     return statement if statement is not None and statement.text.strip(" .,;:$*\n") else None
 
 

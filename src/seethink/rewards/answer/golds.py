@@ -9,12 +9,14 @@ from functools import lru_cache
 
 from seethink.rewards.answer import maths
 from seethink.rewards.answer.clean import latex, plain, words
-from seethink.rewards.answer.syntax import NotMaths
+from seethink.rewards.answer.syntax import NotMathsError
 from seethink.rewards.answer.text import normalise
 
 _LETTER = re.compile(r"\s*[(\[]?\s*([A-Za-z])\s*[)\].:]?\s*")
 _CHOICE_TYPES = frozenset(("mc", "mc_text", "choice", "multiple_choice", "mcq"))
-_MATHS_TYPES = frozenset(("number", "fraction", "percent", "scientific", "mixed_number", "matrix", "interval_set", "latex"))
+_MATHS_TYPES = frozenset(
+    ("number", "fraction", "percent", "scientific", "mixed_number", "matrix", "interval_set", "latex")
+)
 
 
 def validate_gold(gold: object, answer_type: str | None = None, choices: Sequence[str] | None = None) -> str:
@@ -70,12 +72,12 @@ def kind_of(gold: str, answer_type: str | None, choices: Sequence[str] | None) -
     """choice, letter (a letter without its options), maths or text."""
     if choices:
         return "choice"
-    lone_letter = re.fullmatch(r"[A-Z]", gold.strip())
-    if answer_type in _CHOICE_TYPES or (answer_type is None and lone_letter and gold.strip() <= "J"):
-        return "letter" if _LETTER.fullmatch(gold) else "text"
+    lone_letter = re.fullmatch(r"[A-J]|\([A-J]\)", words(latex(gold)).strip())
+    if answer_type in _CHOICE_TYPES or (answer_type is None and lone_letter):
+        return "letter" if lone_letter or _LETTER.fullmatch(gold) else "text"
     if answer_type == "text" and not re.search(r"\d", gold):
         return "text"
     try:
         return "maths" if maths.is_maths(gold) and not re.fullmatch(r"[A-Za-z]{2,}", words(latex(gold))) else "text"
-    except NotMaths:
+    except NotMathsError:
         return "text"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from seethink.rewards.answer.compare import Symbolic, equal, points
-from seethink.rewards.answer.evaluate import Evaluator, NoValue, TooLarge
-from seethink.rewards.answer.regions import NotARegion, same_region, spans, variable
+from seethink.rewards.answer.evaluate import Evaluator, NoValueError, TooLargeError
+from seethink.rewards.answer.regions import NotARegionError, same_region, spans, variable
 from seethink.rewards.answer.syntax import (
     Call,
     Const,
@@ -30,12 +30,14 @@ _DIRECTION = {"<": -1, "<=": -1, ">": 1, ">=": 1}
 
 def matches(gold: Node, found: Node, symbolic: Symbolic) -> bool:
     """Whether `found` answers what `gold` answers."""
+    if gold == found and not isinstance(gold, Num | Call):
+        return True
     names = _by_name(gold), _by_name(found)
     if names[0] and names[1] and names[0].keys() == names[1].keys():
         return all(matches(value, names[1][name], symbolic) for name, value in names[0].items())
     gold, found = settle(gold), settle(found)
     if isinstance(gold, Relation):
-        return _is_equation(gold) and _equation(gold, found, symbolic) or _inequality(gold, found, symbolic)
+        return (_is_equation(gold) and _equation(gold, found, symbolic)) or _inequality(gold, found, symbolic)
     values = _stated(found, gold, symbolic)
     return any(_same(gold, settle(value), symbolic) for value in values)
 
@@ -49,7 +51,7 @@ def settle(node: Node) -> Node:
     names = _by_name(node)
     if names and len({name.split("_")[0] for name in names}) == len(names):
         return Group("tuple", tuple(names.values()))
-    items = []
+    items: list[Node] = []
     for item in node.items:
         item = settle(item)
         item = item.operands[-1] if _is_assignment(item) else item  # type: ignore[union-attr]
@@ -131,7 +133,7 @@ def _stated(found: Node, gold: Node, symbolic: Symbolic) -> Sequence[Node]:
 def _roughly(left: Node, right: Node) -> bool:
     try:
         a, b = Evaluator({})(left), Evaluator({})(right)
-    except (NoValue, TooLarge):
+    except (NoValueError, TooLargeError):
         return False
     return bool(abs(a - b) <= 0.01 * abs(a))
 
@@ -170,7 +172,7 @@ def _proportional(gold: Relation, found: Relation) -> Fraction | int | None:
     for values in points(names):
         try:
             ratio = _difference(gold, values) / _difference(found, values)
-        except (NoValue, TooLarge, ZeroDivisionError):
+        except (NoValueError, TooLargeError, ZeroDivisionError):
             continue
         first = ratio if first is None else first
         if abs(ratio - first) > abs(first) * 1e-20 or first == 0:
@@ -202,7 +204,7 @@ def _inequality(gold: Relation, found: Node, symbolic: Symbolic) -> bool:
         return False
     try:
         return same_region(gold, found, symbolic)
-    except NotARegion:
+    except NotARegionError:
         return isinstance(found, Relation) and _same_half_space(gold, found)
 
 
@@ -281,7 +283,7 @@ def _same_set(gold: Node, found: Node, symbolic: Symbolic) -> bool:
         return False
     try:
         return same_region(gold, found, symbolic) and bool(spans(gold) or gold == Const("empty"))
-    except NotARegion:
+    except NotARegionError:
         return _same_pieces(gold, found, symbolic)
 
 

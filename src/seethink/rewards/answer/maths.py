@@ -13,9 +13,9 @@ from seethink.rewards.answer.compare import Symbolic
 from seethink.rewards.answer.extract import Statement
 from seethink.rewards.answer.match import matches
 from seethink.rewards.answer.parse import parse
-from seethink.rewards.answer.syntax import Call, Group, Node, NotMaths, Num, Sym, symbols
+from seethink.rewards.answer.syntax import Call, Group, Node, NotMathsError, Num, Sym, symbols
 from seethink.rewards.answer.text import number_words, sentence
-from seethink.rewards.answer.units import PERCENT, Unit, comparable, split_unit
+from seethink.rewards.answer.units import DEGREE, PERCENT, Unit, comparable, split_unit
 
 _SPAN = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.S)
 _NUMBER = re.compile(
@@ -23,7 +23,8 @@ _NUMBER = re.compile(
     r"|(?<![\w.,\\^_{])(?:(?<!\d\s)-\s?)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,256}|(?=\.\d))(?:\.\d{1,256})?"
     r"(?:\s?(?:\\times|\\cdot|\*|x)\s?10\s?\^\s?\{?-?\d{1,5}\}?|[eE][+-]?\d{1,4}(?!\w))?(?:\s?/\s?\d{1,40}(?![\w/]))?"
 )
-_UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
+_UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
+                         r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
 _OR = re.compile(r"\s*(?:,?\s*or|/)\s*", re.I)
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
@@ -44,13 +45,13 @@ class Value:
 def read(text: str, thousands: bool = True) -> Value | None:
     """The whole text as mathematics, or None."""
     cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
-    cleaned = re.sub(r"^(?:[-*]\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
+    cleaned = re.sub(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
     if not cleaned:
         return None
     for value_text, unit in _with_and_without_unit(cleaned):
         try:
             return Value(parse(value_text, thousands), unit, cleaned)
-        except (NotMaths, RecursionError):
+        except (NotMathsError, RecursionError):
             continue
     return None
 
@@ -209,10 +210,11 @@ def _same_percent(gold: Value, found: Value, symbolic: Symbolic) -> bool:
 
 def _same_angle(gold: Value, found: Value, symbolic: Symbolic) -> bool:
     """Degrees against a bare number of radians: 30 degrees is pi/6."""
-    degrees = (("degree", 1),)
-    if found.unit is not None and found.unit.dimension == degrees and found.unit.factor == 1:
-        return matches(gold.node, Call("deg", (found.node,)), symbolic)
-    return False
+    left, right = (
+        Call("deg", (value.node,)) if value.unit is not None and value.unit == DEGREE else value.node
+        for value in (gold, found)
+    )
+    return (left, right) != (gold.node, found.node) and matches(left, right, symbolic)
 
 
 def _scaled(node: Node, factor: Fraction | int) -> Node:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seethink.rewards.answer.compare import Symbolic, equal
-from seethink.rewards.answer.evaluate import Evaluator, NoValue, TooLarge
+from seethink.rewards.answer.evaluate import Evaluator, NoValueError, TooLargeError
 from seethink.rewards.answer.syntax import Call, Const, Group, Interval, Node, Num, Relation, Sets, Sym
 
 INFINITY = Const("oo")
@@ -14,7 +14,7 @@ MINUS_INFINITY = Call("neg", (INFINITY,))
 _FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!=", "=": "="}
 
 
-class NotARegion(ValueError):
+class NotARegionError(ValueError):
     """The node is no set of real numbers that can be told from its spans."""
 
 
@@ -78,7 +78,7 @@ def _spans(node: Node) -> list[Span]:
             return _overlap(_spans(whole), _complement(spans(hole)))
         case Relation():
             return _solved(node)
-    raise NotARegion("not a set of real numbers")
+    raise NotARegionError("not a set of real numbers")
 
 
 def _span(low: Node, high: Node, closed_low: bool, closed_high: bool) -> Span:
@@ -89,7 +89,7 @@ def _span(low: Node, high: Node, closed_low: bool, closed_high: bool) -> Span:
 def _end(node: Node) -> Node:
     match node:
         case Call("pm", (Num(0), Const("oo"))):
-            raise NotARegion("an end of either sign")
+            raise NotARegionError("an end of either sign")
     return node
 
 
@@ -101,8 +101,8 @@ def _number(node: Node) -> float:
     try:
         value: Any = Evaluator({})(node)
         return float(value)
-    except (NoValue, TooLarge, TypeError):
-        raise NotARegion("an end that is no number") from None
+    except (NoValueError, TooLargeError, TypeError):
+        raise NotARegionError("an end that is no number") from None
 
 
 def variable(node: Node) -> str | None:
@@ -133,11 +133,11 @@ def _solved(relation: Relation) -> list[Span]:
 
 def _half_line(left: Node, op: str, right: Node) -> list[Span]:
     if op not in _FLIP:
-        raise NotARegion("not an inequality")
+        raise NotARegionError("not an inequality")
     if not isinstance(_unsigned(left), Sym):
         left, op, right = right, _FLIP[op], left
     if not isinstance(_unsigned(left), Sym):
-        raise NotARegion("an inequality that is not solved")
+        raise NotARegionError("an inequality that is not solved")
     if isinstance(left, Call):
         left, op, right = left.args[0], _FLIP[op], _negative(right)
     below, above = (MINUS_INFINITY, right), (right, INFINITY)
@@ -186,7 +186,9 @@ def _overlap(left: list[Span], right: list[Span]) -> list[Span]:
 
 
 def _complement(pieces: list[Span]) -> list[Span]:
-    result, edge, closed = [], MINUS_INFINITY, False
+    result: list[Span] = []
+    edge: Node = MINUS_INFINITY
+    closed = False
     for piece in pieces:
         if piece.low_node != MINUS_INFINITY:
             result.append(_span(edge, piece.low_node, closed, not piece.closed_low))

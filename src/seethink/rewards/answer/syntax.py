@@ -14,7 +14,7 @@ MAX_TOKENS = 1024
 MAX_DIGITS = 256
 
 
-class NotMaths(ValueError):
+class NotMathsError(ValueError):
     """The text is not an answer in mathematics, or is over a limit."""
 
 
@@ -103,13 +103,103 @@ class Token:
 
 
 FUNCTIONS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp", "sqrt", "abs", "gcd", "lcm", "max", "min", "floor", "ceil", "det"]
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "ln",
+        "log",
+        "exp",
+        "sqrt",
+        "abs",
+        "gcd",
+        "lcm",
+        "max",
+        "min",
+        "floor",
+        "ceil",
+        "det",
+    ]
 )
 NAMED = {"pi": "pi", "inf": "oo", "infinity": "oo", "infty": "oo", "oo": "oo"}
 GREEK = frozenset(
-    ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar"]
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+        "hbar",
+    ]
 )
-_NOT_A_PRODUCT = frozenset(["is", "of", "or", "an", "in", "to", "at", "we", "no", "if", "so", "it", "by", "on", "as", "be", "he", "us", "my", "do", "go", "me", "up", "am"])
+_NOT_A_PRODUCT = frozenset(
+    [
+        "is",
+        "of",
+        "or",
+        "an",
+        "in",
+        "to",
+        "at",
+        "we",
+        "no",
+        "if",
+        "so",
+        "it",
+        "by",
+        "on",
+        "as",
+        "be",
+        "he",
+        "us",
+        "my",
+        "do",
+        "go",
+        "me",
+        "up",
+        "am",
+    ]
+)
 
 _TOKEN = re.compile(
     r"(?P<space>\s+)"
@@ -127,14 +217,14 @@ _TOKEN = re.compile(
 def tokenise(text: str, thousands: bool = True) -> list[Token]:
     """Tokens of one line of LaTeX or plain mathematics. `thousands` reads `1,234` as one number."""
     if len(text) > MAX_CHARS:
-        raise NotMaths("longer than an answer can be")
+        raise NotMathsError("longer than an answer can be")
     tokens: list[Token] = []
     place, spaced = 0, True
     depth = 0
     while place < len(text):
         match = _TOKEN.match(text, place)
         if match is None:
-            raise NotMaths(f"unexpected {text[place]!r}")
+            raise NotMathsError(f"unexpected {text[place]!r}")
         kind, content = match.lastgroup or "", match.group(match.lastgroup or 0)
         end = match.end()
         if kind == "space":
@@ -149,7 +239,7 @@ def tokenise(text: str, thousands: bool = True) -> list[Token]:
             depth -= 1
         tokens += _tokens_of(kind, content, not spaced)
         if len(tokens) > MAX_TOKENS:
-            raise NotMaths("more parts than an answer can have")
+            raise NotMathsError("more parts than an answer can have")
         place, spaced = end, False
     tokens.append(Token("end", ""))
     return tokens
@@ -179,7 +269,7 @@ def split_name(run: str) -> list[str]:
         return [run[0], "pi"]
     if (len(run) == 2 and run.casefold() not in _NOT_A_PRODUCT) or run in ("xyz", "abc", "pqr", "uvw", "mnp"):
         return list(run)
-    raise NotMaths(f"the word {run[:20]!r}")
+    raise NotMathsError(f"the word {run[:20]!r}")
 
 
 def repeating_decimal(text: str) -> Fraction:
@@ -196,7 +286,7 @@ def number(text: str) -> Num:
     """`1,234.50` -> 2469/2 with two places; `2e-3` is exact in value, inexact in kind."""
     text = text.replace(",", "")
     if len(text) > MAX_DIGITS:
-        raise NotMaths(f"a number of {len(text)} digits")
+        raise NotMathsError(f"a number of {len(text)} digits")
     mantissa, _, exponent = text.lower().partition("e")
     places = len(mantissa.partition(".")[2]) if "." in mantissa else None
     shift = int(exponent or 0)
@@ -228,3 +318,18 @@ def children(node: Node) -> tuple[Node, ...]:
         case Matrix():
             return tuple(cell for row in node.rows for cell in row)
     return ()
+
+
+def folded(name: str, parts: list[Node]) -> Node:
+    """Many terms as a balanced tree, so that a long sum is not a deep one."""
+    if len(parts) == 1:
+        return parts[0]
+    half = (len(parts) + 1) // 2
+    return Call(name, (folded(name, parts[:half]), folded(name, parts[half:])))
+
+
+def unfolded(name: str, node: Node) -> list[Node]:
+    """The terms of such a tree."""
+    if isinstance(node, Call) and node.name == name:
+        return [part for arg in node.args for part in unfolded(name, arg)]
+    return [node]

@@ -8,19 +8,28 @@ from functools import lru_cache
 
 from seethink.rewards.answer.clean import latex, words
 
-_SMALL = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-          "seventeen eighteen nineteen").split()  # fmt: skip
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_SMALL = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _NUMBERS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 10**9}
 
 _COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathit|operatorname)(?![a-zA-Z])|[{}]|\\(?=[%$#&_{}])")
-_EDGES = " \t\n.,;:!?\"`*_"
-_PUNCTUATION = re.compile(r"[\"`*!?;…“”]|[.,:](?=\s|$)|(?<=[a-z])\.(?=[a-z]\b)|(?<!\w)'|'(?!\w)")
+_EDGES = ' \t\n.,;:!?"`*_'
+_PUNCTUATION = re.compile(r"[\"`*!?;…“”]|[.,:](?=\s|$)|(?<!\w)'|'(?!\w)")
+_INITIALS = re.compile(r"\b([a-z])\.(?=[a-z]\b|\s|$)")
+_SUBSCRIPT = re.compile(r"_(?=\d)")
+_REASON = re.compile(r",?\s+(?:because|since|which|due to|as it)\b")
 _ARTICLES = re.compile(r"\b(?:the|an|a)\s+(?=\S)")
 _DASH = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|\s-\s|\s+|_")
-_COPULA = re.compile(r"\b(?:is|are|was|were|will|would be|be|being|called|named|known as|becomes?|equals?|by|:)(?=\s)", re.I)
-_NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|cannot|without|isn't|aren't|wasn't|doesn't|don't|won't|can't)\b", re.I)
+_COPULA = re.compile(
+    r"\b(?:is|are|was|were|will|would be|be|being|called|named|known as|becomes?|equals?|by|:)(?=\s)", re.I
+)
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|neither|nor|cannot|without|isn't|aren't|wasn't|doesn't|don't|won't|can't)\b", re.I
+)
 _HEDGE = re.compile(r"\b(?:or|either|maybe|perhaps)\b", re.I)
 _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$))", re.I)
 
@@ -31,7 +40,7 @@ def normalise(text: str) -> str:
     said = _COMMANDS.sub("", words(latex(text))).strip(_EDGES)
     folded = unicodedata.normalize("NFKD", said).casefold()
     folded = "".join(c for c in folded if not unicodedata.combining(c)).replace("&", " and ")
-    folded = _PUNCTUATION.sub(" ", folded)
+    folded = _PUNCTUATION.sub(" ", _INITIALS.sub(r"\1", _SUBSCRIPT.sub("", folded)))
     folded = _DASH.sub(" ", folded).strip()
     return number_words(_ARTICLES.sub("", folded)).strip(_EDGES) or folded
 
@@ -96,14 +105,15 @@ def says(gold: str, line: str) -> bool:
 
 
 def first_sentence_is(gold: str, line: str) -> bool:
-    """`Paris. It lies on the Seine.` states Paris."""
+    """`Paris. It lies on the Seine.` states Paris, and so does `Paris, because ...`."""
     first = re.split(r"(?<=[a-z0-9)])[.!]\s+(?=[A-Z])", line.strip())[0]
-    return same_text(gold, first)
+    return same_text(gold, first) or same_text(gold, _REASON.split(first, maxsplit=1)[0])
 
 
 def yes_or_no(gold: str, line: str) -> bool | None:
     """For a gold of yes, no, true or false: the word that the line begins with, if it stands alone."""
     if normalise(gold) not in ("yes", "no", "true", "false"):
         return None
-    match = _YES_NO.match(line.strip(_EDGES + "("))
+    said = words(latex(line)) if "\\" in line or "$" in line else line
+    match = _YES_NO.match(said.strip(_EDGES + "({"))
     return match is not None and match[1].casefold() == normalise(gold)

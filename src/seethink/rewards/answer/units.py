@@ -11,7 +11,7 @@ from seethink.rewards.answer.clean import words
 from seethink.rewards.answer.syntax import MAX_CHARS
 
 _PREFIXES = {"n": -9, "u": -6, "m": -3, "c": -2, "d": -1, "k": 3, "M": 6, "G": 9}
-_SI = {  # symbol: (factor to base units, dimension, prefixes in use)
+_SI: dict[str, tuple[int | Fraction, str, str]] = {  # symbol: (factor to base units, dimension, prefixes in use)
     "m": (1, "m", "numcdk"), "g": (1, "g", "umk"), "s": (1, "s", "num"), "A": (1, "A", "umk"), "K": (1, "K", ""),
     "mol": (1, "mol", "m"), "L": (Fraction(1, 1000), "m3", "mcd"), "l": (Fraction(1, 1000), "m3", "mcd"),
     "N": (1000, "g m s-2", "kmM"), "J": (1000, "g m2 s-2", "kmM"), "W": (1000, "g m2 s-3", "kmMG"),
@@ -21,7 +21,7 @@ _SI = {  # symbol: (factor to base units, dimension, prefixes in use)
     "cal": (4184, "g m2 s-2", "k"), "bar": (Fraction(10) ** 8, "g m-1 s-2", "m"), "Ohm": (1000, "g m2 s-3 A-2", "kM"),
     "ohm": (1000, "g m2 s-3 A-2", "kM"), "Omega": (1000, "g m2 s-3 A-2", "kM"),
 }  # fmt: skip
-_OTHER = {  # the words for one unit: (factor, dimension)
+_OTHER: dict[str, tuple[int | Fraction, str]] = {  # the words for one unit: (factor, dimension)
     "meter metre": (1, "m"), "kilometer kilometre": (1000, "m"), "centimeter centimetre": (Fraction(1, 100), "m"),
     "millimeter millimetre": (Fraction(1, 1000), "m"), "nanometer": (Fraction(1, 10**9), "m"),
     "inch inche in": (Fraction("0.0254"), "m"), "foot feet ft": (Fraction("0.3048"), "m"),
@@ -33,7 +33,8 @@ _OTHER = {  # the words for one unit: (factor, dimension)
     "liter litre": (Fraction(1, 1000), "m3"), "milliliter millilitre": (Fraction(1, 10**6), "m3"),
     "gallon gal": (Fraction("0.003785411784"), "m3"), "mph": (Fraction("0.44704"), "m s-1"),
     "kph kmh": (Fraction(5, 18), "m s-1"), "acre": (Fraction("4046.8564224"), "m2"), "hectare ha": (10000, "m2"),
-    "newton": (1000, "g m s-2"), "joule": (1000, "g m2 s-2"), "watt": (1000, "g m2 s-3"), "volt": (1000, "g m2 s-3 A-1"),
+    "newton": (1000, "g m s-2"), "joule": (1000, "g m2 s-2"), "watt": (1000, "g m2 s-3"), 
+    "volt": (1000, "g m2 s-3 A-1"),
     "ampere amp": (1, "A"), "pascal": (1000, "g m-1 s-2"), "hertz": (1, "s-1"), "kelvin": (1, "K"), "mole": (1, "mol"),
     "calorie": (4184, "g m2 s-2"), "kilojoule": (10**6, "g m2 s-2"), "kilowatt": (10**6, "g m2 s-3"),
     "atm": (101325000, "g m-1 s-2"), "dollar usd buck": (1, "dollar"), "cent": (Fraction(1, 100), "dollar"),
@@ -57,6 +58,7 @@ class Unit:
     known: bool = True
 
 
+DEGREE = Unit(Fraction(1), (("degree", 1),))
 PERCENT = Unit(Fraction(1, 100), (("percent", 1),))
 _PERCENT_WORDS = re.compile(r"\s*(?:\\?%|per ?cent|pct\.?)\.?$", re.I)
 _MONEY = {"$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yen"}
@@ -86,18 +88,26 @@ TABLE = _table()
 
 _WORD = r"[A-Za-zµ]+(?:\s*\^\s*\{?\s*-?\d\s*\}?|(?<=[a-z])[23](?![\d.]))?"
 _SUFFIX = re.compile(
-    r"(?P<unit>(?:(?:square|cubic|sq\.?|cu\.?)\s+)?" + _WORD + r"(?:\s*(?:/|\*|\\cdot|·|\bper\b)\s*(?:square\s+)?" + _WORD
-    + r"|\s+" + _WORD + r"){0,4})\.?$"
-)  # fmt: skip
+    r"(?<![\\A-Za-z])(?P<unit>(?:(?:square|cubic|sq\.?|cu\.?)\s+)?"
+    + _WORD
+    + r"(?:\s*(?:/|\*|\\cdot|·|\bper\b)\s*(?:square\s+)?"
+    + _WORD
+    + r"|\s+"
+    + _WORD
+    + r"){0,4})\.?$"
+)
 _PIECE = re.compile(r"(/|\bper\b)|([A-Za-zµ]+)(?:\s*\^\s*\{?\s*(-?\d)\s*\}?|([23]))?")
-_HAS_UNIT = re.compile(r"[A-Za-zµ$€£¥%°)}]\.?\s*$|[$€£¥]|dollars")
+_TRIGONOMETRY = re.compile(r"(?:sin|cos|tan|cot|sec|csc)\b")
+_HAS_UNIT = re.compile(r"[A-Za-zµ$€£¥%°)}]\.?\s*$|[A-Za-zµ}]\s?\^?\s?\{?-?\d\}?\.?\s*$|[$€£¥]|dollars")
 
 
 def split_unit(text: str) -> tuple[str, Unit | None]:
     """`12 \\text{ cm}^2` -> ("12", square centimetres). The number comes back as it was written."""
     if not _HAS_UNIT.search(text) or len(text) > MAX_CHARS:
         return text, None
-    spoken = re.sub(r"\s+", " ", words(text).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ")).strip(" .")
+    spoken = re.sub(r"\s+", " ", words(text).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ")).strip(
+        " ."
+    )
     spoken = re.sub(r"\bdegree ([CF])\b", r"degree\1", spoken).replace(r"\mu ", "u").replace("\\Omega", "Omega")
     percent = _PERCENT_WORDS.search(spoken)
     if percent:
@@ -113,7 +123,7 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         return text, None
     start = max(0, len(spoken) - 80) + suffix.start("unit")
     before = spoken[:start].rstrip()
-    if not before or spoken[start - 1 : start] in ("\\", "{") or not re.search(r"[\d})\]!]$|\\pi$", before):
+    if not before or _TRIGONOMETRY.search(before) or not re.search(r"[\d})\]!]$|\\pi$", before):
         return text, None
     unit = read_unit(suffix["unit"])
     return (before, unit) if unit is not None else (text, None)
