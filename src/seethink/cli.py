@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.markup import escape
@@ -13,6 +14,8 @@ from rich.markup import escape
 from seethink import __version__
 from seethink.errors import UserError
 from seethink.progress import console
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Post-train vision-language models to reason: cold start, GRPO, connector tuning, and how to tell.",
@@ -22,7 +25,9 @@ app = typer.Typer(
     add_completion=False,
 )
 world = typer.Typer(help="The procedural visual world and its nano base model.", no_args_is_help=True)
+verifier = typer.Typer(help="The LLM verifier beside the rule grader.", no_args_is_help=True)
 app.add_typer(world, name="world")
+app.add_typer(verifier, name="verifier")
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value words that override the recipe.")]
 
@@ -96,9 +101,45 @@ def report(
     """One self-contained HTML page: curves, tables, parts, and the rollouts themselves."""
     from seethink.report import write_report
 
+    console.print(f"report: {escape(str(_user_error(lambda: write_report(run, out))))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink grade cases.jsonl --out verdicts.jsonl`")
+def grade(
+    cases: Annotated[Path, typer.Argument(help="JSONL rows: id, gold, prediction, answer_type?, choices?, expected?")],
+    out: Annotated[Path | None, typer.Option(help="JSONL of id, verdict, extracted, reason.")] = None,
+) -> None:
+    """Grade a file as the reward does; with `expected` in it, accuracy and error rates by type, and the misses."""
+    from seethink.rewards.grade_files import grade_file, render
+
+    console.print(render(_user_error(lambda: grade_file(cases, out))))
+
+
+@verifier.command(
+    "check", epilog="Example: `seethink verifier check cases.jsonl --base-url http://127.0.0.1:8000/v1 --model NAME`"
+)
+def verifier_check(
+    cases: Annotated[Path, typer.Argument(help="Labelled JSONL: id, gold, prediction, expected, question?")],
+    base_url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible server.")],
+    model: Annotated[str, typer.Option(help="Model name as the server knows it.")],
+    api_key_env: Annotated[str | None, typer.Option(help="NAME of the environment variable with the key.")] = None,
+) -> None:
+    """Accuracy, false-positive and false-negative rate of a verifier, before a run trusts it."""
+    from seethink.rewards.verifier_check import check_verifier
+    from seethink.rewards.verifier_config import VerifierConfig
+
+    def check() -> object:
+        config = VerifierConfig(base_url=base_url, model=model, api_key_env=api_key_env)
+        return check_verifier(config, cases)
+
+    console.print(escape(str(_user_error(check))))
+
+
+def _user_error(work: Callable[[], T]) -> T:
+    """Run `work`; a ValueError or a missing file is the user's to mend."""
     try:
-        console.print(f"report: {escape(str(write_report(run, out)))}", soft_wrap=True)
-    except ValueError as error:
+        return work()
+    except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
 
 
