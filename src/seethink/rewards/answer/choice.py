@@ -12,7 +12,7 @@ from seethink.rewards.answer.text import normalise, sentence
 SameText = Callable[[str, str], bool]
 """Whether two texts state the same answer, decided by the rules for open answers."""
 
-_DRESS = re.compile(r"[*`_$\"]|\\[()\[\]]|\\boxed|\\left|\\right")
+_DRESS = re.compile(r"[*`$\"]|(?<!\w)_+|_+(?!\w)|\\[()\[\]]|\\boxed|\\left|\\right")
 _LEAD = re.compile(
     r"^(?:(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+(?=\W*[A-Za-z]\b)",
     re.I,

@@ -46,6 +46,8 @@ _SPACE = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad|\\(?:displaystyle|textstyle|l
                     r"|\\[bB]igg?[lr]?(?![a-zA-Z])")  # fmt: skip
 _OPEN_SYSTEM = re.compile(r"\\left\s*(?:\\\{|\.)\s*(?=\\begin)|\\right\s*\.")
 _THOUSANDS_DRESS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
+_TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?10\s?\^")
+_ANGLE_BRACKETS = re.compile(r"\\([lr])angle(?![a-zA-Z])")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")
 _SPEECH = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname\*?)\s*\{([^{}]*)\}"
@@ -65,11 +67,13 @@ def latex(text: str) -> str:
         text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda m: "^{" + m.group().translate(_RAISED) + "}", text)
         text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_LOWERED) + "}", text)
         text = text.translate(_TO_LATEX)
+    text = _TIMES_TEN.sub(r" \\times 10^", text)
     if "\\" in text or "$" in text or "~" in text or "{,}" in text:
         text = _THOUSANDS_DRESS.sub(",", _OPEN_SYSTEM.sub(" ", text))
         text = text.replace(r"\$", " dollars ") if text.count("$") > 1 else text.replace(r"\$", "$")
         text = _currency_and_delimiters(text)
         text = _SPACE.sub(" ", _BOX.sub(" ", text))
+        text = _ANGLE_BRACKETS.sub(lambda m: "(" if m[1] == "l" else ")", text)
     return _BLANKS.sub(" ", text).strip()
 
 

@@ -24,7 +24,7 @@ def validate_gold(gold: object, answer_type: str | None = None, choices: Sequenc
     if gold is None or (isinstance(gold, float) and math.isnan(gold)):
         raise ValueError(f"gold answer: expected text or a number, found {gold!r}; fill it in or drop the row")
     text = plain(str(gold)).strip()
-    if not text or text.casefold() in ("nan", "none", "null"):
+    if not text or text in ("nan", "NaN", "None", "null"):
         raise ValueError(f"gold answer: expected text or a number, found {str(gold)!r}; fill it in or drop the row")
     if choices:
         _check_choices(text, list(choices))

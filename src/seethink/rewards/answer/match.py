@@ -21,6 +21,7 @@ from seethink.rewards.answer.syntax import (
     Sym,
     children,
     symbols,
+    unfolded,
 )
 
 MAX_ITEMS = 64
@@ -38,7 +39,9 @@ def matches(gold: Node, found: Node, symbolic: Symbolic) -> bool:
     gold, found = settle(gold), settle(found)
     if isinstance(gold, Relation):
         return (_is_equation(gold) and _equation(gold, found, symbolic)) or _inequality(gold, found, symbolic)
-    values = _stated(found, gold, symbolic)
+    if isinstance(gold, Sets) and variable(gold) is not None:
+        return _inequality(gold, found, symbolic)
+    values = _stated(found)
     return any(_same(gold, settle(value), symbolic) for value in values)
 
 
@@ -91,6 +94,8 @@ def _is_name(node: Node) -> bool:
     if isinstance(node, Sym):
         return True
     if isinstance(node, Call):
+        if node.name == "*":  # AB is a length
+            return all(isinstance(part, Sym) for part in unfolded("*", node))
         named = node.name in ("abs", "ratio", "prime", "binomial") or node.name.startswith("apply ")
         return named and bool(symbols(node))
     return isinstance(node, Group) and all(isinstance(item, Sym) for item in node.items)
@@ -112,7 +117,7 @@ def _by_name(node: Node) -> dict[str, Node]:
     return result if len(result) == len(node.items) else {}
 
 
-def _stated(found: Node, gold: Node, symbolic: Symbolic) -> Sequence[Node]:
+def _stated(found: Node) -> Sequence[Node]:
     """The value that an answer comes to: `x = 5` says 5, `\\sqrt{4} = 2` says 2, `3x - y + 13 = 0` says no 0."""
     if not isinstance(found, Relation):
         return (found,)
@@ -125,9 +130,14 @@ def _stated(found: Node, gold: Node, symbolic: Symbolic) -> Sequence[Node]:
         return (first,)
     if not _is_name(first) and symbols(first) and last == Num(Fraction(0)):
         return ()
-    if found.ops[-1] == "~" and len(found.operands) > 2:  # 22/7 \approx 3.14 states both
-        return (last, found.operands[-2]) if _roughly(found.operands[-2], last) else (last,)
-    return (last,)
+    return _ends(found)
+
+
+def _ends(found: Relation) -> Sequence[Node]:
+    """What a chain of equalities comes to. `22/7 \\approx 3.14` states both."""
+    last = found.operands[-1]
+    both = found.ops[-1] == "~" and len(found.operands) > 2 and _roughly(found.operands[-2], last)
+    return (last, found.operands[-2]) if both else (last,)
 
 
 def _roughly(left: Node, right: Node) -> bool:
@@ -144,22 +154,22 @@ def _equation(gold: Relation, found: Node, symbolic: Symbolic) -> bool:
         if not isinstance(found, Relation):
             return matches(right, found, symbolic)
         assigned = _assigned(found, left)
-        if assigned is not None:
-            return matches(right, assigned, symbolic)
+        if assigned:
+            return any(matches(right, value, symbolic) for value in assigned)
         if len(symbols(gold)) < 2:
             return False  # the gold is solved: an equation that still has to be solved is the question again
     return _is_equation(found) and _proportional(gold, found) is not None  # type: ignore[arg-type]
 
 
-def _assigned(found: Relation, name: Node) -> Node | None:
+def _assigned(found: Relation, name: Node) -> Sequence[Node]:
     """What `found` says that `name` is."""
     if found.ops == ("in",) and found.operands[0] == name:
-        return found.operands[1]
+        return found.operands[1:]
     if not _is_equation(found):
-        return None
+        return ()
     if found.operands[0] == name:
-        return found.operands[-1]
-    return found.operands[0] if found.operands[-1] == name and len(found.operands) == 2 else None
+        return _ends(found)
+    return found.operands[:1] if found.operands[-1] == name and len(found.operands) == 2 else ()
 
 
 def _proportional(gold: Relation, found: Relation) -> Fraction | int | None:
@@ -191,7 +201,7 @@ def _difference(relation: Relation, values: dict[str, Fraction]):  # type: ignor
 # Inequalities and intervals
 
 
-def _inequality(gold: Relation, found: Node, symbolic: Symbolic) -> bool:
+def _inequality(gold: Relation | Sets, found: Node, symbolic: Symbolic) -> bool:
     """An inequality may be answered by the interval it means; the other way round restates the question."""
     if _is_equation(gold):
         return False
@@ -205,7 +215,7 @@ def _inequality(gold: Relation, found: Node, symbolic: Symbolic) -> bool:
     try:
         return same_region(gold, found, symbolic)
     except NotARegionError:
-        return isinstance(found, Relation) and _same_half_space(gold, found)
+        return isinstance(gold, Relation) and isinstance(found, Relation) and _same_half_space(gold, found)
 
 
 def _same_half_space(gold: Relation, found: Relation) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from seethink.rewards.answer.clean import latex
+from seethink.rewards.answer.clean import latex, words
 from seethink.rewards.answer.compare import Symbolic
 from seethink.rewards.answer.extract import Statement
 from seethink.rewards.answer.match import matches
@@ -26,7 +26,12 @@ _NUMBER = re.compile(
 _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
-_OR = re.compile(r"\s*(?:,?\s*or|/)\s*", re.I)
+_UNSETTLED = re.compile(
+    r"(?:\b(?:or|not|never|neither|nor)|n't|between|\band)(?:\s+(?:about|exactly|equal to|be))?$", re.I
+)
+_ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but)\b|;\s")
+_SCALE = re.compile(r"(?<=\d)\s*(thousand|million|billion|trillion)\b", re.I)
+_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
 _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
 MAX_SUFFIXES = 24
@@ -48,6 +53,7 @@ def read(text: str, thousands: bool = True) -> Value | None:
     cleaned = re.sub(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
     if not cleaned:
         return None
+    cleaned = _SCALE.sub(lambda m: rf" \times 10^{_POWERS[m[1].lower()]}", cleaned)
     for value_text, unit in _with_and_without_unit(cleaned):
         try:
             return Value(parse(value_text, thousands), unit, cleaned)
@@ -62,6 +68,8 @@ def _with_and_without_unit(cleaned: str) -> Iterator[tuple[str, Unit | None]]:
         yield cleaned, None
         return
     # `2n` or `5m`: letters glued to the number are variables unless they can only be a unit.
+    if not unit.dimension:
+        unit = None  # `5 units`, `4 people`
     name, equals, rest = value_text.partition("=")
     if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*\s*", name):
         value_text = rest
@@ -97,7 +105,18 @@ def _stated(statement: Statement, gold: Value) -> Value | None:
         return _with_unit_after(whole, statement.after) if statement.kind == "box" else whole
     if statement.kind == "box":
         return _in_words(statement.text)
-    return _in_prose(statement.text, gold)
+    return _head(statement) or _in_prose(statement.text, gold)
+
+
+def _head(statement: Statement) -> Value | None:
+    """`12, because ...` and `12 (see above)` state 12."""
+    if statement.kind == "free":
+        return None
+    head, *rest = _ASIDE.split(statement.text, maxsplit=1)
+    if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
+        return None
+    value = read(head)
+    return None if value is None or isinstance(value.node, Sym) else value
 
 
 def _boxes_as_list(boxes: tuple[str, ...]) -> Value | None:
@@ -112,7 +131,7 @@ def _with_unit_after(value: Value, after: str) -> Value:
     """`\\boxed{21} grams`: the unit stands outside the box."""
     if value.unit is not None or not isinstance(value.node, Num) or not after.strip():
         return value
-    unit_text = _UNIT_AFTER.match(latex(after.lstrip("$ ")))
+    unit_text = _UNIT_AFTER.match(words(latex(after.lstrip("$ "))).lstrip())
     if unit_text is None:
         return value
     _, unit = split_unit(f"1 {unit_text.group()}")
@@ -144,8 +163,7 @@ def _in_prose(line: str, gold: Value) -> Value | None:
 
 
 def _unless_hedged(value: Value, line: str, span: str) -> Value | None:
-    before = line[: line.rfind(span)].rstrip(" $\\([")
-    return None if re.search(r"\bor$", before) else value
+    return None if _UNSETTLED.search(line[: line.rfind(span)].rstrip(" $\\([")) else value
 
 
 def _tail(line: str) -> Value | None:
@@ -158,8 +176,7 @@ def _tail(line: str) -> Value | None:
             continue
         value = read(piece)
         if value is not None:
-            hedged = _OR.fullmatch(text[:start][-4:]) or re.search(r"\bor\s*$", text[:start])
-            return None if hedged else value
+            return None if _UNSETTLED.search(text[:start].rstrip()) else value
     return None
 
 
@@ -170,7 +187,7 @@ def _last_number(line: str) -> Value | None:
     if not found:
         return None
     text, last = text[-2000:], found[-1]
-    if len(found) > 1 and re.fullmatch(r"\s*,?\s*or\s*", text[found[-2].end() : last.start()]):
+    if _UNSETTLED.search(text[: last.start()].rstrip()):
         return None
     unit = _UNIT_AFTER.match(text, last.end())
     with_unit = read(last.group() + unit.group()) if unit else None

@@ -267,7 +267,11 @@ def split_name(run: str) -> list[str]:
             return [name, rest]
     if run.endswith("pi") and len(run) == 3:
         return [run[0], "pi"]
-    if (len(run) == 2 and run.casefold() not in _NOT_A_PRODUCT) or run in ("xyz", "abc", "pqr", "uvw", "mnp"):
+    if (
+        (len(run) == 2 and run.casefold() not in _NOT_A_PRODUCT)
+        or (run.isupper() and len(run) <= 4)
+        or run in ("xyz", "abc", "pqr", "uvw", "mnp")
+    ):
         return list(run)
     raise NotMathsError(f"the word {run[:20]!r}")
 

@@ -175,5 +175,8 @@ def _singular(name: str) -> str:
 
 
 def comparable(gold: Unit, found: Unit) -> bool:
-    """Whether two units measure the same thing."""
-    return gold.dimension == found.dimension
+    """Whether two units measure the same thing. Words beyond the unit, as in `10 m long`, are passed over."""
+    if gold.known and found.known:
+        return gold.dimension == found.dimension
+    fewer, more = sorted((gold.dimension, found.dimension), key=len)
+    return set(fewer) <= set(more)

@@ -1,0 +1,192 @@
+"""Grades a JSONL file of labelled or unlabelled cases: `seethink grade CASES.jsonl --out VERDICTS.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from seethink.rewards.answer import grade_batch, validate_gold
+from seethink.types import Grade, Verdict
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over the cases of one type that say what verdict was expected."""
+
+    right: int = 0
+    total: int = 0
+    false_positives: int = 0
+    negatives: int = 0
+    false_negatives: int = 0
+    positives: int = 0
+    errors: int = 0
+
+    def add(self, expected: bool, verdict: Verdict) -> bool:
+        """Count one case; whether the verdict was the expected one."""
+        accepted = verdict is Verdict.CORRECT
+        wrongly = accepted != expected or verdict is Verdict.ERROR
+        self.total += 1
+        self.positives += expected
+        self.negatives += not expected
+        self.false_positives += accepted and not expected
+        self.false_negatives += expected and not accepted
+        self.errors += verdict is Verdict.ERROR
+        self.right += not wrongly
+        return not wrongly
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / max(1, self.total)
+
+    @property
+    def false_positive_rate(self) -> float:
+        return self.false_positives / max(1, self.negatives)
+
+    @property
+    def false_negative_rate(self) -> float:
+        return self.false_negatives / max(1, self.positives)
+
+
+@dataclass(slots=True)
+class Summary:
+    """What came out of one file.
+
+    Example: `summary.overall.accuracy` is NaN-free also for a file without `expected`: `total` is 0 then.
+    """
+
+    cases: int
+    seconds: float
+    verdicts: dict[str, int]
+    overall: Tally = field(default_factory=Tally)
+    by_type: dict[str, Tally] = field(default_factory=dict)
+    misses: list[Row] = field(default_factory=list)
+    """id, type, expected, verdict, gold, extracted and reason of each case judged otherwise than expected."""
+
+
+def grade_file(cases: Path, out: Path | None = None) -> Summary:
+    """Grade every line of `cases` and write one verdict a line to `out`. A bad line becomes a verdict `error`."""
+    start = time.monotonic()
+    rows = [_read_row(number, line) for number, line in enumerate(_lines(cases), 1) if line.strip()]
+    good = [row for row in rows if "problem" not in row]
+    answers = grade_batch([_item(row) for row in good])
+    found = {id(row): answer for row, answer in zip(good, answers, strict=True)}
+    grades = [found.get(id(row)) or Grade(Verdict.ERROR, None, row["problem"]) for row in rows]
+    if out is not None:
+        _write(out, rows, grades)
+    return _summary(rows, grades, time.monotonic() - start)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+
+
+def _item(row: Row) -> tuple[str, str, str | None, list[str] | None]:
+    return row["prediction"], str(row["gold"]), row.get("answer_type"), row.get("choices") or None
+
+
+def _read_row(number: int, line: str) -> Row:
+    """One case; `problem` says what is wrong with a line that cannot be graded."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as problem:
+        return {"id": f"line {number}", "problem": f"line {number}: expected a JSON object, got {problem}"}
+    if not isinstance(row, dict):
+        return {"id": f"line {number}", "problem": f"line {number}: expected a JSON object, found {type(row).__name__}"}
+    row.setdefault("id", f"line {number}")
+    row.update(_problem(number, row))
+    return row
+
+
+def _problem(number: int, row: Row) -> Row:
+    try:
+        if not isinstance(row.get("prediction"), str):
+            found = type(row.get("prediction")).__name__
+            raise ValueError(f"prediction: expected text, found {found}; write the response as a string")
+        choices = row.get("choices")
+        if choices is not None and not (isinstance(choices, list) and all(isinstance(c, str) for c in choices)):
+            raise ValueError("choices: expected a list of texts; write them in the order A, B, C")
+        validate_gold(row.get("gold"), row.get("answer_type"), choices or None)
+    except ValueError as problem:
+        return {"problem": f"line {number}: {problem}"}
+    return {}
+
+
+def _write(out: Path, rows: list[Row], grades: list[Grade]) -> None:
+    with out.open("w", encoding="utf-8") as file:
+        for row, answer in zip(rows, grades, strict=True):
+            line = {
+                "id": row["id"],
+                "verdict": answer.verdict.value,
+                "extracted": answer.extracted,
+                "reason": answer.reason,
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+def _summary(rows: list[Row], grades: list[Grade], seconds: float) -> Summary:
+    verdicts: dict[str, int] = defaultdict(int)
+    summary = Summary(len(rows), seconds, {})
+    for row, answer in zip(rows, grades, strict=True):
+        verdicts[answer.verdict.value] += 1
+        if not isinstance(row.get("expected"), bool):
+            continue
+        kind = str(row.get("answer_type") or "untyped")
+        summary.by_type.setdefault(kind, Tally()).add(row["expected"], answer.verdict)
+        if not summary.overall.add(row["expected"], answer.verdict):
+            summary.misses.append(_miss(row, kind, answer))
+    summary.verdicts = dict(verdicts)
+    return summary
+
+
+def _miss(row: Row, kind: str, answer: Grade) -> Row:
+    return {
+        "id": row["id"],
+        "type": kind,
+        "expected": row["expected"],
+        "verdict": answer.verdict.value,
+        "gold": str(row.get("gold")),
+        "extracted": answer.extracted,
+        "reason": answer.reason,
+    }
+
+
+def render(summary: Summary) -> RenderableType:
+    """The summary for a terminal: verdicts, the rates of each type, and the misses."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts.items()))
+    rate = summary.cases / max(summary.seconds, 1e-9)
+    parts: list[RenderableType] = [f"{summary.cases} cases in {summary.seconds:.2f} s ({rate:,.0f}/s): {counts}"]
+    if summary.overall.total:
+        parts += [_rates(summary), *([_misses(summary)] if summary.misses else [])]
+    return Group(*parts)
+
+
+def _rates(summary: Summary) -> Table:
+    table = Table("type", "n", "right %", "false positives %", "false negatives %", "errors")
+    for name, tally in [*sorted(summary.by_type.items()), ("all", summary.overall)]:
+        shares = (tally.accuracy, tally.false_positive_rate, tally.false_negative_rate)
+        table.add_row(escape(name), str(tally.total), *(f"{100 * share:.1f}" for share in shares), str(tally.errors))
+    return table
+
+
+def _misses(summary: Summary) -> Table:
+    table = Table("id", "expected", "verdict", "gold", "extracted", title="Judged otherwise than expected")
+    for miss in summary.misses:
+        extracted = _printable(miss["extracted"] or "")
+        cells = (str(miss["id"]), str(miss["expected"]), miss["verdict"], miss["gold"], extracted)
+        table.add_row(*(escape(_printable(cell)[:80]) for cell in cells))
+    return table
+
+
+def _printable(text: str) -> str:
+    """What a model wrote must not steer the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
