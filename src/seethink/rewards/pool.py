@@ -20,13 +20,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from seethink.rewards.answer.syntax import Call, Const, Group, Node, Num, Sym
-
 DEADLINE = 2.0
 START_DEADLINE = 60.0
 TASKS_PER_WORKER = 500
 WORKERS = 4
 """More than the cores of a small machine: a worker that runs into its deadline must not hold up the rest."""
+
+
+Tree = list[Any]
+"""An expression as the JSON that `worker.build` reads."""
 
 
 class PoolError(RuntimeError):
@@ -93,12 +95,9 @@ class Pool:
             self._places.put(None)
         self._alive: set[_Worker] = set()
 
-    def equal(self, gold: Node, found: Node) -> bool:
+    def equal(self, gold: Tree, found: Tree) -> bool:
         """Whether two expressions are equal. Raises PoolError where that could not be found out."""
-        try:
-            task = {"gold": tree(gold), "found": tree(found)}
-        except TypeError:
-            return False  # no expression, so it equals none
+        task = {"gold": gold, "found": found}
         for attempt in ("first", "second"):
             try:
                 answer = self._run(task)
@@ -189,19 +188,3 @@ def _after_fork() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 atexit.register(close_pool)
-
-
-def tree(node: Node) -> list[Any]:
-    """A node as the JSON that `worker.build` reads."""
-    match node:
-        case Num():
-            return ["num", f"{node.value.numerator}/{node.value.denominator}"]
-        case Sym():
-            return ["sym", node.name]
-        case Const("pi" | "e" | "i" | "oo"):
-            return ["const", node.name]
-        case Call():
-            return ["call", node.name, [tree(arg) for arg in node.args]]
-        case Group("tuple", items):
-            return ["tuple", [tree(item) for item in items]]
-    raise TypeError("not an expression that sympy could hold")

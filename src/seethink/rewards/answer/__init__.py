@@ -19,7 +19,7 @@ from seethink.rewards.answer.choice import Choices
 from seethink.rewards.answer.compare import NeedsSymbolicError, Symbolic, refuse
 from seethink.rewards.answer.extract import Statement, extract
 from seethink.rewards.answer.golds import gold_letter, kind_of, validate_gold
-from seethink.rewards.answer.syntax import Node
+from seethink.rewards.answer.symbolic import equal_in_worker
 from seethink.rewards.answer.text import (
     first_sentence_is,
     normalise,
@@ -27,7 +27,7 @@ from seethink.rewards.answer.text import (
     says,
     yes_or_no,
 )
-from seethink.rewards.pool import WORKERS, PoolError, get_pool
+from seethink.rewards.pool import WORKERS, PoolError
 from seethink.types import Grade, Verdict
 
 __all__ = ["grade", "grade_batch", "validate_gold"]
@@ -41,7 +41,7 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 def grade(response: str, gold: str, answer_type: str | None = None, choices: Sequence[str] | None = None) -> Grade:
     """Grade one response. Raises ValueError for a gold that no response could match."""
-    return _grade(response, gold, answer_type, choices, _symbolic)
+    return _grade(response, gold, answer_type, choices, equal_in_worker)
 
 
 def grade_batch(items: Sequence[Item]) -> list[Grade]:
@@ -59,10 +59,6 @@ def grade_batch(items: Sequence[Item]) -> list[Grade]:
             for place, result in zip(waiting, threads.map(lambda i: grade(*items[i]), waiting), strict=True):
                 grades[place] = result
     return [result for result in grades if result is not None]
-
-
-def _symbolic(gold: Node, found: Node) -> bool:
-    return get_pool().equal(gold, found)
 
 
 def _grade(

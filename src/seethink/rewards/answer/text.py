@@ -31,7 +31,7 @@ _NEGATION = re.compile(
     r"\b(?:not|no|never|neither|nor|cannot|without|isn't|aren't|wasn't|doesn't|don't|won't|can't)\b", re.I
 )
 _HEDGE = re.compile(r"\b(?:or|either|maybe|perhaps)\b", re.I)
-_YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$))", re.I)
+_YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|they|he|she|there|this|that) )", re.I)
 
 
 @lru_cache(maxsize=4096)
