@@ -38,10 +38,11 @@ def save_nano(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def load_nano(folder: Path, dtype: str = "float32") -> LoadedModel:
-    """Float64 casts the images too, which the processor makes in float32."""
-    loaded = load_model(str(folder), dtype=dtype)
-    if dtype == "float64":
+def load_nano(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """On the CPU. Float64 is for comparisons: weights, images and all computation."""
+    loaded = load_model(str(folder))
+    loaded.model = loaded.model.to("cpu", dtype)
+    if dtype == torch.float64:
         loaded.chat = _DoubleChat(loaded.chat.processor)
     return loaded
 

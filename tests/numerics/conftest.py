@@ -32,7 +32,7 @@ def nano(nano_folder: Path) -> LoadedModel:
 @pytest.fixture
 def nano64(nano_folder: Path) -> LoadedModel:
     """float64, to train: differences of 1e-10 are visible."""
-    return load_nano(nano_folder, "float64")
+    return load_nano(nano_folder, torch.float64)
 
 
 @pytest.fixture(autouse=True)

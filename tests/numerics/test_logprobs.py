@@ -85,7 +85,7 @@ def backward(loaded: LoadedModel, batch: Microbatch) -> tuple[torch.Tensor, torc
 def test_chunks_change_nothing(nano64: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     episode = random_episode(nano64, [[0.0, 1.0], [1.0, 0.0]])
     completions = [c for group in episode.groups for c in group.completions]
-    (batch,) = microbatches(nano_recipe(), episode, completions, [0, 1, 2, 3], nano64.chat.pad_id)
+    (batch,) = microbatches(nano_recipe(), episode, completions, [0, 1, 2, 3], nano64)
     plain = backward(nano64, batch)
     monkeypatch.setattr(module, "CHUNK", 3)
     assert len(plain[0]) % 3, "the last chunk should be a short one"
@@ -97,7 +97,7 @@ def test_targets_are_the_next_tokens(nano64: LoadedModel) -> None:
     """Position by position with the whole model: log p of token t is read at t - 1."""
     episode = random_episode(nano64, [[1.0]])
     group = episode.groups[0]
-    (batch,) = microbatches(nano_recipe(), episode, group.completions, [0], nano64.chat.pad_id)
+    (batch,) = microbatches(nano_recipe(), episode, group.completions, [0], nano64)
     chosen, entropy, _ = token_logprobs(nano64.model, batch, banned_ids=nano64.banned_ids)
     prompt, response = group.prompt, group.completions[0].token_ids
     for number, token in enumerate(response):

@@ -1,0 +1,182 @@
+"""The in-process decoder against transformers' `generate` and against the trainer's own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from helpers.nano import make_samples, nano_recipe
+from seethink.infer import generator as module
+from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.models.load import LoadedModel
+from seethink.models.logprobs import token_logprobs
+from seethink.rl.rollout import Episode
+from seethink.train.grpo import microbatches
+from seethink.types import Completion, Prompt, RolloutGroup
+
+IMAGES = (1, 0, 2, 1, 0)
+LENGTH = 24
+GREEDY = Sampling(LENGTH, temperature=0.0)
+SEED = (11, 0, 0)
+
+
+def made_prompts(loaded: LoadedModel, images: Sequence[int] = IMAGES) -> list[Prompt]:
+    return [loaded.chat.prompt(sample) for sample in make_samples(images)]
+
+
+def tokens(groups: list[list[Completion]]) -> list[list[list[int]]]:
+    return [[c.token_ids for c in group] for group in groups]
+
+
+def transformers_generate(loaded: LoadedModel, prompts: list[Prompt]) -> list[list[int]]:
+    """Greedy, one left-padded batch, cut after the first stop token."""
+    width = max(len(p.input_ids) for p in prompts)
+    padded = [[loaded.chat.pad_id] * (width - len(p.input_ids)) + p.input_ids for p in prompts]
+    mask = [[0] * (width - len(p.input_ids)) + [1] * len(p.input_ids) for p in prompts]
+    images = [p.mm_kwargs["pixel_values"] for p in prompts if p.mm_kwargs]
+    extra: dict[str, Any] = {"pixel_values": torch.cat(images)} if images else {}
+    output = loaded.model.generate(
+        input_ids=torch.tensor(padded),
+        attention_mask=torch.tensor(mask),
+        do_sample=False,
+        max_new_tokens=LENGTH,
+        eos_token_id=list(loaded.stop_ids),
+        suppress_tokens=list(loaded.banned_ids),
+        **extra,
+    )
+    return [_cut(row, loaded.stop_ids) for row in output[:, width:].tolist()]
+
+
+def _cut(ids: list[int], stop_ids: tuple[int, ...]) -> list[int]:
+    ends = [i for i, token in enumerate(ids) if token in stop_ids]
+    return ids[: ends[0] + 1] if ends else ids
+
+
+def stopping_early(loaded: LoadedModel) -> LoadedModel:
+    """Two more stop tokens, which greedy decoding of some prompts meets on the way and of others does not."""
+    greedy = InProcessGenerator(loaded).generate(made_prompts(loaded), 1, GREEDY, SEED)
+    return replace(loaded, stop_ids=(*loaded.stop_ids, greedy[0][0].token_ids[9], greedy[3][0].token_ids[4]))
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+@pytest.mark.parametrize("images", [IMAGES, (0, 0, 0), (2,)], ids=["mixed", "text only", "alone"])
+def test_greedy_equals_transformers_generate(
+    frozen_nano: LoadedModel, images: tuple[int, ...], group_size: int
+) -> None:
+    prompts = made_prompts(frozen_nano, images)
+    ours = InProcessGenerator(frozen_nano).generate(prompts, group_size, GREEDY, SEED)
+    theirs = transformers_generate(frozen_nano, prompts)
+    assert tokens(ours) == [[ids] * group_size for ids in theirs]
+
+
+@pytest.mark.parametrize("group_size", [1, 2])
+def test_greedy_with_stops_equals_transformers_generate(frozen_nano: LoadedModel, group_size: int) -> None:
+    loaded = stopping_early(frozen_nano)
+    prompts = made_prompts(loaded)
+    ours = InProcessGenerator(loaded).generate(prompts, group_size, GREEDY, SEED)
+    assert tokens(ours) == [[ids] * group_size for ids in transformers_generate(loaded, prompts)]
+    lengths = {len(c.token_ids) for group in ours for c in group}
+    assert len(lengths) > 1, "rows should end at different times"
+
+
+def test_stop_and_truncation(frozen_nano: LoadedModel) -> None:
+    loaded = replace(frozen_nano, stop_ids=(*frozen_nano.stop_ids, *range(100, 130)))
+    groups = InProcessGenerator(loaded).generate(made_prompts(loaded), 8, Sampling(LENGTH), SEED)
+    completions = [c for group in groups for c in group]
+    assert {c.truncated for c in completions} == {True, False}
+    for c in completions:
+        stops = [i for i, token in enumerate(c.token_ids) if token in loaded.stop_ids]
+        assert stops == ([] if c.truncated else [len(c.token_ids) - 1]), "the stop token ends it and is kept"
+        assert (len(c.token_ids) == LENGTH) or not c.truncated
+        assert len(c.token_ids) == len(c.generator_logprobs) == len(c.entropies)
+        assert c.text == loaded.chat.decode(c.token_ids if c.truncated else c.token_ids[:-1])
+
+
+def test_a_stop_at_the_limit_is_no_truncation(frozen_nano: LoadedModel) -> None:
+    loaded = replace(frozen_nano, stop_ids=tuple(range(frozen_nano.model.config.text_config.vocab_size)))
+    groups = InProcessGenerator(loaded).generate(made_prompts(loaded), 2, Sampling(1), SEED)
+    assert all(len(c.token_ids) == 1 and not c.truncated for group in groups for c in group)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("top_p", [1.0, 0.8])
+def test_generator_logprobs_equal_the_trainers(frozen_nano: LoadedModel, temperature: float, top_p: float) -> None:
+    """Decoded step by step with a cache and padding on the left; trained in packed rows without either."""
+    loaded = stopping_early(frozen_nano)
+    prompts = made_prompts(loaded)
+    sampling = Sampling(LENGTH, temperature, top_p)
+    groups = InProcessGenerator(loaded).generate(prompts, 4, sampling, SEED)
+    rollouts = [RolloutGroup(p, g) for p, g in zip(prompts, groups, strict=True)]
+    completions = [c for group in groups for c in group]
+    batches = microbatches(nano_recipe(), Episode(rollouts, LENGTH), completions, list(range(len(completions))), loaded)
+    for batch in batches:
+        with torch.no_grad():
+            trainer, entropies, _ = token_logprobs(
+                loaded.model, batch, temperature=temperature, banned_ids=loaded.banned_ids
+            )
+        torch.testing.assert_close(batch.generator_logprobs[batch.loss_mask], trainer, rtol=0, atol=5e-5)
+        owners = batch.sequence_ids[batch.loss_mask]
+        for i in owners.unique().tolist():
+            recorded = torch.tensor(completions[i].entropies)
+            torch.testing.assert_close(recorded, entropies[owners == i], rtol=0, atol=5e-5)
+
+
+def test_a_completion_does_not_depend_on_its_neighbours(
+    frozen_nano: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same (seed, place in the prompt list, sample) gives the same tokens, whatever else is decoded with it."""
+    prompts, sampling = made_prompts(frozen_nano), Sampling(LENGTH)
+    whole = tokens(InProcessGenerator(frozen_nano).generate(prompts, 4, sampling, SEED))
+    fewer_prompts = tokens(InProcessGenerator(frozen_nano).generate(prompts[:2], 4, sampling, SEED))
+    fewer_samples = tokens(InProcessGenerator(frozen_nano).generate(prompts, 2, sampling, SEED))
+    few_rows = tokens(InProcessGenerator(frozen_nano, max_rows=4).generate(prompts, 4, sampling, SEED))
+    monkeypatch.setattr(module, "PREFILL_ROWS", 2)
+    prefilled_by_two = tokens(InProcessGenerator(frozen_nano).generate(prompts, 4, sampling, SEED))
+    assert fewer_prompts == whole[:2]
+    assert fewer_samples == [group[:2] for group in whole]
+    assert few_rows == prefilled_by_two == whole
+
+
+def test_order_of_the_other_prompts_does_not_matter(frozen_nano: LoadedModel) -> None:
+    """The middle prompt keeps its place while the others change places."""
+    prompts, sampling = made_prompts(frozen_nano), Sampling(LENGTH)
+    forward = tokens(InProcessGenerator(frozen_nano).generate(prompts, 3, sampling, SEED))
+    backward = tokens(InProcessGenerator(frozen_nano).generate(prompts[::-1], 3, sampling, SEED))
+    assert backward[2] == forward[2]
+
+
+def test_seeds_samples_and_places_differ(frozen_nano: LoadedModel) -> None:
+    prompt, sampling = made_prompts(frozen_nano)[0], Sampling(LENGTH)
+    generator = InProcessGenerator(frozen_nano)
+    drawn = [*tokens(generator.generate([prompt, prompt], 3, sampling, SEED))]
+    drawn += tokens(generator.generate([prompt, prompt], 3, sampling, (11, 1, 0)))
+    every = [tuple(ids) for group in drawn for ids in group]
+    assert len(set(every)) == len(every)
+
+
+def test_image_tokens_are_never_sampled(nano: LoadedModel) -> None:
+    """Also where the model wants nothing else."""
+    banned = list(nano.banned_ids)
+    assert len(banned) == 4
+    wish = torch.zeros(nano.model.config.text_config.vocab_size)
+    wish[banned] = 100.0
+    nano.model.lm_head.register_forward_hook(lambda module, args, logits: logits + wish)
+    prompts = made_prompts(nano, (1, 0, 0))
+    logits = nano.model(input_ids=torch.tensor([prompts[1].input_ids])).logits[0, -1]
+    assert logits.softmax(-1)[banned].sum() > 0.999
+    groups = InProcessGenerator(nano).generate(prompts, 8, Sampling(LENGTH), SEED)
+    greedy = InProcessGenerator(nano).generate(prompts, 1, GREEDY, SEED)
+    assert not {token for group in [*groups, *greedy] for c in group for token in c.token_ids} & set(banned)
+    assert all(logp > -50 for group in groups for c in group for logp in c.generator_logprobs), "renormalised without"
+
+
+def test_generating_leaves_the_model_as_it_was(nano: LoadedModel) -> None:
+    nano.model.train()
+    groups = InProcessGenerator(nano).generate(made_prompts(nano), 2, Sampling(3), SEED)
+    assert nano.model.training
+    assert all(p.grad is None for p in nano.model.parameters())
+    assert {c.policy_version for group in groups for c in group} == {0}
