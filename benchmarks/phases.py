@@ -87,7 +87,9 @@ def main() -> None:
         ("grade", generated, lambda: rewarder.score(pairs)),
         ("forward + backward", trained, train),
     ]
-    print(f"{date.today()}  {platform.machine()}  {args.threads} threads  torch {torch.__version__}  model {args.model}")
+    print(
+        f"{date.today()}  {platform.machine()}  {args.threads} threads  torch {torch.__version__}  model {args.model}"
+    )
     print(f"{args.prompts} prompts x {args.group_size}, {args.tokens} tokens each, median of {args.repeats}\n")
     print(f"{'phase':<20}{'tokens':>9}{'seconds':>10}{'tokens/s':>11}")
     for name, tokens, work in rows:

@@ -27,7 +27,7 @@ class FilterReport:
 def verify_traces(
     samples: Sequence[Sample], config: SftConfig, grade: GradePairs, tokenize: Tokenize
 ) -> tuple[list[Sample], FilterReport]:
-    """Keep traces in think format (unless not `require_think`) whose final answer matches, that neither ramble nor mix scripts.
+    """Keep traces in think format whose final answer matches and that neither ramble nor mix scripts.
 
     Samples without a gold answer (captions) pass the answer check.
     """

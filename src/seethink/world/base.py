@@ -2,8 +2,10 @@
 
 First the vision encoder and connector alone, as real VLMs start from a trained encoder: a linear probe on the image
 tokens must tell the value of every colour in the picture. Then all parts on conversations: one picture with a
-caption and questions in random order, one conversation in ten text-only arithmetic. Without the first phase, reading
-stays on a plateau for thousands of steps.
+caption and questions in random order, one conversation in ten text-only arithmetic. Last, mostly text-only practice
+in what the pictures' questions teach too rarely: finding the option with a given text, recalling a named value,
+single sums and differences. Without the first phase reading stays on a plateau for thousands of steps, without the
+last one letters of options stay at chance.
 """
 
 from __future__ import annotations
@@ -25,9 +27,8 @@ from torch.nn import functional as F
 
 from seethink.world.draw import COLORS
 from seethink.world.nano import build_model, build_processor, build_tokenizer
-from seethink.world.questions import TASKS, chain, make_item
-from seethink.world.scenes import DOMAINS, OTHER_DOMAINS, draw_scene, make_scene
-from seethink.world.trace import caption, direct_answer
+from seethink.world.scenes import DOMAINS, draw_scene, make_scene
+from seethink.world.talk import Turn, conversation, pick_domain, practice
 
 T = TypeVar("T")
 Log = Callable[[str], None]
@@ -41,12 +42,12 @@ class BaseConfig:
     vision_lr: float = 2e-3
     steps: int = 4000
     lr: float = 1.5e-3
+    practice_steps: int = 2000
+    practice_lr: float = 1e-3
     batch_size: int = 64
     warmup: int = 100
     weight_decay: float = 0.05
     seed: int = 0
-    math_share: float = 0.4
-    text_share: float = 0.1
 
 
 @dataclass(slots=True)
@@ -57,52 +58,8 @@ class Batch:
     """[B, T]"""
     loss_mask: Tensor
     """[B, T] True on assistant tokens, their end-of-turn included."""
-    pixel_values: Tensor
-    """[N, 3, H, W], N <= B: text-only sequences have none."""
-
-
-Turn = tuple[str, str]
-
-
-def _domain(config: BaseConfig, rng: np.random.Generator) -> str:
-    return "math" if rng.random() < config.math_share else str(rng.choice(OTHER_DOMAINS))
-
-
-def conversation(config: BaseConfig, rng: np.random.Generator) -> tuple[Any, list[Turn]]:
-    """A picture (or None) and the turns about it."""
-    if rng.random() < config.text_share:
-        return None, [_arithmetic(rng) for _ in range(4)]
-    domain = _domain(config, rng)
-    num_objects = int(rng.integers(1, 5))
-    fitting = [d for d, fewest in (("easy", 2), ("normal", 2), ("hard", 3)) if num_objects >= fewest]
-    difficulty = str(rng.choice(fitting)) if fitting else "easy"
-    item = make_item(domain, difficulty, "train", rng, num_objects=num_objects, task=None if fitting else "read")
-    turns = [("Describe the image.", caption(item)), (item.prompt, direct_answer(item.answer))]
-    if not item.choices:
-        turns.append(_another_question(item, rng))
-    return item.image, [turns[i] for i in rng.permutation(len(turns))]
-
-
-def _another_question(item: Any, rng: np.random.Generator) -> Turn:
-    """A reading question about the same picture."""
-    question = TASKS["easy"]["read"](item.scene, rng)
-    return question.text, direct_answer(question.answer)
-
-
-def _arithmetic(rng: np.random.Generator) -> Turn:
-    a, b, c = (int(v) for v in rng.integers(0, 19, size=3))
-    kind = int(rng.integers(4))
-    if kind == 0:
-        return f"What is {a} plus {b % 10}?", direct_answer(str(a + b % 10))
-    if kind == 1:
-        a, b = max(a, b), min(a, b)
-        return f"What is {a} minus {b}?", direct_answer(str(a - b))
-    if kind == 2:
-        total, _ = chain([a % 10, b % 10, min(c % 10, a % 10 + b % 10)], "+-")
-        return f"What is {a % 10} plus {b % 10} minus {min(c % 10, a % 10 + b % 10)}?", direct_answer(str(total))
-    word, pick = (("largest", max), ("smallest", min))[int(rng.integers(2))]
-    values = (a % 13, b % 13, c % 13)
-    return f"What is the {word} of {values[0]} {values[1]} {values[2]}?", direct_answer(str(pick(values)))
+    pixel_values: Tensor | None
+    """[N, 3, H, W], N <= B: text-only sequences have none; None where N is 0."""
 
 
 class Encoder:
@@ -131,18 +88,21 @@ class Encoder:
         return ids, mask
 
 
-def make_batches(config: BaseConfig, encoder: Encoder) -> Iterator[Batch]:
-    """The deterministic stream of training batches; neighbours in length share a batch."""
+Talk = Callable[[np.random.Generator], tuple[Any, list[Turn]]]
+
+
+def make_batches(config: BaseConfig, encoder: Encoder, talk: Talk, steps: int, phase: int) -> Iterator[Batch]:
+    """A phase's deterministic stream of training batches; neighbours in length share a batch."""
     buffer_batches = 8
-    for start in range(0, config.steps, buffer_batches):
-        rng = np.random.default_rng([config.seed, 1, start])
+    for start in range(0, steps, buffer_batches):
+        rng = np.random.default_rng([config.seed, phase, start])
         rows = []
         for _ in range(buffer_batches * config.batch_size):
-            image, turns = conversation(config, rng)
+            image, turns = talk(rng)
             rows.append((*encoder.encode(image is not None, turns), image))
         rows.sort(key=lambda row: len(row[0]))
         chunks = [rows[i : i + config.batch_size] for i in range(0, len(rows), config.batch_size)]
-        for i in rng.permutation(len(chunks))[: config.steps - start]:
+        for i in rng.permutation(len(chunks))[: steps - start]:
             yield collate(chunks[i], encoder.pad_id)
 
 
@@ -153,7 +113,8 @@ def collate(rows: list[tuple[list[int], list[bool], Any]], pad_id: int) -> Batch
     for i, (ids, mask, _) in enumerate(rows):
         input_ids[i, : len(ids)] = torch.tensor(ids)
         loss_mask[i, : len(mask)] = torch.tensor(mask)
-    return Batch(input_ids, loss_mask, _pixels([image for *_, image in rows if image is not None]))
+    images = [image for *_, image in rows if image is not None]
+    return Batch(input_ids, loss_mask, _pixels(images) if images else None)
 
 
 def batch_loss(model: Any, batch: Batch) -> Tensor:
@@ -179,7 +140,7 @@ def vision_batches(config: BaseConfig) -> Iterator[tuple[Tensor, Tensor]]:
         rng = np.random.default_rng([config.seed, 0, step])
         images, targets = [], torch.zeros(config.batch_size, len(COLORS), dtype=torch.long)
         while len(images) < config.batch_size:
-            scene = make_scene(_domain(config, rng), int(rng.integers(1, 5)), rng)
+            scene = make_scene(pick_domain(rng), int(rng.integers(1, 5)), rng)
             image = draw_scene(scene, "train", rng)
             if image is not None:
                 for name, value in scene.values.items():
@@ -240,26 +201,52 @@ def train_vision(model: Any, config: BaseConfig, stop_after: int | None, log: Lo
 
 def train_base(
     config: BaseConfig, out: Path | None, *, stop_after: int | None = None, log: Log = print
-) -> tuple[list[float], list[float]]:
-    """Train and save to `out` (bf16 safetensors, tokenizer, processor); returns both phases' losses by step."""
+) -> dict[str, list[float]]:
+    """Train and save to `out` (bf16 safetensors, tokenizer, processor); returns the losses by phase and step."""
     started = time.perf_counter()
     tokenizer = build_tokenizer()
     processor = build_processor(tokenizer)
     model = build_model(tokenizer, config.seed).train()
-    vision_losses = train_vision(model, config, stop_after, log)
-    descent = Descent(list(model.parameters()), config, config.lr, config.steps, log)
-    batches = make_batches(config, Encoder(tokenizer, processor.image_seq_length))
-    for batch in prefetched(islice(batches, stop_after)):
+    encoder = Encoder(tokenizer, processor.image_seq_length)
+    losses = {"vision": train_vision(model, config, stop_after, log)}
+    for phase, (name, talk, lr, steps) in enumerate(language_phases(config), start=1):
+        batches = islice(make_batches(config, encoder, talk, steps, phase), stop_after)
+        losses[name] = train_language(model, config, batches, lr, steps, log)
+        # Each phase starts from what the one before would have stored, so that a stored one can be gone on from.
+        round_to_stored(model)
+    if out is not None:
+        save(model, processor, out, config, time.perf_counter() - started)
+    return losses
+
+
+def language_phases(config: BaseConfig) -> list[tuple[str, Talk, float, int]]:
+    """(name, what is talked about, lr, steps)."""
+    return [
+        ("language", conversation, config.lr, config.steps),
+        ("practice", practice, config.practice_lr, config.practice_steps),
+    ]
+
+
+def train_language(
+    model: Any, config: BaseConfig, batches: Iterator[Batch], lr: float, steps: int, log: Log
+) -> list[float]:
+    descent = Descent(list(model.parameters()), config, lr, steps, log)
+    for batch in prefetched(batches):
         descent.step(batch_loss(model, batch))
-        if out is not None and (len(descent.losses) % 500 == 0 or len(descent.losses) == config.steps):
-            save(model, processor, out, config, len(descent.losses), time.perf_counter() - started)
-    return vision_losses, descent.losses
+    return descent.losses
 
 
-def save(model: Any, processor: Any, out: Path, config: BaseConfig, step: int, seconds: float) -> None:
+@torch.no_grad()
+def round_to_stored(model: Any) -> None:
+    """Weights as the stored bfloat16 holds them."""
+    for weight in model.parameters():
+        weight.copy_(weight.to(torch.bfloat16))
+
+
+def save(model: Any, processor: Any, out: Path, config: BaseConfig, seconds: float) -> None:
     """A Hugging Face folder plus `base.json`, which says how it was made."""
     state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     model.save_pretrained(out, state_dict=state)
     processor.save_pretrained(out)
-    about = {"config": asdict(config), "step": step, "seconds": round(seconds), "torch": torch.__version__}
+    about = {"config": asdict(config), "seconds": round(seconds), "torch": torch.__version__}
     (out / "base.json").write_text(json.dumps(about, indent=2) + "\n")
