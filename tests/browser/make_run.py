@@ -22,9 +22,7 @@ COLOURS = {"red": "#d33a2c", "blue": "#2f62c9", "green": "#2c8f4e", "orange": "#
 ACCURACY = {"base": (0.18, 0.34), "cold-start": (0.45, 0.37), "RL": (0.705, 0.42), "connector": (0.70, 0.51)}
 
 
-def make_pipeline(
-    path: Path, hostile: bool = False, steps: int = 120, prompts: int = 6, size: int = 8
-) -> Path:
+def make_pipeline(path: Path, hostile: bool = False, steps: int = 120, prompts: int = 6, size: int = 8) -> Path:
     """A quickstart's folder: base, cold start, RL and connector tuning."""
     rng = random.Random(7)
     folders = {"base": "base", "cold-start": "cold_start", "RL": "grpo", "connector": "connector"}
@@ -148,8 +146,7 @@ def _parts(trained: tuple[str, ...], steps: int) -> dict[str, Any]:
         for part, count in sizes.items()
     ]  # fmt: skip
     changes = [
-        {"step": step}
-        | {part: 0.01 * speed[part] * math.sqrt(step) if part in trained else 0.0 for part in sizes}
+        {"step": step} | {part: 0.01 * speed[part] * math.sqrt(step) if part in trained else 0.0 for part in sizes}
         for step in range(1, steps + 1)
     ]
     return {"parts": rows, "changes": changes}
@@ -173,9 +170,7 @@ def _scores(stage: str, rng: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-def _group(
-    step: int, index: int, names: list[str], skill: float, size: int, rng: random.Random
-) -> dict[str, Any]:
+def _group(step: int, index: int, names: list[str], skill: float, size: int, rng: random.Random) -> dict[str, Any]:
     values = {colour: rng.randrange(1, 10) for colour in COLOURS}
     answer = str(values["red"] + values["blue"])
     choices = [answer, str(int(answer) + 2), str(int(answer) + 5), "0"] if index % 3 == 0 else []
@@ -227,9 +222,7 @@ def _completion(values: dict[str, int], answer: str, right: bool, rng: random.Ra
         " answer",
     ]
     words += [" is", f" {given}", "."]
-    entropies = [
-        max(0.0, rng.gauss(0.9, 0.5) if word.strip().isdigit() else rng.gauss(0.05, 0.1)) for word in words
-    ]
+    entropies = [max(0.0, rng.gauss(0.9, 0.5) if word.strip().isdigit() else rng.gauss(0.05, 0.1)) for word in words]
     critical = [word == " Wait" for word in words]
     entropies = [1.6 if marked else value for value, marked in zip(entropies, critical, strict=True)]
     return {

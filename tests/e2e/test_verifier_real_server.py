@@ -56,9 +56,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bpe.train_from_iterator(
         _LINES, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
     )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = _CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
     set_seed(0)
@@ -114,10 +112,7 @@ def wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -
 
 
 def items(name: str, count: int) -> list[VerifyItem]:
-    return [
-        VerifyItem(f"How many balls, {name} {place}?", gold="7", extracted="seven </s>")
-        for place in range(count)
-    ]
+    return [VerifyItem(f"How many balls, {name} {place}?", gold="7", extracted="seven </s>") for place in range(count)]
 
 
 def test_noise_is_never_a_verdict_and_a_killed_server_is_survived(model_folder: Path, tmp_path: Path) -> None:

@@ -62,9 +62,7 @@ def test_16_a_pause_holds_for_all_callers() -> None:
     ):
         got: list[Grade | None] = []
         batches = [items(20)[start : start + 5] for start in range(0, 20, 5)]
-        threads = [
-            threading.Thread(target=lambda b=batch: got.extend(verifier.verify(b))) for batch in batches
-        ]
+        threads = [threading.Thread(target=lambda b=batch: got.extend(verifier.verify(b))) for batch in batches]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -137,9 +135,7 @@ def test_17_wait_blocks_says_so_and_resumes_by_itself(caplog: pytest.LogCaptureF
     assert "\n" not in down + up
 
 
-def test_17_notices_repeat_while_waiting(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_17_notices_repeat_while_waiting(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seethink.rewards.verifier_limits._NOTICE_EVERY_S", 0.5)
     server = ScriptedOpenAI(lambda ask: says_yes())
     server.start()
@@ -205,9 +201,7 @@ def test_noise_is_never_a_verdict_and_never_a_crash() -> None:
     def script(ask: Ask) -> Reply:
         status = rng.choice([200, 200, 201, 204, 302, 400, 408, 429, 500, 503])
         body = bytes(rng.choices(range(256), k=rng.randrange(200))).decode("latin-1")
-        return sends(
-            status, body if status != 204 else "", {"Retry-After": rng.choice(["0", "-1", "nan", "?"])}
-        )
+        return sends(status, body if status != 204 else "", {"Retry-After": rng.choice(["0", "-1", "nan", "?"])})
 
     with (
         ScriptedOpenAI(script) as server,
@@ -244,9 +238,7 @@ def test_a_signal_handler_may_end_the_wait() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 400, 307])
-def test_a_refusal_of_the_first_request_is_a_wrong_configuration(
-    status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_of_the_first_request_is_a_wrong_configuration(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-very-secret")
     refusal = sends(status, '{"error": "no such model; key sk-very-secret"}')
     server = ScriptedOpenAI(lambda ask: says_yes())

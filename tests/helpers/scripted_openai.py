@@ -58,9 +58,7 @@ def says_no() -> Reply:
     return says(DIFFERENT)
 
 
-def sends(
-    status: int, body: str, headers: dict[str, str] | None = None, declared: int | None = None
-) -> Reply:
+def sends(status: int, body: str, headers: dict[str, str] | None = None, declared: int | None = None) -> Reply:
     """Any response; `declared` is a Content-Length that may lie."""
 
     def reply(handler: BaseHTTPRequestHandler) -> None:
@@ -220,9 +218,7 @@ class ScriptedOpenAI:
             with self._lock:
                 self.in_flight -= 1
 
-    def _record(
-        self, fields: dict[str, str], prompt: str, headers: dict[str, str], body: dict[str, object]
-    ) -> Ask:
+    def _record(self, fields: dict[str, str], prompt: str, headers: dict[str, str], body: dict[str, object]) -> Ask:
         data = (fields["question"], fields["reference"], fields["candidate"])
         nth = 1 + sum((ask.question, ask.gold, ask.extracted) == data for ask in self.asks)
         ask = Ask(*data, prompt=prompt, headers=headers, body=body, at=time.monotonic(), nth=nth)

@@ -133,7 +133,7 @@ def test_files(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.toml")
     for content in (b"name = ", b"\xff\xfe"):
         (tmp_path / "bad.toml").write_bytes(content)
-        with pytest.raises(RecipeError, match="bad.toml is not a readable TOML file"):
+        with pytest.raises(RecipeError, match=r"bad\.toml is not a readable TOML file"):
             load_recipe(tmp_path / "bad.toml")
     with pytest.raises(RecipeError, match="is not a readable TOML file"):
         load_recipe(tmp_path)

@@ -54,9 +54,7 @@ def test_pipeline_is_read_in_order(pipeline: Path) -> None:
 def test_wrong_folder_says_what_was_expected_and_found(tmp_path: Path, content: dict[str, str]) -> None:
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(
-        ValueError, match=r"expected pipeline\.json.*found (an empty folder|notes\.txt)\. Pass the"
-    ):
+    with pytest.raises(ValueError, match=r"expected pipeline\.json.*found (an empty folder|notes\.txt)\. Pass the"):
         write_report(tmp_path)
     with pytest.raises(ValueError, match="no such folder"):
         write_report(tmp_path / "absent")
@@ -92,9 +90,7 @@ def test_every_kind_of_nonsense_is_survived(tmp_path: Path) -> None:
             {"stages": 1, "scores": {}, "parts": 2, "dropped": None, "versions": 3, "in_domain": 4},
         ):
             (tmp_path / f"{name}.json").write_text(json.dumps(value))
-            (tmp_path / "metrics.jsonl").write_text(
-                json.dumps({"step": None, "reward/mean": "high"}) + "\n{}\n3"
-            )
+            (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": None, "reward/mean": "high"}) + "\n{}\n3")
             (tmp_path / "rollouts").mkdir(exist_ok=True)
             (tmp_path / "rollouts" / "step_000001.jsonl").write_text(json.dumps(row) + "\n")
             assert embedded(write_report(tmp_path).read_text(encoding="utf-8"))["groups"][0]["step"] == 1
@@ -142,9 +138,7 @@ def test_hostile_text_is_escaped_everywhere(page: str) -> None:
     assert page.count("<script") == 2
     assert page.count("</script>") == 2
     assert "<!--" not in page
-    assert "onerror=" not in re.sub(r'<script type="application/json".*?</script>', "", page).replace(
-        "&lt;img", ""
-    )
+    assert "onerror=" not in re.sub(r'<script type="application/json".*?</script>', "", page).replace("&lt;img", "")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "\x1b" not in page
     assert "\u202e" not in page
@@ -192,9 +186,7 @@ def test_redaction_reaches_every_depth() -> None:
         "a": [{"token": "(redacted)"}], "url": "https://(redacted)@h/x", "use_token": True,
         "k": "Bearer (redacted)",
     }  # fmt: skip
-    assert (
-        redact_text("run --token abc --lr 3 api_key=x") == "run --token (redacted) --lr 3 api_key=(redacted)"
-    )
+    assert redact_text("run --token abc --lr 3 api_key=x") == "run --token (redacted) --lr 3 api_key=(redacted)"
     assert redact_text("every token counts") == "every token counts"
 
 
@@ -256,17 +248,13 @@ def test_bytes_are_capped_and_unused_images_forgotten(tmp_path: Path) -> None:
     rollouts = collect(run, max_bytes=40_000)
     assert 0 < len(rollouts.groups) < rollouts.found
     assert len(embed(rollouts.data())) < 42_000
-    assert {index for group in rollouts.groups for index in group["images"]} == set(
-        range(len(rollouts.album.uris))
-    )
+    assert {index for group in rollouts.groups for index in group["images"]} == set(range(len(rollouts.album.uris)))
 
 
 def test_page_says_how_many_groups_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seethink.report.page.collect", partial(collect, max_groups=5))
     stage = make_rl(tmp_path / "grpo", random.Random(1), steps=20)
-    assert "5 of 12 recorded groups, taken evenly over the steps" in write_report(stage).read_text(
-        encoding="utf-8"
-    )
+    assert "5 of 12 recorded groups, taken evenly over the steps" in write_report(stage).read_text(encoding="utf-8")
 
 
 def test_page_stays_under_its_limit(tmp_path: Path) -> None:
@@ -278,9 +266,7 @@ def test_page_stays_under_its_limit(tmp_path: Path) -> None:
 # Numbers
 
 
-def score(
-    domain: str, accuracy: float, stderr: float | None = 0.03, n: int | None = 100, **more: str
-) -> Score:
+def score(domain: str, accuracy: float, stderr: float | None = 0.03, n: int | None = 100, **more: str) -> Score:
     return Score(domain, more.get("difficulty", "all"), more.get("mode", "avg@4"), accuracy, stderr, n, 40.0)
 
 
@@ -306,9 +292,7 @@ def test_sentences_claim_nothing_under_two_standard_errors(pipeline: Path) -> No
     run = load_run(pipeline)
     assert main_mode(run) == "avg@4"
     inside_domain, outside = accuracy_sentences(run)
-    assert re.search(
-        r"RL raises it to [\d.]+\xa0±\xa0[\d.]+\xa0% \(\+25\.\d, 9 standard errors\)", inside_domain
-    )
+    assert re.search(r"RL raises it to [\d.]+\xa0±\xa0[\d.]+\xa0% \(\+25\.\d, 9 standard errors\)", inside_domain)
     assert "connector leaves it at" in inside_domain
     assert "mean of 5 domains, avg@4, n = 3,000" in outside
 

@@ -86,9 +86,7 @@ def test_the_gate_refuses_without_asking(extracted: str) -> None:
 
 def test_a_second_run_replays_without_the_server(tmp_path: Path) -> None:
     with ScriptedOpenAI(truthful) as server:
-        config = configured(
-            server, cache=tmp_path / "shared" / "verdicts.sqlite", canary_every=1, recheck_share=1.0
-        )
+        config = configured(server, cache=tmp_path / "shared" / "verdicts.sqlite", canary_every=1, recheck_share=1.0)
         with Verifier(config, tmp_path) as verifier:
             first = verifier.verify([RIGHT, WRONG])
         requests = len(server.asks) + server.greetings
@@ -189,9 +187,7 @@ def test_what_the_server_sees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    order=st.permutations(
-        [RIGHT, WRONG, RIGHT, VerifyItem("Why?", "7", "the number 7"), VerifyItem("", "7", ":")]
-    ),
+    order=st.permutations([RIGHT, WRONG, RIGHT, VerifyItem("Why?", "7", "the number 7"), VerifyItem("", "7", ":")]),
     cut=st.integers(0, 5),
 )
 def test_verdicts_do_not_depend_on_order_or_company(order: list[VerifyItem], cut: int) -> None:

@@ -76,9 +76,7 @@ def test_mathematics_survives_the_fence() -> None:
 
 
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
-def test_every_call_has_another_delimiter_which_data_cannot_hold(
-    question: str, gold: str, answer: str
-) -> None:
+def test_every_call_has_another_delimiter_which_data_cannot_hold(question: str, gold: str, answer: str) -> None:
     item = VerifyItem(question, gold, answer)
     first, second = (messages(item)[1]["content"] for _ in range(2))
     fence = re.match(r"The delimiter of this message is ([0-9a-f]{16})\.", first)
@@ -118,9 +116,7 @@ def test_the_first_verdict_wins_in_every_thread(tmp_path: Path) -> None:
     def settle(cache: VerdictCache, verdict: bool) -> None:
         held.extend((place, cache.settle(str(place), verdict)) for place in range(200))
 
-    threads = [
-        threading.Thread(target=settle, args=(cache, number % 2 == 0)) for number, cache in enumerate(caches)
-    ]
+    threads = [threading.Thread(target=settle, args=(cache, number % 2 == 0)) for number, cache in enumerate(caches)]
     for thread in threads:
         thread.start()
     for thread in threads:

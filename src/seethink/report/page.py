@@ -79,9 +79,7 @@ def recipe_lines(stage: Stage) -> str:
 
 def _lines(prefix: str, value: Any) -> list[str]:
     if isinstance(value, dict) and value:
-        return [
-            line for key, item in value.items() for line in _lines(f"{prefix}.{key}" if prefix else key, item)
-        ]
+        return [line for key, item in value.items() for line in _lines(f"{prefix}.{key}" if prefix else key, item)]
     return [f"{prefix} = {json.dumps(value, ensure_ascii=False)}"] if prefix else []
 
 
@@ -158,8 +156,7 @@ def _accuracy(run: Run) -> dict[str, Any] | None:
     if mode is None:
         return None
     by_stage = [
-        (stage.name, [scores.mean_score(stage, names, mode) for names in groups.values()])
-        for stage in run.stages
+        (stage.name, [scores.mean_score(stage, names, mode) for names in groups.values()]) for stage in run.stages
     ]
     return {
         "mode": mode,

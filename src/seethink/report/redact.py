@@ -45,11 +45,7 @@ def redact_text(text: str) -> str:
 
 def _redact_assigned(match: re.Match[str]) -> str:
     name = match[1] or match[3]
-    return (
-        match[0][: match.start(5) - match.start()] + REDACTED
-        if is_secret_name(name.lstrip("-"))
-        else match[0]
-    )
+    return match[0][: match.start(5) - match.start()] + REDACTED if is_secret_name(name.lstrip("-")) else match[0]
 
 
 def visible(text: str) -> str:

@@ -176,9 +176,7 @@ class Verifier:
         self._say_if_mute([grades[item] for item in unknown])
         return [grades[item] for item in items]
 
-    async def _ask_server(
-        self, unknown: list[VerifyItem], recheck: list[VerifyItem]
-    ) -> dict[VerifyItem, Grade | None]:
+    async def _ask_server(self, unknown: list[VerifyItem], recheck: list[VerifyItem]) -> dict[VerifyItem, Grade | None]:
         """Ask about the unknown, and beside them canaries and rechecks, until the batch's deadline."""
         if unknown:
             await self._greet()

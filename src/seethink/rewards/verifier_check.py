@@ -95,9 +95,7 @@ def check_verifier(config: VerifierConfig, cases: Path) -> VerifierSummary:
     """
     judged = list(_read_cases(cases))
     items = [VerifyItem(case.question, case.gold, _short_answer(case)) for case in judged]
-    fresh = config.model_copy(
-        update={"on_down": "rule_only", "cache": None, "canary_every": 0, "recheck_share": 0.0}
-    )
+    fresh = config.model_copy(update={"on_down": "rule_only", "cache": None, "canary_every": 0, "recheck_share": 0.0})
     with Verifier(fresh) as verifier:
         grades = verifier.verify(items)
         latency = verifier.metrics().get("verifier/latency_median_s", math.nan)
@@ -105,9 +103,7 @@ def check_verifier(config: VerifierConfig, cases: Path) -> VerifierSummary:
         firsts = {item: said for item, said in zip(items, verdicts, strict=True) if said is not None}
         flips = _flips(verifier, dict(list(firsts.items())[:_MOST_REASKED]))
         canaries = verifier.ask_canaries()
-    right = [
-        (case, said == case.expected) for case, said in zip(judged, verdicts, strict=True) if said is not None
-    ]
+    right = [(case, said == case.expected) for case, said in zip(judged, verdicts, strict=True) if said is not None]
     return VerifierSummary(
         model=config.model,
         accuracy=_share([ok for _, ok in right]),

@@ -45,9 +45,7 @@ class VerifierConfig(BaseModel):
     requests_per_minute: float | None = Field(
         default=None, gt=0, description="Requests started in a minute, evenly spaced; unset for no limit."
     )
-    call_timeout_s: float = Field(
-        default=60.0, gt=0, description="Deadline of one request, last byte included."
-    )
+    call_timeout_s: float = Field(default=60.0, gt=0, description="Deadline of one request, last byte included.")
     batch_timeout_s: float = Field(
         default=600.0,
         gt=0,
@@ -63,9 +61,7 @@ class VerifierConfig(BaseModel):
         ge=8,
         description="Longest reply asked for, in tokens. A judge that thinks first needs more.",
     )
-    max_answer_chars: int = Field(
-        default=300, ge=1, description="A longer extracted answer is wrong without asking."
-    )
+    max_answer_chars: int = Field(default=300, ge=1, description="A longer extracted answer is wrong without asking.")
     cache: Path | None = Field(
         default=None, description="File of known verdicts (SQLite); unset: verdicts.sqlite in the run folder."
     )

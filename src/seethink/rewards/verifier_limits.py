@@ -87,9 +87,7 @@ class Breaker:
     first answer.
     """
 
-    def __init__(
-        self, trips_at: int, probe: Callable[[], Awaitable[str | None]], server: str, policy: str
-    ) -> None:
+    def __init__(self, trips_at: int, probe: Callable[[], Awaitable[str | None]], server: str, policy: str) -> None:
         """`probe` asks something harmless and returns None when answered, else what went wrong."""
         self._trips_at = trips_at
         self._probe = probe
@@ -119,9 +117,7 @@ class Breaker:
         self._failures = 0
         if self._opened_at is None:
             return
-        logger.warning(
-            "verifier %s answers again after %.0f s", self._server, time.monotonic() - self._opened_at
-        )
+        logger.warning("verifier %s answers again after %.0f s", self._server, time.monotonic() - self._opened_at)
         self._down_before_s, self._opened_at = self.down_s, None
         self._closed.set()
 
@@ -156,6 +152,4 @@ class Breaker:
             delay = min(2 * delay, _BACKOFF_LONGEST_S)
 
     def _notice(self, reason: str) -> None:
-        logger.warning(
-            "verifier %s is down (%s), %.0f s so far; %s", self._server, reason, self.down_s, self._policy
-        )
+        logger.warning("verifier %s is down (%s), %.0f s so far; %s", self._server, reason, self.down_s, self._policy)

@@ -21,7 +21,7 @@ _EDGES = ' \t\n.,;:!?"`*_'
 _PUNCTUATION = re.compile(r"[\"`*!?;…“”]|[.,:](?=\s|$)|(?<!\w)'|'(?!\w)")
 _INITIALS = re.compile(r"\b([a-z])\.(?=[a-z]\b|\s|$)")
 _SUBSCRIPT = re.compile(r"_(?=\d)")
-_REASON = re.compile(r",?\s+(?:because|since|which|due to|as it)\b")
+REASON = re.compile(r",?\s+(?:because|since|which|due to|as it)\b")
 _ARTICLES = re.compile(r"\b(?:the|an|a)\s+(?=\S)")
 _DASH = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|\s-\s|\s+|_")
 _COPULA = re.compile(
@@ -107,7 +107,7 @@ def says(gold: str, line: str) -> bool:
 def first_sentence_is(gold: str, line: str) -> bool:
     """`Paris. It lies on the Seine.` states Paris, and so does `Paris, because ...`."""
     first = re.split(r"(?<=[a-z0-9)])[.!]\s+(?=[A-Z])", line.strip())[0]
-    return same_text(gold, first) or same_text(gold, _REASON.split(first, maxsplit=1)[0])
+    return same_text(gold, first) or same_text(gold, REASON.split(first, maxsplit=1)[0])
 
 
 def yes_or_no(gold: str, line: str) -> bool | None:

@@ -32,7 +32,7 @@ _OTHER: dict[str, tuple[int | Fraction, str]] = {  # the words for one unit: (fa
     "day": (86400, "s"), "week wk": (604800, "s"), "month": (1, "month"), "year yr": (12, "month"),
     "liter litre": (Fraction(1, 1000), "m3"), "milliliter millilitre": (Fraction(1, 10**6), "m3"),
     "gallon gal": (Fraction("0.003785411784"), "m3"), "mph": (Fraction("0.44704"), "m s-1"),
-    "kph kmh": (Fraction(5, 18), "m s-1"), "acre": (Fraction("4046.8564224"), "m2"), "hectare ha": (10000, "m2"),
+    "kph kmh kmph": (Fraction(5, 18), "m s-1"), "acre": (Fraction("4046.8564224"), "m2"), "hectare ha": (10000, "m2"),
     "newton": (1000, "g m s-2"), "joule": (1000, "g m2 s-2"), "watt": (1000, "g m2 s-3"), 
     "volt": (1000, "g m2 s-3 A-1"),
     "ampere amp": (1, "A"), "pascal": (1000, "g m-1 s-2"), "hertz": (1, "s-1"), "kelvin": (1, "K"), "mole": (1, "mol"),
@@ -108,7 +108,11 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     spoken = re.sub(r"\s+", " ", words(text).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ")).strip(
         " ."
     )
-    spoken = re.sub(r"\bdegree ([CF])\b", r"degree\1", spoken).replace(r"\mu ", "u").replace("\\Omega", "Omega")
+    spoken = (
+        re.sub(r"\bdegrees? ([CF])(?:elsius|ahrenheit)?\b", r"degree\1", spoken)
+        .replace(r"\mu ", "u")
+        .replace("\\Omega", "Omega")
+    )
     percent = _PERCENT_WORDS.search(spoken)
     if percent:
         return spoken[: percent.start()].strip(), PERCENT
