@@ -7,29 +7,33 @@ from collections.abc import Callable, Sequence
 
 from seethink.rewards.answer.clean import latex, words
 from seethink.rewards.answer.extract import Statement
-from seethink.rewards.answer.text import normalise, sentence
+from seethink.rewards.answer.text import REASON, normalise, sentence, yes_or_no
 
 SameText = Callable[[str, str], bool]
 """Whether two texts state the same answer, decided by the rules for open answers."""
 
 _DRESS = re.compile(r"[*`$\"]|(?<!\w)_+|_+(?!\w)|\\[()\[\]]|\\boxed|\\left|\\right")
 _LEAD = re.compile(
-    r"^(?:(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+(?=\W*[A-Za-z]\b)",
+    r"^(?:(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+"
+    r"(?=\W*[A-Za-z]\b)",
     re.I,
 )
 _ALONE = re.compile(r"[(\[{]?\s*([A-Za-z])\s*[)\]}]?\s*[.):]?")
-_LETTER_TEXT = re.compile(r"(?:[(\[]\s*([A-Za-z])\s*[)\]][:.,]?|([A-Z])\s*[.):,]|([A-Z])\s+[-=])\s*(.+)", re.S)
+_LETTER_TEXT = re.compile(r"(?:[(\[]\s*([A-Za-z])\s*[)\]][:.,]?|([A-Z])\s*[.):,]|([A-Z])\s+[-–—=])\s*(.+)", re.S)
 _LETTER_PAREN = re.compile(r"([A-Z])\s*[(\[](.+?)[)\]]\W*", re.S)
 _LETTER_PROSE = re.compile(
     r"([A-Z])(?:,|\s*[-;]|\s+(?:because|since|as|is|which|for|due|based|given|where|with|the)\b)"
 )
 _ANY_LETTER_PROSE = re.compile(r"([B-HJ-Z])\s")
 _SECOND = re.compile(
-    r"^\W*(?:,|/|&|;|\bor\b|\band\b|\bor\s+(?:maybe|possibly|perhaps)\b|\s)+\W*(?:option\s+|choice\s+)?[(\[]?([A-Z])[)\]]?(?![\w'])"
+    r"^\W*(?:,|/|&|;|\bor\b|\band\b|\bor\s+(?:maybe|possibly|perhaps)\b|\s)+\W*"
+    r"(?:option\s+|choice\s+)?[(\[]?([A-Z])[)\]]?(?![\w'])"
 )
 _RUN = re.compile(r"[A-Z]{2,10}")
 _NAMED = re.compile(
-    r"\b(?:option|choice|answer|letter)s?\s*(?:is\s*)?[:(]?\s*\(?([A-Z])\b\)?(?!')|\(([A-Z])\)|\b(?i:is|be|select(?:ed)?|choose|pick|with|thus|hence|therefore|so)[:,]?\s+([B-HJ-Z])\b(?=\W*$)"
+    r"\b(?:option|choice|answer|letter)s?\s*(?:is\s*)?[:(]?\s*\(?([A-Z])\b\)?(?!')|\(([A-Z])\)"
+    r"|\b(?i:figure|picture|image|diagram|graph)\s+([A-Z])\b(?=\W*$)"
+    r"|\b(?i:is|be|select(?:ed)?|choose|pick|with|thus|hence|therefore|so)[:,]?\s+([B-HJ-Z])\b(?=\W*$)"
 )
 _OTHERS = re.compile(r",?\s+(?:and\s+|but\s+)?not\s+[^,.]{1,60}(?=[.!]?$)", re.I)
 _POSTFIX = re.compile(r"^\W*([A-Z])\W*\s+(?:is|would be|must be)\s+(?:the\s+)?(?:correct|right|best|answer|true)", re.I)
@@ -72,7 +76,16 @@ class Choices:
             return ""
         if _LETTER_TEXT.match(stripped):
             return self._letter_first(stripped)
-        return self._option(text) or self._option(stripped) or self._letter_first(stripped)
+        option = self._option(text) or self._option(stripped) or self._letter_first(stripped)
+        return option if option is not None else self._option_with_reason(stripped)
+
+    def _option_with_reason(self, text: str) -> str | None:
+        """`Amber, because ...` and `Yes, the lines are parallel.`"""
+        clause, *rest = REASON.split(text, maxsplit=1)
+        if rest and self._option(clause):
+            return self._option(clause)
+        said = [i for i, option in enumerate(self.options) if yes_or_no(option, text)]
+        return chr(ord("A") + said[0]) if len(said) == 1 else None
 
     def _letter_first(self, text: str) -> str | None:
         """`C. text`, `(C) text`, `C (text)`, `C because ...`."""
@@ -134,7 +147,10 @@ class Choices:
         named: set[str] = {letter for match in _NAMED.findall(text) for letter in match if letter in self.letters}
         if len(named) == 1 and not _HEDGE.search(text) and not _DENIED.search(text):
             return named.pop()
-        return None if named or _DENIED.search(text) else self._option_at_end(text)
+        if named or _DENIED.search(text):
+            return None
+        result = text.rpartition("=")[2]  # of 10 + 10 = 20, what it comes to
+        return (self._option(result) if "=" in text else None) or self._option_at_end(text)
 
     def _option_at_end(self, text: str) -> str | None:
         """`... is best explained by the law of closure.`"""

@@ -118,7 +118,7 @@ def _by_name(node: Node) -> dict[str, Node]:
 
 
 def _stated(found: Node) -> Sequence[Node]:
-    """The value that an answer comes to: `x = 5` says 5, `\\sqrt{4} = 2` says 2, `3x - y + 13 = 0` says no 0."""
+    """The value that an answer comes to: `x = 5` says 5, `\\sqrt{4} = 2` says 2, `2x = 4` says nothing."""
     if not isinstance(found, Relation):
         return (found,)
     if found.ops == ("in",):
@@ -128,8 +128,8 @@ def _stated(found: Node) -> Sequence[Node]:
     first, last = found.operands[0], found.operands[-1]
     if isinstance(last, Sym) and not symbols(first):
         return (first,)
-    if not _is_name(first) and symbols(first) and last == Num(Fraction(0)):
-        return ()
+    if not _is_name(first) and (len(symbols(first)) == 1 or (symbols(first) and last == Num(Fraction(0)))):
+        return ()  # `2x = 4` and `x + y = 0` are still to be solved; `x + y = 7` may be what was asked for
     return _ends(found)
 
 
