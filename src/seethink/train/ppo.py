@@ -52,7 +52,10 @@ class Critic:
 
     @torch.no_grad()
     def prepare(self, policy: Policy, batches: list[Microbatch], completions: list[Completion]) -> Values:
-        """Replace the group advantages in `batches` by whitened GAE ones; returns old values and returns."""
+        """Replace the group advantages in `batches` by whitened GAE ones; returns old values and returns.
+
+        Masked completions have no weight: they get advantage 0 and are left out of the whitening.
+        """
         values = Values([], [])
         estimated = []
         for batch in batches:
@@ -64,14 +67,14 @@ class Critic:
                 advantages[place], returns[place] = self._estimate(completions[sequence], old[place])
             values.old.append(old)
             values.returns.append(returns)
-            estimated.append(advantages)
+            estimated.append(advantages[batch.weights[batch.loss_mask] > 0])
         whitened = whiten(torch.cat(estimated)).split([len(a) for a in estimated])
         for batch, advantages in zip(batches, whitened, strict=True):
-            batch.advantages[batch.loss_mask] = advantages
+            batch.advantages.zero_()[batch.weights > 0] = advantages
         return values
 
     def _estimate(self, completion: Completion, values_T: Tensor) -> tuple[Tensor, Tensor]:
-        """The reward comes at the last token; a masked completion (NaN) has weight 0 and is left at 0."""
+        """The reward comes at the last token; a masked completion (NaN) has none and, by its weight 0, no say."""
         rewards_T = torch.zeros_like(values_T)
         if completion.reward == completion.reward:
             rewards_T[-1] = completion.reward
