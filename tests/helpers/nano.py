@@ -124,7 +124,7 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """|ours - theirs| / |theirs| in the L2 norm."""
-    return float((ours - theirs).norm() / theirs.norm())
+    return ((ours - theirs).norm() / theirs.norm()).item()
 
 
 def always_correct(response: str, sample: Sample) -> Grade:

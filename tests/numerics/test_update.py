@@ -1,0 +1,331 @@
+"""All gradient steps of an episode: which log-probs are the old ones, what the split changes, what masking means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from helpers.nano import gradients, load_nano, nano_recipe, random_episode, relative_error
+from seethink.config import Recipe
+from seethink.models.load import LoadedModel
+from seethink.rl.advantages import gae, whiten
+from seethink.rl.losses import kl_penalty, policy_loss, token_weights
+from seethink.rl.rollout import Episode
+from seethink.train import grpo
+from seethink.train.grpo import make_loss, microbatches, update
+from seethink.train.policy import Policy
+from seethink.train.ppo import Critic
+from seethink.types import Completion
+
+NAN = float("nan")
+REWARDS = [[0.0, 1.0, 0.2], [1.0, 0.0, 0.8], [0.2, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def completions_of(episode: Episode) -> list[Completion]:
+    return [c for group in episode.groups for c in group.completions]
+
+
+def gradient(loaded: LoadedModel, recipe: Recipe, episode: Episode) -> torch.Tensor:
+    """Of the loss of one gradient step over the whole episode."""
+    loaded.model.zero_grad()
+    policy = Policy(loaded, recipe, 1)
+    completions = completions_of(episode)
+    batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
+    policy.forward_backward(batches, make_loss(recipe, batches, None, None))
+    return gradients(loaded.model)
+
+
+def alone(loaded: LoadedModel, episode: Episode) -> list[torch.Tensor]:
+    """Log-probs of each response with the whole model, unpacked."""
+    found = []
+    for group in episode.groups:
+        for c in group.completions:
+            ids = torch.tensor([group.prompt.input_ids + c.token_ids])
+            logits = loaded.model(input_ids=ids, **group.prompt.mm_kwargs).logits[0, -len(c.token_ids) - 1 : -1]
+            allowed = logits.index_fill(-1, torch.tensor(loaded.banned_ids), float("-inf"))
+            found.append(allowed.log_softmax(-1).gather(-1, torch.tensor(c.token_ids)[:, None]).squeeze(-1))
+    return found
+
+
+@pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
+def test_gradient_equals_eq_6_on_unpacked_sequences(nano64: LoadedModel, aggregation: Any) -> None:
+    """From the printed formula: ratio 1, so the gradient is that of -A log p, averaged."""
+    episode = random_episode(nano64, REWARDS[:2])
+    completions = completions_of(episode)
+    ours = gradient(nano64, nano_recipe("", f"algorithm.aggregation={aggregation}"), episode)
+    nano64.model.zero_grad()
+    sums = [-c.advantage * logps.sum() for c, logps in zip(completions, alone(nano64, episode), strict=True)]
+    lengths = [len(c.token_ids) for c in completions]
+    count, limit = len(completions), episode.max_new_tokens
+    naive = {
+        "sequence": sum(s / n for s, n in zip(sums, lengths, strict=True)) / count,
+        "token": sum(sums) / sum(lengths),
+        "dr_grpo": sum(sums) / (count * limit),
+    }
+    naive[aggregation].backward()
+    assert relative_error(ours, gradients(nano64.model)) < 1e-6  # weights and advantages are float32 in a Microbatch
+
+
+@pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
+def test_micro_batch_split_changes_nothing(nano64: LoadedModel, aggregation: str) -> None:
+    episode = random_episode(nano64, REWARDS)
+    split = [
+        nano_recipe("", f"algorithm.aggregation={aggregation}", f"optim.micro_tokens={m}", f"sft.pack_length={p}")
+        for m, p in ((1, 1), (150, 70), (100_000, 10_000))
+    ]
+    counts = [len(microbatches(r, episode, completions_of(episode), list(range(12)), nano64)) for r in split]
+    assert counts[0] == 12 > counts[1] > counts[2] == 1
+    finest, middle, whole = (gradient(nano64, recipe, episode) for recipe in split)
+    assert relative_error(finest, whole) < 1e-12
+    assert relative_error(middle, whole) < 1e-12
+
+
+@pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
+def test_masked_completions_have_no_influence(nano64: LoadedModel, aggregation: str) -> None:
+    """The gradient is that of the episode without them."""
+    recipe = nano_recipe("", f"algorithm.aggregation={aggregation}", "optim.micro_tokens=300")
+    episode = random_episode(nano64, [[0.0, NAN, 1.0], [NAN, 0.2, 0.8], [NAN, NAN, NAN]])
+    ours = gradient(nano64, recipe, episode)
+    for group in episode.groups:
+        group.completions = [c for c in group.completions if c.reward == c.reward]
+    episode.groups.pop()
+    assert len(completions_of(episode)) == 4
+    assert relative_error(ours, gradient(nano64, recipe, episode)) < 1e-12
+
+
+def test_nothing_graded_moves_nothing(nano: LoadedModel) -> None:
+    recipe = nano_recipe("", "optim.weight_decay=0.0")
+    before = [p.detach().clone() for p in nano.model.parameters()]
+    metrics = update(Policy(nano, recipe, 1), recipe, random_episode(nano, [[NAN, NAN]]), None, None)
+    assert metrics["optim/grad_norm"] == 0.0
+    assert all(torch.equal(p, b) for p, b in zip(nano.model.parameters(), before, strict=True))
+
+
+Seen = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def spy_on_losses(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """(log-probs, old log-probs) of every call of the policy loss."""
+    seen: Seen = []
+
+    def spy(logprobs: torch.Tensor, old: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append((logprobs.detach().clone(), old.clone()))
+        return policy_loss(logprobs, old, *args, **kwargs)
+
+    monkeypatch.setattr(grpo, "policy_loss", spy)
+    return seen
+
+
+def test_old_logprobs_are_those_before_the_first_update(nano64: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of the second minibatch, which is seen after the first one's update."""
+    recipe = nano_recipe("", "algorithm.epochs=2", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
+    episode = random_episode(nano64, REWARDS)
+    policy = Policy(nano64, recipe, 4)
+    everything = microbatches(recipe, episode, completions_of(episode), list(range(12)), nano64)
+    before = torch.cat(policy.score(everything)).sort().values
+    seen = spy_on_losses(monkeypatch)
+    metrics = update(policy, recipe, episode, None, None)
+    assert len(seen) == 4
+    assert policy.steps_done == 4
+    first_epoch, second_epoch = seen[:2], seen[2:]
+    torch.testing.assert_close(torch.cat([old for _, old in first_epoch]).sort().values, before, rtol=0, atol=1e-12)
+    for (now, old), (later, old_again) in zip(first_epoch, second_epoch, strict=True):
+        assert torch.equal(old, old_again)
+        assert relative_error(later, now) > 1e-3
+    assert torch.equal(*first_epoch[0]), "the first step is on-policy"
+    assert relative_error(*first_epoch[1]) > 1e-3, "the second is not"
+    assert metrics["loss/clip_fraction"] > 0
+
+
+def test_strictly_on_policy_needs_no_second_forward(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spy_on_losses(monkeypatch)
+    recipe = nano_recipe()
+    policy = Policy(nano, recipe, 1)
+    forwards = []
+    nano.model.model.register_forward_hook(lambda *args: forwards.append(1))
+    metrics = update(policy, recipe, random_episode(nano, REWARDS), None, None)
+    assert len(forwards) == len(seen) == policy.steps_done == 1
+    assert torch.equal(*seen[0])
+    assert metrics["loss/clip_fraction"] == 0.0
+
+
+def test_kl_to_the_policy_itself_is_zero_and_flat(nano64: LoadedModel, nano_folder: Any) -> None:
+    """At the start the reference is the policy: the KL term changes neither loss nor gradient."""
+    episode = random_episode(nano64, REWARDS[:2])
+    plain, with_kl = nano_recipe(), nano_recipe("", "algorithm.kl_beta=0.5")
+    expected = gradient(nano64, plain, episode)
+    nano64.model.zero_grad()
+    reference = load_nano(nano_folder, torch.float64).model.requires_grad_(False)
+    policy = Policy(nano64, with_kl, 1)
+    completions = completions_of(episode)
+    batches = microbatches(with_kl, episode, completions, list(range(len(completions))), nano64)
+    kl = grpo._score_with(policy, reference, batches)
+    recorded = policy.forward_backward(batches, make_loss(with_kl, batches, None, kl))
+    assert recorded["loss/kl"].abs().max() < 1e-12
+    assert relative_error(gradients(nano64.model), expected) < 1e-12
+    assert policy.loaded.model is nano64.model
+
+
+def test_kl_term_equals_the_formula(nano64: LoadedModel) -> None:
+    """beta times the weighted mean of k3, against another reference, on top of the policy loss."""
+    recipe = nano_recipe("", "algorithm.kl_beta=0.3")
+    episode = random_episode(nano64, REWARDS[:1])
+    policy = Policy(nano64, recipe, 1)
+    (batch,) = microbatches(recipe, episode, completions_of(episode), [0, 1, 2], nano64)
+    outputs = policy.outputs(batch)
+    torch.manual_seed(0)
+    reference = outputs.logprobs.detach() + 0.2 * torch.randn_like(outputs.logprobs)
+    weights = batch.weights[batch.loss_mask]
+    with_kl, _ = make_loss(recipe, [batch], None, [reference])(outputs, batch)
+    without, _ = make_loss(recipe, [batch], None, None)(outputs, batch)
+    expected = 0.3 * (weights * kl_penalty(outputs.logprobs, reference)).sum()
+    assert (with_kl - without).item() == pytest.approx(expected.item(), abs=1e-12)
+    assert expected > 0
+
+
+def test_minibatches_split_prompts_not_groups(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every completion once an epoch, a prompt's completions together, each part a mean of its own."""
+    parts: list[list[int]] = []
+
+    def spy(recipe: Recipe, episode: Episode, completions: Any, members: list[int], loaded: LoadedModel) -> Any:
+        parts.append(members)
+        return microbatches(recipe, episode, completions, members, loaded)
+
+    monkeypatch.setattr(grpo, "microbatches", spy)
+    recipe = nano_recipe("", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
+    update(Policy(nano, recipe, 2), recipe, random_episode(nano, REWARDS), None, None)
+    assert parts == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]
+
+
+def test_temperature_is_the_samplers(nano64: LoadedModel) -> None:
+    """The trainer's distribution is the one that was sampled from."""
+    recipe = nano_recipe("", "rollout.temperature=0.5")
+    episode = random_episode(nano64, REWARDS[:1])
+    (batch,) = microbatches(recipe, episode, completions_of(episode), [0, 1, 2], nano64)
+    at_half = Policy(nano64, recipe, 1).outputs(batch).logprobs
+    at_one = Policy(nano64, nano_recipe(), 1).outputs(batch).logprobs
+    assert relative_error(at_half, at_one) > 0.05
+
+
+# PPO
+
+
+def ppo_parts(loaded: LoadedModel, episode: Episode, *overrides: str) -> tuple[Recipe, Policy, Critic, list[Any]]:
+    recipe = nano_recipe("", *overrides, stage="ppo")
+    completions = completions_of(episode)
+    batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
+    return recipe, Policy(loaded, recipe, 1), Critic(recipe, loaded), batches
+
+
+def naive_estimates(
+    policy: Policy, critic: Critic, recipe: Recipe, episode: Episode
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(values, advantages before whitening, returns) of each completion, each alone in its own batch."""
+    found = []
+    for i, c in enumerate(completions_of(episode)):
+        (batch,) = microbatches(recipe, episode, completions_of(episode), [i], policy.loaded)
+        values = critic.values(policy.outputs(batch).hidden).detach()
+        rewards = torch.zeros_like(values)
+        rewards[-1] = c.reward
+        found.append((values, *gae(rewards, values, gamma=recipe.ppo.gamma, lam=recipe.ppo.gae_lambda)))
+    return found
+
+
+@pytest.mark.parametrize("overrides", [(), ("optim.micro_tokens=150", "sft.pack_length=70", "ppo.gae_lambda=0.9")])
+def test_gae_lands_on_the_right_tokens(nano64: LoadedModel, overrides: tuple[str, ...]) -> None:
+    episode = random_episode(nano64, REWARDS)
+    recipe, policy, critic, batches = ppo_parts(nano64, episode, *overrides)
+    values = critic.prepare(policy, batches, completions_of(episode))
+    naive = naive_estimates(policy, critic, recipe, episode)
+    everything = torch.cat([advantages for _, advantages, _ in naive])
+    scale = everything.std() + 1e-6
+    for batch, old, returns in zip(batches, values.old, values.returns, strict=True):
+        owners = batch.sequence_ids[batch.loss_mask]
+        assert batch.advantages[~batch.loss_mask].abs().max() == 0
+        for i in owners.unique().tolist():
+            expected_values, advantages, expected_returns = naive[i]
+            torch.testing.assert_close(old[owners == i], expected_values, rtol=0, atol=1e-6)
+            torch.testing.assert_close(returns[owners == i], expected_returns, rtol=0, atol=1e-6)
+            expected = (advantages - everything.mean()) / scale
+            torch.testing.assert_close(batch.advantages[batch.loss_mask][owners == i], expected, rtol=0, atol=1e-5)
+
+
+def test_masked_completions_do_not_shift_the_whitening(nano64: LoadedModel) -> None:
+    """An ungraded response has no advantages, so the others are whitened among themselves."""
+    episode = random_episode(nano64, [[0.0, NAN, 1.0], [NAN, 0.2, 0.8]])
+    recipe, policy, critic, batches = ppo_parts(nano64, episode)
+    critic.prepare(policy, batches, completions_of(episode))
+    naive = naive_estimates(policy, critic, recipe, episode)
+    graded = [i for i, c in enumerate(completions_of(episode)) if c.reward == c.reward]
+    expected = whiten(torch.cat([naive[i][1] for i in graded]))
+    (batch,) = batches
+    ours = [batch.advantages[batch.loss_mask & (batch.sequence_ids == i)] for i in graded]
+    torch.testing.assert_close(torch.cat(ours), expected, rtol=0, atol=1e-5)
+    masked = [batch.advantages[batch.sequence_ids == i] for i in (1, 3)]
+    assert torch.cat(masked).abs().max() == 0
+
+
+def test_value_loss_sends_no_gradient_into_the_policy(nano64: LoadedModel) -> None:
+    episode = random_episode(nano64, REWARDS[:2])
+    recipe, policy, critic, batches = ppo_parts(nano64, episode)
+    values = critic.prepare(policy, batches, completions_of(episode))
+    plain = make_loss(recipe, batches, None, None)
+    policy.forward_backward(batches, plain)
+    expected = gradients(nano64.model)
+    nano64.model.zero_grad()
+    policy.forward_backward(batches, critic.with_value_loss(plain, batches, values))
+    assert torch.equal(gradients(nano64.model), expected)
+    head = critic.state()["critic"]
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in head.parameters())
+
+
+def test_value_loss_of_the_critic_equals_the_formula(nano64: LoadedModel) -> None:
+    """At the old values: 0.5 times the mean over responses of the mean over tokens of (V - R)^2."""
+    episode = random_episode(nano64, REWARDS[:2])
+    recipe, policy, critic, batches = ppo_parts(nano64, episode)
+    values = critic.prepare(policy, batches, completions_of(episode))
+    loss_fn = critic.with_value_loss(make_loss(recipe, batches, None, None), batches, values)
+    recorded = policy.forward_backward(batches, loss_fn)
+    naive = naive_estimates(policy, critic, recipe, episode)
+    expected = sum(0.5 * (v - r).square().mean() for v, _, r in naive) / len(naive)
+    assert recorded["loss/value"].sum().item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_critic_learns_a_constant_reward(nano: LoadedModel) -> None:
+    episode = random_episode(nano, [[1.0] * 3, [1.0] * 3])
+    overrides = ("ppo.critic_lr=3e-3", "optim.lr=1e-9")
+    recipe, policy, critic, _ = ppo_parts(nano, episode, *overrides)
+    losses = [update(policy, recipe, episode, None, critic)["loss/value"] for _ in range(30)]
+    assert losses[-1] < 0.05 * losses[0]
+
+
+# Precision
+
+
+@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+def test_bfloat16_stays_near_float32(nano: LoadedModel, stage: str) -> None:
+    """Forward passes in bfloat16 on float32 weights: the gradient points the same way."""
+    recipe = nano_recipe(stage=stage)
+    episode = random_episode(nano, REWARDS)
+    expected = gradient(nano, recipe, episode)
+    nano.compute_dtype = torch.bfloat16
+    ours = gradient(nano, recipe, episode)
+    assert ours.dtype == torch.float32
+    assert torch.cosine_similarity(ours, expected, dim=0) > 0.99
+    critic = Critic(recipe, nano) if stage == "ppo" else None
+    metrics = update(Policy(nano, recipe, 1), recipe, episode, None, critic)
+    assert 0 < metrics["optim/grad_norm"] < 1e3
+
+
+def test_loss_metric_is_the_loss(nano: LoadedModel) -> None:
+    """On-policy the reported loss is -sum w A, whatever the model says."""
+    recipe = nano_recipe("", "optim.micro_tokens=150")
+    episode = random_episode(nano, REWARDS)
+    completions = completions_of(episode)
+    weights = token_weights([len(c.token_ids) for c in completions], "sequence", 16)
+    expected = -sum(w * c.advantage * len(c.token_ids) for w, c in zip(weights, completions, strict=True))
+    metrics = update(Policy(nano, recipe, 1), recipe, episode, None, None)
+    assert metrics["loss/total"] == pytest.approx(expected, abs=1e-6)
+    assert metrics["loss/policy"] == pytest.approx(expected, abs=1e-6)
