@@ -20,6 +20,7 @@ from seethink.rewards.answer.compare import NeedsSymbolicError, Symbolic, refuse
 from seethink.rewards.answer.extract import Statement, extract
 from seethink.rewards.answer.golds import gold_letter, kind_of, validate_gold
 from seethink.rewards.answer.symbolic import equal_in_worker
+from seethink.rewards.answer.syntax import Node
 from seethink.rewards.answer.text import (
     first_sentence_is,
     normalise,
@@ -95,7 +96,7 @@ def _decide(
 
 def _by_choice(statement: Statement, gold: str, options: tuple[str, ...], symbolic: Symbolic) -> tuple[bool, str]:
     def same(option: str, text: str) -> bool:
-        return _same_answer(option, text, symbolic)
+        return _same_answer(option, text, _never)  # ten options must not mean ten deadlines
 
     right = gold_letter(gold, options)
     named = Choices(options, same).read(statement)
@@ -145,6 +146,11 @@ def _contradicts(lines: Sequence[str]) -> bool:
     """One line says yes and the other no."""
     said = {word for word in ("yes", "no", "true", "false") for line in lines if line and yes_or_no(word, line)}
     return len(said) > 1
+
+
+def _never(gold: Node, found: Node) -> bool:
+    """An option is named in the form that it has, so arithmetic is enough."""
+    return False
 
 
 def _same_answer(gold: str, found: str, symbolic: Symbolic) -> bool:
