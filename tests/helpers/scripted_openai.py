@@ -131,6 +131,28 @@ def after(seconds: float, reply: Reply) -> Reply:
     return late
 
 
+class Concurrency:
+    """Counts replies in the making. One that has begun to be sent no longer counts: its asker may ask again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = self.most = 0
+
+    def counted(self, seconds: float, reply: Reply) -> Reply:
+        """The reply, `seconds` later, counted until then."""
+
+        def late(handler: BaseHTTPRequestHandler) -> None:
+            with self._lock:
+                self._now += 1
+                self.most = max(self.most, self._now)
+            time.sleep(seconds)
+            with self._lock:
+                self._now -= 1
+            reply(handler)
+
+        return late
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
@@ -169,7 +191,6 @@ class ScriptedOpenAI:
         self.asks: list[Ask] = []
         """All requests but greetings, in order of arrival."""
         self.greetings = 0
-        self.in_flight = self.most_in_flight = 0
         self._lock = threading.Lock()
         self._port = 0
         self._server: _Server | None = None
@@ -209,14 +230,8 @@ class ScriptedOpenAI:
                 headers = {name.lower(): value for name, value in handler.headers.items()}
                 ask = self._record(fields, prompt, headers, body)
                 reply = self.script(ask)
-            self.in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                reply(handler)
-        finally:
-            with self._lock:
-                self.in_flight -= 1
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            reply(handler)
 
     def _record(self, fields: dict[str, str], prompt: str, headers: dict[str, str], body: dict[str, object]) -> Ask:
         data = (fields["question"], fields["reference"], fields["candidate"])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, after, says_no, says_yes
+from helpers.scripted_openai import Ask, Concurrency, Reply, ScriptedOpenAI, after, says_no, says_yes
 from seethink.rewards.verifier import Verifier, VerifierConfig, VerifyItem
 from seethink.types import Grade, Verdict
 
@@ -127,8 +127,9 @@ def test_errors_are_not_cached() -> None:
 
 
 def test_concurrency_is_shared_by_threads() -> None:
+    concurrency = Concurrency()
     with (
-        ScriptedOpenAI(lambda ask: after(0.05, says_no())) as server,
+        ScriptedOpenAI(lambda ask: concurrency.counted(0.05, says_no())) as server,
         Verifier(configured(server, max_concurrency=3)) as verifier,
     ):
         batches = [[VerifyItem(f"q {batch} {place}", "7", "8") for place in range(10)] for batch in range(4)]
@@ -137,7 +138,7 @@ def test_concurrency_is_shared_by_threads() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert server.most_in_flight == 3
+    assert concurrency.most == 3
     assert len(server.asks) == 40
 
 
