@@ -11,6 +11,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seethink.errors import UserError
@@ -52,7 +53,11 @@ def confined(source: str, root: Path | None) -> Path:
     if root is None:
         raise ImageError(f"image path {source!r} needs data.image_root, the folder that it is relative to")
     base = root.resolve()
-    path = (base / source).resolve()
+    try:
+        path = (base / source).resolve()
+        path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ImageError(f"image path {source[:80]!r} cannot be followed: {error}") from None
     if not path.is_relative_to(base):
         raise ImageError(f"image path {source!r} leads out of {root}")
     return path
@@ -82,6 +87,9 @@ def _decode(file: Any, name: str) -> Image.Image:
 
 def _convert(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
