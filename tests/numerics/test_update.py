@@ -139,6 +139,30 @@ def test_old_logprobs_are_those_before_the_first_update(nano64: LoadedModel, mon
     assert metrics["loss/clip_fraction"] > 0
 
 
+def test_minibatches_alone_also_need_old_logprobs(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch: the second minibatch comes after an update, so its ratios are not 1."""
+    seen = spy_on_losses(monkeypatch)
+    recipe = nano_recipe("", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
+    update(Policy(nano, recipe, 2), recipe, random_episode(nano, REWARDS), None, None)
+    (first, first_old), (second, second_old) = seen
+    assert relative_error(first, first_old) < 1e-6
+    assert relative_error(second, second_old) > 1e-3
+
+
+def test_clip_range_of_the_recipe_is_used(nano64: LoadedModel) -> None:
+    recipe = nano_recipe("", "algorithm.clip_low=0.1", "algorithm.clip_high=0.6")
+    episode = random_episode(nano64, REWARDS[:2])
+    policy = Policy(nano64, recipe, 1)
+    (batch,) = microbatches(recipe, episode, completions_of(episode), list(range(6)), nano64)
+    outputs, mask = policy.outputs(batch), batch.loss_mask
+    torch.manual_seed(0)
+    old = outputs.logprobs.detach() + 0.5 * torch.randn_like(outputs.logprobs)
+    ours, _ = make_loss(recipe, [batch], [old], None)(outputs, batch)
+    advantages, weights = batch.advantages[mask], batch.weights[mask]
+    expected, _ = policy_loss(outputs.logprobs, old, advantages, weights, clip_low=0.1, clip_high=0.6)
+    assert ours.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
 def test_strictly_on_policy_needs_no_second_forward(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = spy_on_losses(monkeypatch)
     recipe = nano_recipe()
@@ -291,6 +315,18 @@ def test_value_loss_of_the_critic_equals_the_formula(nano64: LoadedModel) -> Non
     naive = naive_estimates(policy, critic, recipe, episode)
     expected = sum(0.5 * (v - r).square().mean() for v, _, r in naive) / len(naive)
     assert recorded["loss/value"].sum().item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_value_clip_of_the_recipe_is_used(nano64: LoadedModel) -> None:
+    """With the old values moved far away and the returns between, the clipped distance counts."""
+    episode = random_episode(nano64, REWARDS[:2])
+    recipe, policy, critic, batches = ppo_parts(nano64, episode, "ppo.value_clip=0.3")
+    values = critic.prepare(policy, batches, completions_of(episode))
+    new, values.old = values.old, [old - 2.0 for old in values.old]
+    values.returns = [v.clone() for v in new]
+    loss_fn = critic.with_value_loss(make_loss(recipe, batches, None, None), batches, values)
+    recorded = policy.forward_backward(batches, loss_fn)
+    assert recorded["loss/value"].sum().item() == pytest.approx(0.5 * (2.0 - 0.3) ** 2, rel=1e-5)
 
 
 def test_critic_learns_a_constant_reward(nano: LoadedModel) -> None:
