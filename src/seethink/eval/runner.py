@@ -13,7 +13,7 @@ from rich.table import Table
 
 from seethink.analysis.entropy import EntropyMeter
 from seethink.config import EvalConfig, LogConfig
-from seethink.data.dataset import load_samples
+from seethink.data.dataset import load_samples, require_answers
 from seethink.infer.generator import InProcessGenerator, Sampling
 from seethink.models.load import LoadedModel
 from seethink.progress import progress_bar
@@ -49,7 +49,11 @@ def eval_samples(config: EvalConfig, seed: int) -> list[Sample]:
     """`size` test items per domain."""
     assert config.data is not None
     if not is_world(config.data):
-        return load_samples(config.data, "test", None, seed)
+        samples = require_answers(load_samples(config.data, "test", None, seed), config.data)
+        by_domain: dict[str, list[Sample]] = {}
+        for sample in samples:
+            by_domain.setdefault(sample.domain, []).append(sample)
+        return [s for members in by_domain.values() for s in members[: config.size]]
     domains, _ = parse_source(config.data)
     return [s for d in domains for s in load_samples(f"world:{d}", "test", config.size, seed)]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
-from seethink.data.dataset import load_samples
+from seethink.data.dataset import load_samples, require_answers
 from seethink.infer.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_model
 from seethink.progress import progress_bar
@@ -37,7 +37,7 @@ def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
     reference = _load_reference(recipe)
     data = recipe.data
     samples = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
-    source = PromptSource(samples, loaded.chat, recipe.seed)
+    source = PromptSource(require_answers(samples, data.train), loaded.chat, recipe.seed)
     critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
     generator = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows)
     algorithm = recipe.algorithm
