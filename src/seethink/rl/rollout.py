@@ -32,7 +32,7 @@ class PromptSource:
 
     def __init__(self, samples: list[Sample], chat: Chat, seed: int) -> None:
         self._samples, self._chat, self._seed = samples, chat, seed
-        self._prompts: dict[str, Prompt] = {}
+        self._prompts: dict[int, Prompt] = {}
         self.position = 0
         """Prompts taken so far; all that a resumed run needs."""
         self._pools: dict[tuple[str, ...], list[Sample]] = {}
@@ -54,9 +54,10 @@ class PromptSource:
         return self._pools[difficulties]
 
     def _prompt(self, sample: Sample) -> Prompt:
-        if sample.id not in self._prompts:
-            self._prompts[sample.id] = self._chat.prompt(sample)
-        return self._prompts[sample.id]
+        # By identity: nothing keeps a data set from using an id twice.
+        if id(sample) not in self._prompts:
+            self._prompts[id(sample)] = self._chat.prompt(sample)
+        return self._prompts[id(sample)]
 
 
 @dataclass(slots=True)
