@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from seethink.data.chat import Chat
 from seethink.errors import UserError
 from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
-from seethink.models.parts import PartsError, family_of
+from seethink.models.parts import family_of
 
 NANO = Path(__file__).resolve().parents[1] / "world" / "assets" / "nano"
 
@@ -66,8 +67,10 @@ def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool =
             path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True
         )
         family = family_of(model)
-    except (OSError, PartsError) as error:
-        raise ModelError(f"cannot load {source!r}: {error}") from None
+    except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
+        # What transformers says of damaged, partial and unknown checkpoints.
+        problem = " ".join(str(error).split())
+        raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {problem}") from None
     chat = Chat(processor)
     banned = [chat.tokenizer.convert_tokens_to_ids(token) for token in family.image_tokens]
     model = model.to(default_device())
