@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import Tensor
@@ -59,8 +60,9 @@ def _content(sample: Sample) -> list[dict[str, str]]:
 
 
 def _with_choices(sample: Sample) -> str:
-    """The question, followed by its options unless it already shows them."""
-    if all(choice in sample.question for choice in sample.choices):
+    """The question, followed by its options unless it already shows each beside its letter."""
+    lettered = list(zip(LETTERS, sample.choices, strict=False))
+    shown = (rf"\b{letter}\W{{1,4}}{re.escape(choice)}" for letter, choice in lettered)
+    if all(re.search(option, sample.question) for option in shown):
         return sample.question
-    options = (f"\n{letter}. {choice}" for letter, choice in zip(LETTERS, sample.choices, strict=False))
-    return sample.question + "".join(options)
+    return sample.question + "".join(f"\n{letter}. {choice}" for letter, choice in lettered)

@@ -1,0 +1,130 @@
+"""Samples -> prompt ids and image tensors, with the nano processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from seethink.data.chat import Chat, _content
+from seethink.types import Sample
+from seethink.world.draw import SIZE
+from seethink.world.make import world_samples
+from seethink.world.nano import IMAGE_SEQ_LENGTH
+
+
+@pytest.fixture(scope="module")
+def chat(random_nano: Path) -> Chat:
+    from transformers import AutoProcessor
+
+    from seethink.models import torchvision_shim  # noqa: F401
+
+    return Chat(AutoProcessor.from_pretrained(random_nano))
+
+
+def picture(shade: int) -> Image.Image:
+    return Image.new("RGB", (SIZE, SIZE), (shade, shade, shade))
+
+
+def sample(question: str, **fields: Any) -> Sample:
+    return Sample(id="s", question=question, **fields)
+
+
+def read(chat: Chat, given: Sample) -> str:
+    """The prompt as text, a picture's tokens as one mark."""
+    text = str(chat.tokenizer.decode(chat.prompt(given).input_ids))
+    return text.replace("<IMG_CONTEXT>" * IMAGE_SEQ_LENGTH, "<picture>")
+
+
+def test_a_prompt_ends_with_the_assistants_header(chat: Chat) -> None:
+    assert read(chat, sample("Hello?")) == "<|im_start|>user\nHello?<|im_end|>\n<|im_start|>assistant\n"
+    assert chat.prompt(sample("Hello?")).mm_kwargs == {}
+
+
+def test_an_image_comes_first(chat: Chat) -> None:
+    given = sample("What?", images=(picture(0),))
+    assert read(chat, given) == ("<|im_start|>user\n<img><picture></img>\nWhat?<|im_end|>\n<|im_start|>assistant\n")
+    assert chat.prompt(given).mm_kwargs["pixel_values"].shape == (1, 3, SIZE, SIZE)
+
+
+def test_images_stand_where_the_marks_are(chat: Chat) -> None:
+    given = sample("Is <image> darker than <image>?", images=(picture(0), picture(255)))
+    assert read(chat, given).count("<picture>") == 2
+    before, between, after = read(chat, given).split("<img><picture></img>")
+    assert before.endswith("Is ")
+    assert "darker than" in between
+    assert after.lstrip("\n").startswith("?")
+    shades = chat.prompt(given).mm_kwargs["pixel_values"].mean((1, 2, 3)).tolist()
+    assert shades == pytest.approx([-1.0, 1.0], abs=1e-3)
+
+
+def test_parts_of_a_question() -> None:
+    image, ask = {"type": "image"}, {"type": "text", "text": "Q?"}
+    assert _content(sample("Q?")) == [ask]
+    assert _content(sample("Q?", images=(picture(0), picture(1)))) == [image, image, ask]
+    assert _content(sample("Q?<image>", images=(picture(0),))) == [ask, image]
+    assert _content(sample("<image>Q?", images=(picture(0),))) == [image, ask]
+    assert _content(sample("<image><image>", images=(picture(0), picture(1)))) == [image, image]
+
+
+def text_of(given: Sample) -> str:
+    return _content(given)[-1]["text"]
+
+
+def test_options_are_appended_once() -> None:
+    choices = ("red", "blue")
+    assert text_of(sample("Which?", choices=choices)) == "Which?\nA. red\nB. blue"
+    assert text_of(sample("Which?\nA. red\nB. blue", choices=choices)) == "Which?\nA. red\nB. blue"
+    for shown in ("Which?\n(A) red\n(B) blue", "Which? A) red B) blue", "Which?\nA: red\nB: blue"):
+        assert text_of(sample(shown, choices=choices)) == shown
+
+
+@pytest.mark.parametrize(
+    ("question", "choices"),
+    [
+        ("Which is larger, red or blue?", ("red", "blue")),
+        ("How many of the 1234 dots?", ("1", "2", "3", "4")),
+        ("Which?\nA. red\nB. green", ("red", "blue")),
+    ],
+)
+def test_options_that_the_question_only_mentions_are_shown_with_letters(
+    question: str, choices: tuple[str, ...]
+) -> None:
+    """Otherwise the model would be graded on letters that it has never seen."""
+    shown = text_of(sample(question, choices=choices))
+    assert all(f"\n{letter}. {choice}" in shown for letter, choice in zip("ABCD", choices, strict=False))
+
+
+def test_world_questions_show_their_options_once(chat: Chat) -> None:
+    for given in world_samples("world:all", "train", 60, 0):
+        text = text_of(given)
+        assert text == given.question
+        assert all(text.count(f"\n{letter}. ") == 1 for letter, _ in zip("ABCD", given.choices, strict=False))
+
+
+def test_a_response_ends_its_turn_and_comes_back(chat: Chat) -> None:
+    text = "<think>3+5=8. Wait, no.</think>The answer is 8."
+    ids = chat.response_ids(text)
+    assert ids[-1] == chat.eos_id
+    assert chat.decode(ids) == chat.decode(ids[:-1]) == text
+    assert "".join(chat.token_texts(ids[:-1])) == text
+
+
+def test_prompt_and_response_together_are_what_the_template_writes(chat: Chat) -> None:
+    messages = [{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "<think>a</think>b"}]
+    whole = chat.tokenizer(chat.processor.apply_chat_template(messages, tokenize=False))["input_ids"]
+    ours = chat.prompt(sample("Q?")).input_ids + chat.response_ids("<think>a</think>b")
+    assert whole[: len(ours)] == ours
+
+
+def test_padding_is_not_the_end_of_a_turn(chat: Chat) -> None:
+    assert chat.pad_id != chat.eos_id
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end() -> None:
+    class Bare:
+        eos_token_id, pad_token_id = 7, None
+
+    assert Chat(Bare()).pad_id == 7
