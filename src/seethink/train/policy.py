@@ -45,6 +45,8 @@ class Policy:
         self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.beta1, adam.beta2), fused=True)
         self.proof = PartsProof(loaded.model, recipe, self.optimizer)
         self.steps_done = 0
+        self.saw_images = False
+        """Whether any batch so far had an image: without one, vision and connector have no gradient."""
 
     @property
     def model(self) -> Any:
@@ -67,6 +69,7 @@ class Policy:
         """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches."""
         gathered: dict[str, list[Tensor]] = {}
         for batch in microbatches:
+            self.saw_images |= bool(batch.mm_kwargs)
             outputs = self.outputs(batch)
             loss, metrics = loss_fn(outputs, batch)
             loss.backward()

@@ -41,7 +41,10 @@ def prepare_folder(recipe: Recipe, *, resume: bool) -> Checkpoint | None:
         raise RunFolderError(f"out={recipe.out!r} is a file; choose a folder")
     if (folder / "metrics.jsonl").exists() and not resume:
         raise RunFolderError(f"{folder} already holds a run: add --resume to go on with it, or choose another out")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"out={recipe.out!r} cannot be made: {error}; choose another folder") from None
     checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
     resolved = recipe.model_dump(mode="json")
     saved = folder / "recipe.json"
@@ -52,7 +55,8 @@ def prepare_folder(recipe: Recipe, *, resume: bool) -> Checkpoint | None:
 
 
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    differing = [key for key in flatten(now) if flatten(now)[key] != flatten(before).get(key)]
+    old, new = flatten(before), flatten(now)
+    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     if differing:
         raise RunFolderError(f"cannot resume: the recipe differs in {', '.join(differing)}; choose another out")
 
@@ -114,7 +118,8 @@ class Run:
         self._step_started = now
         if self.step == 1 or self._is_due():
             # With a warmup or a group of equal rewards nothing need move yet; frozen parts must never.
-            change = self.policy.proof.check(updated=metrics.get("optim/grad_norm", 0.0) > 0)
+            updated = metrics.get("optim/grad_norm", 0.0) > 0
+            change = self.policy.proof.check(updated=updated, saw_images=self.policy.saw_images)
             metrics |= {f"parts/change_{part}": amount for part, amount in change.items()}
             self._changes.append({"step": self.step, **change})
             self._write_json("parts.json", {"parts": self.policy.proof.as_json(), "changes": self._changes})
