@@ -52,7 +52,7 @@ def _sample(domain: str, index: int, split: str, seed: int, traces: bool) -> Sam
 def to_sample(item: Item, id: str, response: str | None) -> Sample:
     return Sample(
         id=id,
-        question=item.prompt,
+        question=item.question.text,
         images=(item.image,),
         answer=item.answer,
         choices=item.choices,
