@@ -102,9 +102,11 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
         if head == prefix:
             index, _, key = rest.partition("/")
             entries.setdefault(int(index), {})[key] = value
-    count = sum(len(group["params"]) for group in current["param_groups"])
-    if len(entries) != count:
-        raise CheckpointError(f"the checkpoint holds {len(entries)} optimizer entries, this recipe needs {count}")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, entry in entries.items():
+        # A parameter that had no gradient yet (vision without images) has no entry; an entry must have its parameter.
+        if index >= len(parameters) or entry["exp_avg"].shape != parameters[index].shape:
+            raise CheckpointError(f"the checkpoint's optimizer entry {index} fits no parameter that this recipe trains")
     optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
 
 

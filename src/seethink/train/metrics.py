@@ -53,7 +53,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _finite(value: float) -> float | None:
-    return round(value, 10) if math.isfinite(value) else None
+    return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
 def _board(folder: Path, resume_step: int) -> Any:
