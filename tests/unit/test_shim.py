@@ -1,0 +1,66 @@
+"""The torchvision shim: acts only where the compiled operators are missing, and makes processors load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seethink.models import torchvision_shim
+
+
+def python(code: str) -> str:
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return out.stdout.strip()
+
+
+def test_processors_load_whatever_torchvision_is_installed() -> None:
+    code = (
+        "from seethink.models import torchvision_shim; import torchvision; "
+        "from transformers import InternVLProcessor, Qwen2_5_VLProcessor; print(torchvision.__name__)"
+    )
+    assert python(code) == "torchvision"
+
+
+def test_it_may_be_imported_after_torchvision_too() -> None:
+    """A second definition of the operators would raise."""
+    code = (
+        "from seethink.models import torchvision_shim; import importlib; import torchvision; "
+        "print(torchvision_shim._LIBRARY is None or 'defined')"
+    )
+    assert python(code) in ("True", "defined")
+
+
+def test_nothing_is_done_where_torchvision_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not torchvision_shim._operators_are_missing()
+    assert torchvision_shim._define() is None
+
+
+class Spec:
+    def __init__(self, folder: Path) -> None:
+        self.origin = str(folder / "__init__.py")
+
+
+@pytest.mark.parametrize(("loads", "missing"), [(True, False), (False, True)])
+def test_a_library_that_loads_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: bool, missing: bool
+) -> None:
+    (tmp_path / "_C.so").write_bytes(b"")
+
+    def load(path: str) -> Any:
+        if not loads:
+            raise OSError("undefined symbol")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: Spec(tmp_path))
+    monkeypatch.setattr(torch.ops, "load_library", load)
+    assert torchvision_shim._operators_are_missing() is missing
+
+
+def test_no_library_at_all_counts_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: Spec(tmp_path))
+    assert torchvision_shim._operators_are_missing()
