@@ -157,7 +157,8 @@ def world_make(
 
     if not is_world(source):
         raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces]")
-    write_parquet(load_samples(source, split, size, seed), path)
+    samples = load_samples(source, split, size, seed)
+    _user_error(lambda: write_parquet(samples, path))
     console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
 
 

@@ -19,6 +19,7 @@ import transformers
 
 from seethink import __version__
 from seethink.config import EvalConfig, Recipe, load_recipe
+from seethink.errors import UserError
 from seethink.eval.runner import eval_samples, evaluate
 from seethink.models.load import load_model
 from seethink.progress import console, progress_bar
@@ -65,8 +66,11 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage
     from seethink.report import write_report
 
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
     recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {str(out)!r} cannot be made: {error}; choose another folder") from None
     first = recipes[stages[0]]
     evaluator = _Evaluator(first, seed)
     evaluator.run(first.model, "base", out / "base")
