@@ -79,6 +79,14 @@ RL_SPECS = (
          (("loss/policy", "policy"), ("loss/kl", "KL"), ("loss/value", "value")), optional=True),
     Spec("Clipping", "Tokens whose ratio left the clip range.",
          (("loss/clip_fraction", "clipped"),), percent=True, optional=True),
+    Spec("Verifier", "Of the answers that the rule called wrong: asked, judged right, left to the rule, masked.",
+         (("verifier/asked_share", "asked"), ("verifier/yes_rate", "judged right"),
+          ("verifier/rule_only_share", "left to the rule"), ("verifier/error_share", "masked")),
+         percent=True, optional=True),
+    Spec("Verifier down", "Seconds of the step without an answer from the verifier's server.",
+         (("verifier/down_s", "down"),), from_zero=True, optional=True),
+    Spec("Who said right", "Share of the right answers that only the verifier recognised; a rise is the first sign of "
+         "a reward being gamed.", (("reward/by_verifier", "verifier"),), percent=True, optional=True),
 )  # fmt: skip
 SFT_SPECS = (
     Spec("Loss", "Cross-entropy per response token; validation on traces held out.",

@@ -30,6 +30,7 @@ class Rewarder:
         self._config = config
         self._verifier = _open_verifier(config, run_folder)
         self._function = load_function(config.function) if config.function else None
+        self._right = self._right_by_verifier = 0
 
     def __enter__(self) -> Self:
         return self
@@ -54,6 +55,16 @@ class Rewarder:
         grades = grade_batch([(text, s.answer, None, s.choices or None) for s, text in pairs])
         return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
 
+    def metrics(self) -> dict[str, float]:
+        """What the verifier did since the last call; empty without one."""
+        if self._verifier is None:
+            return {}
+        metrics = dict(self._verifier.metrics())
+        if self._right:
+            metrics["reward/by_verifier"] = self._right_by_verifier / self._right
+        self._right = self._right_by_verifier = 0
+        return metrics
+
     def _ask_verifier(self, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
         """Only where the rule said no to something that was extracted."""
         from seethink.rewards.verifier import VerifyItem
@@ -63,10 +74,10 @@ class Rewarder:
         items = [VerifyItem(pairs[i][0].question, pairs[i][0].answer, grades[i].extracted or "") for i in asked]
         for i, verdict in zip(asked, self._verifier.verify(items), strict=True):
             grades[i] = verdict if verdict is not None else grades[i]
+        right = [i for i, grade in enumerate(grades) if grade.verdict is Verdict.CORRECT]
+        self._right += len(right)
+        self._right_by_verifier += len(set(right) & set(asked))
         return grades
-
-    def metrics(self) -> dict[str, float]:
-        return self._verifier.metrics() if self._verifier is not None else {}
 
 
 def _accuracy(grade: Grade) -> float:

@@ -69,7 +69,7 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
         {
             "id": s.id,
             "prompt": s.question,
-            "images": [{"bytes": _png(image), "path": None} for image in s.images],
+            "images": [{"bytes": png_bytes(image), "path": None} for image in s.images],
             "answer": s.answer,
             "choices": list(s.choices),
             "domain": s.domain,
@@ -82,7 +82,7 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
     pa.parquet.write_table(pa.Table.from_pylist(rows), path)
 
 
-def _png(image: object) -> bytes:
+def png_bytes(image: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")  # type: ignore[attr-defined]
     return buffer.getvalue()
