@@ -25,7 +25,7 @@ from seethink.models.load import load_model
 from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.train.grpo import train_rl
-from seethink.train.run import final_model, seconds_so_far
+from seethink.train.run import final_model, refuse_changes, seconds_so_far
 from seethink.train.sft import train_sft
 from seethink.types import Prompt
 from seethink.world.scenes import OTHER_DOMAINS
@@ -57,6 +57,7 @@ def train_stage(recipe: Recipe, *, resume: bool = False) -> Path:
     """Run one recipe; returns the checkpoint it ends with. A finished run is left as it is."""
     finished = final_model(Path(recipe.out)) if resume else None
     if finished is not None:
+        refuse_changes(recipe)
         return finished
     return (train_sft if recipe.stage == "sft" else train_rl)(recipe, resume=resume)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.nano import nano_recipe
 from seethink.train.metrics import MetricsWriter, read_metrics
-from seethink.train.run import RunFolderError, _refuse_changes, flatten, seconds_so_far
+from seethink.train.run import RunFolderError, flatten, refuse_changes, seconds_so_far
 
 
 def write(folder: Path, steps: range, resume_step: int = 0, value: float = 0.5) -> None:
@@ -92,15 +93,24 @@ def test_tables_are_flattened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "key"),
+    ("before", "now", "said"),
     [
-        ({"a": {"b": 1}}, {"a": {"b": 2}}, "a.b"),
-        ({"a": {}}, {"a": {"b": 2}}, "a.b"),
-        ({"v": {"url": "x"}}, {"v": None}, "v.url"),
-        ({"v": None}, {"v": {"url": "x"}}, "v.url"),
+        (("optim.lr=1e-3",), ("optim.lr=1e-4",), "optim.lr"),
+        (("optim.lr=1e-3", "seed=1"), ("optim.lr=1e-4",), "optim.lr, seed"),
+        (("reward.verifier.model=a", "reward.verifier.base_url='http://x/v1'"), (), "reward.verifier"),
+        ((), ("reward.verifier.model=a", "reward.verifier.base_url='http://x/v1'"), "reward.verifier"),
     ],
 )
-def test_a_changed_recipe_is_not_resumed(before: dict[str, object], now: dict[str, object], key: str) -> None:
-    with pytest.raises(RunFolderError, match=rf"the recipe differs in {key}"):
-        _refuse_changes(before, now)
-    _refuse_changes(now, now)
+def test_a_changed_recipe_is_not_resumed(
+    tmp_path: Path, before: tuple[str, ...], now: tuple[str, ...], said: str
+) -> None:
+    old, new = (nano_recipe("m", *overrides, out=str(tmp_path)) for overrides in (before, now))
+    (tmp_path / "recipe.json").write_text(old.model_dump_json())
+    refuse_changes(old)
+    with pytest.raises(RunFolderError, match=rf"the recipe differs in {said}"):
+        refuse_changes(new)
+
+
+def test_a_run_folder_may_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(nano_recipe("m", out="elsewhere").model_dump_json())
+    refuse_changes(nano_recipe("m", out=str(tmp_path)))

@@ -46,17 +46,22 @@ def prepare_folder(recipe: Recipe, *, resume: bool) -> Checkpoint | None:
     except OSError as error:
         raise RunFolderError(f"out={recipe.out!r} cannot be made: {error}; choose another folder") from None
     checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
-    resolved = recipe.model_dump(mode="json")
-    saved = folder / "recipe.json"
-    if checkpoint is not None and saved.exists():
-        _refuse_changes(json.loads(saved.read_text(encoding="utf-8")), resolved)
-    saved.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
+    if checkpoint is not None:
+        refuse_changes(recipe)
+    resolved = json.dumps(recipe.model_dump(mode="json"), indent=2)
+    (folder / "recipe.json").write_text(resolved + "\n", encoding="utf-8")
     return checkpoint
 
 
-def _refuse_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = flatten(before), flatten(now)
-    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+def refuse_changes(recipe: Recipe) -> None:
+    """Raises RunFolderError where the run in the folder was started with another recipe; the folder may have moved."""
+    saved = Path(recipe.out) / "recipe.json"
+    if not saved.exists():
+        return
+    old = flatten(json.loads(saved.read_text(encoding="utf-8")))
+    new = flatten(recipe.model_dump(mode="json"))
+    keys = (old.keys() | new.keys()) - {"out"}
+    differing = sorted(key for key in keys if old.get(key) != new.get(key))
     if differing:
         raise RunFolderError(f"cannot resume: the recipe differs in {', '.join(differing)}; choose another out")
 
