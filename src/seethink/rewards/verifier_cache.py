@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,9 @@ def cache_key(model: str, item: VerifyItem) -> str:
     """Everything the verdict depends on, hashed. Escaped ASCII, so that a lone surrogate hashes too."""
     parts = [model, PROMPT_VERSION, item.question, item.gold, item.extracted]
     return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+
+
+_SWITCH_TRIES, _SWITCH_PAUSE_S = 100, 0.05
 
 
 class VerdictCache:
@@ -36,7 +40,7 @@ class VerdictCache:
             path or ":memory:", timeout=60.0, isolation_level=None, check_same_thread=False
         )
         try:
-            self._database.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS verdicts"
@@ -45,6 +49,15 @@ class VerdictCache:
         except sqlite3.DatabaseError as error:
             self._database.close()
             raise ValueError(f"{path} is not a readable verdict cache ({error}); move it away") from error
+
+    def _write_ahead(self) -> None:
+        """Switch to write-ahead logging. SQLite does not wait for a process that is switching the same new file."""
+        for _ in range(_SWITCH_TRIES):
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._database.execute("PRAGMA journal_mode=WAL")
+                return
+            time.sleep(_SWITCH_PAUSE_S)
+        self._database.execute("PRAGMA journal_mode=WAL")
 
     def get(self, key: str) -> bool | None:
         with self._lock:
