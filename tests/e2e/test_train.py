@@ -101,19 +101,25 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run
 
 
+def kill_in_step_3(given: Recipe) -> None:
+    """Run it in a process that is killed between step 3's record and its checkpoint; that of step 2 is the newest."""
+    out = Path(given.out)
+    file = out.with_suffix(".toml")
+    file.write_text(toml(given))
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED, str(file)]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [r["step"] for r in records(out)] == [1, 2, 3]
+    assert [p.name for p in sorted((out / "checkpoints").glob("step_*"))] == ["step_000002"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_and_resumed_is_as_if_never_killed(stage: str, whole: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
     given = recipe(stage, out)
-    (tmp_path / "recipe.toml").write_text(toml(given))
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "recipe.toml")]
-    killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [r["step"] for r in records(out)] == [1, 2, 3], "killed after step 3, whose checkpoint is that of step 2"
-    assert [p.name for p in sorted((out / "checkpoints").glob("step_*"))] == ["step_000002"]
-
+    kill_in_step_3(given)
     with pytest.raises(RunFolderError, match="add --resume"):
         train_stage(given)
     last = train_stage(given, resume=True)
@@ -125,7 +131,8 @@ def test_killed_and_resumed_is_as_if_never_killed(stage: str, whole: Any, tmp_pa
     assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
     for name in ("tensors.safetensors", "state.json"):
         assert (ours / "train_state" / name).read_bytes() == (theirs / "train_state" / name).read_bytes()
-    assert json.loads((out / "done.json").read_text()) == json.loads((reference / "done.json").read_text())
+    for name in ("done.json", "parts.json"):
+        assert (out / name).read_text() == (reference / name).read_text()
     assert train_stage(given, resume=True) == last, "a finished run is left as it is"
 
 
@@ -214,12 +221,17 @@ def test_connector_tuning_leaves_the_other_parts_to_the_last_bit(tmp_path: Path)
     assert "optim/grad_norm_vision" not in records(out)[0]
 
 
+RUINOUS = {
+    "sft": {"epochs": 10, "batch_size": 10, "val_every": 1, "patience": 2},
+    "optim": {"lr": 0.3},
+}
+
+
 @pytest.mark.slow
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     """A rate that ruins the model: validation gets worse, the run stops, and `best` is what was best."""
     out = tmp_path / "run"
-    sft = {"epochs": 10, "batch_size": 10, "val_every": 1, "patience": 2}
-    best = train_stage(recipe("sft", out, sft=sft, optim={"lr": 0.3}))
+    best = train_stage(recipe("sft", out, **RUINOUS))
     losses = [r["loss/val"] for r in records(out)]
     stopped = json.loads((out / "done.json").read_text())
     assert best == out / "best"
@@ -227,6 +239,11 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     assert stopped["best_val"] == pytest.approx(min(losses))
     assert losses.index(min(losses)) + 1 == stopped["best_step"] == len(losses) - 2
     assert json.loads((best / "seethink.json").read_text())["step"] == stopped["best_step"]
+
+    again = recipe("sft", tmp_path / "killed", **RUINOUS)
+    kill_in_step_3(again)
+    train_stage(again, resume=True)
+    assert records(tmp_path / "killed") == records(out), "what was waited for before the kill counts after it"
 
 
 @pytest.mark.slow

@@ -142,9 +142,10 @@ def test_states_of_several_optimizers_do_not_mix(loaded: LoadedModel) -> None:
             parameter.grad = torch.full_like(parameter, 1.0 + number)
         optimizer.step()
     tensors = optimizer_tensors("a", optimizers[0]) | optimizer_tensors("ab", optimizers[1])
-    fresh = torch.optim.AdamW(heads[1].parameters())
-    restore_optimizer("ab", fresh, tensors)
-    assert torch.equal(fresh.state[heads[1].weight]["exp_avg"], optimizers[1].state[heads[1].weight]["exp_avg"])
+    for name, head, optimizer in zip(("a", "ab"), heads, optimizers, strict=True):
+        fresh = torch.optim.AdamW(head.parameters())
+        restore_optimizer(name, fresh, tensors)
+        assert torch.equal(fresh.state[head.weight]["exp_avg"], optimizer.state[head.weight]["exp_avg"])
 
 
 def test_another_recipes_optimizer_is_refused(random_nano: Path, loaded: LoadedModel) -> None:
