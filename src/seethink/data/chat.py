@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from seethink.data.dataset import LETTERS
+from seethink.errors import UserError
 from seethink.types import Prompt, Sample
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
@@ -19,17 +20,25 @@ class Chat:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
+        self._special = tuple(str(token) for token in self.tokenizer.all_special_tokens)
         self.eos_id: int = self.tokenizer.eos_token_id
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The user's turn with its images, up to and including the assistant header."""
+        """The user's turn with its images, up to and including the assistant header. Raises UserError."""
+        self._refuse_special(sample.id, sample.question, *sample.choices)
         messages = [{"role": "user", "content": _content(sample)}]
         text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         images = list(sample.images) or None
         inputs = self.processor(images=images, text=[text], return_tensors="pt")
         mm_kwargs: dict[str, Tensor] = {k: v for k, v in inputs.items() if k not in _TEXT_KEYS}
         return Prompt(sample, inputs["input_ids"][0].tolist(), mm_kwargs)
+
+    def _refuse_special(self, name: str, *texts: str) -> None:
+        """Data may not write the template's own tokens: they would forge turns or image places."""
+        for token in self._special:
+            if any(token in text for text in texts):
+                raise UserError(f"sample {name!r} holds the special token {token!r} as text; remove or respell it")
 
     def response_ids(self, response: str) -> list[int]:
         """A response to imitate, its end-of-turn token included."""

@@ -110,9 +110,11 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
     optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
 
 
-def restore_weights(loaded: LoadedModel, checkpoint: Checkpoint) -> None:
+def restore_weights(loaded: LoadedModel, checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> None:
     """Weights of a checkpoint into a model that is already built, whose parameters the optimizer holds."""
     from transformers import AutoModelForImageTextToText
 
-    saved = AutoModelForImageTextToText.from_pretrained(checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True)
+    saved = AutoModelForImageTextToText.from_pretrained(
+        checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+    )
     loaded.model.load_state_dict(saved.state_dict())

@@ -104,7 +104,7 @@ class Run:
             console.print(f"resuming {self.folder} after step {self.step}")
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        restore_weights(self.loaded, checkpoint)
+        restore_weights(self.loaded, checkpoint, trust_remote_code=self.recipe.trust_remote_code)
         tensors = load_tensors(checkpoint)
         restore_optimizer("policy", self.policy.optimizer, tensors)
         for name, thing in self._extra.items():
