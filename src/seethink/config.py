@@ -18,6 +18,8 @@ from seethink.rewards.verifier_config import VerifierConfig
 Part = Literal["vision", "connector", "language"]
 PARTS: tuple[Part, ...] = ("vision", "connector", "language")
 Difficulty = str
+MAX_PIXELS = 50_000_000
+"""Of one image: 150 MB as RGB."""
 
 
 class Section(BaseModel):
@@ -27,16 +29,32 @@ class Section(BaseModel):
 class DataConfig(Section):
     train: str = Field(description="`world:DOMAINS[:traces]`, or a JSONL, Parquet or data set folder path.")
     train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
-    val: str | None = Field(None, description="Held-out samples of the same kind, for the validation loss (SFT).")
+    val: str | None = Field(None, description="Held-out samples, for the validation loss (SFT) and blindness.")
     val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")
     image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
 
 
+class PartModules(Section):
+    """For a family that models/parts.py does not list; `seethink parts MODEL` prints the module names."""
+
+    vision: tuple[str, ...] = Field(min_length=1, description="Modules of the vision encoder; `*` matches any name.")
+    connector: tuple[str, ...] = Field(min_length=1, description="Modules between vision encoder and language model.")
+    language: tuple[str, ...] = Field(min_length=1, description="Modules of the language model, its head included.")
+    image_tokens: tuple[str, ...] = Field((), description="Tokens never sampled, besides the config's image ids.")
+
+
 class PartsConfig(Section):
+    modules: PartModules | None = Field(None, description="Where the parts are; only for unlisted families.")
     train: tuple[Part, ...] = Field(PARTS, min_length=1, description="Which parts learn; the others are frozen.")
     lr_vision: float | None = Field(None, gt=0, description="Default: optim.lr.")
     lr_connector: float | None = Field(None, gt=0, description="Default: optim.lr.")
     lr_language: float | None = Field(None, gt=0, description="Default: optim.lr.")
+
+
+class LoraConfig(Section):
+    parts: tuple[Part, ...] = Field((), description="Parts that learn through low-rank adapters, of parts.train.")
+    rank: int = Field(16, gt=0, description="Rank of the adapters.")
+    alpha: float = Field(32.0, gt=0, description="Adapters are scaled by alpha / rank.")
 
 
 class OptimConfig(Section):
@@ -48,6 +66,7 @@ class OptimConfig(Section):
     beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the squared gradient's mean.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
     micro_tokens: int = Field(8192, gt=0, description="Token budget of one forward and backward.")
+    gradient_checkpointing: bool = Field(False, description="Recompute layers in backward: less memory, more time.")
 
 
 class SftConfig(Section):
@@ -110,6 +129,16 @@ class RewardConfig(Section):
     verifier: VerifierConfig | None = Field(None, description="LLM verifier, asked where the rule says no.")
 
 
+class BlindnessConfig(Section):
+    """Held-out samples with the true picture, a blank and a wrong one: does the image matter? (analysis/blindness.py)"""
+
+    every: int = Field(50, ge=0, description="Steps between checks, the first before step 1; 0 turns the guard off.")
+    samples: int = Field(64, gt=1, description="Held-out samples with images; from data.val, else not trained on.")
+    action: Literal["stop", "warn"] = Field(
+        "stop", description="Where the image does not matter. Pixels lost on the way always stop the run."
+    )
+
+
 class EvalConfig(Section):
     data: str | None = Field(None, description="As data.train; None: no evaluation.")
     size: int = Field(500, gt=0, description="Items per domain.")
@@ -143,18 +172,22 @@ class Recipe(Section):
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Off unless you mean it.")
     data: DataConfig
     parts: PartsConfig = PartsConfig()
+    lora: LoraConfig = LoraConfig()
     optim: OptimConfig = OptimConfig()
     sft: SftConfig = SftConfig()
     rollout: RolloutConfig = RolloutConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     ppo: PpoConfig = PpoConfig()
     reward: RewardConfig = RewardConfig()
+    blindness: BlindnessConfig = BlindnessConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if frozen := set(self.lora.parts) - set(self.parts.train):
+            raise ValueError(f"lora.parts names {', '.join(sorted(frozen))}, which parts.train leaves frozen")
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(

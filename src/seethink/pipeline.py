@@ -21,7 +21,7 @@ from seethink import __version__
 from seethink.config import EvalConfig, Recipe, load_recipe
 from seethink.errors import UserError
 from seethink.eval.runner import eval_samples, evaluate
-from seethink.models.load import load_model
+from seethink.models.load import load_recipe_model
 from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.train.grpo import train_rl
@@ -104,7 +104,7 @@ class _Evaluator:
     def run(self, model: str, label: str, out: Path) -> None:
         if (out / "eval.json").exists():
             return
-        loaded = load_model(model, dtype=self._recipe.dtype, trust_remote_code=self._recipe.trust_remote_code)
+        loaded = load_recipe_model(self._recipe.model_copy(update={"model": model}))
         if not self._prompts:
             samples = eval_samples(self._config, self._seed)
             with progress_bar("processing images", len(samples)) as advance:

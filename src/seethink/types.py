@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from seethink.data.images import ImageRef
+
 
 class Verdict(StrEnum):
     """What a grader says. `ERROR` means "could not be graded": masked, never scored 0."""
@@ -47,7 +49,8 @@ class Sample:
     id: str
     question: str
     """Plain text of the user's turn. Images come first unless it holds `<image>` marks, one an image."""
-    images: tuple[Image, ...] = ()
+    images: tuple[Image | ImageRef, ...] = ()
+    """Decoded (the world's), or references that `pictures` loads: no data set sits decoded in memory."""
     answer: str = ""
     """The gold answer: a letter where `choices` is given, else free text."""
     choices: tuple[str, ...] = ()
@@ -57,6 +60,15 @@ class Sample:
     response: str | None = None
     """A whole assistant turn to imitate (a trace or a caption); None for RL and evaluation."""
     meta: dict[str, Any] = field(default_factory=dict)
+    """Where the row came from (`file`, `row`), and what a data set says besides."""
+    system: str = ""
+    """The system turn; "" for none of its own."""
+
+    def pictures(self) -> list[Image]:
+        """The images as RGB pictures, loaded where they are references. Raises ImageError where one has changed."""
+        from seethink.data.images import ImageRef
+
+        return [image.load() if isinstance(image, ImageRef) else image for image in self.images]
 
 
 @dataclass(slots=True)
@@ -72,6 +84,8 @@ class Prompt:
     """[T] token ids up to and including the assistant header."""
     mm_kwargs: dict[str, Tensor]
     """What the processor made of the images, passed to the model untouched; empty for text only."""
+    rope_ids: Tensor | None = None
+    """[3, T] positions by time, height and width (M-RoPE); None where positions simply count."""
 
 
 @dataclass(slots=True)
@@ -124,6 +138,8 @@ class Microbatch:
     """[B, T] long; pad id where unused."""
     position_ids: Tensor
     """[B, T] long; restarts at every sequence, and at the padding."""
+    rope_ids: Tensor | None
+    """[3, B, T] long with M-RoPE, else None."""
     loss_mask: Tensor
     """[B, T] bool: True where the token at this place is a target of the loss."""
     mm_kwargs: dict[str, Tensor]
@@ -139,6 +155,13 @@ class Microbatch:
 
     def to(self, device: Any) -> Microbatch:
         """The same micro-batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        images = {key: value.to(device) for key, value in self.mm_kwargs.items()}
-        return Microbatch(**{k: v.to(device) for k, v in moved.items() if k != "mm_kwargs"}, mm_kwargs=images)
+        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved["mm_kwargs"] = {key: value.to(device) for key, value in self.mm_kwargs.items()}
+        return Microbatch(**{k: v.to(device) if hasattr(v, "to") else v for k, v in moved.items()})
+
+    @property
+    def model_positions(self) -> Tensor:
+        """What the model wants as `position_ids`: [B, T], or [4, B, T] with M-RoPE, the plain positions first."""
+        import torch
+
+        return self.position_ids if self.rope_ids is None else torch.cat([self.position_ids[None], self.rope_ids])

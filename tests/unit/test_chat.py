@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -128,6 +128,7 @@ def test_padding_is_not_the_end_of_a_turn(chat: Chat) -> None:
 def test_a_tokenizer_without_padding_pads_with_its_end() -> None:
     class Bare:
         eos_token_id, pad_token_id, all_special_tokens = 7, None, ("<end>",)
+        added_tokens_decoder: ClassVar[dict[int, object]] = {}
 
     assert Chat(Bare()).pad_id == 7
 

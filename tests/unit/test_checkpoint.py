@@ -122,7 +122,7 @@ def test_training_goes_on_to_the_last_bit(tmp_path: Path, random_nano: Path, loa
 
     again = load_model(str(random_nano))
     resumed = trained(again, 0)
-    restore_weights(again, checkpoint)
+    restore_weights(again, checkpoint, load_tensors(checkpoint))
     restore_optimizer("policy", resumed, load_tensors(checkpoint))
     saved, restored = optimizer_tensors("policy", optimizer), optimizer_tensors("policy", resumed)
     assert saved.keys() == restored.keys()

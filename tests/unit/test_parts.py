@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from helpers.nano import nano_recipe
-from seethink.config import PARTS
+from seethink.config import PARTS, PartModules
 from seethink.models.load import LoadedModel, load_model
-from seethink.models.parts import FAMILIES, PartsError, family_of, split_parts
+from seethink.models.parts import FAMILIES, PartsError, family_of, owners_of, split_parts, use_modules
 from seethink.models.trainable import FrozenPartMovedError, PartsProof, param_groups
 
 
@@ -53,8 +53,8 @@ def test_tied_weights_count_once(loaded: LoadedModel) -> None:
 
 
 def test_an_unknown_family_is_refused(loaded: LoadedModel) -> None:
-    loaded.model.config.model_type = "llava"
-    with pytest.raises(PartsError, match=r"no parts table for model type 'llava'; known: .*internvl"):
+    loaded.model.config.model_type = "newvlm"
+    with pytest.raises(PartsError, match=r"no parts table for model type 'newvlm'; known: .*internvl"):
         family_of(loaded.model)
 
 
@@ -70,10 +70,44 @@ def test_a_part_without_parameters_is_refused(loaded: LoadedModel) -> None:
         split_parts(loaded.model)
 
 
-def test_paths_of_the_family_table_do_not_overlap() -> None:
+def test_no_path_of_the_family_table_is_in_two_parts() -> None:
     for family in FAMILIES.values():
         paths = [path for part in PARTS for path in family.paths(part)]
-        assert not any(a != b and b.startswith(a + ".") for a in paths for b in paths)
+        assert len(paths) == len(set(paths))
+
+
+def test_a_part_inside_another_owns_its_own() -> None:
+    family = FAMILIES["qwen2_5_vl"]
+    assert owners_of("model.visual.merger.mlp.0.weight", family) == ["connector"]
+    assert owners_of("model.visual.blocks.0.norm1.weight", family) == ["vision"]
+    assert owners_of("model.visual2.weight", family) == []
+
+
+def test_modules_of_a_recipe_stand_for_the_table(loaded: LoadedModel) -> None:
+    expected = {part: set(named) for part, named in split_parts(loaded.model).items()}
+    loaded.model.config.model_type = "newvlm"
+    modules = PartModules(
+        vision=("model.vision_*",), connector=("*.multi_modal_projector",), language=("model.language_model", "lm_head")
+    )
+    use_modules(loaded.model, modules)
+    assert {part: set(named) for part, named in split_parts(loaded.model).items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        ({"vision": ("model.vision_tower",)}, "belongs to no part, nor do"),
+        ({"vision": ("model.vision_tower", "model.multi_modal_projector")}, "claimed by vision and connector"),
+        ({"vision": ("model.eyes",)}, "belongs to no part"),
+        ({"language": ("model.language_model", "lm_head", "model"), "vision": ("nothing",)}, "no parameters in vision"),
+    ],
+)
+def test_modules_that_do_not_cover_the_model(
+    loaded: LoadedModel, patterns: dict[str, tuple[str, ...]], message: str
+) -> None:
+    given = {"connector": ("model.multi_modal_projector",), "language": ("model.language_model.layers",)} | patterns
+    with pytest.raises(PartsError, match=message):
+        use_modules(loaded.model, PartModules(**given))
 
 
 @pytest.mark.parametrize("train", [("vision",), ("connector",), ("language",), ("vision", "language"), PARTS])

@@ -29,6 +29,8 @@ class PackedSequence:
     """[R], or empty outside RL."""
     index: int = 0
     """Place in the whole batch; comes back as `sequence_ids`."""
+    rope_ids: Tensor | None = None
+    """[3, prompt tokens] with M-RoPE, else None."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)
@@ -74,8 +76,9 @@ def collate(rows: list[list[PackedSequence]], pad_id: int) -> Microbatch:
     batch = Microbatch(
         input_ids=torch.full(shape, pad_id),
         position_ids=torch.zeros(shape, dtype=torch.long),
+        rope_ids=_empty_rope(rows, shape),
         loss_mask=torch.zeros(shape, dtype=torch.bool),
-        mm_kwargs=_join_images([sequence.mm_kwargs for row in rows for sequence in row]),
+        mm_kwargs=join_images([sequence.mm_kwargs for row in rows for sequence in row]),
         generator_logprobs=torch.zeros(shape),
         advantages=torch.zeros(shape),
         weights=torch.zeros(shape),
@@ -93,6 +96,8 @@ def _fill(batch: Microbatch, b: int, start: int, sequence: PackedSequence) -> No
     end, reply = start + len(sequence), start + len(sequence.prompt_ids)
     batch.input_ids[b, start:end] = torch.tensor(sequence.prompt_ids + sequence.response_ids)
     batch.position_ids[b, start:end] = torch.arange(end - start)
+    if batch.rope_ids is not None and sequence.rope_ids is not None:
+        batch.rope_ids[:, b, start:end] = with_response(sequence.rope_ids, len(sequence.response_ids))
     batch.loss_mask[b, reply:end] = True
     batch.weights[b, reply:end] = sequence.weight
     batch.sequence_ids[b, start:end] = sequence.index
@@ -102,7 +107,36 @@ def _fill(batch: Microbatch, b: int, start: int, sequence: PackedSequence) -> No
         batch.generator_logprobs[b, reply:end] = torch.tensor(sequence.generator_logprobs)
 
 
-def _join_images(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Image tensors of all sequences, one after another; text-only sequences have none."""
+def _empty_rope(rows: list[list[PackedSequence]], shape: tuple[int, int]) -> Tensor | None:
+    if all(sequence.rope_ids is None for row in rows for sequence in row):
+        return None
+    return torch.zeros(3, *shape, dtype=torch.long)
+
+
+def with_response(rope_ids: Tensor, length: int) -> Tensor:
+    """[3, P] positions of a prompt -> [3, P + length]: the response counts on from the highest, alike on all axes."""
+    response = rope_ids.max() + 1 + torch.arange(length, device=rope_ids.device)
+    return torch.cat([rope_ids, response.expand(3, -1)], dim=1)
+
+
+def join_images(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Image tensors of all sequences, one after another; text-only sequences have none.
+
+    Other axes are padded with zeros to the largest: families that have such (tiles an image, an instruction's tokens)
+    also say in another tensor how much is real, or drop what is zero.
+    """
     keys = {key: None for part in parts for key in part}
-    return {key: torch.cat([part[key] for part in parts if key in part]) for key in keys}
+    return {key: _join([part[key] for part in parts if key in part]) for key in keys}
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    widest = [max(sizes) for sizes in zip(*(t.shape[1:] for t in tensors), strict=True)]
+    if all(list(t.shape[1:]) == widest for t in tensors):
+        return torch.cat(tensors)
+    return torch.cat([_pad(t, widest) for t in tensors])
+
+
+def _pad(tensor: Tensor, widest: list[int]) -> Tensor:
+    """Zeros after what is there, on every axis but the first."""
+    missing = [(0, want - size) for size, want in zip(tensor.shape[1:], widest, strict=True)]
+    return torch.nn.functional.pad(tensor, [n for pair in reversed(missing) for n in pair])

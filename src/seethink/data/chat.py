@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from seethink.data.dataset import LETTERS
@@ -14,25 +16,64 @@ from seethink.types import Prompt, Sample
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 
 
+Positions = Callable[[list[int], dict[str, Tensor]], Tensor | None]
+"""(prompt ids, image tensors) -> [3, T] M-RoPE positions, or None where positions simply count."""
+
+
 class Chat:
     """Turns samples into prompts and responses into ids, with one processor."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, positions: Positions | None = None, max_images: int | None = None) -> None:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        self._special = tuple(str(token) for token in self.tokenizer.all_special_tokens)
+        self._positions, self._max_images = positions, max_images
+        added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        self._special = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
         self.eos_id: int = self.tokenizer.eos_token_id
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
+        self._image_lengths: dict[tuple[tuple[int, int], ...], int] = {}
 
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
+        text, pictures = self._text(sample), list(sample.images)
+        inputs = self.processor(images=pictures or None, text=[text], return_tensors="pt")
+        ids: list[int] = inputs["input_ids"][0].tolist()
+        # Q-Former processors return the instruction's ids even without an image to put it to.
+        mm_kwargs: dict[str, Tensor] = {k: v for k, v in inputs.items() if k not in _TEXT_KEYS} if pictures else {}
+        return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
+
+    def prompt_length(self, sample: Sample) -> int:
+        """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError.
+
+        What an image's tokens are depends on the sizes of the sample's images alone, so each combination of sizes is
+        tried once, on blank images.
+        """
+        sizes = tuple((image.width, image.height) for image in sample.images)
+        if sizes not in self._image_lengths:
+            self._image_lengths[sizes] = self._image_length(sizes)
+        return self._text_length(self._text(sample)) + self._image_lengths[sizes]
+
+    def _image_length(self, sizes: tuple[tuple[int, int], ...]) -> int:
+        """What the processor adds to a text with so many images."""
+        if not sizes:
+            return 0
+        text = self._text(Sample("sizes", "", tuple(Image.new("RGB", size) for size in sizes)))
+        blanks = [Image.new("RGB", size) for size in sizes]
+        ids = self.processor(images=blanks, text=[text], return_tensors="pt")["input_ids"][0]
+        return len(ids) - self._text_length(text)
+
+    def _text_length(self, text: str) -> int:
+        return len(self.tokenizer(text)["input_ids"])
+
+    def _text(self, sample: Sample) -> str:
+        """The chat template's text, a placeholder for each image."""
         self._refuse_special(sample.id, sample.question, *sample.choices)
+        if self._max_images is not None and len(sample.images) > self._max_images:
+            raise UserError(
+                f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self._max_images}"
+            )
         messages = [{"role": "user", "content": _content(sample)}]
-        text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        images = list(sample.images) or None
-        inputs = self.processor(images=images, text=[text], return_tensors="pt")
-        mm_kwargs: dict[str, Tensor] = {k: v for k, v in inputs.items() if k not in _TEXT_KEYS}
-        return Prompt(sample, inputs["input_ids"][0].tolist(), mm_kwargs)
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""

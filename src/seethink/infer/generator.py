@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seethink.data.batch import join_images
 from seethink.infer.cache import GroupCache
+from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel
+from seethink.models.parts import family_of
 from seethink.types import Completion, Prompt
 
 PREFILL_ROWS = 64
@@ -169,11 +172,10 @@ def _inverse_transform(probs_RV: Tensor, uniforms_R: Tensor) -> Tensor:
 class _Rows:
     """The rows being decoded: cache, mask, positions and the next logits. Finished rows leave."""
 
-    def __init__(self, loaded: LoadedModel, cache: GroupCache, mask: Tensor, logits: Tensor, total: int) -> None:
+    def __init__(self, loaded: LoadedModel, cache: GroupCache, mask: Tensor, positions: Tensor, logits: Tensor) -> None:
         self._loaded, self._cache, self._mask = loaded, cache, mask
-        self._positions = mask.sum(1)
-        self._width = int(mask.shape[1])
-        self._total = total
+        self._positions = positions
+        self._rope = family_of(loaded.model).positions == "M-RoPE"
         self.rows = torch.arange(len(mask), device=mask.device)
         """Numbers of the rows still running."""
         self.logits = self._allowed(logits)
@@ -186,26 +188,17 @@ class _Rows:
         rows = [[loaded.chat.pad_id] * pad + p.input_ids for pad, p in zip(pads, prompts, strict=True)]
         device = loaded.device
         mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
-        keys = {key for p in prompts for key in p.mm_kwargs}
-        images = {key: torch.cat([p.mm_kwargs[key] for p in prompts if key in p.mm_kwargs]).to(device) for key in keys}
+        images = {key: value.to(device) for key, value in join_images([p.mm_kwargs for p in prompts]).items()}
+        positions = _prompt_positions(prompts, mask)
         cache = GroupCache(group_size, max_new_tokens)
-        output = loaded.model(
-            input_ids=torch.tensor(rows, device=device),
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp_min(0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **images,
-        )
+        ids = torch.tensor(rows, device=device)
+        hidden = hidden_states(loaded.model, ids, positions, images, attention_mask=mask, cache=cache)
+        logits = output_head(loaded.model)(hidden[:, -1])
         cache.fork()
-        return cls(
-            loaded,
-            cache,
-            mask.repeat_interleave(group_size, 0),
-            output.logits[:, -1].repeat_interleave(group_size, 0),
-            width + max_new_tokens,
-        )
+        # The response counts on from the prompt's highest position, on all axes of M-RoPE alike.
+        following = positions.amax(-1) + 1
+        following = following if following.ndim == 1 else following.amax(0)
+        return cls(loaded, cache, *(t.repeat_interleave(group_size, 0) for t in (mask, following, logits)))
 
     def advance(self, token_ids: Tensor, *, last: bool) -> bool:
         """Feed the drawn tokens and compute the next logits; False when no row runs on."""
@@ -218,15 +211,17 @@ class _Rows:
         self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
         # Without padding every key is visible and the model needs no mask.
         padded = bool((self._mask == 0).any())
-        output = self._loaded.model(
-            input_ids=token_ids[:, None],
+        positions = self._positions[:, None]
+        hidden = hidden_states(
+            self._loaded.model,
+            token_ids[:, None],
+            positions.expand(3, -1, -1) if self._rope else positions,
+            {},
             attention_mask=self._mask if padded else None,
-            position_ids=self._positions[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
+            cache=self._cache,
         )
         self._positions = self._positions + 1
-        self.logits = self._allowed(output.logits[:, -1])
+        self.logits = self._allowed(output_head(self._loaded.model)(hidden[:, -1]))
         return True
 
     def _keep(self, running: Tensor) -> None:
@@ -240,3 +235,12 @@ class _Rows:
     def _allowed(self, logits_RV: Tensor) -> Tensor:
         banned = torch.tensor(self._loaded.banned_ids, dtype=torch.long, device=logits_RV.device)
         return logits_RV.index_fill(-1, banned, float("-inf"))
+
+
+def _prompt_positions(prompts: list[Prompt], mask: Tensor) -> Tensor:
+    """[P, T] of left-padded prompts, or [3, P, T] with M-RoPE; 0 on the padding."""
+    if all(p.rope_ids is None for p in prompts):
+        return (mask.cumsum(1) - 1).clamp_min(0)
+    width = mask.shape[1]
+    padded = [torch.nn.functional.pad(p.rope_ids, (width - p.rope_ids.shape[1], 0)) for p in prompts]  # type: ignore[arg-type,union-attr]
+    return torch.stack(padded, dim=1).to(mask.device)

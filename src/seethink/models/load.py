@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
+from seethink.config import PartModules, Recipe
 from seethink.data.chat import Chat
 from seethink.errors import UserError
 from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
-from seethink.models.parts import family_of
+from seethink.models.forward import rope_positions
+from seethink.models.lora import has_adapters, merged_state
+from seethink.models.parts import PartsError, banned_token_ids, family_of, split_parts, use_modules
 
 NANO = Path(__file__).resolve().parents[1] / "world" / "assets" / "nano"
 
@@ -51,8 +55,13 @@ def model_path(source: str) -> str:
     return str(NANO) if source == "nano" else source
 
 
-def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool = False) -> LoadedModel:
-    """Load a VLM with float32 weights that computes in `dtype`. Raises ModelError."""
+def load_model(
+    source: str, *, dtype: str = "float32", trust_remote_code: bool = False, modules: PartModules | None = None
+) -> LoadedModel:
+    """Load a VLM with float32 weights that computes in `dtype`. Raises ModelError or PartsError.
+
+    `modules` says where the parts of a family are that models/parts.py does not list.
+    """
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
@@ -66,16 +75,38 @@ def load_model(source: str, *, dtype: str = "float32", trust_remote_code: bool =
         model = AutoModelForImageTextToText.from_pretrained(
             path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True
         )
-        family = family_of(model)
+        attach_family(model, modules)
+    except PartsError:
+        raise
     except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
         # What transformers says of damaged, partial and unknown checkpoints.
         problem = " ".join(str(error).split())
         raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {problem}") from None
-    chat = Chat(processor)
-    banned = [chat.tokenizer.convert_tokens_to_ids(token) for token in family.image_tokens]
+    chat = make_chat(processor, model)
+    banned_ids = banned_token_ids(model, chat.tokenizer)
     model = model.to(default_device())
-    banned_ids = tuple(i for i in banned if i is not None)
     return LoadedModel(model.eval(), chat, source, banned_ids, _stop_ids(model, chat), getattr(torch, dtype))
+
+
+def load_recipe_model(recipe: Recipe) -> LoadedModel:
+    """The model that a recipe starts from."""
+    return load_model(
+        recipe.model,
+        dtype=recipe.dtype,
+        trust_remote_code=recipe.trust_remote_code,
+        modules=recipe.parts.modules,
+    )
+
+
+def attach_family(model: Any, modules: PartModules | None) -> None:
+    """Make sure that the model's parts are known and cover it. Raises PartsError."""
+    if modules is not None:
+        use_modules(model, modules)
+    split_parts(model)
+
+
+def make_chat(processor: Any, model: Any) -> Chat:
+    return Chat(processor, partial(rope_positions, model), family_of(model).max_images)
 
 
 def default_device() -> torch.device:
@@ -99,8 +130,8 @@ def _stop_ids(model: Any, chat: Chat) -> tuple[int, ...]:
 
 
 def export_model(model: Any, chat: Chat, folder: Path, about: dict[str, Any]) -> None:
-    """A Hugging Face folder that plain transformers loads, plus `seethink.json` with its lineage."""
+    """A Hugging Face folder that plain transformers loads, adapters merged, plus `seethink.json` with its lineage."""
     os.makedirs(folder, exist_ok=True)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=merged_state(model) if has_adapters(model) else None)
     chat.processor.save_pretrained(folder)
     (folder / "seethink.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

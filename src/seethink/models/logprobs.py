@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from seethink.models.forward import hidden_states, output_head
 from seethink.types import Microbatch
 
 CHUNK = 4096
@@ -42,15 +43,14 @@ def token_logprobs(
 
     The head runs on those positions only, CHUNK at a time.
     """
-    hidden = model.model(
-        input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, **batch.mm_kwargs
-    ).last_hidden_state
+    hidden = hidden_states(model, batch.input_ids, batch.model_positions, batch.mm_kwargs)
+    to_logits = output_head(model)
     targets = batch.loss_mask[:, 1:]
     selected = hidden[:, :-1][targets]
     ids = batch.input_ids[:, 1:][targets]
 
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return logprobs_and_entropy(model.lm_head(h), t, temperature=temperature, banned_ids=banned_ids)
+        return logprobs_and_entropy(to_logits(h), t, temperature=temperature, banned_ids=banned_ids)
 
     if len(ids) <= CHUNK:
         chosen, entropy = head(selected, ids)

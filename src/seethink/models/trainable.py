@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
 from seethink.config import PARTS, Part, Recipe
+from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
 
 
@@ -21,20 +22,26 @@ class FrozenPartMovedError(RuntimeError):
 class PartRow:
     part: str
     parameters: int
+    """Adapters included."""
     trainable: bool
     in_optimizer: int
     lr: float
+    adapters: int = 0
+    """Of the parameters, those of LoRA adapters."""
 
 
 def param_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Freeze what the recipe does not train; one optimizer group a part (norms and biases undecayed apart)."""
+    """Freeze what the recipe does not train; one optimizer group a part (norms and biases undecayed apart).
+
+    A part with adapters (`lora.parts`) learns through them alone.
+    """
     groups = []
     for part, named in split_parts(model).items():
-        trainable = part in recipe.parts.train
-        for parameter in named.values():
-            parameter.requires_grad_(trainable)
+        for name, parameter in named.items():
+            adapted = part not in recipe.lora.parts or is_adapter(name)
+            parameter.requires_grad_(part in recipe.parts.train and adapted)
         for decayed in (True, False):
-            members = [p for p in named.values() if trainable and (p.ndim >= 2) == decayed]
+            members = [p for p in named.values() if p.requires_grad and (p.ndim >= 2) == decayed]
             if members:
                 decay = recipe.optim.weight_decay if decayed else 0.0
                 lr = recipe.lr(part)
@@ -43,12 +50,12 @@ def param_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 class PartsProof:
-    """Remembers the weights at the start and measures how far each part has gone since."""
+    """Remembers the weights at the start, in main memory, and measures how far each part has gone since."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> None:
         self._parts = split_parts(model)
         self._trained = set(recipe.parts.train)
-        self._start = {name: p.detach().clone() for named in self._parts.values() for name, p in named.items()}
+        self._start = {name: _copy(p) for named in self._parts.values() for name, p in named.items()}
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         self.rows = [
             PartRow(
@@ -57,18 +64,30 @@ class PartsProof:
                 trainable=any(p.requires_grad for p in named.values()),
                 in_optimizer=sum(p.numel() for p in named.values() if id(p) in held),
                 lr=recipe.lr(part) if part in self._trained else 0.0,
+                adapters=sum(p.numel() for name, p in named.items() if is_adapter(name)),
             )
             for part, named in self._parts.items()
         ]
+        self._check_optimizer()
+
+    def _check_optimizer(self) -> None:
+        """Before the first step: what learns is what the optimizer holds."""
+        for row in self.rows:
+            learning = sum(p.numel() for p in self._parts[cast(Part, row.part)].values() if p.requires_grad)
+            if row.in_optimizer != learning or row.trainable != (row.part in self._trained):
+                raise FrozenPartMovedError(
+                    f"{row.part}: {learning:,} of {row.parameters:,} parameters are trainable and "
+                    f"{row.in_optimizer:,} are in the optimizer; parts.train = {sorted(self._trained)}"
+                )
 
     def change(self) -> dict[Part, float]:
         """Relative L2 distance of each part from the start: |now - start| / |start|."""
-        return {part: self._part_change(part) for part in PARTS}
+        return {part: self._distance(self._parts[part]) for part in PARTS}
 
-    def _part_change(self, part: Part) -> float:
+    def _distance(self, named: dict[str, nn.Parameter]) -> float:
         moved = total = 0.0
-        for name, parameter in self._parts[part].items():
-            start = self._start[name].double()
+        for name, parameter in named.items():
+            start = self._start[name].to(parameter.device).double()
             moved += float((parameter.detach().double() - start).square().sum())
             total += float(start.square().sum())
         return float((moved / max(total, 1e-30)) ** 0.5)
@@ -80,8 +99,11 @@ class PartsProof:
         """
         change = self.change()
         for part, amount in change.items():
-            if part not in self._trained and amount != 0.0:
-                raise FrozenPartMovedError(f"{part} is frozen by parts.train but moved by {amount:.2e} of its norm")
+            frozen = {name: p for name, p in self._parts[part].items() if not p.requires_grad}
+            stayed = amount if part not in self._trained else self._distance(frozen) if frozen else 0.0
+            if stayed != 0.0:
+                whose = f"{part} is frozen by parts.train" if part not in self._trained else f"{part} beneath its LoRA"
+                raise FrozenPartMovedError(f"{whose} but moved by {stayed:.2e} of its norm")
             due = updated and (saw_images or part == "language")
             if part in self._trained and due and amount == 0.0:
                 raise FrozenPartMovedError(
@@ -100,9 +122,14 @@ class PartsProof:
         for row in self.rows:
             cells = (
                 f"{row.parameters:,}",
-                "yes" if row.trainable else "no",
+                ("LoRA" if row.adapters else "yes") if row.trainable else "no",
                 f"{row.in_optimizer:,}",
                 f"{row.lr:.1e}",
             )
             table.add_row(row.part, *cells)
         return table
+
+
+def _copy(parameter: nn.Parameter) -> Tensor:
+    """On the CPU, so that the accelerator's memory does not pay for the proof."""
+    return parameter.detach().to("cpu", copy=True)

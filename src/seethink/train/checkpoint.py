@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from seethink.errors import UserError
 from seethink.models.load import LoadedModel, export_model
+from seethink.models.lora import adapter_state, is_adapter
 
 PREFIX = "step_"
 
@@ -52,6 +53,7 @@ def save_checkpoint(
     export_model(loaded.model, loaded.chat, temporary, about)
     train = temporary / "train_state"
     train.mkdir()
+    tensors = tensors | {f"lora/{name}": weight for name, weight in adapter_state(loaded.model).items()}
     save_file({k: v.contiguous() for k, v in tensors.items()}, train / "tensors.safetensors")
     (train / "state.json").write_text(json.dumps({"step": step, **state}), encoding="utf-8")
     for file in temporary.rglob("*"):
@@ -110,11 +112,22 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
     optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
 
 
-def restore_weights(loaded: LoadedModel, checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> None:
-    """Weights of a checkpoint into a model that is already built, whose parameters the optimizer holds."""
+def restore_weights(
+    loaded: LoadedModel, checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], *, trust_remote_code: bool = False
+) -> None:
+    """Weights of a checkpoint into a model that is already built, whose parameters the optimizer holds.
+
+    The folder has adapters merged; they come from `tensors` instead, and what lies beneath them stays as it started.
+    """
     from transformers import AutoModelForImageTextToText
 
     saved = AutoModelForImageTextToText.from_pretrained(
         checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
-    loaded.model.load_state_dict(saved.state_dict())
+    ).state_dict()
+    state = loaded.model.state_dict()
+    for name in state:
+        if is_adapter(name):
+            state[name] = tensors[f"lora/{name}"]
+        elif ".base_layer." not in name:
+            state[name] = saved[name]
+    loaded.model.load_state_dict(state)

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seethink.analysis.blindness import as_episode, hold_out, watch
 from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
 from seethink.data.dataset import load_samples, require_answers
 from seethink.infer.generator import InProcessGenerator
-from seethink.models.load import LoadedModel, load_model
+from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
@@ -33,11 +34,12 @@ from seethink.types import Completion, Microbatch
 def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
     """Run GRPO or PPO; returns the last checkpoint."""
     checkpoint = prepare_folder(recipe, resume=resume)
-    loaded = load_model(recipe.model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    loaded = load_recipe_model(recipe)
     reference = _load_reference(recipe)
     data = recipe.data
     samples = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
-    source = PromptSource(require_answers(samples, data.train), loaded.chat, recipe.seed)
+    samples, held_out = hold_out(recipe, require_answers(samples, data.train))
+    source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
     generator = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows)
     algorithm = recipe.algorithm
@@ -50,14 +52,16 @@ def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
     ):
         source.position = run.state.get("position", 0)
         recorder = EpisodeRecorder(run.folder, recipe, loaded.chat)
+        guard = watch(run, held_out, generator, lambda pairs: microbatches(recipe, *as_episode(pairs), loaded))
         while run.step < run.total_steps:
             episode = collect_episode(recipe, source, generator, rewarder, run.step)
             metrics = update(run.policy, recipe, episode, reference, critic)
             generator.policy_version = run.policy.steps_done
             metrics |= recorder.metrics(episode) | rewarder.metrics()
             recorder.store(episode, run.step + 1)
-            run.log(metrics)
+            run.log(metrics | guard.check(run.step + 1))
             run.save_if_due({"position": source.position})
+            guard.stop_if_blind()
             advance(1, f"reward {metrics['reward/mean']:.3f}  accuracy {metrics['reward/accuracy']:.3f}")
         last = run.folder / "checkpoints" / f"step_{run.step:06d}"
         run.finish({}, last)
@@ -121,6 +125,7 @@ def microbatches(
             advantages=[completions[i].advantage] * len(completions[i].token_ids),
             generator_logprobs=completions[i].generator_logprobs,
             index=i,
+            rope_ids=prompts[i].rope_ids,
         )
         for i, weight, length in zip(members, weights, lengths, strict=True)
     ]
@@ -164,7 +169,7 @@ def _load_reference(recipe: Recipe) -> torch.nn.Module | None:
     """The starting model, frozen, where the recipe has a KL term."""
     if recipe.algorithm.kl_beta == 0:
         return None
-    loaded = load_model(recipe.model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    loaded = load_recipe_model(recipe)
     model: torch.nn.Module = loaded.model.requires_grad_(False)
     return model
 

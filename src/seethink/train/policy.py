@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from seethink.config import Recipe
+from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
+from seethink.models.lora import add_adapters
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.train.optim import clip_and_measure, learning_rate_factor
 from seethink.types import Microbatch
@@ -40,6 +42,10 @@ class Policy:
         self.loaded = loaded
         self._recipe = recipe
         self._total_steps = total_steps
+        if recipe.lora.parts:
+            add_adapters(loaded.model, recipe.lora, recipe.seed)
+        if recipe.optim.gradient_checkpointing:
+            enable_checkpointing(loaded.model)
         groups = param_groups(loaded.model, recipe)
         adam = recipe.optim
         self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.beta1, adam.beta2), fused=True)
@@ -54,7 +60,8 @@ class Policy:
 
     def outputs(self, batch: Microbatch) -> TokenOutputs:
         sampling = self._recipe.rollout.temperature if self._recipe.stage != "sft" else 1.0
-        with self.loaded.autocast():
+        recompute = self._recipe.optim.gradient_checkpointing and torch.is_grad_enabled()
+        with self.loaded.autocast(), checkpointed(self.model, enabled=recompute):
             logprobs, entropies, hidden = token_logprobs(
                 self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids
             )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seethink.config import Recipe
+from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel
 from seethink.rl.advantages import gae, whiten
 from seethink.rl.losses import value_loss
@@ -33,7 +34,7 @@ class Critic:
 
     def __init__(self, recipe: Recipe, loaded: LoadedModel) -> None:
         self._recipe = recipe
-        width = loaded.model.lm_head.in_features
+        width = int(output_head(loaded.model).in_features)
         generator = torch.Generator().manual_seed(recipe.seed)
         self._head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
         for weight in self._head.parameters():

@@ -60,7 +60,8 @@ def refuse_changes(recipe: Recipe) -> None:
         return
     old = flatten(json.loads(saved.read_text(encoding="utf-8")))
     new = flatten(recipe.model_dump(mode="json"))
-    keys = (old.keys() | new.keys()) - {"out"}
+    # What the guard does about a blind model changes nothing that was trained.
+    keys = (old.keys() | new.keys()) - {"out", "blindness.action"}
     differing = sorted(key for key in keys if old.get(key) != new.get(key))
     if differing:
         raise RunFolderError(f"cannot resume: the recipe differs in {', '.join(differing)}; choose another out")
@@ -104,8 +105,8 @@ class Run:
             console.print(f"resuming {self.folder} after step {self.step}")
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        restore_weights(self.loaded, checkpoint, trust_remote_code=self.recipe.trust_remote_code)
         tensors = load_tensors(checkpoint)
+        restore_weights(self.loaded, checkpoint, tensors, trust_remote_code=self.recipe.trust_remote_code)
         restore_optimizer("policy", self.policy.optimizer, tensors)
         for name, thing in self._extra.items():
             if isinstance(thing, torch.optim.Optimizer):

@@ -13,18 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seethink.analysis.blindness import Pairs, watch
 from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
 from seethink.data.chat import Chat
 from seethink.data.coldstart import FilterReport, verify_traces
 from seethink.data.dataset import DataError, load_samples, shuffled
-from seethink.models.load import LoadedModel, export_model, load_model
+from seethink.infer.generator import InProcessGenerator
+from seethink.models.load import LoadedModel, export_model, load_recipe_model
 from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import sft_loss
 from seethink.train.policy import Policy, TokenOutputs
 from seethink.train.run import Run, prepare_folder
-from seethink.types import Microbatch, Sample
+from seethink.types import Microbatch, Prompt, Sample
 
 
 @dataclass
@@ -46,13 +48,14 @@ class EarlyStopping:
 def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
     """Run the stage; returns the checkpoint with the best validation loss."""
     checkpoint = prepare_folder(recipe, resume=resume)
-    loaded = load_model(recipe.model, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
-    train, val = _load(recipe, loaded.chat)
+    loaded = load_recipe_model(recipe)
+    train, val, held_out = _load(recipe, loaded.chat)
     sft = recipe.sft
     steps_per_epoch = math.ceil(len(train) / sft.batch_size)
     with Run(recipe, loaded, sft.epochs * steps_per_epoch, checkpoint) as run:
         stopping = EarlyStopping(**run.state.get("stopping", {}))
         best = run.folder / "best"
+        guard = watch(run, held_out, InProcessGenerator(loaded), lambda pairs: _batches(pairs, recipe, loaded))
         with progress_bar(recipe.name, run.total_steps, run.step) as advance:
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)
@@ -63,8 +66,9 @@ def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
                     metrics["loss/val"] = validation_loss(run.policy, recipe, val)
                     if stopping.is_better(metrics["loss/val"], done):
                         _keep_best(run, best, done)
-                run.log(metrics)
+                run.log(metrics | guard.check(done))
                 run.save_if_due({"stopping": asdict(stopping)})
+                guard.stop_if_blind()
                 advance(1, f"loss {metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
         run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
     return best
@@ -74,8 +78,9 @@ def _keep_best(run: Run, folder: Path, step: int) -> None:
     export_model(run.loaded.model, run.loaded.chat, folder, {"from": run.recipe.model, "step": step})
 
 
-def _load(recipe: Recipe, chat: Chat) -> tuple[list[PackedSequence], list[PackedSequence]]:
-    """Verified, tokenized training and validation sequences; writes what was dropped to data.json."""
+def _load(recipe: Recipe, chat: Chat) -> tuple[list[PackedSequence], list[PackedSequence], list[Sample]]:
+    """Verified, tokenized training and validation sequences, and the latter's samples; data.json says what was dropped.
+    """
     data = recipe.data
     train = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
     source, size = data.val or data.train, data.val_size or max(1, len(train) // 20)
@@ -92,7 +97,7 @@ def _load(recipe: Recipe, chat: Chat) -> tuple[list[PackedSequence], list[Packed
     _report(Path(recipe.out), report)
     if not sequences or not val_sequences:
         raise DataError(f"no trace of {data.train!r} is left after verification: {report.dropped}")
-    return sequences, val_sequences
+    return sequences, val_sequences, kept_val
 
 
 def _report(folder: Path, report: FilterReport) -> None:
@@ -105,12 +110,19 @@ def _sequences(samples: Sequence[Sample], recipe: Recipe, chat: Chat) -> list[Pa
     sequences = []
     with progress_bar("processing images", len(samples)) as advance:
         for sample in samples:
-            prompt = chat.prompt(sample)
-            sequence = PackedSequence(prompt.input_ids, chat.response_ids(sample.response or ""), prompt.mm_kwargs)
+            sequence = _sequence(chat.prompt(sample), chat.response_ids(sample.response or ""))
             if len(sequence) <= recipe.sft.max_length:
                 sequences.append(sequence)
             advance(1, "")
     return sequences
+
+
+def _sequence(prompt: Prompt, response_ids: list[int]) -> PackedSequence:
+    return PackedSequence(prompt.input_ids, response_ids, prompt.mm_kwargs, rope_ids=prompt.rope_ids)
+
+
+def _batches(pairs: Pairs, recipe: Recipe, loaded: LoadedModel) -> list[Microbatch]:
+    return microbatches([_sequence(*pair) for pair in pairs], recipe, loaded)
 
 
 def microbatches(sequences: list[PackedSequence], recipe: Recipe, loaded: LoadedModel) -> list[Microbatch]:

@@ -1,0 +1,101 @@
+"""One forward for every family: ids, positions and images -> the last hidden states. Trainer and decoder share it.
+
+Letters: B rows, T tokens, H hidden width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from seethink.models.parts import family_of
+
+
+def hidden_states(
+    model: Any,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    mm_kwargs: dict[str, Tensor],
+    *,
+    attention_mask: Tensor | None = None,
+    cache: Cache | None = None,
+) -> Tensor:
+    """[B, T, H]. `position_ids` is [B, T], or [3 or 4, B, T] with M-RoPE (4: the plain positions first).
+
+    With a cache, its keys and values come before `input_ids` and it is extended.
+    """
+    family = family_of(model)
+    common = {"attention_mask": attention_mask, "position_ids": position_ids, "past_key_values": cache}
+    common["use_cache"] = cache is not None
+    if family.body == "language_model":
+        body = model.language_model.base_model
+        return body(inputs_embeds=_embed(model, input_ids, mm_kwargs), **common).last_hidden_state  # type: ignore[no-any-return]
+    # A response is text: only the prompt's forward needs to know which tokens are image.
+    if family.token_types and (cache is None or cache.get_seq_length() == 0):
+        common[family.token_types] = is_image_token(model, input_ids).long()
+    return model.model(input_ids=input_ids, **common, **mm_kwargs).last_hidden_state  # type: ignore[no-any-return]
+
+
+def is_image_token(model: Any, input_ids: Tensor) -> Tensor:
+    """True at the places that image features take."""
+    return input_ids == image_token_id(model.config)
+
+
+def image_token_id(config: Any) -> int:
+    """Configs of different age name it differently."""
+    return int(config.image_token_id if hasattr(config, "image_token_id") else config.image_token_index)
+
+
+def output_head(model: Any) -> nn.Module:
+    """Hidden states -> logits."""
+    head: nn.Module = model.get_output_embeddings()
+    return head
+
+
+def _embed(model: Any, input_ids: Tensor, mm_kwargs: dict[str, Tensor]) -> Tensor:
+    """Token embeddings with the Q-Former's outputs in the image places."""
+    embeds: Tensor = model.get_input_embeddings()(input_ids)
+    if not mm_kwargs:
+        return embeds
+    features = model.get_image_features(**mm_kwargs, return_dict=True).pooler_output
+    places = is_image_token(model, input_ids)[..., None].expand_as(embeds)
+    if places.sum() != features.numel():
+        found, wanted = int(places[..., 0].sum()), features.shape[:-1].numel()
+        raise ValueError(f"the prompt has {found} image tokens but the images give {wanted}")
+    return embeds.masked_scatter(places, features.to(embeds.dtype))
+
+
+@contextmanager
+def checkpointed(model: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Recompute each layer in backward. transformers ties this to training mode, which would also turn dropout on;
+    so only the layers themselves are put into it, and only for the forward: a decoding layer would drop its cache."""
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if enabled else []
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
+
+
+def enable_checkpointing(model: Any) -> None:
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def rope_positions(model: Any, input_ids: list[int], mm_kwargs: dict[str, Tensor]) -> Tensor | None:
+    """[3, T] positions of a prompt with M-RoPE; None where positions simply count."""
+    if family_of(model).positions == "1-D":
+        return None
+    ids = torch.tensor([input_ids])
+    grids = {key: mm_kwargs[key] for key in ("image_grid_thw",) if key in mm_kwargs}
+    if not grids:
+        return torch.arange(len(input_ids)).expand(3, -1)
+    positions, _ = model.model.get_rope_index(ids, is_image_token(model, ids).int(), **grids)
+    return positions[:, 0]  # type: ignore[no-any-return]

@@ -1,0 +1,71 @@
+"""Low-rank adapters (peft) on chosen parts. Checkpoints hold the adapters; exports have them merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seethink.config import LoraConfig
+from seethink.models.forward import output_head
+from seethink.models.parts import PartsError, split_parts
+
+_ADAPTER = ".lora_"
+
+
+def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
+    """Adapters on every linear layer of `config.parts` but the head; their other weights are frozen later.
+
+    Their initial weights are a function of `seed` alone. Raises PartsError where a part has no linear layer.
+    """
+    import peft
+
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    head = output_head(model)
+    parts = split_parts(model)
+    targets: list[str] = []
+    for part in config.parts:
+        owned = {name.rpartition(".")[0] for name in parts[part]} & linear
+        owned = {name for name in owned if model.get_submodule(name) is not head}
+        if not owned:
+            raise PartsError(f"lora.parts names {part}, which has no linear layer; leave it to full training")
+        targets += sorted(owned)
+    settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        peft.inject_adapter_in_model(settings, model)
+    # peft copies the dtype of half-precision bases; adapters are trained weights and stay float32.
+    for name, parameter in model.named_parameters():
+        if _ADAPTER in name and parameter.dtype in (torch.float16, torch.bfloat16):
+            parameter.data = parameter.data.float()
+
+
+def has_adapters(model: nn.Module) -> bool:
+    return any(_ADAPTER in name for name, _ in model.named_parameters())
+
+
+def is_adapter(name: str) -> bool:
+    return _ADAPTER in name
+
+
+def adapter_state(model: nn.Module) -> dict[str, Tensor]:
+    """The adapters' weights by name; empty without adapters."""
+    return {name: p.detach() for name, p in model.named_parameters() if _ADAPTER in name}
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the model without adapters, each adapted weight with its product added. The model stays."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    state: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if _ADAPTER in name:
+            continue
+        owner, _, rest = name.partition(".base_layer.")
+        if rest == "weight" and owner in layers:
+            delta: Any = layers[owner].get_delta_weight("default")  # type: ignore[operator]
+            tensor = tensor + delta.to(tensor)
+        state[name.replace(".base_layer.", ".")] = tensor
+    return state
