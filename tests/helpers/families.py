@@ -25,7 +25,6 @@ from helpers.family_processors import (
     TILE,
     WORDS,
     Words,
-    allow_smolvlm,
     build_processor,
     build_tokenizer,
 )
@@ -37,8 +36,6 @@ ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")
 SLIDING_WINDOW = 16
 WIDTH, HEADS, KV_HEADS, HEAD_DIM, INNER, LAYERS = 64, 4, 2, 16, 192, 3
 VISION_WIDTH, VISION_LAYERS = 48, 2
-
-allow_smolvlm()
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:

@@ -5,7 +5,6 @@ Special tokens have the names the real checkpoints use; only end of turn and pad
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,19 +226,10 @@ def _split(model_type: str, tokenizer: Any, template: str) -> Any:
     if model_type == "idefics3":
         images: Any = Idefics3ImageProcessor(do_image_splitting=True, **size, **STATS)
         return Idefics3Processor(images, tokenizer, image_seq_len=count, chat_template=template)
-    allow_smolvlm()
     images = SmolVLMImageProcessor(do_image_splitting=True, **size, **STATS)
     sampling = {"max_frames": 4, "fps": 1, "video_size": {"longest_edge": TILE}}
     videos = SmolVLMVideoProcessor(**size, **STATS, video_sampling=sampling)
     return SmolVLMProcessor(images, tokenizer, videos, image_seq_len=count, chat_template=template)
-
-
-def allow_smolvlm() -> None:
-    """SmolVLM's processor refuses to start without num2words, though it only spells frame counts of videos with it."""
-    if importlib.util.find_spec("num2words") is None:
-        from transformers.models.smolvlm import processing_smolvlm
-
-        processing_smolvlm.num2words = str
 
 
 def _gemma3(_: str, tokenizer: Any, template: str) -> Any:

@@ -26,6 +26,7 @@ class Chat:
     def __init__(self, processor: Any, positions: Positions | None = None, max_images: int | None = None) -> None:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
+        self._template = processor if getattr(processor, "chat_template", None) else self.tokenizer
         self._positions, self._max_images = positions, max_images
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self._special = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
@@ -36,10 +37,16 @@ class Chat:
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
         text, pictures = self._text(sample), list(sample.images)
-        inputs = self.processor(images=pictures or None, text=[text], return_tensors="pt")
-        ids: list[int] = inputs["input_ids"][0].tolist()
-        # Q-Former processors return the instruction's ids even without an image to put it to.
-        mm_kwargs: dict[str, Tensor] = {k: v for k, v in inputs.items() if k not in _TEXT_KEYS} if pictures else {}
+        mm_kwargs: dict[str, Tensor] = {}
+        if pictures:
+            inputs = self.processor(
+                images=pictures, text=[text], return_tensors="pt", add_special_tokens=self._wants_bos(text)
+            )
+            ids: list[int] = inputs["input_ids"][0].tolist()
+            mm_kwargs = {key: value for key, value in inputs.items() if key not in _TEXT_KEYS}
+        else:
+            # Some processors (Q-Formers) write image tokens whether there is an image or not.
+            ids = self._text_ids(text)
         return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
 
     def prompt_length(self, sample: Sample) -> int:
@@ -51,7 +58,7 @@ class Chat:
         sizes = tuple((image.width, image.height) for image in sample.images)
         if sizes not in self._image_lengths:
             self._image_lengths[sizes] = self._image_length(sizes)
-        return self._text_length(self._text(sample)) + self._image_lengths[sizes]
+        return len(self._text_ids(self._text(sample))) + self._image_lengths[sizes]
 
     def _image_length(self, sizes: tuple[tuple[int, int], ...]) -> int:
         """What the processor adds to a text with so many images."""
@@ -59,21 +66,28 @@ class Chat:
             return 0
         text = self._text(Sample("sizes", "", tuple(Image.new("RGB", size) for size in sizes)))
         blanks = [Image.new("RGB", size) for size in sizes]
-        ids = self.processor(images=blanks, text=[text], return_tensors="pt")["input_ids"][0]
-        return len(ids) - self._text_length(text)
+        special = self._wants_bos(text)
+        ids = self.processor(images=blanks, text=[text], return_tensors="pt", add_special_tokens=special)["input_ids"]
+        return len(ids[0]) - len(self._text_ids(text))
 
-    def _text_length(self, text: str) -> int:
-        return len(self.tokenizer(text)["input_ids"])
+    def _text_ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=self._wants_bos(text))["input_ids"]
+        return ids
+
+    def _wants_bos(self, text: str) -> bool:
+        """Templates that write the beginning-of-sequence token themselves must not get a second one."""
+        bos = self.tokenizer.bos_token
+        return not (bos and text.startswith(bos))
 
     def _text(self, sample: Sample) -> str:
         """The chat template's text, a placeholder for each image."""
-        self._refuse_special(sample.id, sample.question, *sample.choices)
+        self._refuse_special(sample.id, sample.question.replace("<image>", ""), *sample.choices)
         if self._max_images is not None and len(sample.images) > self._max_images:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self._max_images}"
             )
         messages = [{"role": "user", "content": _content(sample)}]
-        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        return str(self._template.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""

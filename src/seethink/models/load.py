@@ -45,6 +45,10 @@ class LoadedModel:
         enabled = self.compute_dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.compute_dtype if enabled else None, enabled=enabled)
 
+    def pack_length(self, wanted: int) -> int:
+        """Tokens of a packed row: 0, a row for each sequence, where the family cannot tell them apart in one."""
+        return wanted if family_of(self.model).packs else 0
+
     @property
     def device(self) -> torch.device:
         return self.model.device  # type: ignore[no-any-return]
@@ -78,7 +82,7 @@ def load_model(
         attach_family(model, modules)
     except PartsError:
         raise
-    except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, ImportError, SafetensorError) as error:
         # What transformers says of damaged, partial and unknown checkpoints.
         problem = " ".join(str(error).split())
         raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {problem}") from None

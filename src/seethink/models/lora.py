@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seethink.config import LoraConfig
+from seethink.errors import UserError
 from seethink.models.forward import output_head
 from seethink.models.parts import PartsError, split_parts
 
@@ -19,8 +20,10 @@ def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
 
     Their initial weights are a function of `seed` alone. Raises PartsError where a part has no linear layer.
     """
-    import peft
-
+    try:
+        import peft
+    except ImportError:
+        raise UserError("lora.parts needs the peft library: pip install 'seethink[lora]'") from None
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     head = output_head(model)
     parts = split_parts(model)
