@@ -17,6 +17,7 @@ HOSTILE = (
     "\x1b[31mred\x1b[0m \u202eback\u202c \u2028line \ud800 {{ 7 * 7 }} javascript:alert(4)",
 )
 SECRET = "hunter2-never-shown"
+KINDS = ("true", "blank", "shuffled")
 DOMAINS = ("math", "reading", "charts", "shapes", "grids", "counting")
 COLOURS = {"red": "#d33a2c", "blue": "#2f62c9", "green": "#2c8f4e", "orange": "#e08a1e"}
 ACCURACY = {"base": (0.18, 0.34), "cold-start": (0.45, 0.37), "RL": (0.705, 0.42), "connector": (0.70, 0.51)}
@@ -69,6 +70,7 @@ def make_sft(path: Path, rng: random.Random, trained: tuple[str, ...], with_data
         rows.append(row | ({"loss/val": 0.36 + 1.8 * fall} if step % 20 == 0 else {}))
     _lines(path / "metrics.jsonl", rows)
     _write(path / "parts.json", _parts(trained, 200))
+    _lines(path / "blindness.jsonl", [_look(step, step / 200) for step in range(0, 201, 50)])
     if with_data:
         dropped = {"wrong_answer": 303, "rambling": 71, "language_mixed": 58, "too_long": 4}
         _write(path / "data.json", {"read": 2000, "kept": 1564, "dropped": dropped})
@@ -91,6 +93,11 @@ def make_rl(
     _write(path / "recipe.json", recipe)
     _lines(path / "metrics.jsonl", [_rl_row(step, steps, rng) for step in range(1, steps + 1)])
     _write(path / "parts.json", _parts(("vision", "connector", "language"), steps))
+    looks = [_look(step, step / steps) for step in range(0, steps + 1, 10)]
+    if hostile:
+        looks[-1] |= {"verdict": HOSTILE[1], "failed": list(HOSTILE), "blindness/accuracy_true": HOSTILE[0]}
+        looks[0] |= {"verdict": "broken", "failed": list(HOSTILE)}
+    _lines(path / "blindness.jsonl", looks)
     names = [_image(path / "images", index, rng) for index in range(24)]
     for step in range(10, steps + 1, 10):
         skill = 0.45 + 0.3 * step / steps
@@ -135,6 +142,16 @@ def _rl_row(step: int, steps: int, rng: random.Random) -> dict[str, Any]:
         "throughput/generated_tokens_per_s": 9200 + rng.random(),
         "throughput/trained_tokens_per_s": 6100 + rng.random(),
     }
+
+
+def _look(step: int, done: float) -> dict[str, Any]:
+    """What the blindness guard writes."""
+    row: dict[str, Any] = {"step": step, "verdict": "sees", "failed": [], "notes": [], "stopped": False}
+    for kind, accuracy, logprob in (("true", 0.4, -0.9), ("blank", 0.13, -1.4), ("shuffled", 0.2, -1.3)):
+        gain = 0.3 * done if kind == "true" else 0.02 * done
+        row |= {f"blindness/accuracy_{kind}": accuracy + gain, f"blindness/logprob_{kind}": logprob + gain}
+    row |= {f"blindness/{name}_t_{kind}": 4.2 + done for name in ("accuracy", "logprob") for kind in KINDS[1:]}
+    return row | {"blindness/samples": 64, "blindness/path_mismatch": 3e-7, "time/blindness_s": 1.7}
 
 
 def _parts(trained: tuple[str, ...], steps: int) -> dict[str, Any]:

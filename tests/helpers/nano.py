@@ -85,6 +85,8 @@ def nano_recipe(folder: Path | str = "unused", *overrides: str, stage: str = "gr
         "log": {"tensorboard": False},
         "sft": {"pack_length": 160},
         "optim": {"lr": 1e-3, "micro_tokens": 100_000},
+        # A random model is blind; tests/numerics/test_blindness.py turns the guard on.
+        "blindness": {"every": 0},
     }
     return make_recipe(table, list(overrides))
 

@@ -48,6 +48,8 @@ class Stage:
     changes: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
+    blindness: list[dict[str, Any]] = field(default_factory=list)
+    """The looks of the blindness guard."""
 
     @property
     def kind(self) -> str:
@@ -233,7 +235,7 @@ def _wrong_folder(path: Path) -> str:
 def _load_stage(name: str, folder: Path, problems: list[str]) -> Stage:
     parts = _object(folder / "parts.json", problems)
     evaluation = _object(folder / "eval.json", problems)
-    metrics = folder / "metrics.jsonl"
+    metrics, looks = folder / "metrics.jsonl", folder / "blindness.jsonl"
     stage = Stage(
         name=name,
         folder=folder,
@@ -243,6 +245,7 @@ def _load_stage(name: str, folder: Path, problems: list[str]) -> Stage:
         changes=_dicts(parts.get("changes")),
         data=_object(folder / "data.json", problems),
         scores=[score for row in _dicts(evaluation.get("scores")) if (score := _score(row))],
+        blindness=list(json_lines(looks, problems)) if looks.is_file() else [],
     )
     _note_missing(stage, problems)
     return stage

@@ -18,6 +18,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from seethink.report import figures, scores
+from seethink.report.blindness import sight
 from seethink.report.load import Run, Stage, load_run, number
 from seethink.report.redact import redact, redact_text, visible
 from seethink.report.rollouts import Rollouts, collect, embed
@@ -191,6 +192,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "sentence": _training_sentence(stage),
         "figures": drawn,
         "missing": missing,
+        "sight": sight(stage),
         "parts": figures.part_rows(stage),
         "dropped": figures.dropped(stage),
     }
