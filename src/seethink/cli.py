@@ -79,16 +79,20 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
     """Accuracy ± standard error of a model, by domain and difficulty."""
-    from seethink.config import EvalConfig, RewardConfig
+    from seethink.config import EvalConfig, RewardConfig, make_reading
+    from seethink.data.quarantine import FILE, Quarantine
     from seethink.eval.runner import eval_samples, evaluate, score_table
     from seethink.models.load import load_model
     from seethink.rewards.base import Rewarder
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
+    read, quarantine = make_reading(reading or []), Quarantine(out / "eval" / FILE if out else None)
     loaded = load_model(model)
-    prompts = [loaded.chat.prompt(sample) for sample in eval_samples(config, seed)]
+    chosen = eval_samples(config, seed, chat=loaded.chat, reading=read, quarantine=quarantine)
+    prompts = [loaded.chat.prompt(sample) for sample in chosen]
     scores = evaluate(loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out)
     console.print(score_table(scores))
 

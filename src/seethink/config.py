@@ -26,12 +26,27 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataConfig(Section):
-    train: str = Field(description="`world:DOMAINS[:traces]`, or a JSONL, Parquet or data set folder path.")
+class ReadConfig(Section):
+    """How rows are read and which are left out; evaluation reads as training does."""
+
+    style: Literal["auto", "seethink", "trl", "easyr1", "verl", "ms-swift", "vlm-r1"] = Field(
+        "auto", description="Whose columns the rows have; auto tells from the first rows (data/columns.py)."
+    )
+    image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
+    max_pixels: int = Field(MAX_PIXELS, gt=0, le=178_000_000, description="Images of more pixels are bad rows.")
+    allow_urls: bool = Field(False, description="Fetch images from http(s) addresses outside private networks.")
+    allow_download: bool = Field(False, description="Fetch data sets by their Hugging Face name, org/name[:config].")
+    max_bad_share: float = Field(0.05, ge=0, le=1, description="Stop where more of the rows are quarantined.")
+    max_prompt_tokens: int | None = Field(
+        None, gt=0, description="Longer prompts, image tokens included, are left out; the lengths are cached."
+    )
+
+
+class DataConfig(ReadConfig):
+    train: str = Field(description="`world:DOMAINS[:traces]`, a file, a folder, or org/name with allow_download.")
     train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
     val: str | None = Field(None, description="Held-out samples, for the validation loss (SFT) and blindness.")
     val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")
-    image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
 
 
 class PartModules(Section):
@@ -130,7 +145,7 @@ class RewardConfig(Section):
 
 
 class BlindnessConfig(Section):
-    """Held-out samples with the true picture, a blank and a wrong one: does the image matter? (analysis/blindness.py)"""
+    """Held-out samples with their true picture, a blank one and a wrong one: see analysis/blindness.py."""
 
     every: int = Field(50, ge=0, description="Steps between checks, the first before step 1; 0 turns the guard off.")
     samples: int = Field(64, gt=1, description="Held-out samples with images; from data.val, else not trained on.")
@@ -233,6 +248,20 @@ def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str
         return Recipe.model_validate(table)
     except ValidationError as error:
         raise RecipeError(f"{source}: " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def make_reading(overrides: list[str]) -> ReadConfig:
+    """How to read data, from `data.KEY=VALUE` words, for commands without a recipe. Raises RecipeError."""
+    table: dict[str, Any] = {}
+    for override in overrides:
+        _apply(table, override)
+    strange = [key for key in table if key != "data"]
+    if strange:
+        raise RecipeError(f"{strange[0]!r}: only keys of [data] can be given here, e.g. data.style=easyr1")
+    try:
+        return ReadConfig.model_validate(table.get("data", {}))
+    except ValidationError as error:
+        raise RecipeError("data: " + "; ".join(_explain(e) for e in error.errors())) from None
 
 
 def _apply(table: dict[str, Any], override: str) -> None:

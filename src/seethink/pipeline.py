@@ -19,8 +19,9 @@ import transformers
 
 from seethink import __version__
 from seethink.config import EvalConfig, Recipe, load_recipe
+from seethink.data.quarantine import FILE, Quarantine
 from seethink.errors import UserError
-from seethink.eval.runner import eval_samples, evaluate
+from seethink.eval.runner import eval_reading, eval_samples, evaluate
 from seethink.models.load import load_recipe_model
 from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
@@ -106,7 +107,8 @@ class _Evaluator:
             return
         loaded = load_recipe_model(self._recipe.model_copy(update={"model": model}))
         if not self._prompts:
-            samples = eval_samples(self._config, self._seed)
+            reading, quarantine = eval_reading(self._recipe), Quarantine(out / "eval" / FILE)
+            samples = eval_samples(self._config, self._seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
             with progress_bar("processing images", len(samples)) as advance:
                 for sample in samples:
                     self._prompts.append(loaded.chat.prompt(sample))

@@ -104,7 +104,7 @@ def test_a_world_file_can_be_made_and_read(tmp_path: Path) -> None:
     assert [(s.id, s.question, s.answer, s.response) for s in stored] == [
         (s.id, s.question, s.answer, s.response) for s in made
     ]
-    assert [s.images[0].tobytes() for s in stored] == [s.images[0].tobytes() for s in made]
+    assert [s.pictures()[0].tobytes() for s in stored] == [s.pictures()[0].tobytes() for s in made]
 
 
 @pytest.mark.slow

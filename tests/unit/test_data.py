@@ -15,11 +15,14 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from seethink.config import ReadConfig
 from seethink.data.dataset import (
     DataError,
     endless_order,
+    fingerprint,
     load_samples,
-    require_answers,
+    read_rows,
+    refuse_changed_data,
     shuffled,
     source_and_size,
     to_sample,
@@ -68,22 +71,25 @@ def write_arrow_file(path: Path, rows: list[Row]) -> Path:
 
 
 def load(path: Path, split: str = "train", size: int | None = None, root: Path | None = None) -> list[Sample]:
-    return load_samples(str(path), split, size, 0, image_root=None if root is None else str(root))
+    config = ReadConfig(image_root=None if root is None else str(root))
+    return load_samples(str(path), split, size, 0, config=config)
 
 
 def one(tmp_path: Path, **changes: Any) -> Sample:
     return load(write_jsonl(tmp_path / "d.jsonl", [row(**changes)]))[0]
 
 
-def problem(tmp_path: Path, **changes: Any) -> str:
-    """What is said of a bad second row."""
-    path = write_jsonl(tmp_path / "bad.jsonl", [row(), row(**changes)])
-    with pytest.raises(DataError) as error:
-        load(path)
-    message = str(error.value)
-    assert message.startswith(f"{path}, row 2: ")
-    assert "\n" not in message
-    return message
+def problem(tmp_path: Path, **changes: Any) -> tuple[str, str]:
+    """(reason, detail) that is said of a bad second row."""
+    path = write_jsonl(tmp_path / "bad.jsonl", [row(), row(**changes), row()])
+    first, second, third = read_rows(str(path), "train")
+    assert first.sample
+    assert third.sample
+    assert second.sample is None
+    assert second.problem is not None
+    assert (second.problem.file, second.problem.row, second.problem.id) == (str(path), 2, "bad-2")
+    assert "\n" not in second.problem.detail
+    return second.problem.reason, second.problem.detail
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_every_form_of_an_image(tmp_path: Path) -> None:
     uri = "data:image/png;base64," + base64.b64encode(png()).decode()
     for images in (["images/a.png"], "images/a.png", {"path": "images/a.png"}, [uri], uri):
         sample = one(tmp_path, images=images)
-        assert [image.getpixel((0, 0)) for image in sample.images] == [(10, 0, 0)], images
+        assert [image.getpixel((0, 0)) for image in sample.pictures()] == [(10, 0, 0)], images
     assert len(one(tmp_path, image="images/a.png").images) == 1
     assert one(tmp_path, image=None).images == ()
     assert one(tmp_path, images=[]).images == ()
@@ -162,37 +168,49 @@ def test_image_root(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "a.png").write_bytes(png())
     path = write_jsonl(tmp_path / "rows" / "d.jsonl", [row(images=["a.png"])])
     assert load(path, root=tmp_path / "pictures")[0].images[0].size == (6, 6)
-    with pytest.raises(DataError, match=r"row 1: no image at 'a\.png'"):
+    with pytest.raises(DataError, match=r"1 of 1 rows are bad.*row 1: no image at 'a\.png'"):
         load(path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason", "said"),
     [
-        ({"prompt": None}, "needs 'messages' or 'prompt'; found columns ['answer', 'prompt']"),
-        ({"prompt": " "}, "needs 'messages' or 'prompt'"),
-        ({"prompt": 7}, "needs 'messages' or 'prompt'"),
-        ({"prompt": ["a", "b"]}, "needs 'messages' or 'prompt'"),
-        ({"prompt": [{"role": "system", "content": "S"}]}, "expected one user turn, found 0"),
-        ({"prompt": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}, "found 2"),
-        ({"prompt": [{"role": "user", "content": None}]}, "content must be text or a list of parts, not NoneType"),
-        ({"answer": None}, "needs a non-empty 'answer'"),
-        ({"answer": ""}, "needs a non-empty 'answer'"),
-        ({"answer": float("nan")}, "expected text or a number, found nan"),
-        ({"images": ["../x.png"]}, "leads out of"),
-        ({"images": ["none.png"]}, "no image at 'none.png'"),
-        ({"images": ["https://x.org/a.png"]}, "never fetched"),
-        ({"images": [None]}, "an image must be a path"),
-        ({"prompt": "<image> and <image>?", "images": []}, "2 <image> marks but there are 0 images"),
-        ({"choices": ["a", "b"], "answer": "C"}, "expected a letter A to B or the text of a choice, found 'C'"),
-        ({"choices": ["a", "b", "c"], "answer": "AB"}, "found 'AB'"),
-        ({"choices": ["a", "a", "b"], "answer": "A"}, "found 'a' twice"),
-        ({"choices": [str(i) for i in range(27)], "answer": "3"}, "27 choices; at most 26"),
-        ({"choices": "A. one B. two", "answer": "A"}, "'choices' must be a list"),
+        ({"prompt": None}, "missing_column", "expected messages or prompt; found columns answer, prompt"),
+        ({"prompt": " "}, "bad_message", "the question is empty"),
+        ({"prompt": 7}, "bad_message", "expected a text or a list of turns, found 7"),
+        ({"prompt": ["a", "b"]}, "bad_message", "expected a text or a list of turns, found list"),
+        ({"prompt": [{"role": "system", "content": "S"}]}, "bad_message", "expected one user turn, found 0"),
+        ({"prompt": [{"role": "user", "content": "a"}] * 2}, "multi_turn", "found 2"),
+        ({"prompt": [{"role": "user", "content": None}]}, "bad_message", "a list of parts, not NoneType"),
+        ({"prompt": [{"role": "tool", "content": "x"}]}, "bad_message", "unknown role 'tool'"),
+        ({"answer": None}, "missing_column", "need a non-empty 'answer'"),
+        ({"answer": ""}, "empty_gold", "needs a non-empty 'answer'"),
+        ({"answer": "  "}, "empty_gold", "expected text or a number"),
+        ({"answer": float("nan")}, "empty_gold", "expected text or a number, found nan"),
+        ({"answer": "nan"}, "bad_gold", "found 'nan'"),
+        ({"answer": [1, 2]}, "bad_gold", "expected text or a number, found list"),
+        ({"images": ["../x.png"]}, "image_outside_root", "leads out of"),
+        ({"images": ["none.png"]}, "image_missing", "no image at 'none.png'"),
+        ({"images": ["https://x.org/a.png"]}, "image_address", "not fetched"),
+        ({"images": [None]}, "image_source", "an image must be a path"),
+        ({"prompt": "<image> and <image>?", "images": []}, "image_count", "2 <image> marks but there are 0 images"),
+        ({"choices": ["a", "<image>"], "answer": "A"}, "image_count", "1 <image> marks but there are 0 images"),
+        (
+            {"choices": ["a", "b"], "answer": "C"},
+            "gold_outside_choices",
+            "expected a letter A to B or the text of a choice, found 'C'",
+        ),
+        ({"choices": ["a", "b", "c"], "answer": "AB"}, "gold_outside_choices", "found 'AB'"),
+        ({"choices": ["a", "a", "b"], "answer": "A"}, "bad_choices", "found 'a' twice"),
+        ({"choices": [str(i) for i in range(27)], "answer": "3"}, "bad_choices", "27 choices; at most 26"),
+        ({"choices": "A. one B. two", "answer": "A"}, "bad_choices", "'choices' must be a list"),
+        ({"videos": ["a.mp4"]}, "unsupported_media", "the row has 'videos'"),
     ],
 )
-def test_a_bad_row_is_named_with_its_problem(tmp_path: Path, changes: Row, said: str) -> None:
-    assert said in problem(tmp_path, **changes)
+def test_a_bad_row_is_named_with_its_problem(tmp_path: Path, changes: Row, reason: str, said: str) -> None:
+    found, detail = problem(tmp_path, **changes)
+    assert found == reason
+    assert said in detail
 
 
 @pytest.mark.parametrize(("answer", "letter"), [("B", "B"), ("b", "B"), ("4", "B"), (4, "B"), (" B ", "B")])
@@ -213,30 +231,75 @@ def test_marks_that_match_the_images(tmp_path: Path) -> None:
 
 
 def test_a_trace_needs_no_answer_but_grading_does(tmp_path: Path) -> None:
-    sample = one(tmp_path, answer=None, response="A caption.")
-    assert sample.answer == ""
-    with pytest.raises(DataError, match=r"d\.jsonl: sample 'd-1' has no 'answer'"):
-        require_answers([sample], "d.jsonl")
-    answered = [one(tmp_path)]
-    assert require_answers(answered, "d.jsonl") == answered
+    assert one(tmp_path, answer=None, response="A caption.").answer == ""
+    path = write_jsonl(tmp_path / "d.jsonl", [row(response="R"), row(answer="", response="R")])
+    assert len(load(path)) == 2
+    reasons = [r.problem and r.problem.reason for r in read_rows(str(path), "train", graded=True)]
+    assert reasons == [None, "empty_gold"]
+
+
+def test_a_column_that_is_missing_everywhere_is_one_clear_error(tmp_path: Path) -> None:
+    traces = write_jsonl(tmp_path / "d.jsonl", [{"prompt": "Q?", "response": "R", "note": 1}] * 3)
+    with pytest.raises(DataError, match=r"in every row seethink columns need a non-empty 'answer': answer; found "):
+        load_samples(str(traces), "train", None, 0, graded=True)
+    strange = write_jsonl(tmp_path / "s.jsonl", [{"text": "Q?", "gold": 3}] * 3)
+    with pytest.raises(DataError) as error:
+        load(strange)
+    for said in ("s.jsonl: missing columns", "EasyR1 (problem + answer or solution", "verl (prompt + reward_model)"):
+        assert said in str(error.value)
+    assert "found columns gold, text" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"prompt": "a"\n', "line 1: not JSON"),
-        (b'{"prompt": "a", "answer": "1"}\n[1]\n', "line 2: expected an object, found list"),
+        (b'{"prompt": "a"\n', "none of the 1 rows is JSON: row 1: not JSON"),
+        (b"[1]\n[2]\n", "none of the 2 rows is JSON: row 1: expected an object, found list"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b'{"prompt": "\xff"}\n', "cannot be read"),
-        (b"", "has no rows"),
+        (b'{"prompt": "\xff"}\n', "none of the 1 rows is JSON"),
+        (b"", "it is empty"),
+        (b"\n\n", "has no rows"),
     ],
 )
-def test_broken_json_lines(tmp_path: Path, content: bytes, said: str) -> None:
+def test_files_without_a_row_of_json(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "d.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"d\.jsonl") as error:
         load(path)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[1]", b'{"prompt": "\xff"}', b"[" * 100_000, b'{"answer": ' + b"9" * 5000 + b"}", b"null", b"\x00"]
+)
+def test_a_line_that_is_not_json_is_a_bad_row(tmp_path: Path, line: bytes) -> None:
+    good = json.dumps(row()).encode()
+    (tmp_path / "d.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\n".join([line, good, b"", line, good]))
+    results = list(read_rows(str(tmp_path / "d.jsonl"), "train"))
+    assert [(r.row, r.problem and r.problem.reason) for r in results] == [
+        (1, "not_json"),
+        (2, None),
+        (4, "not_json"),
+        (5, None),
+    ]
+
+
+def test_json_lists(tmp_path: Path) -> None:
+    """Whatever the layout, and however the rows fall on the reader's blocks."""
+    rows = [row(prompt=f"{i} " * (1 + i * 997 % 5000), id=f"r{i}", note=[{"]": 1}]) for i in range(400)]
+    for indent in (None, 2):
+        (tmp_path / "d.json").write_text("\ufeff \n" + json.dumps([*rows, 7], indent=indent), encoding="utf-8")
+        results = list(read_rows(str(tmp_path / "d.json"), "train"))
+        assert [r.sample.question for r in results if r.sample] == [r["prompt"] for r in rows]
+        assert [(r.row, r.problem.reason) for r in results if r.problem] == [(401, "not_json")]
+    (tmp_path / "lines.json").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert len(load(tmp_path / "lines.json")) == 400
+    whole = (tmp_path / "d.json").read_bytes()
+    (tmp_path / "cut.json").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        DataError, match=r"cut\.json cannot be read \(its JSON list is cut off or damaged after \d+ rows"
+    ):
+        load(tmp_path / "cut.json")
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
@@ -255,6 +318,75 @@ def test_broken_tables(tmp_path: Path, suffix: str, content: bytes, said: str) -
         load(path)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_saved_folder_has_the_shards_that_its_state_names(tmp_path: Path) -> None:
+    for split, names in (("train", ("b.arrow", "a.arrow")), ("test", ("c.arrow",))):
+        for name in names:
+            write_stream(tmp_path / split / name, [row(prompt=f"{split} {name}")])
+        state = {"_data_files": [{"filename": name} for name in names]}
+        (tmp_path / split / "state.json").write_text(json.dumps(state))
+    write_stream(tmp_path / "train" / "left-over.arrow", [row(prompt="old")])
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert [s.question for s in load(tmp_path)] == ["train b.arrow", "train a.arrow"]
+    assert [s.question for s in load(tmp_path, "test")] == ["test c.arrow"]
+    assert [s.question for s in load(tmp_path / "test", "train")] == ["test c.arrow"]
+    for name in ("gone.arrow", "../train/a.arrow"):
+        (tmp_path / "test" / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        with pytest.raises(DataError, match="lacks the data file"):
+            load(tmp_path, "test")
+
+
+def test_a_folder_of_json_lists(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps([row(prompt="a")]))
+    (tmp_path / "test.json").write_text(json.dumps([row(prompt="b")]))
+    (tmp_path / "dataset_info.json").write_text("{}")
+    assert [s.question for s in load(tmp_path, "test")] == ["b"]
+
+
+def test_a_hub_name_is_fetched_only_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"no data at 'org/name'; .* set data\.allow_download=true"):
+        load_samples("org/name", "train", None, 0)
+    for source in ("none.jsonl", "a/b/c", "./org/name", "/org/name", "org/"):
+        with pytest.raises(DataError, match=r"no data at .*; give a file, a folder"):
+            load_samples(source, "train", None, 0, config=ReadConfig(allow_download=True))
+
+
+def test_data_sets_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's own loading, on a local data set: there is no network here."""
+    datasets = pytest.importorskip("datasets")
+    from seethink.data import dataset as module
+    from seethink.data.hub import open_hub
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "set"
+    features = datasets.Features(
+        {"problem": datasets.Value("string"), "answer": datasets.Value("string"), "images": [datasets.Image()]}
+    )
+    for split in ("train", "validation"):
+        rows = [{"problem": f"<image>{split} {i}", "answer": str(i), "images": [{"bytes": png()}]} for i in range(40)]
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "data" / f"{split}-0.parquet")
+    rows, _ = open_hub(str(folder), "val")
+    assert [r.data["problem"] for r in rows] == [f"<image>validation {i}" for i in range(40)]
+    with pytest.raises(DataError, match="holds no test split, only train, validation"):
+        open_hub(str(folder), "test")
+    with pytest.raises(DataError, match=r"'org/none:main' cannot be loaded"):
+        open_hub("org/none:main", "train")
+    monkeypatch.setattr(module, "open_hub", lambda source, split: open_hub(str(folder), split))
+    samples = load_samples("org/name", "train", 3, 0, config=ReadConfig(allow_download=True))
+    assert [(s.question, s.answer, s.pictures()[0].getpixel((0, 0))) for s in samples] == [
+        (f"<image>train {i}", str(i), (10, 0, 0)) for i in range(3)
+    ]
+
+
+def test_without_the_datasets_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"pip install 'seethink\[hub\]'"):
+        load_samples("org/name", "train", None, 0, config=ReadConfig(allow_download=True))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
@@ -280,7 +412,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data at"):
         load(tmp_path / "none.jsonl")
     (tmp_path / "d.csv").write_text("a,b\n")
-    with pytest.raises(DataError, match=r"expected \.jsonl, \.parquet"):
+    with pytest.raises(DataError, match=r"expected \.jsonl, \.json, \.parquet"):
         load(tmp_path / "d.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no data"):
@@ -345,6 +477,50 @@ def test_to_sample_keeps_what_it_is_given() -> None:
     given = row(choices=["x", "y"], answer="y", response="R", id=7, domain="d", difficulty="easy")
     sample = to_sample(given, "unused", None)
     assert sample == Sample("7", "How many?", (), "B", ("x", "y"), "d", "easy", "R")
+
+
+def test_where_a_sample_came_from(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", [row(), row()])
+    assert [s.meta for s in load(path)] == [{"file": str(path), "row": i} for i in (1, 2)]
+
+
+def test_rows_are_read_in_order_and_always_alike(tmp_path: Path) -> None:
+    """Small and large pictures take different times in the threads that check them."""
+    for name, side in (("large", 1500), ("small", 4)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
+    names = ["large" if i % 7 == 0 else "small" if i % 5 else "none" for i in range(120)]
+    path = write_jsonl(tmp_path / "d.jsonl", [row(images=[f"{name}.png"], id=str(i)) for i, name in enumerate(names)])
+    first, second = (list(read_rows(str(path), "train")) for _ in range(2))
+    assert first == second
+    assert [r.row for r in first] == list(range(1, 121))
+    assert [r.problem is not None for r in first] == [name == "none" for name in names]
+    assert fingerprint([r.sample for r in first if r.sample]) == fingerprint([r.sample for r in second if r.sample])
+
+
+def test_a_source_says_once_how_its_columns_were_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"problem": "<image>Q?", "answer": "3", "images": ["a.png"], "[red]": 1}] * 1200
+    (tmp_path / "a.png").write_bytes(png())
+    path = write_jsonl(tmp_path / "d.jsonl", rows)
+    load(path)
+    assert f"{path}: 1,200 rows in EasyR1 columns (problem, answer, images)" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("change", [{"prompt": "other"}, {"answer": "4"}, {"image": "b.png"}, None])
+def test_a_resumed_run_refuses_other_data(tmp_path: Path, change: Row | None) -> None:
+    for name, shade in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.png").write_bytes(png(shade))
+    rows = [row(image="a.png", id=str(i)) for i in range(3)]
+    before = load(write_jsonl(tmp_path / "d.jsonl", rows))
+    refuse_changed_data(tmp_path, before, resuming=False)
+    refuse_changed_data(tmp_path, before, resuming=True)
+    after = load(
+        write_jsonl(tmp_path / "d.jsonl", [rows[0], {**rows[1], **(change or {})}, rows[2]][: 3 if change else 2])
+    )
+    with pytest.raises(DataError, match=r"cannot resume .*delete .*data\.sha256 to go on"):
+        refuse_changed_data(tmp_path, after, resuming=True)
+    (tmp_path / "data.sha256").unlink()
+    refuse_changed_data(tmp_path, after, resuming=True)
+    refuse_changed_data(tmp_path, after, resuming=True)
 
 
 def test_an_epoch_is_a_permutation_that_seed_and_number_decide() -> None:

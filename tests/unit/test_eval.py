@@ -119,5 +119,5 @@ def test_items_per_domain_of_a_file(tmp_path: Path) -> None:
 def test_an_item_without_a_gold_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text(json.dumps({"prompt": "q", "response": "r"}) + "\n")
-    with pytest.raises(UserError, match="has no 'answer'"):
+    with pytest.raises(UserError, match="in every row seethink columns need a non-empty 'answer'"):
         eval_samples(EvalConfig(data=str(path)), seed=0)

@@ -85,7 +85,7 @@ def test_a_link_to_itself_is_refused(root: Path) -> None:
     "source", ["http://169.254.169.254/latest", "https://x.org/a.png", "file:///etc/passwd", "s3://b/k", "ftp://h/x"]
 )
 def test_nothing_is_fetched(root: Path, source: str) -> None:
-    with pytest.raises(ImageError, match="never fetched"):
+    with pytest.raises(ImageError, match="not fetched"):
         open_image(source, root)
 
 
@@ -211,7 +211,7 @@ def test_a_bomb_takes_no_memory_outside_python_either() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 5000), (5000, 1)])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 200), (200, 1), (10, 2000)])
 def test_odd_shapes(width: int, height: int) -> None:
     assert open_image(encoded(Image.new("RGB", (width, height))), None).size == (width, height)
 

@@ -105,6 +105,6 @@ def test_parquet_gives_the_same_samples_back(source: str, tmp_path: Path) -> Non
     back = load_samples(str(path), "train", None, 0)
     assert len(back) == len(samples)
     for was, now in zip(samples, back, strict=True):
-        assert now.images[0].tobytes() == was.images[0].tobytes()
+        assert now.pictures()[0].tobytes() == was.pictures()[0].tobytes()
         for field in ("id", "question", "answer", "choices", "domain", "difficulty", "response"):
             assert getattr(now, field) == getattr(was, field), field

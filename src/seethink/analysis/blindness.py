@@ -71,7 +71,7 @@ def hold_out(recipe: Recipe, samples: list[Sample]) -> tuple[list[Sample], list[
         return samples, []
     if data.val is not None or is_world(data.train):
         source, size = data.val or data.train, data.val_size or wanted
-        return samples, load_samples(source, "val", size, recipe.seed, image_root=data.image_root)
+        return samples, load_samples(source, "val", size, recipe.seed, config=data)
     illustrated = [i for i, sample in enumerate(samples) if sample.images]
     held = set(illustrated[: data.val_size or min(wanted, len(samples) // 10)])
     return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]

@@ -36,7 +36,7 @@ class Chat:
 
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
-        text, pictures = self._text(sample), list(sample.images)
+        text, pictures = self._text(sample), sample.pictures()
         mm_kwargs: dict[str, Tensor] = {}
         if pictures:
             inputs = self.processor(

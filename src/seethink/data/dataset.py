@@ -1,78 +1,146 @@
-"""Files, folders and the world -> Samples, and a deterministic, resumable order over them.
+"""Files, folders, hub names and the world -> Samples, and a deterministic, resumable order over them.
 
-A row has `messages` or `prompt` (text or chat messages), `images` (or `image`), `answer`, and may have `choices`,
-`domain`, `difficulty`, `response`, `id`.
+Rows are in our own columns or in those of a peer (`columns.py`). Bad ones are left out and counted (`quarantine.py`).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+import hashlib
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.dataset
-import pyarrow.parquet
 
-from seethink.config import DataConfig
-from seethink.data.images import ImageError, open_image
-from seethink.errors import UserError
+from seethink.config import DataConfig, ReadConfig
+from seethink.data.columns import (
+    IMAGE_MARK,
+    STYLES,
+    Fields,
+    Row,
+    Style,
+    expectations,
+    found_columns,
+    read_fields,
+    recognise,
+)
+from seethink.data.files import RawRow, read_files
+from seethink.data.hub import is_hub_name, open_hub
+from seethink.data.images import ImageRef, check_image
+from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, as_quarantine, problem
+from seethink.progress import console
 from seethink.rewards.answer import validate_gold
 from seethink.rewards.answer.golds import gold_letter
 from seethink.types import Sample
 from seethink.world.make import is_world, world_samples
 
-_SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
+__all__ = ["DataError", "RowResult", "load_samples", "read_rows"]
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PROBE = 20
+"""Rows from which the column style is told."""
+AHEAD = 32
+"""Rows whose images are checked ahead of the one that is asked for; the same on every machine."""
+WORKERS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
-class DataError(UserError):
-    """Data that cannot be used; the message names the file, the row, and what to do."""
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """One row: a sample whose images decode, or what is wrong with it."""
+
+    file: str
+    row: int
+    style: Style | None
+    """How its columns were read; None for the world and for what is not JSON."""
+    columns: tuple[str, ...] = ()
+    """The columns that the row has and the style reads."""
+    sample: Sample | None = None
+    problem: Problem | None = None
+
+
+def read_rows(
+    source: str,
+    split: str,
+    config: ReadConfig | None = None,
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    graded: bool = False,
+) -> Iterator[RowResult]:
+    """Every row of a source in order, streamed. Raises DataError for a source that cannot be read at all.
+
+    `source` is `world:DOMAINS[:traces]`, a path, or a Hugging Face name; `size` is the world's; with `graded` a row
+    without a gold answer is bad. Images are decoded once, to check them, by a thread a core, and not kept.
+    """
+    config = config or ReadConfig()
+    if is_world(source):
+        yield from _world_rows(source, split, size, seed)
+        return
+    raw, root = _open(source, split, config)
+    head, style = _probe(raw, config.style, source)
+
+    def read(row: RawRow) -> RowResult:
+        return _read_row(row, style, root, config, graded)
+
+    yield from _in_order(read, chain(head, raw))
 
 
 def load_samples(
-    source: str, split: str, size: int | None, seed: int, *, image_root: str | None = None
+    source: str,
+    split: str,
+    size: int | None,
+    seed: int,
+    *,
+    config: ReadConfig | None = None,
+    quarantine: Quarantine | Path | None = None,
+    graded: bool = False,
 ) -> list[Sample]:
-    """The first `size` samples of a source. Raises DataError.
+    """The first `size` good samples of a source; bad rows go to `quarantine`.
 
-    `source` is `world:DOMAINS[:traces]`, or a path: JSONL, Parquet, an Arrow file, or a Hugging Face folder
-    (`save_to_disk` or shards). Where files or subfolders of a folder are named after splits, only the split's own
-    are read.
+    With `graded` (RL and evaluation) a row without a gold answer is bad. Raises DataError where the source cannot be
+    read, or where more than `data.max_bad_share` of its rows are bad.
     """
-    if is_world(source):
-        if size is None:
-            raise DataError(f"{source!r} is endless: give a size (data.train_size, data.val_size or eval.size)")
-        try:
-            return world_samples(source, split, size, seed)
-        except ValueError as error:
-            raise DataError(str(error)) from None
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise DataError(f"no data at {source!r}; give a file, a folder, or world:DOMAINS[:traces]")
-    root = Path(image_root) if image_root else (path if path.is_dir() else path.parent)
-    samples = []
-    for file in _files(path, split):
-        for number, row in enumerate(_rows(file), start=1):
-            if size is not None and len(samples) == size:
-                return samples
-            try:
-                samples.append(to_sample(row, f"{file.stem}-{number}", root))
-            except (ImageError, ValueError, TypeError) as error:
-                raise DataError(f"{file}, row {number}: {error}") from None
+    config = config or ReadConfig()
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    last: RowResult | None = None
+    rows = read_rows(source, split, config, size=size, seed=seed, graded=graded)
+    for result in rows if size is None else _until(rows, size):
+        if result.sample is not None:
+            samples.append(result.sample)
+            last = result
+        elif result.problem is not None:
+            problems.append(result.problem)
+    count = len(samples) + len(problems)
+    if not count:
+        raise DataError(f"{source} has no rows")
+    if not samples and all(p.reason == "missing_column" for p in problems):
+        raise DataError(f"{source}: in every row {problems[0].detail}. {expectations(config.style)}")
+    if last is not None and last.style is not None:
+        columns = ", ".join(last.columns)
+        _say(f"{source}: {count:,} row{'s' * (count != 1)} in {last.style.title} columns ({columns})")
+    as_quarantine(quarantine).report(source, problems, config.max_bad_share, rows=count)
     if not samples:
-        raise DataError(f"{path} has no rows")
+        raise DataError(f"{source}: no good row is left of {count:,}: {problems[0]}")
     return samples
 
 
-def require_answers(samples: Sequence[Sample], source: str) -> list[Sample]:
-    """The same samples. Raises DataError where one has no gold answer, which RL and evaluation need."""
-    for sample in samples:
-        if not sample.answer:
-            raise DataError(f"{source}: sample {sample.id!r} has no 'answer'; without one nothing can be graded")
-    return list(samples)
+def _until(rows: Iterator[RowResult], size: int) -> Iterator[RowResult]:
+    """Rows up to and including the `size`-th good one."""
+    good = 0
+    for result in rows:
+        yield result
+        good += result.sample is not None
+        if good == size:
+            return
 
 
 def source_and_size(data: DataConfig, split: str) -> tuple[str, int | None]:
@@ -81,148 +149,176 @@ def source_and_size(data: DataConfig, split: str) -> tuple[str, int | None]:
     return data.val or data.train, data.val_size
 
 
-def _files(path: Path, split: str) -> list[Path]:
-    """The data files of a split, shards in order."""
-    if path.is_file():
-        return [path]
-    suffixes = (".parquet", ".arrow", ".jsonl", ".ndjson")
-    found = sorted(f for f in path.rglob("*") if f.suffix in suffixes and not f.name.startswith("cache-"))
-    owners = {file: _split_of(file.relative_to(path)) for file in found}
-    named = sorted({owner for owner in owners.values() if owner is not None})
-    own = [file for file, owner in owners.items() if owner == split] if named else found
-    if not own:
-        raise DataError(f"{path} holds no {split} split, only {', '.join(named)}" if named else f"{path} holds no data")
-    return own
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _split_of(file: Path) -> str | None:
-    """`train/data-00000-of-00002.arrow`, `train-00000-of-00002.parquet`, `validation.jsonl` -> the split."""
-    for part in reversed((*file.parts[:-1], file.stem)):
-        word = re.split(r"[-_.]", part)[0].lower()
-        if word in _SPLITS:
-            return _SPLITS[word]
-    return None
+# --- sources -> raw rows
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
+def _world_rows(source: str, split: str, size: int | None, seed: int) -> Iterator[RowResult]:
+    if size is None:
+        raise DataError(f"{source!r} is endless: give a size (data.train_size, data.val_size or eval.size)")
     try:
-        if file.suffix in (".jsonl", ".json", ".ndjson"):
-            yield from _json_rows(file)
-        elif file.suffix in (".parquet", ".arrow"):
-            yield from _table_rows(file)
-        else:
-            raise DataError(f"{file}: expected .jsonl, .parquet, .arrow or a folder of them")
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
-        raise DataError(f"{file} cannot be read ({_cause(file)}): {problem}") from None
+        samples = world_samples(source, split, size, seed)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    yield from (RowResult(source, i, None, sample=sample) for i, sample in enumerate(samples, start=1))
 
 
-def _cause(file: Path) -> str:
-    with file.open("rb") as handle:
-        start = handle.read(40)
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer: run `git lfs pull`"
-    return "it is empty" if not start else "cut off, damaged, or of another format"
+def _open(source: str, split: str, config: ReadConfig) -> tuple[Iterator[RawRow], Path]:
+    """(the rows, the folder that image paths are confined in)."""
+    path = Path(source).expanduser()
+    if path.exists():
+        root = Path(config.image_root) if config.image_root else (path if path.is_dir() else path.parent)
+        return read_files(path, split), root
+    if not is_hub_name(source):
+        raise DataError(f"no data at {source!r}; give a file, a folder, world:DOMAINS[:traces] or org/name")
+    if not config.allow_download:
+        raise DataError(
+            f"no data at {source!r}; if it is the name of a Hugging Face data set, set data.allow_download=true to "
+            "fetch it"
+        )
+    rows, root = open_hub(source, split)
+    return rows, Path(config.image_root) if config.image_root else root
 
 
-def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                hint = _cause(path) if number == 1 and "git-lfs" in line else "one object a line is expected"
-                raise DataError(f"{path}, line {number}: not JSON ({error.msg}); {hint}") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}, line {number}: expected an object, found {type(row).__name__}")
-            yield row
+def _probe(raw: Iterator[RawRow], stated: str, source: str) -> tuple[list[RawRow], Style]:
+    """(the rows that were read for it, the style of the source)."""
+    head: list[RawRow] = []
+    known: list[Row] = []
+    for row in raw:
+        head.append(row)
+        if not isinstance(row.data, RowError):
+            known.append(row.data)
+        if len(known) == PROBE:
+            break
+    if not head:
+        raise DataError(f"{source} has no rows")
+    if not known:
+        raise DataError(f"{source}: none of the {len(head):,} rows is JSON: row {head[0].row}: {head[0].data}")
+    return head, recognise(known, stated, source)
 
 
-def _table_rows(file: Path) -> Iterator[dict[str, Any]]:
-    batches = pa.parquet.ParquetFile(file).iter_batches(256) if file.suffix == ".parquet" else _arrow_batches(file)
-    for batch in batches:
-        yield from batch.to_pylist()
-
-
-def _arrow_batches(file: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(file)) as source:
+def _in_order(work: Callable[[T], R], items: Iterator[T]) -> Iterator[R]:
+    """Results in the order of the items, made by a few threads a little ahead."""
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="rows") as pool:
         try:
-            yield from pa.ipc.open_stream(source)
-        except pa.ArrowInvalid:
-            reader = pa.ipc.open_file(source)
-            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def to_sample(row: dict[str, Any], default_id: str, root: Path | None) -> Sample:
-    """One row -> Sample. Raises ValueError with what was expected and found."""
-    question, response = _conversation(row)
-    images = _images(row)
-    choices, answer = _gold(row)
-    if not answer and response is None:
-        raise ValueError("needs a non-empty 'answer' (for RL and evaluation) or a 'response' (for SFT)")
-    marks = question.count("<image>")
-    if marks and marks != len(images):
-        raise ValueError(f"the question has {marks} <image> marks but there are {len(images)} images")
+# --- raw rows -> samples
+
+
+def _read_row(raw: RawRow, style: Style, root: Path, config: ReadConfig, graded: bool) -> RowResult:
+    if isinstance(raw.data, RowError):
+        return RowResult(raw.file, raw.row, None, problem=problem(raw.file, raw.row, raw.default_id, raw.data))
+    columns = tuple(c for c in style.columns if raw.data.get(c) is not None)
+    try:
+        sample = to_sample(raw.data, raw.default_id, root, style=style, config=config, graded=graded)
+    except RowError as error:
+        found = problem(raw.file, raw.row, raw.data.get("id") or raw.default_id, error)
+        return RowResult(raw.file, raw.row, style, columns, problem=found)
+    sample.meta.update(file=raw.file, row=raw.row)
+    return RowResult(raw.file, raw.row, style, columns, sample=sample)
+
+
+def to_sample(
+    row: Row,
+    default_id: str,
+    root: Path | None,
+    *,
+    style: Style = STYLES[-1],
+    config: ReadConfig | None = None,
+    graded: bool = False,
+) -> Sample:
+    """One row -> Sample. Raises RowError with what was expected and found."""
+    config = config or ReadConfig()
+    fields = read_fields(row, style)
+    choices, answer = _gold(fields, row)
+    _require(answer, fields, row, style, graded)
+    _check_marks(fields, choices)
+    limits: dict[str, Any] = {"max_pixels": config.max_pixels, "allow_urls": config.allow_urls}
+    difficulty = row.get("difficulty") or _inside(fields.meta.get("extra_info"), "difficulty")
     return Sample(
         id=str(row.get("id") or default_id),
-        question=question,
-        images=tuple(open_image(image, root) for image in images),
+        question=fields.question,
+        images=tuple(check_image(image, root, **limits) for image in fields.images),
         answer=answer,
         choices=choices,
-        domain=str(row.get("domain") or "default"),
-        difficulty=str(row.get("difficulty") or "normal"),
-        response=response,
+        domain=str(row.get("domain") or fields.meta.get("data_source") or "default"),
+        difficulty=str(difficulty or "normal"),
+        response=fields.response,
+        meta=fields.meta,
+        system=fields.system,
     )
 
 
-def _images(row: dict[str, Any]) -> list[Any]:
-    """`images` (a list, or one) or `image`."""
-    images = row.get("images") if row.get("images") is not None else row.get("image")
-    if images is None:
-        return []
-    return list(images) if isinstance(images, list | tuple) else [images]
+def _inside(table: Any, key: str) -> Any:
+    return table.get(key) if isinstance(table, dict) else None
 
 
-def _gold(row: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+def _require(answer: str, fields: Fields, row: Row, style: Style, graded: bool) -> None:
+    """RL and evaluation need a gold answer, SFT a response or an answer."""
+    if answer or (fields.response and not graded):
+        return
+    needs = "a non-empty 'answer'" + ("" if graded else " (for RL and evaluation) or a 'response' (for SFT)")
+    wanted = style.gold if graded else (*style.gold, *style.reply)
+    if wanted and all(row.get(column) is None for column in wanted):
+        found = found_columns(name for name, value in row.items() if value is not None)
+        raise RowError("missing_column", f"{style.title} columns need {needs}: {' or '.join(wanted)}; {found}")
+    raise RowError("empty_gold", f"needs {needs}")
+
+
+def _check_marks(fields: Fields, choices: Sequence[str]) -> None:
+    marks = sum(text.count(IMAGE_MARK) for text in (fields.question, *choices))
+    if marks and marks != len(fields.images):
+        raise RowError(
+            "image_count", f"the question has {marks} <image> marks but there are {len(fields.images)} images"
+        )
+
+
+def _gold(fields: Fields, row: Row) -> tuple[tuple[str, ...], str]:
     """(choices, the gold answer: a letter where there are choices, "" where there is none)."""
-    options = row.get("choices") or ()
-    if isinstance(options, str):
-        raise ValueError(f"'choices' must be a list of texts, not the text {options[:40]!r}")
-    choices = tuple(str(choice) for choice in options)
-    if len(choices) > len(LETTERS):
-        raise ValueError(f"{len(choices)} choices; at most {len(LETTERS)} have a letter")
-    if row.get("answer") is None or row["answer"] == "":
+    choices = _choices(row)
+    gold = fields.answer
+    if gold is None or gold == "":
         return choices, ""
-    answer = validate_gold(row["answer"], choices=choices)
+    if not isinstance(gold, str | int | float):
+        raise RowError("bad_gold", f"gold answer: expected text or a number, found {type(gold).__name__}")
+    if (isinstance(gold, float) and math.isnan(gold)) or not str(gold).strip():
+        raise RowError("empty_gold", f"gold answer: expected text or a number, found {gold!r}")
+    try:
+        answer = validate_gold(gold, choices=choices)
+    except ValueError as error:
+        twice = len({" ".join(choice.split()) for choice in choices}) < len(choices)
+        reason = "bad_choices" if twice else "gold_outside_choices" if choices else "bad_gold"
+        raise RowError(reason, str(error)) from None
     return choices, (gold_letter(answer, choices) or answer) if choices else answer
 
 
-def _conversation(row: dict[str, Any]) -> tuple[str, str | None]:
-    """(question, response to imitate or None) from `messages` or `prompt`."""
-    response = row.get("response")
-    turns = row.get("messages") or row.get("prompt")
-    if isinstance(turns, str) and turns.strip():
-        return turns, response
-    if not isinstance(turns, Sequence) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        raise ValueError(f"needs 'messages' or 'prompt'; found columns {sorted(row)}")
-    *before, last = turns
-    if last.get("role") == "assistant":
-        response, turns = _text(last), before
-    texts = [_text(turn) for turn in turns if turn.get("role") == "user"]
-    if len(texts) != 1:
-        raise ValueError(f"expected one user turn, found {len(texts)}")
-    return texts[0], response
+def _choices(row: Row) -> tuple[str, ...]:
+    options = row.get("choices") or row.get("options") or ()
+    if isinstance(options, dict):  # {"A": "red", "B": "blue"}; Parquet fills absent letters with None
+        options = [options[letter] for letter in LETTERS if options.get(letter) is not None]
+    if isinstance(options, str) or not isinstance(options, Sequence):
+        raise RowError("bad_choices", f"'choices' must be a list of texts, not the text {str(options)[:40]!r}")
+    choices = tuple(str(choice) for choice in options)
+    if len(choices) > len(LETTERS):
+        raise RowError("bad_choices", f"{len(choices)} choices; at most {len(LETTERS)} have a letter")
+    return choices
 
 
-def _text(turn: dict[str, Any]) -> str:
-    content = turn.get("content")
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, Sequence):
-        raise ValueError(f"message content must be text or a list of parts, not {type(content).__name__}")
-    return "".join("<image>" if part.get("type") == "image" else str(part.get("text") or "") for part in content)
+# --- order, and whether the data are those of an earlier start
 
 
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:
@@ -236,3 +332,26 @@ def endless_order(count: int, seed: int, start: int = 0) -> Iterator[int]:
     while True:
         yield from shuffled(count, seed, epoch)[offset:]
         epoch, offset = epoch + 1, 0
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """A hash of everything that a run learns from: texts, golds, images and their order."""
+    digest = hashlib.sha256()
+    for s in samples:
+        images = [i.sha256 if isinstance(i, ImageRef) else hashlib.sha256(i.tobytes()).hexdigest() for i in s.images]
+        digest.update(
+            repr((s.id, s.system, s.question, s.answer, s.choices, s.response, images)).encode("utf-8", "replace")
+        )
+    return digest.hexdigest()
+
+
+def refuse_changed_data(folder: Path, samples: Sequence[Sample], *, resuming: bool) -> None:
+    """Remember the run's data; raises DataError where a resumed run would go on with others."""
+    path, now = folder / "data.sha256", fingerprint(samples)
+    before = path.read_text(encoding="utf-8").strip() if resuming and path.is_file() else now
+    if before != now:
+        raise DataError(
+            f"cannot resume {folder}: the data are not those that the run started with; restore them, choose another "
+            f"out, or delete {path} to go on with the new ones"
+        )
+    path.write_text(now + "\n", encoding="utf-8")

@@ -1,88 +1,202 @@
-"""Open images that come from data sets: confined to a folder, an allow-list of formats, a pixel cap.
+"""Images that come from data sets: confined to a folder, an allow-list of formats, a pixel cap; loaded when needed.
 
-Images are untrusted. The header is checked before anything is decoded, and nothing is ever fetched.
+Images are untrusted. The header is checked before anything is decoded, and nothing is fetched unless asked for.
+`check_image` decodes an image once, to find a damaged one before training, and keeps only a reference to it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from seethink.errors import UserError
+from seethink.config import MAX_PIXELS
+from seethink.data.fetch import FetchError, fetch
+from seethink.data.quarantine import RowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-MAX_PIXELS = 50_000_000
+MAX_ASPECT = 200
+"""Longer and thinner images crash the processors of Qwen-VL, hours into a run."""
+MAX_BYTES = 256_000_000
+"""Of one encoded image."""
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_MIN_BASE64 = 64
+"""Shorter texts are paths."""
 
 
-class ImageError(UserError):
+class ImageError(RowError):
     """An image that cannot be used; the message says which and why."""
 
 
-def open_image(source: Any, root: Path | None) -> Image.Image:
-    """An RGB image from a path, bytes, `{"bytes", "path"}` (Hugging Face), a base64 data URI, or a PIL image.
+@dataclass(frozen=True)
+class ImageRef:
+    """An image that was checked and is decoded again when it is needed.
 
-    Paths are relative to `root` and may not leave it, not through a link either. Raises ImageError.
+    Example: `ImageRef("photos/a.jpg", (640, 480), "9f86d0...", path=Path("/data/photos/a.jpg"))`
+    """
+
+    name: str
+    """For messages: the path as the data set writes it, or what kind of bytes it was."""
+    size: tuple[int, int]
+    """(width, height) as shown: after the EXIF orientation."""
+    sha256: str
+    """Of the encoded file."""
+    path: Path | None = None
+    data: bytes | None = field(default=None, repr=False)
+    """The encoded file, where it is no file of its own."""
+
+    @property
+    def width(self) -> int:
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        return self.size[1]
+
+    def load(self) -> Image.Image:
+        """The picture as RGB. Raises ImageError where the file is no longer the one that was checked."""
+        data = _read_file(self.path, self.name) if self.path is not None else self.data or b""
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ImageError("image_unreadable", f"{self.name!r} has changed since it was checked; start again")
+        return _decode(data, self.name, self.width * self.height)
+
+
+def check_image(
+    source: Any, root: Path | None, *, max_pixels: int = MAX_PIXELS, allow_urls: bool = False
+) -> ImageRef | Image.Image:
+    """A reference to an image that decodes. Sources are those of `open_image`; a PIL image is converted instead.
+
+    Raises ImageError.
     """
     if isinstance(source, Image.Image):
         return _convert(source)
+    path, data, name = _find(source, root, allow_urls)
+    picture = _decode(data, name, max_pixels)
+    digest = hashlib.sha256(data).hexdigest()
+    return ImageRef(name, picture.size, digest, path, None if path else data)
+
+
+def open_image(
+    source: Any, root: Path | None, *, max_pixels: int = MAX_PIXELS, allow_urls: bool = False
+) -> Image.Image:
+    """An RGB image from a path, bytes, base64, a data: URI, an address, a PIL image, or a dict of one of these.
+
+    Dicts are `{"bytes", "path"}` (Hugging Face) and the like. Paths are relative to `root` and may not leave it, not
+    through a link either. Raises ImageError.
+    """
+    if isinstance(source, Image.Image):
+        return _convert(source)
+    _, data, name = _find(source, root, allow_urls)
+    return _decode(data, name, max_pixels)
+
+
+def _find(source: Any, root: Path | None, allow_urls: bool) -> tuple[Path | None, bytes, str]:
+    """(path or None, encoded bytes, name)."""
     if isinstance(source, dict):
-        source = source.get("bytes") or source.get("path")
+        source = next((source[key] for key in ("bytes", "base64", "path", "url", "image") if source.get(key)), None)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(bytes(source)), "image bytes")
+        return None, bytes(source), "image bytes"
     if not isinstance(source, str) or not source:
-        raise ImageError(f"an image must be a path, bytes or a data: URI, not {type(source).__name__}")
+        kind = type(source).__name__
+        raise ImageError("image_source", f"an image must be a path, bytes or a data: URI, not {kind}")
     if source.startswith("data:"):
-        return _decode(io.BytesIO(_from_data_uri(source)), "data: URI")
+        return None, _from_base64(source.partition(",")[2], "data: URI"), "data: URI"
+    if _is_base64(source):
+        return None, _from_base64(source, "base64 text"), "base64 text"
+    if "://" in source:
+        return None, _from_address(source, allow_urls), source[:200]
     path = confined(source, root)
     if not path.is_file():
-        raise ImageError(f"no image at {source!r} under {root}")
-    with path.open("rb") as file:
-        return _decode(file, source)
+        raise ImageError("image_missing", f"no image at {source[:200]!r} under {root}")
+    return path, _read_file(path, source[:200]), source[:200]
 
 
 def confined(source: str, root: Path | None) -> Path:
     """The real path of `source` inside `root`. Raises ImageError where it would leave it."""
-    if "://" in source:
-        raise ImageError(f"{source[:80]!r} is an address; images are never fetched: download them first")
     if root is None:
-        raise ImageError(f"image path {source!r} needs data.image_root, the folder that it is relative to")
+        raise ImageError(
+            "image_missing", f"image path {source[:80]!r} needs data.image_root, the folder that it is relative to"
+        )
     base = root.resolve()
     try:
         path = (base / source).resolve()
         path.is_file()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ImageError(f"image path {source[:80]!r} cannot be followed: {error}") from None
+        raise ImageError("image_missing", f"image path {source[:80]!r} cannot be followed: {error}") from None
     if not path.is_relative_to(base):
-        raise ImageError(f"image path {source!r} leads out of {root}")
+        raise ImageError("image_outside_root", f"image path {source[:200]!r} leads out of {root}")
     return path
 
 
-def _from_data_uri(uri: str) -> bytes:
+def _read_file(path: Path, name: str) -> bytes:
     try:
-        return base64.b64decode(uri.partition(",")[2], validate=True)
-    except binascii.Error as error:
-        raise ImageError(f"broken base64 in a data: URI: {error}") from None
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError("image_too_large", f"{name!r} is over {MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError("image_missing", f"{name!r} cannot be read: {error.strerror}") from None
 
 
-def _decode(file: Any, name: str) -> Image.Image:
+def _from_address(source: str, allow_urls: bool) -> bytes:
+    if not allow_urls:
+        raise ImageError(
+            "image_address",
+            f"{source[:80]!r} is an address; images are not fetched: download them first, or set data.allow_urls",
+        )
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(f"{name!r} is {width}x{height}, over the cap of {MAX_PIXELS:,} pixels")
+        return fetch(source)
+    except FetchError as error:
+        raise ImageError("image_address", str(error)) from None
+
+
+def _is_base64(text: str) -> bool:
+    """Whether a text is an encoded image: its first bytes are those of an image format. (A path may look alike:
+    base64 of a JPEG starts with a slash.)"""
+    if len(text) < _MIN_BASE64:
+        return False
+    try:
+        return base64.b64decode(text[:16], validate=True).startswith(_MAGIC)
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _from_base64(text: str, name: str) -> bytes:
+    if len(text) > MAX_BYTES * 4 // 3:
+        raise ImageError("image_too_large", f"{name} of {len(text):,} characters")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError("image_unreadable", f"broken base64 in a {name}: {error}") from None
+
+
+def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(*image.size, name, max_pixels)
             return _convert(image)
     except UnidentifiedImageError:
-        raise ImageError(f"{name!r} is not one of {', '.join(FORMATS)}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        what = "is empty" if not data else f"is not one of {', '.join(FORMATS)}"
+        raise ImageError("image_unreadable", f"{name!r} {what}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError("image_too_large", f"{name!r} cannot be decoded: {error}") from None
+    except (OSError, ValueError, SyntaxError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError(f"{name!r} cannot be decoded: {error}") from None
+        raise ImageError("image_unreadable", f"{name!r} cannot be decoded: {error}") from None
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError("image_too_large", f"{name!r} is {width}x{height}, over the cap of {max_pixels:,} pixels")
+    if max(width, height) > MAX_ASPECT * max(1, min(width, height)):
+        raise ImageError("image_aspect", f"{name!r} is {width}x{height}: longer than {MAX_ASPECT} times its width")
 
 
 def _convert(image: Image.Image) -> Image.Image:

@@ -12,8 +12,10 @@ import numpy as np
 from rich.table import Table
 
 from seethink.analysis.entropy import EntropyMeter
-from seethink.config import EvalConfig, LogConfig
-from seethink.data.dataset import load_samples, require_answers
+from seethink.config import EvalConfig, LogConfig, ReadConfig, Recipe
+from seethink.data.chat import Chat
+from seethink.data.lengths import load_fitting
+from seethink.data.quarantine import Quarantine
 from seethink.infer.generator import InProcessGenerator, Sampling
 from seethink.models.load import LoadedModel
 from seethink.progress import progress_bar
@@ -45,17 +47,34 @@ class Score:
     """Completions whose grade is an error: left out, not counted wrong."""
 
 
-def eval_samples(config: EvalConfig, seed: int) -> list[Sample]:
-    """`size` test items per domain."""
+def eval_samples(
+    config: EvalConfig,
+    seed: int,
+    *,
+    chat: Chat | None = None,
+    reading: ReadConfig | None = None,
+    quarantine: Quarantine | None = None,
+) -> list[Sample]:
+    """`size` test items per domain; bad rows, and with `chat` prompts that the model cannot take, are left out."""
     assert config.data is not None
+
+    def load(source: str, size: int | None) -> list[Sample]:
+        kept = quarantine or Quarantine()
+        return load_fitting(source, "test", size, seed, chat, reading or ReadConfig(), kept, graded=True)
+
     if not is_world(config.data):
-        samples = require_answers(load_samples(config.data, "test", None, seed), config.data)
         by_domain: dict[str, list[Sample]] = {}
-        for sample in samples:
+        for sample in load(config.data, None):
             by_domain.setdefault(sample.domain, []).append(sample)
         return [s for members in by_domain.values() for s in members[: config.size]]
     domains, _ = parse_source(config.data)
-    return [s for d in domains for s in load_samples(f"world:{d}", "test", config.size, seed)]
+    return [s for d in domains for s in load(f"world:{d}", config.size)]
+
+
+def eval_reading(recipe: Recipe) -> ReadConfig:
+    """Evaluation reads as training does; columns and image folder belong to the training data alone."""
+    same = recipe.eval.data == recipe.data.train
+    return recipe.data if same else recipe.data.model_copy(update={"style": "auto", "image_root": None})
 
 
 def evaluate(

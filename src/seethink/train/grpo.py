@@ -17,7 +17,9 @@ from torch import Tensor
 from seethink.analysis.blindness import as_episode, hold_out, watch
 from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
-from seethink.data.dataset import load_samples, require_answers
+from seethink.data.dataset import refuse_changed_data
+from seethink.data.lengths import load_fitting
+from seethink.data.quarantine import FILE, Quarantine
 from seethink.infer.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.progress import progress_bar
@@ -37,8 +39,11 @@ def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
     loaded = load_recipe_model(recipe)
     reference = _load_reference(recipe)
     data = recipe.data
-    samples = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
-    samples, held_out = hold_out(recipe, require_answers(samples, data.train))
+    folder, chat = Path(recipe.out), loaded.chat
+    quarantine = Quarantine(folder / FILE)
+    samples = load_fitting(data.train, "train", data.train_size, recipe.seed, chat, data, quarantine, graded=True)
+    refuse_changed_data(folder, samples, resuming=checkpoint is not None)
+    samples, held_out = hold_out(recipe, samples)
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
     generator = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows)

@@ -14,6 +14,7 @@ from PIL.Image import Image
 from seethink.analysis.entropy import EntropyMeter
 from seethink.config import Recipe
 from seethink.data.chat import Chat
+from seethink.data.images import ImageRef
 from seethink.rl.rollout import Episode
 from seethink.types import Completion, RolloutGroup
 
@@ -96,12 +97,13 @@ def _completion_record(completion: Completion, meter: EntropyMeter) -> dict[str,
     }
 
 
-def _store_image(image: Image, folder: Path) -> str:
-    name = f"images/{hashlib.sha256(image.tobytes()).hexdigest()[:16]}.png"
+def _store_image(image: Image | ImageRef, folder: Path) -> str:
+    digest = image.sha256 if isinstance(image, ImageRef) else hashlib.sha256(image.tobytes()).hexdigest()
+    name = f"images/{digest[:16]}.png"
     target = folder / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        image.save(target)
+        (image.load() if isinstance(image, ImageRef) else image).save(target)
     return name
 
 

@@ -18,7 +18,9 @@ from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
 from seethink.data.chat import Chat
 from seethink.data.coldstart import FilterReport, verify_traces
-from seethink.data.dataset import DataError, load_samples, shuffled
+from seethink.data.dataset import DataError, refuse_changed_data, shuffled
+from seethink.data.lengths import load_fitting
+from seethink.data.quarantine import FILE, Quarantine
 from seethink.infer.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, export_model, load_recipe_model
 from seethink.progress import console, progress_bar
@@ -49,7 +51,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
     """Run the stage; returns the checkpoint with the best validation loss."""
     checkpoint = prepare_folder(recipe, resume=resume)
     loaded = load_recipe_model(recipe)
-    train, val, held_out = _load(recipe, loaded.chat)
+    train, val, held_out = _load(recipe, loaded.chat, resuming=checkpoint is not None)
     sft = recipe.sft
     steps_per_epoch = math.ceil(len(train) / sft.batch_size)
     with Run(recipe, loaded, sft.epochs * steps_per_epoch, checkpoint) as run:
@@ -78,16 +80,20 @@ def _keep_best(run: Run, folder: Path, step: int) -> None:
     export_model(run.loaded.model, run.loaded.chat, folder, {"from": run.recipe.model, "step": step})
 
 
-def _load(recipe: Recipe, chat: Chat) -> tuple[list[PackedSequence], list[PackedSequence], list[Sample]]:
+def _load(
+    recipe: Recipe, chat: Chat, *, resuming: bool
+) -> tuple[list[PackedSequence], list[PackedSequence], list[Sample]]:
     """Verified, tokenized training and validation sequences, and the latter's samples; data.json says what was dropped.
     """
-    data = recipe.data
-    train = load_samples(data.train, "train", data.train_size, recipe.seed, image_root=data.image_root)
+    data, seed = recipe.data, recipe.seed
+    quarantine = Quarantine(Path(recipe.out) / FILE)
+    train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine)
     source, size = data.val or data.train, data.val_size or max(1, len(train) // 20)
     if data.val is None and not source.startswith("world:"):
         train, val = train[size:], train[:size]
     else:
-        val = load_samples(source, "val", size, recipe.seed, image_root=data.image_root)
+        val = load_fitting(source, "val", size, seed, chat, data, quarantine)
+    refuse_changed_data(Path(recipe.out), [*train, *val], resuming=resuming)
     rewarder = Rewarder(recipe.reward)
     kept, report = verify_traces(train, recipe.sft, rewarder.grade, chat.response_ids)
     kept_val, _ = verify_traces(val, recipe.sft, rewarder.grade, chat.response_ids)

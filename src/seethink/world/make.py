@@ -69,7 +69,7 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
         {
             "id": s.id,
             "prompt": s.question,
-            "images": [{"bytes": png_bytes(image), "path": None} for image in s.images],
+            "images": [{"bytes": png_bytes(image), "path": None} for image in s.pictures()],
             "answer": s.answer,
             "choices": list(s.choices),
             "domain": s.domain,

@@ -1,0 +1,194 @@
+"""Prompts that the model cannot take are left out before training and evaluation, by one rule for both.
+
+Tokens are counted with those of the images. Counting every prompt of a large data set takes minutes, so the lengths
+are kept in a file and a second start measures nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import transformers
+
+from seethink.config import ReadConfig
+from seethink.data.columns import IMAGE_MARK
+from seethink.data.dataset import load_samples
+from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
+from seethink.errors import UserError
+from seethink.progress import console, progress_bar
+from seethink.types import Sample
+
+if TYPE_CHECKING:
+    from seethink.data.chat import Chat
+
+MAX_KNOWN = 1_000_000
+"""Lengths kept for one processor; the oldest are forgotten."""
+
+
+def fit_samples(
+    samples: Sequence[Sample], chat: Chat, config: ReadConfig, quarantine: Quarantine, source: str
+) -> list[Sample]:
+    """The samples whose prompt the model can take; the others go to `quarantine`.
+
+    Texts that hold special tokens are bad rows; prompts over `data.max_prompt_tokens` are left out without being
+    called bad. Raises DataError where too many rows are bad or no sample is left.
+    """
+    problems: dict[int, Problem] = {}
+    for place, sample in enumerate(samples):
+        token = special_token(sample, chat)
+        if token is not None:
+            detail = f"the text holds the special token {token!r}; remove or respell it"
+            problems[place] = _problem(sample, source, RowError("special_token", detail))
+    if config.max_prompt_tokens is not None:
+        rest = [place for place in range(len(samples)) if place not in problems]
+        lengths = prompt_lengths([samples[place] for place in rest], chat)
+        for place, length in zip(rest, lengths, strict=True):
+            error = _refusal(length, config.max_prompt_tokens)
+            if error is not None:
+                problems[place] = _problem(samples[place], source, error)
+    quarantine.report(source, list(problems.values()), config.max_bad_share)
+    kept = [sample for place, sample in enumerate(samples) if place not in problems]
+    if samples and not kept:
+        raise DataError(f"{source}: no prompt is left of {len(samples):,}: {next(iter(problems.values()))}")
+    return kept
+
+
+def load_fitting(
+    source: str,
+    split: str,
+    size: int | None,
+    seed: int,
+    chat: Chat | None,
+    config: ReadConfig,
+    quarantine: Quarantine,
+    *,
+    graded: bool = False,
+) -> list[Sample]:
+    """`load_samples`, then `fit_samples` (without a chat, nothing is checked against a model). Raises DataError.
+
+    The one way from a source to what training and evaluation start from.
+    """
+    samples = load_samples(source, split, size, seed, config=config, quarantine=quarantine, graded=graded)
+    return samples if chat is None else fit_samples(samples, chat, config, quarantine, source)
+
+
+def special_token(sample: Sample, chat: Chat) -> str | None:
+    """A special token that the sample's texts hold: it would forge a turn or the place of an image."""
+    texts = (sample.system, sample.question.replace(IMAGE_MARK, ""), *sample.choices, sample.response or "")
+    return next((token for token in chat._special if any(token in text for text in texts)), None)
+
+
+def _refusal(length: int | str, limit: int) -> RowError | None:
+    if isinstance(length, str):
+        return RowError("prompt_refused", length)
+    if length > limit:
+        return RowError("prompt_too_long", f"{length:,} tokens with images, over data.max_prompt_tokens = {limit:,}")
+    return None
+
+
+def _problem(sample: Sample, source: str, error: RowError) -> Problem:
+    return problem(str(sample.meta.get("file", source)), int(sample.meta.get("row", 0)), sample.id, error)
+
+
+def prompt_lengths(samples: Sequence[Sample], chat: Chat) -> list[int | str]:
+    """Tokens of each prompt, image tokens included, or what the processor says against it; measured once."""
+    path = cache_folder() / f"{processor_identity(chat)}.json"
+    known = _read(path)
+    keys = [sample_key(sample) for sample in samples]
+    new = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in known}
+    measured: dict[str, int | str] = {}
+    with progress_bar("measuring prompts", len(new)) as advance:
+        for key, sample in new.items():
+            measured[key] = _measure(sample, chat)
+            advance(1, "")
+    console.print(f"prompts: {len(new):,} measured, {len(samples) - len(new):,} lengths known from before")
+    _store(path, {key: length for key, length in measured.items() if isinstance(length, int)})
+    return [known[key] if key in known else measured[key] for key in keys]
+
+
+def _measure(sample: Sample, chat: Chat) -> int | str:
+    try:
+        return chat.prompt_length(sample)
+    except UserError as error:
+        return str(error)
+
+
+def sample_key(sample: Sample) -> str:
+    """What a prompt's length depends on: its texts and the sizes of its images. (What an image shows is not asked
+    for by any processor, and sizes are known without reading the file again.)"""
+    sizes = [(image.width, image.height) for image in sample.images]
+    content = repr((sample.system, sample.question, sample.choices, sizes))
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:24]
+
+
+def processor_identity(chat: Chat) -> str:
+    """A hash of all that turns a sample into tokens: processor, tokenizer, template, and the code that calls them."""
+    digest = hashlib.sha256()
+    processor, tokenizer = chat.processor, chat.tokenizer
+    for part in (
+        transformers.__version__,
+        type(processor).__name__,
+        _described(processor),
+        str(getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)),
+        _vocabulary(tokenizer),
+        Path(inspect.getfile(type(chat))).read_text(encoding="utf-8"),
+    ):
+        digest.update(part.encode("utf-8", "replace"))
+        digest.update(b"\0")
+    return digest.hexdigest()[:24]
+
+
+def _described(processor: Any) -> str:
+    """The processor's settings and those of its parts, without where it was loaded from."""
+    settings = [processor, *(getattr(processor, name, None) for name in ("image_processor", "video_processor"))]
+    tables = [part.to_dict() for part in settings if hasattr(part, "to_dict")]
+    return json.dumps(tables, sort_keys=True, default=lambda value: type(value).__name__)
+
+
+def _vocabulary(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return str(backend.to_str()) if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+
+
+def cache_folder() -> Path:
+    """`$SEETHINK_CACHE/lengths`, else `$XDG_CACHE_HOME/seethink/lengths`, else `~/.cache/seethink/lengths`."""
+    own = os.environ.get("SEETHINK_CACHE")
+    if own:
+        return Path(own) / "lengths"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seethink" / "lengths"
+
+
+def _read(path: Path) -> dict[str, int]:
+    """The stored lengths; a file that is damaged or not ours is as good as none."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(table, dict):
+        return {}
+    return {k: v for k, v in table.items() if isinstance(v, int) and not isinstance(v, bool) and v > 0}
+
+
+def _store(path: Path, measured: dict[str, int]) -> None:
+    """Add lengths to the file. Another run may write at the same time: the file is read again and replaced whole.
+
+    A cache that cannot be written costs time, never a run.
+    """
+    if not measured:
+        return
+    table = _read(path) | measured
+    kept = dict(list(table.items())[-MAX_KNOWN:])
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(kept, file)
+        os.replace(name, path)
