@@ -97,6 +97,24 @@ def evaluate(
     console.print(score_table(scores))
 
 
+@app.command(epilog="Example: `seethink parts Qwen/Qwen2.5-VL-7B-Instruct --json`")
+def parts(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder (config.json is enough), or a hub name.")],
+    recipe: Annotated[Path | None, typer.Option(help="Recipe whose [parts.modules] say where the parts are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """The model's tree by role (vision, connector, language) with parameter counts, from its configuration alone."""
+    from seethink.config import load_recipe
+    from seethink.models import describe
+
+    modules = load_recipe(recipe).parts.modules if recipe is not None else None
+    found = describe.describe(model, modules=modules)
+    if as_json:
+        console.print_json(data=describe.as_json(found))
+    else:
+        console.print(describe.render(found))
+
+
 @app.command(epilog="Example: `seethink report runs/quickstart`")
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run or of a pipeline.")],

@@ -73,7 +73,7 @@ def load_model(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     path = model_path(source)
-    _check(source, path)
+    check_source(source, path)
     try:
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
         model = AutoModelForImageTextToText.from_pretrained(
@@ -118,7 +118,7 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _check(source: str, path: str) -> None:
+def check_source(source: str, path: str) -> None:
     folder = Path(path)
     looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
     if looks_local and not (folder / "config.json").is_file():
