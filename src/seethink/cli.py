@@ -69,6 +69,33 @@ def train(
     console.print(f"checkpoint: {escape(str(train_stage(resolved, resume=resume)))}", soft_wrap=True)
 
 
+@app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")
+def doctor(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="Check this file or folder in place of data.train.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="The GPUs of the run, COUNTxGIGABYTES; default: those here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON report with every bad row.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    ask_verifier: Annotated[bool, typer.Option("--ask-verifier", help="Also ask reward.verifier two questions.")] = False,
+    step: Annotated[bool, typer.Option("--step/--no-step", help="Try a real forward, backward and rollout.")] = True,
+) -> None:
+    """Check recipe, model, data, reward, memory and disk before a GPU is used, and say all that is wrong at once.
+
+    Exit code 0: ready (warnings may remain). 1: something failed and must be mended first. 2: the command is wrong.
+    """
+    from seethink.doctor.run import diagnose
+    from seethink.doctor.show import as_json, print_report
+
+    report = diagnose(recipe, overrides or [], data=data, gpus=gpus, ask_verifier=ask_verifier, step=step)
+    print_report(report, console, strict=strict)
+    if out is not None:
+        _user_error(lambda: out.write_text(as_json(report, strict=strict), encoding="utf-8"))
+        console.print(f"report: {escape(str(out))}", soft_wrap=True)
+    if report.failed(strict=strict):
+        raise typer.Exit(1)
+
+
 @app.command("eval", epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`")
 def evaluate(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
@@ -113,6 +140,21 @@ def parts(
         console.print_json(data=describe.as_json(found))
     else:
         console.print(describe.render(found))
+
+
+@app.command(epilog="Example: `seethink export runs/nano-grpo --out models/nano-reasoner`")
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="This checkpoint instead of the run's last or best.")] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """A folder that plain transformers and vLLM load: weights, processor, and a model card with recipe and scores."""
+    from seethink.export import export_run
+
+    if dtype not in ("bfloat16", "float16", "float32"):
+        raise UserError(f"--dtype {dtype!r}: expected bfloat16, float16 or float32")
+    console.print(f"model: {escape(str(export_run(run, out, checkpoint=checkpoint, dtype=dtype)))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink report runs/quickstart`")

@@ -1,0 +1,107 @@
+"""`seethink export`: what a run ends with becomes a folder for others, with a card that says how it was made."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from helpers.families import ONE_IMAGE_FAMILIES, save_family
+from seethink.cli import app
+from seethink.config import make_recipe
+from seethink.export import ExportError, export_run
+from seethink.models.load import load_model
+from seethink.pipeline import train_stage
+from seethink.world.make import world_samples, write_parquet
+
+
+def trained(folder: Path, model: str, **sections: object) -> Path:
+    table = {
+        "name": "exported",
+        "stage": "grpo",
+        "model": model,
+        "out": str(folder / "run"),
+        "data": {"train": "world:math", "train_size": 6},
+        "rollout": {"prompts_per_step": 3, "group_size": 3, "max_new_tokens": 6},
+        "algorithm": {"steps": 1},
+        "optim": {"lr": 1e-3},
+        "reward": {"function": "helpers.nano:likes_e"},
+        "blindness": {"every": 0},
+        "log": {"tensorboard": False},
+    }
+    train_stage(make_recipe(table | sections))
+    return folder / "run"
+
+
+def test_the_export_is_the_checkpoint_with_a_card(tmp_path: Path) -> None:
+    run = trained(tmp_path, "nano")
+    score = {"domain": "math", "difficulty": "all", "mode": "greedy", "n": 6, "accuracy": 0.5, "stderr": 0.2}
+    (run / "eval.json").write_text(json.dumps({"scores": [score]}))
+    (run / "quarantine.jsonl").write_text('{"reason": "image_unreadable"}\n{"reason": "image_unreadable"}\n')
+    result = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out"), "--dtype", "float32"])
+    assert result.exit_code == 0, result.output
+    last = load_file(run / "checkpoints/step_000001/model.safetensors")
+    assert all(
+        torch.equal(tensor, last[name]) for name, tensor in load_file(tmp_path / "out/model.safetensors").items()
+    )
+    assert not (tmp_path / "out" / "train_state").exists()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| math | greedy | 50.0 ± 20.0 | 6 |" in card
+    assert "Quarantined as image_unreadable: 2." in card
+    assert "| connector | 83,200 | yes | 1.0e-03 |" in card
+    recipe = tomllib.loads(card.split("```toml\n")[1].split("```")[0])
+    assert recipe["algorithm"]["steps"] == 1
+    assert str(tmp_path) not in card
+
+
+def test_half_precision_is_what_the_config_says(tmp_path: Path) -> None:
+    export_run(trained(tmp_path, "nano"), tmp_path / "out")
+    assert {t.dtype for t in load_file(tmp_path / "out/model.safetensors").values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "bfloat16"
+    assert load_model(str(tmp_path / "out")).model.num_parameters() == load_model("nano").model.num_parameters()
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", *ONE_IMAGE_FAMILIES])
+def test_chat_templates_survive(tmp_path: Path, family: str) -> None:
+    """The Q-Formers' processors drop theirs; the export must still talk."""
+    model = save_family(family, tmp_path / "model")
+    write_parquet(world_samples("world:math", "train", 6, 0), tmp_path / "data.parquet")
+    run = trained(tmp_path, str(model), data={"train": str(tmp_path / "data.parquet")})
+    out = export_run(run, tmp_path / "out", dtype="float32")
+    before, after = load_model(str(model)).chat, load_model(str(out)).chat
+    sample = world_samples("world:math", "test", 1, 0)[0]
+    assert before.prompt(sample).input_ids == after.prompt(sample).input_ids
+
+
+def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no run folder"):
+        export_run(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ExportError, match="has not finished"):
+        export_run(tmp_path / "run", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.json").write_text("{}")
+    with pytest.raises(ExportError, match="not empty"):
+        export_run(tmp_path / "run", tmp_path / "out", checkpoint=tmp_path / "checkpoint")
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+def test_a_card_shows_no_secret_and_no_markup(tmp_path: Path) -> None:
+    run = trained(tmp_path, "nano")
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["data"]["train"] = "https://me:hunter2pass@example.org/x```\n# Not a heading"
+    recipe["reward"]["verifier"] = {"base_url": "http://127.0.0.1/v1", "api_key": "sk-abcdefghijklmnop"}
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    export_run(run, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "hunter2pass" not in card
+    assert "sk-abcdef" not in card
+    assert card.count("```") == 4
+    assert "\n# Not a heading" not in card
