@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import http.server
 import io
 import os
 import struct
+import threading
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seethink.data.images import FORMATS, MAX_PIXELS, ImageError, open_image
+from seethink.data import fetch
+from seethink.data.images import FORMATS, MAX_PIXELS, ImageError, ImageRef, check_image, open_image
+from seethink.types import Sample
 
 RED, BLUE = (220, 30, 40), (20, 40, 230)
 
@@ -266,6 +272,217 @@ def test_a_turned_photograph_is_turned_back() -> None:
     assert image.size == (16, 32)
     assert near(image, (14, 2), BLUE, 30)
     assert near(image, (1, 30), RED, 30)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 201), (201, 1), (1, 20000), (2, 20000), (20000, 1)])
+def test_images_that_crash_processors_are_refused_from_their_header(width: int, height: int) -> None:
+    with pytest.raises(ImageError, match="longer than 200 times its width") as error:
+        open_image(encoded(Image.new("RGB", (width, height))), None)
+    assert error.value.reason == "image_aspect"
+
+
+def test_the_cap_is_a_setting() -> None:
+    assert open_image(encoded(picture(8, 4)), None, max_pixels=32).size == (8, 4)
+    with pytest.raises(ImageError, match="is 8x4, over the cap of 31 pixels") as error:
+        open_image(encoded(picture(8, 4)), None, max_pixels=31)
+    assert error.value.reason == "image_too_large"
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_base64_without_a_prefix(root: Path, format: str) -> None:
+    text = base64.b64encode(encoded(picture(16, 16), format)).decode()
+    lines = "\n".join(text[i : i + 76] for i in range(0, len(text), 76))
+    for source in (text, lines, {"bytes": text}, {"base64": text}):
+        assert open_image(source, root).size == (16, 16)
+    with pytest.raises(ImageError, match="broken base64"):
+        open_image(text + "!", root)
+
+
+def test_a_path_that_looks_like_base64_is_a_path(root: Path) -> None:
+    """Base64 of a JPEG starts with `/9j/`, as a path may."""
+    for name in ("9j", "iVBORw0KGgo", "a" * 80):
+        (root / name).mkdir()
+        picture().save(root / name / "x.png")
+        assert open_image(f"{name}/x.png", root).size == (8, 4)
+    with pytest.raises(ImageError):
+        open_image("/9j/" + "a" * 100, root)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"", "image_unreadable"),
+        (b"text", "image_unreadable"),
+        (encoded(picture())[:40], "image_unreadable"),
+        ("none.png", "image_missing"),
+        ("sub", "image_missing"),
+        ("a\0b.png", "image_missing"),
+        ("../secret.png", "image_outside_root"),
+        ("/etc/passwd", "image_outside_root"),
+        ("file:///etc/passwd", "image_address"),
+        ("http://169.254.169.254/x", "image_address"),
+        (7, "image_source"),
+        (None, "image_source"),
+        (png_header(30000, 30000), "image_too_large"),
+        (png_header(7100, 7100), "image_too_large"),
+    ],
+)
+def test_reasons(root: Path, source: Any, reason: str) -> None:
+    for function in (open_image, check_image):
+        with pytest.raises(ImageError) as error:
+            function(source, root)
+        assert error.value.reason == reason
+
+
+def test_a_reference_knows_size_and_content_and_loads(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(picture(32, 16), "JPEG", exif=exif, quality=95)
+    (root / "turned.jpg").write_bytes(turned)
+    for source, path, data in (("turned.jpg", root / "turned.jpg", None), (turned, None, turned)):
+        ref = check_image(source, root)
+        assert isinstance(ref, ImageRef)
+        assert (ref.size, ref.width, ref.height, ref.path, ref.data) == ((16, 32), 16, 32, path, data)
+        assert ref.sha256 == hashlib.sha256(turned).hexdigest()
+        assert ref.load().tobytes() == open_image(source, root).tobytes()
+        assert "\\x" not in repr(ref)
+    assert check_image("turned.jpg", root) == check_image("turned.jpg", root)
+    assert isinstance(check_image(picture(), root), Image.Image)
+
+
+def test_a_reference_whose_file_has_changed_is_refused(root: Path) -> None:
+    ref = check_image("in.png", root)
+    assert isinstance(ref, ImageRef)
+    (root / "in.png").write_bytes(png_header(30000, 30000))
+    with pytest.raises(ImageError, match="has changed since it was checked"):
+        ref.load()
+    (root / "in.png").unlink()
+    with pytest.raises(ImageError, match="cannot be read"):
+        ref.load()
+
+
+def test_samples_load_their_pictures() -> None:
+    plain, ref = picture(), check_image(encoded(picture(4, 4)), None)
+    sample = Sample("s", "Q?", (plain, ref))
+    assert [p.size for p in sample.pictures()] == [(8, 4), (4, 4)]
+    assert sample.pictures()[0] is plain
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Pictures and traps on loopback."""
+
+    def do_GET(self) -> None:
+        port = self.server.server_address[1]
+        pages: dict[str, tuple[int, dict[str, str], bytes]] = {
+            "/a.png": (200, {}, encoded(picture())),
+            "/text": (200, {}, b"hello"),
+            "/large": (200, {}, bytes(fetch.MAX_BYTES // 500)),
+            "/moved": (302, {"Location": "/a.png"}, b""),
+            "/inside": (302, {"Location": f"http://127.0.0.2:{port}/a.png"}, b""),
+            "/file": (302, {"Location": "file:///etc/passwd"}, b""),
+            "/ftp": (302, {"Location": "ftp://127.0.0.1/x"}, b""),
+            "/loop": (302, {"Location": "/loop"}, b""),
+        }
+        status, headers, body = pages.get(self.path, (404, {}, b""))
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_address[1]}"
+    made.shutdown()
+    made.server_close()
+
+
+def test_loopback_is_never_fetched(server: str, root: Path) -> None:
+    for address in (
+        server,
+        server.replace("127.0.0.1", "localhost"),
+        server.replace("127.0.0.1", "[::ffff:127.0.0.1]"),
+    ):
+        with pytest.raises(ImageError, match=r"not of the public internet|could not be fetched") as error:
+            open_image(f"{address}/a.png", root, allow_urls=True)
+        assert error.value.reason == "image_address"
+    with pytest.raises(ImageError, match=r"set data\.allow_urls"):
+        open_image(f"{server}/a.png", root)
+
+
+def only_home(address: str) -> None:
+    """As if 127.0.0.1 were a public address; every other stays what it is."""
+    if address != "127.0.0.1":
+        raise fetch.FetchError(f"the address leads to {address}, which is not of the public internet")
+
+
+def test_fetching(server: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "require_global", only_home)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for path in ("a.png", "moved"):
+        ref = check_image(f"{server}/{path}", root, allow_urls=True)
+        assert isinstance(ref, ImageRef)
+        assert ref.load().tobytes() == picture().tobytes()
+    with pytest.raises(fetch.FetchError, match="is over 1,000 bytes"):
+        fetch.fetch(f"{server}/large", max_bytes=1000)
+    with pytest.raises(fetch.FetchError, match="did not come within"):
+        fetch.fetch(f"{server}/large", deadline_s=-1)
+    for path, said in (
+        ("inside", "leads to 127.0.0.2"),
+        ("file", "could not be fetched"),
+        ("ftp", "could not be fetched"),
+        ("loop", "could not be fetched"),
+        ("none", "could not be fetched: .*404"),
+        ("text", "is not one of PNG"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            open_image(f"{server}/{path}", root, allow_urls=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.org/a",
+        "file:///etc/passwd",
+        "s3://b/k",
+        "http://user:pass@example.org/a",
+        "http://[::1",
+        "http://exa mple/a",
+        "http:///a",
+        "http://169.254.169.254/latest",
+        "http://10.0.0.1/a",
+        "http://0x7f000001/a",
+        "http://0/a",
+        "http://\N{SNOWMAN}.invalid/a",
+    ],
+)
+def test_addresses_that_are_refused(url: str) -> None:
+    with pytest.raises(fetch.FetchError):
+        fetch.fetch(url)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+        "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff0e::1", "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a00:1::1",
+    ],
+)  # fmt: skip
+def test_private_addresses(address: str) -> None:
+    with pytest.raises(fetch.FetchError, match="not of the public internet"):
+        fetch.require_global(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+def test_public_addresses(address: str) -> None:
+    fetch.require_global(address)
 
 
 def test_no_file_is_left_open(root: Path) -> None:

@@ -46,7 +46,8 @@ def fetch(url: str, *, max_bytes: int = MAX_BYTES, deadline_s: float = DEADLINE_
         reason = getattr(error, "reason", error)
         if isinstance(reason, FetchError):
             raise reason from None
-        raise FetchError(f"{shown} could not be fetched: {str(reason)[:120]}") from None
+        status = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
+        raise FetchError(f"{shown} could not be fetched: {status}{str(reason)[:120]}") from None
 
 
 def _split(url: str) -> urllib.parse.SplitResult | None:
