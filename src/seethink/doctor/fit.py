@@ -1,0 +1,133 @@
+"""Does the run fit its GPU? The memory table, and what to turn where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from seethink.config import Recipe
+from seethink.data.chat import Chat
+from seethink.doctor.check import Report, Status, gigabytes
+from seethink.doctor.machine import Gpus
+from seethink.doctor.memory import RESERVE, Estimate, Load, estimate, longest_response
+from seethink.doctor.scan import Scan
+from seethink.doctor.tokens import VIEW, vision_tokens
+from seethink.models.forward import image_token_id
+from seethink.types import Sample
+
+SECTION = "memory"
+ONE_DEVICE = "there is no sharding yet: one process, one device, so all of it must fit one GPU"
+
+
+def check_memory(
+    report: Report, recipe: Recipe, model: Any, chat: Chat | None, train: Scan | None, gpus: Gpus | None
+) -> Estimate | None:
+    if model is None:
+        report.add(SECTION, "estimate", Status.SKIP, "nothing to reckon with before the model is understood")
+        return None
+    load, whence = data_load(recipe, model, chat, train)
+    found = estimate(model, recipe, load)
+    report.tables.append(memory_table(found, recipe))
+    report.facts["memory"] = {**asdict(found), "device": found.device, "host": found.host, "load": asdict(load)}
+    said = (
+        f"{gigabytes(found.device)} on the device, {gigabytes(found.host)} of main memory for the proof of parts; "
+        f"{recipe.stage} in {recipe.dtype} over float32 weights, {found.micro_tokens:,} tokens a micro-batch, {whence}"
+    )
+    report.add(SECTION, "estimate", Status.INFO, f"{said}; {ONE_DEVICE}")
+    _compare(report, found, recipe, gpus)
+    return found
+
+
+def data_load(recipe: Recipe, model: Any, chat: Chat | None, train: Scan | None) -> tuple[Load, str]:
+    """(what the data ask for, where that is known from)"""
+    image_tokens, ratio = _one_image(model, chat)
+    response = longest_response(recipe)
+    if train is None or not train.lengths.prompts:
+        prompt = image_tokens + 128
+        return Load(prompt, prompt, image_tokens, response, ratio), "prompts of one image and 128 tokens assumed"
+    lengths = train.lengths
+    count = len(lengths.prompts)
+    if recipe.stage == "sft" and lengths.responses:
+        response = min(response, lengths.longest_response)
+    mean = sum(lengths.prompts) / count
+    load = Load(lengths.longest, mean, lengths.image_tokens / count, response, ratio)
+    return load, f"prompts of up to {lengths.longest:,} tokens as measured, responses of up to {response:,}"
+
+
+def _one_image(model: Any, chat: Chat | None) -> tuple[int, float]:
+    """(image tokens of one picture, patches of the vision encoder for each)."""
+    if chat is None:
+        return 256, 4.0
+    from PIL import Image
+
+    prompt = chat.prompt(Sample("doctor", "What is this?", (Image.new("RGB", VIEW),)))
+    tokens = max(1, prompt.input_ids.count(image_token_id(model.config)))
+    return tokens, vision_tokens(model, prompt) / tokens
+
+
+def memory_table(found: Estimate, recipe: Recipe) -> Table:
+    title = f"Memory of one process ({recipe.stage}, weights float32, computed in {recipe.dtype})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("part", no_wrap=True)
+    for heading in ("weights", "gradients", "AdamW", "activations", "start copy (RAM)"):
+        table.add_column(heading, justify="right")
+    for part, memory in found.parts.items():
+        sizes = (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.start_copy)
+        table.add_row(part, *(gigabytes(size) if size else "-" for size in sizes))
+    table.add_section()
+    for name, size in (
+        ("bfloat16 copies of weights", found.casts),
+        ("reference model", found.reference),
+        ("critic", found.critic),
+        ("logits of a chunk", found.logits),
+        ("attention mask", found.mask),
+        ("rollout: cache and logits", found.rollout),
+    ):
+        if size:
+            table.add_row(name, gigabytes(size))
+    table.add_section()
+    table.add_row("while training", gigabytes(found.fixed + found.training))
+    if found.rollout:
+        table.add_row("while sampling", gigabytes(found.fixed + found.rollout))
+    return table
+
+
+def _compare(report: Report, found: Estimate, recipe: Recipe, gpus: Gpus | None) -> None:
+    if gpus is None:
+        said = "no GPU stated and none found here: nothing to compare with; state them, e.g. --gpus 8x80"
+        report.add(SECTION, "fits", Status.INFO, said)
+        return
+    share = found.device / gpus.size
+    said = f"{gigabytes(found.device)} of the {gigabytes(gpus.size)} of one GPU of {gpus} ({100 * share:.0f}%)"
+    if share > 1:
+        report.add(SECTION, "fits", Status.FAIL, said, _turn(found, recipe))
+    elif share > RESERVE:
+        advice = f"context and fragmentation take about {100 * (1 - RESERVE):.0f}%: {_turn(found, recipe)}"
+        report.add(SECTION, "fits", Status.WARN, said, advice)
+    else:
+        report.add(SECTION, "fits", Status.PASS, said)
+    if gpus.count > 1:
+        report.add(SECTION, "other GPUs", Status.INFO, f"{gpus.count - 1} of {gpus.count} would be idle: {ONE_DEVICE}")
+
+
+def _turn(found: Estimate, recipe: Recipe) -> str:
+    """What takes most of what can be changed."""
+    ways: list[tuple[int, str]] = []
+    activations = sum(part.activations for part in found.parts.values())
+    if not recipe.optim.gradient_checkpointing:
+        ways.append((activations * 3 // 4, "optim.gradient_checkpointing=true"))
+    ways.append((activations // 2, f"a lower optim.micro_tokens ({recipe.optim.micro_tokens:,} now)"))
+    if recipe.dtype == "float32":
+        ways.append((activations // 3, "dtype=bfloat16"))
+    optimizer = sum(part.optimizer + part.gradients for part in found.parts.values())
+    if not recipe.lora.parts:
+        ways.append((optimizer * 9 // 10, 'LoRA (lora.parts=["language"])'))
+    if found.rollout > found.training:
+        ways.append((found.rollout // 2, f"a lower rollout.max_rows ({recipe.rollout.max_rows} now)"))
+    if found.reference:
+        ways.append((found.reference, "algorithm.kl_beta=0, which loads no reference"))
+    best = sorted(ways, key=lambda way: -way[0])[:3]
+    return "by effect: " + "; ".join(f"{way} (about {gigabytes(size)} less)" for size, way in best)

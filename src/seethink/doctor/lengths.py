@@ -1,0 +1,103 @@
+"""Prompt lengths with image tokens, of every row, in bounded time.
+
+`Chat.prompt_length` runs the processor once for each combination of image sizes: with as many sizes as images that is
+hours for a large data set. Most processors also tell the tokens of a size without an image; where that agrees with the
+first sizes that were tried in full, it is used for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from seethink.data.chat import Chat
+from seethink.types import Sample
+
+TRIED = 6
+"""Sizes tried in full before the processor's own count is trusted."""
+BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+Sizes = tuple[tuple[int, int], ...]
+
+
+class LengthMeter:
+    """Counts like `chat.prompt_length`, and knows the image tokens among them."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._known: dict[Sizes, int] = {(): 0}
+        self._agreed: list[int] = []
+        """Full count less the processor's, of the single images tried."""
+        self._trusted = hasattr(chat.processor, "_get_num_multimodal_tokens")
+
+    def measure(self, sample: Sample) -> tuple[int, int]:
+        """(tokens of the prompt, image tokens among them). Raises UserError."""
+        sizes = tuple((image.width, image.height) for image in sample.images)
+        if sizes not in self._known:
+            self._known[sizes] = self._image_tokens(sizes)
+        # A length that is already there keeps the processor from being asked again.
+        self._chat._image_lengths[sizes] = self._known[sizes]
+        return self._chat.prompt_length(sample), self._known[sizes]
+
+    def _image_tokens(self, sizes: Sizes) -> int:
+        if len(sizes) == 1 and self._trusted:
+            return self._one_image(sizes[0])
+        return self._chat._image_length(sizes)
+
+    def _one_image(self, size: tuple[int, int]) -> int:
+        told = self._told(size)
+        if told is not None and len(self._agreed) >= TRIED:
+            return told + self._agreed[0]
+        counted = self._chat._image_length((size,))
+        if told is None or (self._agreed and counted - told != self._agreed[0]):
+            self._trusted = False
+        else:
+            self._agreed.append(counted - told)
+        return counted
+
+    def _told(self, size: tuple[int, int]) -> int | None:
+        try:
+            counts = self._chat.processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])
+            return int(counts["num_image_tokens"][0])
+        except Exception:  # an interface that is not promised; without it the image is processed
+            return None
+
+
+@dataclass
+class Lengths:
+    """Of the rows of one source, in tokens."""
+
+    prompts: list[int] = field(default_factory=list)
+    image_tokens: int = 0
+    responses: list[int] = field(default_factory=list)
+    """One a row where the rows have responses; empty otherwise."""
+
+    @property
+    def longest(self) -> int:
+        return max(self.prompts, default=0)
+
+    @property
+    def longest_response(self) -> int:
+        return max(self.responses, default=0)
+
+    def over(self, limit: int) -> int:
+        return sum(length > limit for length in self.prompts)
+
+
+def histogram(lengths: Sequence[int]) -> list[tuple[str, int]]:
+    """(range, count) in doubling ranges, from the first that is filled to the last."""
+    edges = (0, *BUCKETS)
+    counts = [0] * len(edges)
+    for length in lengths:
+        counts[sum(length > edge for edge in BUCKETS)] += 1
+    filled = [i for i, count in enumerate(counts) if count]
+    if not filled:
+        return []
+    names = [*(f"{low + 1:,}-{high:,}" for low, high in zip(edges, BUCKETS, strict=False)), f"over {BUCKETS[-1]:,}"]
+    return [(names[i], counts[i]) for i in range(filled[0], filled[-1] + 1)]
+
+
+def quantiles(values: Sequence[float], shares: Sequence[float] = (0.0, 0.5, 0.95, 1.0)) -> list[float]:
+    """Nearest-rank quantiles; [] of nothing."""
+    ranked = sorted(values)
+    return [ranked[min(int(share * len(ranked)), len(ranked) - 1)] for share in shares] if ranked else []

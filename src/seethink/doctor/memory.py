@@ -1,0 +1,219 @@
+"""How much memory a stage takes, before a GPU is used.
+
+Exact: weights, gradients, AdamW's moments, the start copy, from the model on the meta device. Estimated: activations,
+logits and caches, by the formulas below (the tests compare them with what the nano model takes: within a factor of
+two). There is no sharding yet: one process, one device.
+
+What backward keeps of a decoder layer, in elements a token, H the hidden width, Q heads x head width, I the inner
+width: two norms keep their input and their output (4 H, float32 even in bfloat16 training), the linear layers their
+inputs (2 H), attention its queries, keys and values spread over the heads and its output twice (5 Q), the gated MLP
+gate, activation, up and their product (4 I; 2 I without a gate). With gradient checkpointing only a layer's input
+remains (H), and one layer at a time is whole. A part backward does not reach, a frozen vision tower, keeps nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from seethink.config import PARTS, Part, Recipe
+from seethink.infer.generator import PREFILL_ROWS
+from seethink.models.logprobs import CHUNK
+from seethink.models.parts import split_parts
+
+LOGIT_COPIES = 6
+"""Float32 tensors of [positions, vocabulary] at once: scaled, masked, normalised, their exponential, two gradients."""
+DECODE_COPIES = 8
+"""The same while sampling, in float32 widths: logits, log-probs, probabilities, and cumulated ones in float64."""
+RESERVE = 0.9
+"""Share of a card that is planned with: context, libraries and fragmentation take the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a transformer's layers."""
+
+    layers: int
+    hidden: int
+    inner: int
+    attention: int
+    """Heads x head width."""
+    cached: int
+    """Key-value heads x head width."""
+    gated: bool
+
+    def kept(self, compute_bytes: int) -> int:
+        """Bytes a token that backward needs of one layer."""
+        mlp = (4 if self.gated else 2) * self.inner
+        return 16 * self.hidden + compute_bytes * (2 * self.hidden + 5 * self.attention + mlp)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the data ask for, in tokens; made from measured prompts where there are some."""
+
+    prompt: int
+    """The longest prompt, image tokens included."""
+    mean_prompt: float
+    image_tokens: float
+    """Mean image tokens of a prompt."""
+    response: int
+    """The longest response."""
+    vision_per_image_token: float
+    """Patches that the vision encoder sees for each token that the language model gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartMemory:
+    weights: int
+    gradients: int
+    optimizer: int
+    start_copy: int
+    activations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes, by what they are for."""
+
+    parts: dict[Part, PartMemory]
+    casts: int
+    """Half-precision copies of the weights that autocast keeps for a forward and backward."""
+    reference: int
+    critic: int
+    logits: int
+    mask: int
+    rollout: int
+    """Cache of keys and values, and the logits of a decoding step; 0 for SFT."""
+    micro_tokens: int
+    notes: list[str] = field(default_factory=list)
+
+    def _sum(self, name: str) -> int:
+        return sum(int(getattr(part, name)) for part in self.parts.values())
+
+    @property
+    def fixed(self) -> int:
+        return self._sum("weights") + self._sum("optimizer") + self.reference + self.critic
+
+    @property
+    def training(self) -> int:
+        """On top of `fixed`, in the backward of one micro-batch."""
+        return self._sum("gradients") + self._sum("activations") + self.casts + self.logits + self.mask
+
+    @property
+    def device(self) -> int:
+        """The peak on the GPU: rollouts have neither gradients nor activations."""
+        return self.fixed + max(self.training, self.rollout)
+
+    @property
+    def host(self) -> int:
+        """Main memory for the proof of parts."""
+        return self._sum("start_copy")
+
+    @property
+    def step(self) -> int:
+        """One forward and backward on the CPU, without an optimizer step: weights twice, gradients, activations."""
+        return self._sum("weights") + self.host + self.training
+
+
+def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
+    """`model` has its parts frozen as the recipe says, and its adapters; it may be on the meta device."""
+    half = recipe.dtype == "bfloat16"
+    tokens, width = micro_batch(recipe, load)
+    parts = split_parts(model)
+    seen = dict.fromkeys(PARTS, tokens) | {"vision": vision_tokens(load, tokens)}
+    shapes = shapes_of(model)
+    memory: dict[Part, PartMemory] = {}
+    for part, named in parts.items():
+        learning = [p for p in named.values() if p.requires_grad]
+        trained = 4 * sum(p.numel() for p in learning)
+        whole = 4 * sum(p.numel() for p in named.values())
+        kept = 0
+        if part == "language" or (part == "vision" and learning):
+            kept = _activations(shapes[part], seen[part], recipe.optim.gradient_checkpointing, half)
+        memory[part] = PartMemory(whole, trained, 2 * trained + 4 * len(learning), whole, kept)
+    every = sum(part.weights for part in memory.values())
+    config: Any = model.config
+    vocabulary = int(config.get_text_config().vocab_size)
+    return Estimate(
+        parts=memory,
+        casts=every // 2 if half else 0,
+        reference=every if recipe.stage != "sft" and recipe.algorithm.kl_beta > 0 else 0,
+        critic=16 * (shapes["language"].hidden ** 2 + 2 * shapes["language"].hidden) if recipe.stage == "ppo" else 0,
+        logits=4 * LOGIT_COPIES * min(CHUNK, tokens) * vocabulary,
+        mask=tokens * width * (2 if half else 4),
+        rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if recipe.stage != "sft" else 0,
+        micro_tokens=tokens,
+    )
+
+
+def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:
+    """(tokens of the largest micro-batch, width of its rows). One long sequence may exceed `optim.micro_tokens`."""
+    longest = load.prompt + load.response
+    if recipe.stage == "sft":
+        longest = min(longest, recipe.sft.max_length)
+        sequences: float = recipe.sft.batch_size
+    else:
+        sequences = recipe.rollout.prompts_per_step * recipe.rollout.group_size / recipe.algorithm.minibatches
+    tokens = min(max(recipe.optim.micro_tokens, longest), int(sequences * longest) + 1)
+    return tokens, min(max(recipe.sft.pack_length, longest), tokens)
+
+
+def vision_tokens(load: Load, tokens: int) -> int:
+    """Patches in a micro-batch of so many tokens, prompts as usual and responses at half their limit."""
+    usual = load.mean_prompt + load.response / 2
+    return round(tokens * load.image_tokens / max(usual, 1.0) * load.vision_per_image_token)
+
+
+def rollout_bytes(recipe: Recipe, load: Load, shape: Shape, vocabulary: int) -> int:
+    """Keys and values of all rows at full length, and the logits of one step."""
+    settings = recipe.rollout
+    prompts = min(PREFILL_ROWS, max(1, settings.max_rows // settings.group_size), settings.prompts_per_step)
+    rows = prompts * settings.group_size
+    width = 2 if recipe.dtype == "bfloat16" else 4
+    a_token = 2 * shape.layers * shape.cached * width
+    cache = rows * (load.prompt + load.response) * a_token + prompts * load.prompt * a_token
+    return cache + rows * vocabulary * 4 * DECODE_COPIES
+
+
+def longest_response(recipe: Recipe) -> int:
+    if recipe.stage == "sft":
+        return recipe.sft.max_response_tokens
+    return max([recipe.rollout.max_new_tokens, *(length for _, length in recipe.rollout.length_schedule)])
+
+
+def _activations(shape: Shape, tokens: int, checkpointing: bool, half: bool) -> int:
+    whole = tokens * shape.kept(2 if half else 4)
+    if checkpointing:
+        return tokens * shape.layers * shape.hidden * 4 + whole
+    return shape.layers * whole + tokens * shape.hidden * 4
+
+
+def shapes_of(model: Any) -> dict[str, Shape]:
+    """Of the vision encoder and of the language model."""
+    names = {part: list(named) for part, named in split_parts(model).items()}
+    text = model.config.get_text_config()
+    vision = getattr(model.config, "vision_config", text)
+    return {"language": _shape(text, names["language"]), "vision": _shape(vision, names["vision"])}
+
+
+def _shape(config: Any, names: list[str]) -> Shape:
+    """Configurations name the same things differently."""
+    hidden = int(_first(config, ("hidden_size", "embed_dim", "d_model"), 1024))
+    heads = int(_first(config, ("num_attention_heads", "num_heads", "n_heads"), 16))
+    head = int(_first(config, ("head_dim",), hidden // max(heads, 1)))
+    return Shape(
+        layers=int(_first(config, ("num_hidden_layers", "depth", "n_layers"), 24)),
+        hidden=hidden,
+        inner=int(_first(config, ("intermediate_size", "ffn_dim", "mlp_dim"), 4 * hidden)),
+        attention=heads * head,
+        cached=int(_first(config, ("num_key_value_heads",), heads)) * head,
+        gated=any("gate" in name for name in names),
+    )
+
+
+def _first(config: Any, names: tuple[str, ...], default: int) -> Any:
+    found = (getattr(config, name, None) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), default)

@@ -1,0 +1,233 @@
+"""The model without loading it: configuration, family, weights, processor, and the tokens that matter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seethink.config import PARTS, Part, Recipe
+from seethink.data.chat import Chat
+from seethink.doctor.check import Report, Status, gigabytes, plural
+from seethink.doctor.weights import read_weights
+from seethink.errors import UserError
+from seethink.models.describe import meta_model
+from seethink.models.load import check_source, make_chat, model_path
+from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family_of, owners_of
+
+SECTION = "model"
+
+
+@dataclass
+class Model:
+    """What is known of the model; None where it could not be found out."""
+
+    source: str
+    folder: Path | None
+    """Where its files are on this machine."""
+    meta: Any = None
+    chat: Chat | None = None
+    weights_ok: bool = False
+
+    @property
+    def context(self) -> int | None:
+        """Positions that the language model knows."""
+        if self.meta is None:
+            return None
+        limit = getattr(self.meta.config.get_text_config(), "max_position_embeddings", None)
+        return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def check_model(report: Report, recipe: Recipe) -> Model:
+    """Everything about the model that its files tell."""
+    _quiet()
+    path = model_path(recipe.model)
+    try:
+        check_source(recipe.model, path)
+    except UserError as error:
+        advice = "train the stage before this one first, or give another model with model=..."
+        report.add(SECTION, "source", Status.FAIL, str(error), advice)
+        _skip(report, "its files")
+        return Model(recipe.model, None)
+    model = Model(recipe.model, _folder(report, recipe, path))
+    if not _check_code(report, recipe, model):
+        _skip(report, "family, weights and processor")
+        return model
+    _check_family(report, recipe, model)
+    _check_weights(report, recipe, model)
+    _check_processor(report, recipe, model)
+    return model
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    quiet: Any = logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
+
+
+def _skip(report: Report, what: str) -> None:
+    report.add(SECTION, "rest", Status.SKIP, f"{what} cannot be looked at before that")
+
+
+def _folder(report: Report, recipe: Recipe, path: str) -> Path | None:
+    """The model's folder; of a hub name, the copy that is already on this machine."""
+    if Path(path).is_dir():
+        report.add(SECTION, "source", Status.PASS, f"{recipe.model}: {'packaged' if recipe.model == 'nano' else path}")
+        return Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(path, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        advice = f"download it before a GPU waits for it: `hf download {path}`"
+        report.add(SECTION, "source", Status.WARN, f"{path!r} is a hub name with no copy on this machine", advice)
+        return None
+    report.add(SECTION, "source", Status.PASS, f"{path}: downloaded before, {folder}")
+    return folder
+
+
+def _check_code(report: Report, recipe: Recipe, model: Model) -> bool:
+    """Whether the configuration can be read, and whether the model brings code of its own."""
+    if model.folder is None:
+        return True
+    try:
+        config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+        kind = str(config["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"config.json cannot be read: {type(error).__name__}: {error}"
+        report.add(SECTION, "config", Status.FAIL, found, "copy or download the model again")
+        return False
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if kind in CONFIG_MAPPING:
+        return True
+    if config.get("auto_map") and recipe.trust_remote_code:
+        found = f"model type {kind!r} runs code that comes with the model, as trust_remote_code allows"
+        report.add(SECTION, "code", Status.WARN, found, "read that code, and pin the model's revision")
+        return True
+    remote = bool(config.get("auto_map"))
+    found = f"model type {kind!r} is not part of transformers" + ("; it needs code of its own" if remote else "")
+    advice = (
+        "use the checkpoint in transformers' own format (for InternVL: the -hf one), or set trust_remote_code=true "
+        "if you trust the code"
+        if remote
+        else "use a checkpoint of a family that `seethink parts` knows: " + ", ".join(sorted(FAMILIES))
+    )
+    report.add(SECTION, "code", Status.FAIL, found, advice)
+    return False
+
+
+def _check_family(report: Report, recipe: Recipe, model: Model) -> None:
+    """Vision, connector and language, each with parameters, each parameter in one of them."""
+    try:
+        model.meta = meta_model(recipe.model, trust_remote_code=recipe.trust_remote_code, modules=recipe.parts.modules)
+    except PartsError as error:
+        advice = "`seethink parts MODEL` lists the modules; name them in the recipe's [parts.modules]"
+        if "no parameters in" in str(error):
+            advice = f"a model without all of {', '.join(PARTS)} cannot be trained by parts: {advice}"
+        report.add(SECTION, "parts", Status.FAIL, str(error), advice)
+    except UserError as error:
+        if "Unrecognized configuration class" in str(error):
+            found = "a model without vision encoder and connector: transformers knows it for text only"
+            advice = "use a vision-language checkpoint, e.g. OpenGVLab/InternVL3-2B-hf"
+        else:
+            found, advice = str(error), "copy or download the model again, or correct its config.json"
+        report.add(SECTION, "parts", Status.FAIL, found, advice)
+    else:
+        family = family_of(model.meta)
+        named = "recipe's [parts.modules]" if recipe.parts.modules else f"{model.meta.config.model_type} family"
+        found = f"{named}: vision, connector ({family.connector_kind}), language; positions {family.positions}"
+        report.add(SECTION, "parts", Status.PASS, found)
+        _use_generation_config(model)
+
+
+def _use_generation_config(model: Model) -> None:
+    """Which tokens end a turn is said in generation_config.json rather than in config.json."""
+    from transformers import GenerationConfig
+
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        if model.folder is not None:
+            model.meta.generation_config = GenerationConfig.from_pretrained(model.folder)
+
+
+def _check_weights(report: Report, recipe: Recipe, model: Model) -> None:
+    if model.folder is None:
+        report.add(SECTION, "weights", Status.SKIP, "they are not on this machine")
+        return
+    weights = read_weights(model.folder)
+    for found, advice in weights.problems:
+        report.add(SECTION, "weights", Status.FAIL, found, advice)
+    if weights.problems:
+        return
+    stored = ", ".join(f"{count:,} tensors in {dtype}" for dtype, count in weights.dtypes.most_common())
+    size = gigabytes(sum(file.stat().st_size for file in weights.files))
+    found = f"{plural(len(weights.files), 'safetensors file')}, {size}, {stored}"
+    model.weights_ok = model.meta is None or _check_names(report, recipe, model)
+    if model.weights_ok:
+        report.add(SECTION, "weights", Status.PASS, found)
+
+
+def _check_names(report: Report, recipe: Recipe, model: Model) -> bool:
+    """Whether the files hold the model's weights and no others, by transformers' own renaming, on the meta device."""
+    from transformers import AutoModelForImageTextToText
+
+    loader: Any = AutoModelForImageTextToText
+    try:
+        _, told = loader.from_pretrained(
+            str(model.folder),
+            device_map="meta",
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=recipe.trust_remote_code,
+        )
+    except Exception as error:  # what transformers says of checkpoints that do not fit depends on the family
+        found = f"the files do not load: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        report.add(SECTION, "weights", Status.FAIL, found, "copy or download the model again")
+        return False
+    missing = sorted(str(name) for name in told["missing_keys"])
+    mismatched = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in told["mismatched_keys"])
+    if missing or mismatched:
+        report.add(SECTION, "weights", *_missing(model, missing, mismatched), missing=missing, mismatched=mismatched)
+    if unexpected := sorted(str(name) for name in told["unexpected_keys"]):
+        found = f"{len(unexpected)} tensors in the files are not the model's and are ignored, first {unexpected[0]}"
+        report.add(SECTION, "weights", Status.WARN, found, "make sure that config.json is this checkpoint's")
+    return not missing and not mismatched
+
+
+def _missing(model: Model, missing: list[str], mismatched: list[str]) -> tuple[Status, str, str]:
+    if mismatched:
+        found = f"{len(mismatched)} tensors have another shape than config.json says, first {mismatched[0]}"
+        return Status.FAIL, found, "make sure that config.json is this checkpoint's"
+    owners = [tuple(owners_of(name, family_of(model.meta))) for name in missing]
+    whole: list[Part] = [part for part in PARTS if (part,) in owners]
+    found = f"{len(missing)} weights are not in the files, first {missing[0]}"
+    if whole:
+        found = f"{found}: without them the {' and '.join(whole)} would start from random numbers"
+    return Status.FAIL, found, "use a complete checkpoint: training would start from noise without a word"
+
+
+def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
+    if model.meta is None:
+        report.add(SECTION, "processor", Status.SKIP, "cannot be joined to a model that is not understood")
+        return
+    from transformers import AutoProcessor
+
+    path = model_path(recipe.model)
+    loader: Any = AutoProcessor
+    try:
+        processor = loader.from_pretrained(path, trust_remote_code=recipe.trust_remote_code)
+        model.chat = make_chat(processor, model.meta)
+    except (OSError, ValueError, LookupError, AttributeError, ImportError, TypeError) as error:
+        found = f"does not load: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
+        report.add(SECTION, "processor", Status.FAIL, found, advice)
+        return
+    from seethink.doctor.tokens import check_tokens
+
+    if not check_tokens(report, model.meta, model.chat, banned_token_ids(model.meta, model.chat.tokenizer)):
+        model.chat = None

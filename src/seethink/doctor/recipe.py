@@ -1,0 +1,132 @@
+"""The recipe, with all that is wrong with it at once; what can be used of it goes on to the other checks."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from seethink.config import Recipe, RecipeError, _apply, _explain
+from seethink.doctor.check import Report, Status, plural
+from seethink.rewards.base import RewardError, load_function
+
+PLACEHOLDERS: dict[str, Any] = {"name": "doctor", "stage": "sft", "out": "runs/doctor"}
+"""For required keys that are missing, so that the rest can be looked at."""
+SECTION = "recipe"
+
+
+def check_recipe(report: Report, path: Path, overrides: list[str], data: str | None) -> Recipe | None:
+    """The recipe without its mistakes, or None where nothing is left to go on with."""
+    table = _read(report, path)
+    if table is None:
+        return None
+    for override in overrides:
+        try:
+            _apply(table, override)
+        except RecipeError as error:
+            report.add(SECTION, "override", Status.FAIL, str(error), "write it as key=value, after the recipe")
+    if data is not None:
+        _put_data(table, data)
+    recipe, wrong = _validate(table)
+    for place, said in wrong:
+        report.add(SECTION, place, Status.FAIL, said, _advice(said))
+    if recipe is None:
+        report.add(SECTION, "rest", Status.SKIP, "nothing else can be checked before the recipe is mended")
+        return None
+    if wrong:
+        found = f"the checks below leave out {plural(len(wrong), 'wrong key')}, and use the defaults"
+        report.add(SECTION, "rest", Status.INFO, found)
+    else:
+        said = f"{path}: stage {recipe.stage}, model {recipe.model!r}, trains {', '.join(recipe.parts.train)}"
+        report.add(SECTION, "keys", Status.PASS, said)
+    _check_function(report, recipe)
+    report.facts["recipe"] = recipe.model_dump(mode="json")
+    return recipe
+
+
+def _read(report: Report, path: Path) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        report.add(SECTION, "file", Status.FAIL, f"no recipe at {path}", "see the recipes/ folder for complete ones")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        report.add(SECTION, "file", Status.FAIL, f"{path} is not readable TOML: {error}", "correct the line it names")
+    return None
+
+
+def _put_data(table: dict[str, Any], data: str) -> None:
+    """`--data FILE` in place of data.train, all of it: a size for the world says nothing about a file."""
+    section = table.setdefault("data", {})
+    if isinstance(section, dict):
+        section["train"] = data
+        section.pop("train_size", None)
+
+
+def _validate(table: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
+    """(the recipe that is left, (key, what is wrong with it) of everything that had to go)."""
+    table = copy.deepcopy(table)
+    wrong: list[tuple[str, str]] = []
+    for _ in range(20):
+        try:
+            return Recipe.model_validate(table), wrong
+        except ValidationError as error:
+            for entry in error.errors():
+                place = ".".join(str(part) for part in entry["loc"]) or "consistency"
+                wrong.append((place, _explain(entry)))
+                _mend(table, entry["loc"])
+    return None, wrong
+
+
+def _mend(table: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Take out what is wrong, down to the nearest table; without a place, the first section that helps."""
+    if not place:
+        for section in ("lora", "algorithm", "rollout", "parts", "optim"):
+            rest = {key: value for key, value in table.items() if key != section}
+            if section in table and _valid(rest):
+                del table[section]
+                return
+        table.clear()
+        return
+    owner: Any = table
+    for name in place[:-1]:
+        inside = owner.get(name) if isinstance(owner, dict) else None
+        if not isinstance(inside, dict):
+            owner.pop(name, None)
+            return
+        owner = inside
+    missing = place[-1] not in owner
+    owner.pop(place[-1], None)
+    if missing and len(place) == 1 and place[0] in PLACEHOLDERS:
+        owner[str(place[0])] = PLACEHOLDERS[str(place[0])]
+    elif missing and len(place) > 1 and place != ("data", "train"):
+        # A required key of an optional section, such as verifier.model: without it the section has no use.
+        _mend(table, place[:-1])
+
+
+def _valid(table: dict[str, Any]) -> bool:
+    try:
+        Recipe.model_validate(table)
+    except ValidationError:
+        return False
+    return True
+
+
+def _advice(said: str) -> str:
+    if "did you mean" in said:
+        return "use the key that is suggested; src/seethink/config.py has every key"
+    if "unknown key" in said:
+        return "remove it; src/seethink/config.py has every key"
+    return "give it in the recipe" if "is required" in said else "correct the value in the recipe"
+
+
+def _check_function(report: Report, recipe: Recipe) -> None:
+    if recipe.reward.function is None:
+        return
+    try:
+        load_function(recipe.reward.function)
+    except RewardError as error:
+        advice = "put the module on PYTHONPATH, or correct its name"
+        report.add(SECTION, "reward.function", Status.FAIL, str(error), advice)
