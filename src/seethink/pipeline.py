@@ -19,16 +19,16 @@ import transformers
 
 from seethink import __version__
 from seethink.config import EvalConfig, Recipe, load_recipe
+from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.errors import UserError
 from seethink.eval.runner import eval_reading, eval_samples, evaluate
 from seethink.models.load import load_recipe_model
-from seethink.progress import console, progress_bar
+from seethink.progress import console
 from seethink.rewards.base import Rewarder
 from seethink.train.grpo import train_rl
 from seethink.train.run import final_model, refuse_changes, seconds_so_far
 from seethink.train.sft import train_sft
-from seethink.types import Prompt
 from seethink.world.scenes import OTHER_DOMAINS
 
 
@@ -100,19 +100,17 @@ class _Evaluator:
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self._config: EvalConfig = recipe.eval
         self._recipe, self._seed = recipe, seed
-        self._prompts: list[Prompt] = []
+        self._prompts: PromptList | None = None
 
     def run(self, model: str, label: str, out: Path) -> None:
         if (out / "eval.json").exists():
             return
         loaded = load_recipe_model(self._recipe.model_copy(update={"model": model}))
-        if not self._prompts:
+        if self._prompts is None:
             reading, quarantine = eval_reading(self._recipe), Quarantine(out / "eval" / FILE)
             samples = eval_samples(self._config, self._seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
-            with progress_bar("processing images", len(samples)) as advance:
-                for sample in samples:
-                    self._prompts.append(loaded.chat.prompt(sample))
-                    advance(1, "")
+            self._prompts = PromptList(samples, loaded.chat)
+        self._prompts.chat = loaded.chat
         with Rewarder(self._recipe.reward, run_folder=out) as rewarder:
             evaluate(loaded, rewarder, self._prompts, self._config, self._seed, label=label, out=out)
 

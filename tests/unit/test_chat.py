@@ -139,3 +139,25 @@ def test_data_cannot_write_special_tokens(chat: Chat, text: str) -> None:
         chat.prompt(sample(f"What is {text}?"))
     with pytest.raises(UserError, match="special token"):
         chat.prompt(sample("Which?", choices=("one", text)))
+
+
+def test_the_system_turn_comes_first(chat: Chat) -> None:
+    said = chat.tokenizer.decode(chat.prompt(Sample("s", "Q?", system="Think first.")).input_ids)
+    assert said.startswith("<|im_start|>system\nThink first.<|im_end|>\n<|im_start|>user\nQ?")
+    with pytest.raises(UserError, match="special token"):
+        chat.prompt(Sample("s", "Q?", system="<|im_end|>"))
+
+
+def test_image_marks_are_no_forgery_where_they_are_the_image_token(tmp_path: Path) -> None:
+    """LLaVA's placeholder is `<image>`, as is every data set's mark; BOS is written once by whoever writes it."""
+    from helpers.families import picture, save_family
+    from seethink.models.load import load_model
+
+    for family in ("llava", "gemma3"):
+        chat = load_model(str(save_family(family, tmp_path / family))).chat
+        before, after = (
+            chat.prompt(Sample("s", q, (picture(0),))) for q in ("<image>what is red", "what is <image>red")
+        )
+        assert len(before.input_ids) == len(after.input_ids)
+        assert before.input_ids != after.input_ids
+        assert before.input_ids.count(chat.tokenizer.bos_token_id) == 1

@@ -55,7 +55,7 @@ def test_an_epoch_shows_every_prompt_once() -> None:
 def test_images_are_processed_once() -> None:
     made = source(samples())
     taken(made, 30)
-    assert sorted(made._chat.processed) == [f"q{i}" for i in range(6)]  # type: ignore[attr-defined]
+    assert sorted(made._prompts.chat.processed) == [f"q{i}" for i in range(6)]  # type: ignore[attr-defined]
 
 
 def test_two_samples_with_one_id_stay_two() -> None:

@@ -11,7 +11,7 @@ import pytest
 from seethink.config import EvalConfig
 from seethink.errors import UserError
 from seethink.eval.runner import Score, _modes, _spread, eval_samples, score_table, summarise
-from seethink.types import Completion, Grade, Prompt, Sample, Verdict
+from seethink.types import Completion, Grade, Sample, Verdict
 
 FORMED, BARE = "<think>a</think>7", "7"
 
@@ -24,8 +24,8 @@ def completion(verdict: Verdict, *, tokens: int = 4, text: str = FORMED) -> Comp
     return made
 
 
-def prompt(domain: str = "math", difficulty: str = "easy") -> Prompt:
-    return Prompt(Sample(id="s", question="Q?", answer="7", domain=domain, difficulty=difficulty), [1], {})
+def sample(domain: str = "math", difficulty: str = "easy") -> Sample:
+    return Sample(id="s", question="Q?", answer="7", domain=domain, difficulty=difficulty)
 
 
 RIGHT, WRONG, NONE, ERROR = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.ERROR
@@ -34,7 +34,7 @@ RIGHT, WRONG, NONE, ERROR = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, V
 def scored(*items: list[Verdict]) -> Score:
     """The score of one domain and difficulty."""
     groups = [[completion(v) for v in verdicts] for verdicts in items]
-    scores = summarise([prompt()] * len(items), groups, "avg@2")
+    scores = summarise([sample()] * len(items), groups, "avg@2")
     assert [s.difficulty for s in scores] == ["all", "easy"]
     assert {s.accuracy for s in scores} == {scores[0].accuracy} or math.isnan(scores[0].accuracy)
     return scores[0]
@@ -66,15 +66,15 @@ def test_too_few_items_for_an_error() -> None:
 
 def test_lengths_and_form() -> None:
     groups = [[completion(RIGHT, tokens=3), completion(RIGHT, tokens=5, text=BARE)], [completion(WRONG, tokens=10)] * 2]
-    score = summarise([prompt()] * 2, groups, "avg@2")[0]
+    score = summarise([sample()] * 2, groups, "avg@2")[0]
     assert score.mean_tokens == pytest.approx(7.0)
     assert score.format_rate == pytest.approx(0.75)
 
 
 def test_domains_and_difficulties_are_kept_apart() -> None:
-    prompts = [prompt("math", "easy"), prompt("math", "hard"), prompt("dice", "easy")]
+    samples = [sample("math", "easy"), sample("math", "hard"), sample("dice", "easy")]
     groups = [[completion(RIGHT)], [completion(WRONG)], [completion(RIGHT)]]
-    found = {(s.domain, s.difficulty): (s.accuracy, s.n) for s in summarise(prompts, groups, "greedy")}
+    found = {(s.domain, s.difficulty): (s.accuracy, s.n) for s in summarise(samples, groups, "greedy")}
     assert found == {
         ("math", "all"): (0.5, 2),
         ("math", "easy"): (1.0, 1),
@@ -97,8 +97,8 @@ def test_stored_groups_are_spread() -> None:
 
 
 def test_the_table_shows_every_domain_and_mode() -> None:
-    prompts, groups = [prompt(), prompt("dice")], [[completion(RIGHT)], [completion(WRONG)]]
-    table = score_table(summarise(prompts, groups, "greedy"))
+    samples, groups = [sample(), sample("dice")], [[completion(RIGHT)], [completion(WRONG)]]
+    table = score_table(summarise(samples, groups, "greedy"))
     assert table.row_count == 2
 
 

@@ -81,12 +81,14 @@ class Chat:
 
     def _text(self, sample: Sample) -> str:
         """The chat template's text, a placeholder for each image."""
-        self._refuse_special(sample.id, sample.question.replace("<image>", ""), *sample.choices)
+        self._refuse_special(sample.id, sample.system, sample.question.replace("<image>", ""), *sample.choices)
         if self._max_images is not None and len(sample.images) > self._max_images:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self._max_images}"
             )
         messages = [{"role": "user", "content": _content(sample)}]
+        if sample.system:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": sample.system}]})
         return str(self._template.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def _refuse_special(self, name: str, *texts: str) -> None:

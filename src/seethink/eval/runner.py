@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from seethink.analysis.entropy import EntropyMeter
 from seethink.config import EvalConfig, LogConfig, ReadConfig, Recipe
 from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
+from seethink.data.prompts import PromptList
 from seethink.data.quarantine import Quarantine
 from seethink.infer.generator import InProcessGenerator, Sampling
 from seethink.models.load import LoadedModel
@@ -22,7 +23,7 @@ from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rewards.format import has_think_format
 from seethink.train.rl_metrics import store_rollouts
-from seethink.types import Completion, Prompt, RolloutGroup, Sample, Verdict
+from seethink.types import Completion, RolloutGroup, Sample, Verdict
 from seethink.world.make import is_world, parse_source
 
 STORED_GROUPS = 24
@@ -80,7 +81,7 @@ def eval_reading(recipe: Recipe) -> ReadConfig:
 def evaluate(
     loaded: LoadedModel,
     rewarder: Rewarder,
-    prompts: list[Prompt],
+    prompts: PromptList,
     config: EvalConfig,
     seed: int,
     *,
@@ -96,8 +97,8 @@ def evaluate(
             groups = InProcessGenerator(loaded).generate(
                 prompts, group_size, sampling, (seed, 10**6), lambda n, a=advance: a(n, "")
             )
-        rewarder.score([(p.sample, c) for p, group in zip(prompts, groups, strict=True) for c in group])
-        scores += summarise(prompts, groups, mode)
+        rewarder.score([(s, c) for s, group in zip(prompts.samples, groups, strict=True) for c in group])
+        scores += summarise(prompts.samples, groups, mode)
         stored = stored or [RolloutGroup(prompts[i], groups[i]) for i in _spread(len(prompts), STORED_GROUPS)]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -120,12 +121,12 @@ def _spread(total: int, count: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total))})
 
 
-def summarise(prompts: list[Prompt], groups: list[list[Completion]], mode: str) -> list[Score]:
+def summarise(samples: Sequence[Sample], groups: list[list[Completion]], mode: str) -> list[Score]:
     """One score per domain over all difficulties, and one per domain and difficulty."""
-    keys = {(p.sample.domain, d) for p in prompts for d in ("all", p.sample.difficulty)}
-    pairs = list(zip(prompts, groups, strict=True))
+    keys = {(s.domain, d) for s in samples for d in ("all", s.difficulty)}
+    pairs = list(zip(samples, groups, strict=True))
     return [
-        _score(domain, difficulty, mode, [g for p, g in pairs if _matches(p.sample, domain, difficulty)])
+        _score(domain, difficulty, mode, [g for s, g in pairs if _matches(s, domain, difficulty)])
         for domain, difficulty in sorted(keys)
     ]
 

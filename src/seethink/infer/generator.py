@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seethink.data.batch import join_images
+from seethink.data.prompts import prompt_lengths
 from seethink.infer.cache import GroupCache
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel
@@ -75,7 +76,8 @@ class InProcessGenerator:
         groups: list[list[Completion]] = [[] for _ in prompts]
         chunk = min(PREFILL_ROWS, max(1, self._max_rows // group_size))
         # Prompts of like length share a chunk, so that little is padded.
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].input_ids))
+        lengths = prompt_lengths(prompts)
+        order = sorted(range(len(prompts)), key=lambda i: lengths[i])
         for start in range(0, len(order), chunk):
             places = order[start : start + chunk]
             uniforms = np.stack(

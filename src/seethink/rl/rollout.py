@@ -12,6 +12,7 @@ import torch
 from seethink.config import Recipe
 from seethink.data.chat import Chat
 from seethink.data.dataset import endless_order
+from seethink.data.prompts import PromptList
 from seethink.errors import UserError
 from seethink.infer.generator import Generator, Sampling
 from seethink.rewards.base import Rewarder
@@ -28,36 +29,31 @@ def scheduled(schedule: tuple[tuple[float, V], ...], progress: float, default: V
 
 
 class PromptSource:
-    """An endless, resumable order of prompts, one for every curriculum pool; images are processed once each."""
+    """An endless, resumable order of prompts, one for every curriculum pool."""
 
     def __init__(self, samples: list[Sample], chat: Chat, seed: int) -> None:
-        self._samples, self._chat, self._seed = samples, chat, seed
-        self._prompts: dict[int, Prompt] = {}
+        self._samples, self._seed = samples, seed
+        self._prompts = PromptList(samples, chat)
         self.position = 0
         """Prompts taken so far; all that a resumed run needs."""
-        self._pools: dict[tuple[str, ...], list[Sample]] = {}
+        self._pools: dict[tuple[str, ...], list[int]] = {}
 
     def take(self, count: int, difficulties: tuple[str, ...] = ()) -> list[Prompt]:
         pool = self._pool(difficulties)
         order: Iterator[int] = endless_order(len(pool), self._seed, self.position)
         taken = [pool[next(order)] for _ in range(count)]
         self.position += count
-        return [self._prompt(sample) for sample in taken]
+        return [self._prompts[i] for i in taken]
 
-    def _pool(self, difficulties: tuple[str, ...]) -> list[Sample]:
+    def _pool(self, difficulties: tuple[str, ...]) -> list[int]:
+        """Places of the samples of these difficulties."""
         if difficulties not in self._pools:
-            pool = [s for s in self._samples if not difficulties or s.difficulty in difficulties]
+            pool = [i for i, s in enumerate(self._samples) if not difficulties or s.difficulty in difficulties]
             if not pool:
                 known = sorted({s.difficulty for s in self._samples})
                 raise UserError(f"algorithm.curriculum names {list(difficulties)}, but the data has only {known}")
             self._pools[difficulties] = pool
         return self._pools[difficulties]
-
-    def _prompt(self, sample: Sample) -> Prompt:
-        # By identity: nothing keeps a data set from using an id twice.
-        if id(sample) not in self._prompts:
-            self._prompts[id(sample)] = self._chat.prompt(sample)
-        return self._prompts[id(sample)]
 
 
 @dataclass(slots=True)

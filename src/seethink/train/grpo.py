@@ -134,9 +134,12 @@ def microbatches(
         )
         for i, weight, length in zip(members, weights, lengths, strict=True)
     ]
-    budget = recipe.optim.micro_tokens
-    pad_id = loaded.chat.pad_id
-    packed = pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+    packed = pack(
+        sequences,
+        pack_length=loaded.pack_length(recipe.sft.pack_length),
+        micro_tokens=recipe.optim.micro_tokens,
+        pad_id=loaded.chat.pad_id,
+    )
     return [batch.to(loaded.device) for batch in packed]
 
 

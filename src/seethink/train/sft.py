@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from seethink.data.chat import Chat
 from seethink.data.coldstart import FilterReport, verify_traces
 from seethink.data.dataset import DataError, refuse_changed_data, shuffled
 from seethink.data.lengths import load_fitting
+from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.infer.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, export_model, load_recipe_model
@@ -29,6 +31,9 @@ from seethink.rl.losses import sft_loss
 from seethink.train.policy import Policy, TokenOutputs
 from seethink.train.run import Run, prepare_folder
 from seethink.types import Microbatch, Prompt, Sample
+
+VALIDATED_AT_ONCE = 512
+"""Traces whose pixels exist at one time."""
 
 
 @dataclass
@@ -47,6 +52,23 @@ class EarlyStopping:
         return False
 
 
+class Traces:
+    """Prompts and the responses to imitate, tokenized; images are processed when a step asks for them."""
+
+    def __init__(self, samples: list[Sample], chat: Chat, max_length: int) -> None:
+        responses = [chat.response_ids(sample.response or "") for sample in samples]
+        prompts = PromptList(samples, chat)
+        fits = [n + len(r) <= max_length for n, r in zip(prompts.lengths(), responses, strict=True)]
+        self._responses = list(compress(responses, fits))
+        self._prompts = PromptList(list(compress(samples, fits)), chat)
+
+    def __len__(self) -> int:
+        return len(self._responses)
+
+    def batch(self, places: Iterable[int]) -> list[PackedSequence]:
+        return [_sequence(self._prompts[i], self._responses[i]) for i in places]
+
+
 def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
     """Run the stage; returns the checkpoint with the best validation loss."""
     checkpoint = prepare_folder(recipe, resume=resume)
@@ -62,7 +84,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)
                 order = shuffled(len(train), recipe.seed, epoch)[batch * sft.batch_size : (batch + 1) * sft.batch_size]
-                metrics = sft_step(run.policy, recipe, [train[i] for i in order])
+                metrics = sft_step(run.policy, recipe, train.batch(order))
                 done = run.step + 1
                 if done % sft.val_every == 0 or done == run.total_steps:
                     metrics["loss/val"] = validation_loss(run.policy, recipe, val)
@@ -80,11 +102,8 @@ def _keep_best(run: Run, folder: Path, step: int) -> None:
     export_model(run.loaded.model, run.loaded.chat, folder, {"from": run.recipe.model, "step": step})
 
 
-def _load(
-    recipe: Recipe, chat: Chat, *, resuming: bool
-) -> tuple[list[PackedSequence], list[PackedSequence], list[Sample]]:
-    """Verified, tokenized training and validation sequences, and the latter's samples; data.json says what was dropped.
-    """
+def _load(recipe: Recipe, chat: Chat, *, resuming: bool) -> tuple[Traces, Traces, list[Sample]]:
+    """Verified training and validation traces, and the latter's samples; data.json says what was dropped."""
     data, seed = recipe.data, recipe.seed
     quarantine = Quarantine(Path(recipe.out) / FILE)
     train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine)
@@ -97,30 +116,19 @@ def _load(
     rewarder = Rewarder(recipe.reward)
     kept, report = verify_traces(train, recipe.sft, rewarder.grade, chat.response_ids)
     kept_val, _ = verify_traces(val, recipe.sft, rewarder.grade, chat.response_ids)
-    sequences, val_sequences = (_sequences(samples, recipe, chat) for samples in (kept, kept_val))
-    if len(sequences) < len(kept):
-        report.dropped["prompt_too_long"] = len(kept) - len(sequences)
+    traces, val_traces = (Traces(samples, chat, recipe.sft.max_length) for samples in (kept, kept_val))
+    if len(traces) < len(kept):
+        report.dropped["prompt_too_long"] = len(kept) - len(traces)
     _report(Path(recipe.out), report)
-    if not sequences or not val_sequences:
+    if not (len(traces) and len(val_traces)):
         raise DataError(f"no trace of {data.train!r} is left after verification: {report.dropped}")
-    return sequences, val_sequences, kept_val
+    return traces, val_traces, kept_val
 
 
 def _report(folder: Path, report: FilterReport) -> None:
     (folder / "data.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     reasons = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
     console.print(f"traces: {report.kept} of {report.read} kept" + (f"; dropped: {reasons}" if reasons else ""))
-
-
-def _sequences(samples: Sequence[Sample], recipe: Recipe, chat: Chat) -> list[PackedSequence]:
-    sequences = []
-    with progress_bar("processing images", len(samples)) as advance:
-        for sample in samples:
-            sequence = _sequence(chat.prompt(sample), chat.response_ids(sample.response or ""))
-            if len(sequence) <= recipe.sft.max_length:
-                sequences.append(sequence)
-            advance(1, "")
-    return sequences
 
 
 def _sequence(prompt: Prompt, response_ids: list[int]) -> PackedSequence:
@@ -136,9 +144,12 @@ def microbatches(sequences: list[PackedSequence], recipe: Recipe, loaded: Loaded
     tokens = sum(len(s.response_ids) for s in sequences)
     for index, sequence in enumerate(sequences):
         sequence.weight, sequence.index = 1.0 / tokens, index
-    budget = recipe.optim.micro_tokens
-    pad_id = loaded.chat.pad_id
-    packed = pack(sequences, pack_length=recipe.sft.pack_length, micro_tokens=budget, pad_id=pad_id)
+    packed = pack(
+        sequences,
+        pack_length=loaded.pack_length(recipe.sft.pack_length),
+        micro_tokens=recipe.optim.micro_tokens,
+        pad_id=loaded.chat.pad_id,
+    )
     return [batch.to(loaded.device) for batch in packed]
 
 
@@ -161,7 +172,10 @@ def _loss(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, T
     return sft_loss(outputs.logprobs, batch.weights[batch.loss_mask]), {}
 
 
-def validation_loss(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) -> float:
+def validation_loss(policy: Policy, recipe: Recipe, traces: Traces) -> float:
     """Mean cross-entropy over the validation responses' tokens."""
-    batches = microbatches(sequences, recipe, policy.loaded)
-    return -float(torch.cat(policy.score(batches)).mean())
+    logprobs: list[Tensor] = []
+    for start in range(0, len(traces), VALIDATED_AT_ONCE):
+        sequences = traces.batch(range(start, min(start + VALIDATED_AT_ONCE, len(traces))))
+        logprobs += policy.score(microbatches(sequences, recipe, policy.loaded))
+    return -float(torch.cat(logprobs).mean())
