@@ -27,6 +27,7 @@ MAX_ASPECT = 200
 MAX_BYTES = 256_000_000
 """Of one encoded image."""
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_ORIENTATION = 0x0112
 _MIN_BASE64 = 64
 """Shorter texts are paths."""
 
@@ -186,10 +187,10 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
         raise ImageError("image_unreadable", f"{name!r} {what}") from None
     except Image.DecompressionBombError as error:
         raise ImageError("image_too_large", f"{name!r} cannot be decoded: {error}") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError("image_unreadable", f"{name!r} cannot be decoded: {error}") from None
+    except ImageError:
+        raise
+    except Exception as error:  # hostile files make the format readers raise whatever there is
+        raise ImageError("image_unreadable", f"{name!r} cannot be decoded: {error or type(error).__name__}") from None
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -200,7 +201,9 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 
 def _convert(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    # No copy without need: making one takes as long as decoding.
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255 instead of scaling.
         image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
@@ -208,4 +211,7 @@ def _convert(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(paper, image)
-    return image.convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()
+    return image
