@@ -21,7 +21,7 @@ Sizes = tuple[tuple[int, int], ...]
 
 
 class LengthMeter:
-    """Counts like `chat.prompt_length`, and knows the image tokens among them."""
+    """Counts like `chat.prompt_length`, many prompts at once, and knows the image tokens among them."""
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
@@ -30,14 +30,45 @@ class LengthMeter:
         """Full count less the processor's, of the single images tried."""
         self._trusted = hasattr(chat.processor, "_get_num_multimodal_tokens")
 
-    def measure(self, sample: Sample) -> tuple[int, int]:
-        """(tokens of the prompt, image tokens among them). Raises UserError."""
+    def measure(self, samples: Sequence[Sample]) -> list[tuple[int, int] | Exception]:
+        """(tokens of the prompt, image tokens among them) of each, or what the processor says against it."""
+        found: list[tuple[int, int] | Exception] = []
+        texts: dict[int, str] = {}
+        for place, sample in enumerate(samples):
+            try:
+                texts[place] = self._chat._text(sample)
+                found.append((0, self._of_images(sample)))
+            except Exception as error:  # processors raise what they like of images that they do not take
+                texts.pop(place, None)
+                found.append(error)
+        for place, length in self._text_lengths(texts).items():
+            of_images = found[place]
+            assert isinstance(of_images, tuple)
+            found[place] = (length + of_images[1], of_images[1])
+        return found
+
+    def _text_lengths(self, texts: dict[int, str]) -> dict[int, int]:
+        """One call of the tokenizer for many texts: calls one by one wait for each other's threads."""
+        lengths: dict[int, int] = {}
+        for special in (True, False):
+            places = [place for place, text in texts.items() if self._chat._wants_bos(text) is special]
+            if places:
+                ids = self._chat.tokenizer([texts[place] for place in places], add_special_tokens=special)["input_ids"]
+                lengths |= {place: len(row) for place, row in zip(places, ids, strict=True)}
+        return lengths
+
+    def response_lengths(self, samples: Sequence[Sample]) -> list[int]:
+        """Tokens of the responses that there are, the end of the turn included."""
+        said = [sample.response for sample in samples if sample.response]
+        if not said:
+            return []
+        return [len(row) + 1 for row in self._chat.tokenizer(said, add_special_tokens=False)["input_ids"]]
+
+    def _of_images(self, sample: Sample) -> int:
         sizes = tuple((image.width, image.height) for image in sample.images)
         if sizes not in self._known:
             self._known[sizes] = self._image_tokens(sizes)
-        # A length that is already there keeps the processor from being asked again.
-        self._chat._image_lengths[sizes] = self._known[sizes]
-        return self._chat.prompt_length(sample), self._known[sizes]
+        return self._known[sizes]
 
     def _image_tokens(self, sizes: Sizes) -> int:
         if len(sizes) == 1 and self._trusted:

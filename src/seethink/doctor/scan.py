@@ -23,6 +23,8 @@ from seethink.rewards.base import Rewarder
 from seethink.types import Sample
 from seethink.world.make import is_world
 
+BATCH = 64
+"""Rows looked at together."""
 KEPT = 6
 """Samples kept for the trial step, besides the longest."""
 WORLD_ROWS = 600
@@ -82,76 +84,110 @@ class Scan:
 def scan(source: Source, chat: Chat | None, rewarder: Rewarder | None) -> Scan:
     """Read a source to its end, or to the `size`-th good row as a run would."""
     found = Scan(source)
-    meter = LengthMeter(chat) if chat is not None else None
-    traces = (source.traces, chat) if source.traces is not None and chat is not None else None
-    grader = GoldGrader(rewarder, found.golds, traces=traces) if rewarder is not None else None
+    reader = _Reader(found, chat, rewarder)
     with progress_bar(f"reading {source.label}", _expected_rows(source)) as advance:
         try:
-            for result in _rows(source, found):
-                _take(result, found, chat, meter, grader)
-                advance(1, f"{len(found.problems):,} bad" if found.problems else "")
+            for results in _batches(_rows(source)):
+                reader.take(results)
+                advance(len(results), f"{len(found.problems):,} bad" if found.problems else "")
         except (UserError, OSError) as error:
             found.error = str(error)
-    if grader is not None:
-        grader.flush()
+    reader.finish()
     return found
 
 
-def _rows(source: Source, found: Scan) -> Iterator[RowResult]:
-    size = source.size
-    if is_world(source.source):
-        size = min(size or WORLD_ROWS, WORLD_ROWS)
-    rows = read_rows(source.source, source.split, source.reading, size=size, seed=0, graded=source.graded)
-    for result in rows:
-        found.rows += 1
+def _rows(source: Source) -> Iterator[RowResult]:
+    size = min(source.size or WORLD_ROWS, WORLD_ROWS) if is_world(source.source) else source.size
+    good = 0
+    for result in read_rows(source.source, source.split, source.reading, size=size, seed=0, graded=source.graded):
+        good += result.sample is not None
         yield result
-        if size is not None and found.good >= size:
+        if good == size:
             return
 
 
-def _take(
-    result: RowResult, found: Scan, chat: Chat | None, meter: LengthMeter | None, grader: GoldGrader | None
-) -> None:
-    found.style = found.style or result.style
-    found.columns = max(found.columns, result.columns, key=len)
-    if result.problem is not None:
-        found.problems.append(result.problem)
-        return
-    sample = result.sample
-    assert sample is not None
-    length = 0
-    if chat is not None and meter is not None:
-        try:
-            length = _measure(sample, found, chat, meter)
-        except RowError as error:
-            found.problems.append(problem(result.file, result.row, sample.id, error))
-            return
-    _remember(sample, result, found)
-    if grader is not None:
-        grader.add(sample)
-    if found.longest is None or length > found.longest_tokens:
-        found.longest, found.longest_tokens = sample, length
-    if len(found.kept) < KEPT:
-        found.kept.append(sample)
-
-
-def _measure(sample: Sample, found: Scan, chat: Chat, meter: LengthMeter) -> int:
-    """Tokens of the prompt. Raises RowError where the model cannot take it."""
-    token = special_token(sample, chat)
-    if token is not None:
-        raise RowError("special_token", f"the text holds the special token {token!r}; remove or respell it")
+def _batches(rows: Iterator[RowResult]) -> Iterator[list[RowResult]]:
+    """Rows by the batch; those before an error are handed on first."""
+    batch: list[RowResult] = []
     try:
-        length, of_images = meter.measure(sample)
-    except Exception as error:  # processors raise what they like of images that they do not take
-        raise RowError("prompt_refused", f"{type(error).__name__}: {error}") from None
-    limit = found.source.reading.max_prompt_tokens
-    if limit is not None and length > limit:
-        raise RowError("prompt_too_long", f"{length:,} tokens with images, over data.max_prompt_tokens = {limit:,}")
-    found.lengths.prompts.append(length)
-    found.lengths.image_tokens += of_images
-    if sample.response:
-        found.lengths.responses.append(len(chat.response_ids(sample.response)))
-    return length
+        for row in rows:
+            batch.append(row)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    except (UserError, OSError):
+        yield batch
+        raise
+    yield batch
+
+
+class _Reader:
+    """Looks at rows and adds what it sees to a scan."""
+
+    def __init__(self, found: Scan, chat: Chat | None, rewarder: Rewarder | None) -> None:
+        self._found, self._chat = found, chat
+        self._meter = LengthMeter(chat) if chat is not None else None
+        traces = (found.source.traces, chat) if found.source.traces is not None and chat is not None else None
+        self._grader = GoldGrader(rewarder, found.golds, traces=traces) if rewarder is not None else None
+
+    def take(self, results: list[RowResult]) -> None:
+        found = self._found
+        for result in results:
+            found.rows += 1
+            found.style = found.style or result.style
+            found.columns = max(found.columns, result.columns, key=len)
+            if result.problem is not None:
+                found.problems.append(result.problem)
+        read = [(result, result.sample) for result in results if result.sample is not None]
+        lengths = self._lengths([sample for _, sample in read])
+        for (result, sample), length in zip(read, lengths, strict=True):
+            if isinstance(length, RowError):
+                found.problems.append(problem(result.file, result.row, sample.id, length))
+                continue
+            _remember(sample, result, found)
+            self._keep(sample, length)
+            if self._grader is not None:
+                self._grader.add(sample)
+        found.problems.sort(key=lambda p: (p.file, p.row))
+
+    def finish(self) -> None:
+        if self._grader is not None:
+            self._grader.flush()
+
+    def _lengths(self, samples: list[Sample]) -> list[int | RowError]:
+        """Tokens of each prompt, or why the model cannot take it; 0 without a processor to ask."""
+        if self._chat is None or self._meter is None:
+            return [0] * len(samples)
+        measured = self._meter.measure(samples)
+        judged = [self._judge(s, length) for s, length in zip(samples, measured, strict=True)]
+        good = [sample for sample, length in zip(samples, judged, strict=True) if not isinstance(length, RowError)]
+        self._found.lengths.responses += self._meter.response_lengths(good)
+        return judged
+
+    def _judge(self, sample: Sample, measured: tuple[int, int] | Exception) -> int | RowError:
+        assert self._chat is not None
+        token = special_token(sample, self._chat)
+        if token is not None:
+            return RowError("special_token", f"the text holds the special token {token!r}; remove or respell it")
+        if isinstance(measured, Exception):
+            kind = "" if isinstance(measured, UserError) else f"{type(measured).__name__}: "
+            return RowError("prompt_refused", f"{kind}{measured}")
+        length, of_images = measured
+        limit = self._found.source.reading.max_prompt_tokens
+        if limit is not None and length > limit:
+            said = f"{length:,} tokens with images, over data.max_prompt_tokens = {limit:,}"
+            return RowError("prompt_too_long", said)
+        self._found.lengths.prompts.append(length)
+        self._found.lengths.image_tokens += of_images
+        return length
+
+    def _keep(self, sample: Sample, length: int) -> None:
+        """The first samples and the longest one, for the trial step."""
+        found = self._found
+        if found.longest is None or length > found.longest_tokens:
+            found.longest, found.longest_tokens = sample, length
+        if len(found.kept) < KEPT:
+            found.kept.append(sample)
 
 
 def _remember(sample: Sample, result: RowResult, found: Scan) -> None:
