@@ -73,11 +73,18 @@ def _validate(table: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str
         try:
             return Recipe.model_validate(table), wrong
         except ValidationError as error:
-            for entry in error.errors():
-                place = ".".join(str(part) for part in entry["loc"]) or "consistency"
-                wrong.append((place, _explain(entry)))
-                _mend(table, entry["loc"])
+            new = [(_place(entry["loc"]), _explain(entry), entry["loc"]) for entry in error.errors()]
+            new = [(place, said, loc) for place, said, loc in new if (place, said) not in wrong]
+            if not new:
+                break
+            for place, said, loc in new:
+                wrong.append((place, said))
+                _mend(table, loc)
     return None, wrong
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in loc) or "consistency"
 
 
 def _mend(table: dict[str, Any], place: tuple[int | str, ...]) -> None:

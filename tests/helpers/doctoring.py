@@ -1,0 +1,82 @@
+"""A good data set for the doctor's tests, and what to break in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from PIL import Image
+
+from helpers.nano import picture
+from seethink.doctor.check import Check, Report, Status
+from seethink.doctor.run import diagnose
+from seethink.types import Grade, Sample, Verdict
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "nano-grpo.toml"
+
+
+def good_rows(folder: Path, count: int = 40, *, first: int = 0) -> list[dict[str, Any]]:
+    """Rows with an image of their own each, written under `folder`/images."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for i in range(first, first + count):
+        name = f"images/{i}.png"
+        picture(i).save(folder / name)
+        rows.append({"id": f"r{i}", "prompt": f"what is the sum in picture {i}?", "images": [name], "answer": str(i)})
+    return rows
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def bomb_png(path: Path, width: int = 30_000, height: int = 30_000) -> Path:
+    """A PNG of so many pixels, a few hundred bytes: only its header is true."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+def cut_image(path: Path, kind: str) -> Path:
+    """The first half of a picture's file."""
+    buffer = io.BytesIO()
+    picture(1).resize((200, 200), Image.Resampling.NEAREST).save(buffer, kind)
+    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    return path
+
+
+def examine(tmp_path: Path, *words: str, data: Path | str | None = None, step: bool = False, **options: Any) -> Report:
+    """All checks of the nano recipe on `data`, a few evaluation items, and no trial step."""
+    table = ["model=nano", f"out={tmp_path / 'run'}", "eval.data=world:math", *words]
+    with patch("seethink.doctor.scan.WORLD_ROWS", 12):
+        return diagnose(RECIPE, table, data=str(data) if data is not None else None, step=step, **options)
+
+
+def never(response: str, sample: Sample) -> Grade:
+    """A `reward.function` that nothing pleases."""
+    return Grade(Verdict.WRONG, None, "never")
+
+
+def named(report: Report, section: str, name: str) -> list[Check]:
+    return [check for check in report.checks if (check.section, check.name) == (section, name)]
+
+
+def one(report: Report, section: str, name: str) -> Check:
+    found = named(report, section, name)
+    assert len(found) == 1, [(c.section, c.name, str(c.status), c.found) for c in report.checks]
+    return found[0]
+
+
+def worst(report: Report) -> list[Check]:
+    return [check for check in report.checks if check.status is Status.FAIL]
