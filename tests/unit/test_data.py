@@ -24,7 +24,6 @@ from seethink.data.dataset import (
     read_rows,
     refuse_changed_data,
     shuffled,
-    source_and_size,
     to_sample,
 )
 from seethink.types import Sample
@@ -462,15 +461,6 @@ def test_the_world_needs_a_size() -> None:
     with pytest.raises(DataError, match="no domain 'maths'"):
         load_samples("world:maths", "train", 1, 0)
     assert len(load_samples("world:math", "train", 3, 0)) == 3
-
-
-def test_validation_data_default_to_the_training_source() -> None:
-    from seethink.config import DataConfig
-
-    data = DataConfig(train="a", train_size=9, val_size=2)
-    assert source_and_size(data, "train") == ("a", 9)
-    assert source_and_size(data, "val") == ("a", 2)
-    assert source_and_size(DataConfig(train="a", val="b"), "val") == ("b", None)
 
 
 def test_to_sample_keeps_what_it_is_given() -> None:

@@ -83,7 +83,7 @@ def test_a_second_start_measures_nothing(
     first, second = make_chat(), make_chat()
     lengths = prompt_lengths(given, first)
     assert first.measured == 20
-    assert "prompts: 20 measured, 1 lengths known from before" in capsys.readouterr().out
+    assert "prompts: 20 measured, 1 lengths known already" in capsys.readouterr().out
     assert prompt_lengths(given, second) == lengths
     assert second.measured == 0
     assert "prompts: 0 measured, 21 lengths known" in capsys.readouterr().out
@@ -223,6 +223,13 @@ def test_what_the_processor_refuses_is_a_bad_row(make_chat: Callable[[], Countin
     assert [(p["reason"], p["detail"]) for p in lines(tmp_path / "q.jsonl")] == [
         ("prompt_refused", "the processor says no")
     ]
+
+
+def test_more_images_than_the_model_takes(make_chat: Callable[[], CountingChat]) -> None:
+    chat = CountingChat(make_chat().processor, max_images=1)
+    given = [sample(images=1), sample(images=2)]
+    kept = fit_samples(given, chat, ReadConfig(max_bad_share=1.0), Quarantine(), "s")
+    assert kept == given[:1]
 
 
 def test_training_and_evaluation_leave_out_the_same(make_chat: Callable[[], CountingChat], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from seethink.config import DataConfig, ReadConfig
+from seethink.config import ReadConfig
 from seethink.data.columns import (
     IMAGE_MARK,
     STYLES,
@@ -49,7 +49,8 @@ AHEAD = 32
 """Rows whose images are checked ahead of the one that is asked for; the same on every machine."""
 WORKERS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +142,6 @@ def _until(rows: Iterator[RowResult], size: int) -> Iterator[RowResult]:
         good += result.sample is not None
         if good == size:
             return
-
-
-def source_and_size(data: DataConfig, split: str) -> tuple[str, int | None]:
-    if split == "train":
-        return data.train, data.train_size
-    return data.val or data.train, data.val_size
 
 
 def _say(line: str) -> None:

@@ -105,6 +105,7 @@ def split_named(name: str) -> str | None:
 
 def _rows(file: Path) -> Iterator[RawRow]:
     try:
+        rows: Iterator[tuple[int, dict[str, Any] | RowError]]
         if file.suffix in TABLE_SUFFIXES:
             rows = _table_rows(file)
         elif file.suffix in JSON_SUFFIXES:
@@ -180,7 +181,7 @@ def _json_list(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
             yield number, _object(row)
 
 
-def _table_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table_rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
     number = 0
     for batch in _parquet_batches(file) if file.suffix == ".parquet" else _arrow_batches(file):
         for start in range(0, batch.num_rows, _BATCH):

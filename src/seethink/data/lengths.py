@@ -43,18 +43,18 @@ def fit_samples(
     """
     problems: dict[int, Problem] = {}
     for place, sample in enumerate(samples):
-        token = special_token(sample, chat)
-        if token is not None:
-            detail = f"the text holds the special token {token!r}; remove or respell it"
-            problems[place] = _problem(sample, source, RowError("special_token", detail))
+        error = _unfit(sample, chat)
+        if error is not None:
+            problems[place] = _problem(sample, source, error)
     if config.max_prompt_tokens is not None:
         rest = [place for place in range(len(samples)) if place not in problems]
         lengths = prompt_lengths([samples[place] for place in rest], chat)
         for place, length in zip(rest, lengths, strict=True):
-            error = _refusal(length, config.max_prompt_tokens)
-            if error is not None:
-                problems[place] = _problem(samples[place], source, error)
-    quarantine.report(source, list(problems.values()), config.max_bad_share)
+            refused = _refusal(length, config.max_prompt_tokens)
+            if refused is not None:
+                problems[place] = _problem(samples[place], source, refused)
+    rows = 0 if quarantine.knows(source) else len(samples)
+    quarantine.report(source, list(problems.values()), config.max_bad_share, rows=rows)
     kept = [sample for place, sample in enumerate(samples) if place not in problems]
     if samples and not kept:
         raise DataError(f"{source}: no prompt is left of {len(samples):,}: {next(iter(problems.values()))}")
@@ -78,6 +78,17 @@ def load_fitting(
     """
     samples = load_samples(source, split, size, seed, config=config, quarantine=quarantine, graded=graded)
     return samples if chat is None else fit_samples(samples, chat, config, quarantine, source)
+
+
+def _unfit(sample: Sample, chat: Chat) -> RowError | None:
+    """What can be told without counting tokens."""
+    token = special_token(sample, chat)
+    if token is not None:
+        return RowError("special_token", f"the text holds the special token {token!r}; remove or respell it")
+    most = chat._max_images
+    if most is not None and len(sample.images) > most:
+        return RowError("prompt_refused", f"{len(sample.images)} images; this model takes at most {most}")
+    return None
 
 
 def special_token(sample: Sample, chat: Chat) -> str | None:
@@ -109,7 +120,7 @@ def prompt_lengths(samples: Sequence[Sample], chat: Chat) -> list[int | str]:
         for key, sample in new.items():
             measured[key] = _measure(sample, chat)
             advance(1, "")
-    console.print(f"prompts: {len(new):,} measured, {len(samples) - len(new):,} lengths known from before")
+    console.print(f"prompts: {len(new):,} measured, {len(samples) - len(new):,} lengths known already")
     _store(path, {key: length for key, length in measured.items() if isinstance(length, int)})
     return [known[key] if key in known else measured[key] for key in keys]
 

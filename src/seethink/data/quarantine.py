@@ -93,6 +93,10 @@ class Quarantine:
         self._bad: dict[str, list[Problem]] = {}
         self._started = False
 
+    def knows(self, source: str) -> bool:
+        """Whether rows of the source have been counted before."""
+        return source in self._rows
+
     def report(self, source: str, problems: Sequence[Problem], max_bad_share: float, *, rows: int = 0) -> None:
         """Write the problems and print their summary. `rows` are those newly read, good and bad.
 
