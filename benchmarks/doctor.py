@@ -27,7 +27,6 @@ import pyarrow.parquet
 from PIL import Image
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-LIMIT_S, LIMIT_MB = 60, 1024
 GROUP = 500
 """Rows of a Parquet row group."""
 
@@ -76,8 +75,8 @@ def write_parquet(folder: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-def measure(data: Path, out: Path) -> tuple[float, float, dict[str, object]]:
-    """(seconds, peak MB, the report) of one run of the command."""
+def measure(data: Path, out: Path) -> tuple[float, float, float, dict[str, object]]:
+    """(seconds, of them on a core, peak MB, the report) of one run of the command."""
     recipe = str(RECIPES / "nano-grpo.toml")
     words = [recipe, "model=nano", f"out={out.parent / 'run'}", "--data", str(data), "--out", str(out)]
     started = time.perf_counter()
@@ -86,7 +85,7 @@ def measure(data: Path, out: Path) -> tuple[float, float, dict[str, object]]:
     seconds = time.perf_counter() - started
     if os.waitstatus_to_exitcode(status) not in (0, 1):
         raise SystemExit(f"the command failed on {data}")
-    return seconds, _megabytes(usage), json.loads(out.read_text(encoding="utf-8"))
+    return seconds, usage.ru_utime + usage.ru_stime, _megabytes(usage), json.loads(out.read_text(encoding="utf-8"))
 
 
 def _megabytes(usage: resource.struct_rusage) -> float:
@@ -108,13 +107,21 @@ def main() -> None:
             write_parquet(folder, rows)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         print(f"{date.today()}, {cores} cores, {platform.machine()}, Python {platform.python_version()}")
-        print("| data | rows | good | seconds | peak MB | checks |")
-        print("|---|---:|---:|---:|---:|---|")
+        print("| data | rows | good | seconds | CPU seconds | peak MB | checks |")
+        print("|---|---:|---:|---:|---:|---:|---|")
         for data in (jsonl, parquet):
-            seconds, megabytes, report = measure(data, Path(temporary) / "report.json")
+            seconds, cpu, megabytes, report = measure(data, Path(temporary) / "report.json")
             found = report["data"]["data.train"]  # type: ignore[index]
             counts = ", ".join(f"{n} {status}" for status, n in sorted(report["counts"].items()))  # type: ignore[attr-defined]
-            row = (data.name, f"{found['rows']:,}", f"{found['good']:,}", f"{seconds:.1f}", f"{megabytes:.0f}", counts)
+            row = (
+                data.name,
+                f"{found['rows']:,}",
+                f"{found['good']:,}",
+                f"{seconds:.1f}",
+                f"{cpu:.1f}",
+                f"{megabytes:.0f}",
+                counts,
+            )
             print(f"| {' | '.join(row)} |")
 
 

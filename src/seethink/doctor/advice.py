@@ -4,7 +4,7 @@ from __future__ import annotations
 
 ADVICE: dict[str, str] = {
     "not_json": "write one JSON object a line",
-    "missing_column": "rename the columns, or state data.style (the README lists what each style expects)",
+    "missing_column": "rename the columns, or state data.style (src/seethink/data/columns.py has what each expects)",
     "bad_message": "give one user turn of text and images, and at most one assistant turn",
     "multi_turn": "cut the conversation to one question and its answer",
     "unsupported_media": "drop these rows: only images are supported",

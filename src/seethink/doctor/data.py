@@ -132,7 +132,8 @@ def _by_reason(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
 
 def _examples(members: Sequence[Problem], count: int = 1) -> str:
     shown = "; ".join(f"{Path(p.file).name}, row {p.row}: {p.detail}" for p in members[:count])
-    more = f" (and rows {', '.join(str(p.row) for p in members[1:8])}{' ...' if len(members) > 8 else ''})"
+    others = ", ".join(str(p.row) for p in members[1:8])
+    more = f" (and row{'s' * (len(members) > 2)} {others}{' ...' * (len(members) > 8)})"
     return shown + (more if len(members) > 1 else "")
 
 

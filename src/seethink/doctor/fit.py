@@ -101,7 +101,7 @@ def _compare(report: Report, found: Estimate, recipe: Recipe, gpus: Gpus | None)
         report.add(SECTION, "fits", Status.INFO, said)
         return
     share = found.device / gpus.size
-    said = f"{gigabytes(found.device)} of the {gigabytes(gpus.size)} of one GPU of {gpus} ({100 * share:.0f}%)"
+    said = f"{gigabytes(found.device)} on one GPU of {gigabytes(gpus.size)} ({100 * share:.0f}%); {gpus}"
     if share > 1:
         report.add(SECTION, "fits", Status.FAIL, said, _turn(found, recipe))
     elif share > RESERVE:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from seethink.doctor.check import gigabytes
 from seethink.errors import UserError
 
 _GPUS = re.compile(r"\s*(?:(\d+)\s*x\s*)?(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*", re.I)
@@ -24,7 +25,7 @@ class Gpus:
     whence: str
 
     def __str__(self) -> str:
-        return f"{self.count} x {self.size / (1 << 30):.0f} GB ({self.whence})"
+        return f"{self.count} x {gigabytes(self.size)} ({self.whence})"
 
 
 def parse_gpus(text: str) -> Gpus:

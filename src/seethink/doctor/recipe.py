@@ -123,9 +123,9 @@ def _valid(table: dict[str, Any]) -> bool:
 
 def _advice(said: str) -> str:
     if "did you mean" in said:
-        return "use the key that is suggested; src/seethink/config.py has every key"
+        return "use the key that is suggested; `seethink train RECIPE --dry-run` prints every key"
     if "unknown key" in said:
-        return "remove it; src/seethink/config.py has every key"
+        return "remove it; `seethink train RECIPE --dry-run` prints every key"
     return "give it in the recipe" if "is required" in said else "correct the value in the recipe"
 
 
