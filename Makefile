@@ -1,13 +1,15 @@
 # make quickstart   the whole pipeline on the nano model, then runs/quickstart/report.html
 # make test         the tests
+# make test-vllm    the tests that vLLM serves what seethink exports (CPU; its own environment of 2.5 GB)
 # make lint         ruff and mypy
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
-.PHONY: setup quickstart test lint
+.PHONY: setup quickstart test test-vllm lint
 setup: $(VENV)/.installed
 
 # torch first and pinned: where no CUDA device is present the plain name could bring gigabytes of CUDA.
@@ -29,6 +31,18 @@ quickstart: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# vLLM's wheel for the CPU is made for this torch. The .pth file lets torchvision import in all of vLLM's processes.
+$(VLLM)/.installed: tests/serving/requirements.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install -q torch==2.13.0
+	$(VLLM)/bin/pip install -q --no-deps -r tests/serving/requirements.txt
+	echo "import sys; sys.path.append('$(CURDIR)/src'); import seethink.models.torchvision_shim" \
+	  > "$$($(VLLM)/bin/python -c 'import site; print(site.getsitepackages()[0])')/seethink_shim.pth"
+	touch $@
+
+test-vllm: setup $(VLLM)/.installed
+	$(BIN)/python -m pytest tests/serving
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -1,6 +1,6 @@
 """Tiny random checkpoints of every model family: real classes of transformers, real processors, Hugging Face format.
 
-A quarter of a million parameters each, pictures of a few dozen pixels, 4 to 20 image tokens a tile. Widths and depths
+About half a million parameters each, pictures of a few dozen pixels, 4 to 20 image tokens a tile. Widths and depths
 are small, mechanisms are not left out: tiles, deepstack, sliding windows, window attention in the vision tower,
 grouped queries, learned positions, Q-Formers.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from helpers.family_processors import (
     ANYRES_GRID,
@@ -32,9 +33,11 @@ from helpers.family_processors import (
 FAMILIES: tuple[str, ...] = tuple(WORDS)
 ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")
 """Their processor and their forward take one image a prompt, no more and no less."""
+NESTED_VISION_FAMILIES: tuple[str, ...] = ("llava", "llava_onevision", "gemma3")
+"""Their vision tower is a CLIP or SigLIP."""
 
 SLIDING_WINDOW = 16
-WIDTH, HEADS, KV_HEADS, HEAD_DIM, INNER, LAYERS = 64, 4, 2, 16, 192, 3
+WIDTH, HEADS, KV_HEADS, HEAD_DIM, INNER, LAYERS = 128, 4, 2, 32, 192, 3
 VISION_WIDTH, VISION_LAYERS = 48, 2
 
 
@@ -49,8 +52,18 @@ def save_family(model_type: str, folder: Path, seed: int = 0) -> Path:
     tokenizer = build_tokenizer(WORDS[model_type])
     processor = build_processor(model_type, tokenizer)
     build_model(model_type, tokenizer, seed).save_pretrained(folder)
+    if model_type in NESTED_VISION_FAMILIES:
+        _nest_vision(folder / "model.safetensors")
     processor.save_pretrained(folder)
     return folder
+
+
+def _nest_vision(file: Path) -> None:
+    """Name the vision tower's weights as the published checkpoints do. transformers leaves out a level when it saves a
+    model that it has not loaded; of a loaded one it keeps the names that it found. vLLM knows the published ones."""
+    short, long = "vision_tower.", "vision_tower.vision_model."
+    weights = load_file(file)
+    save_file({name.replace(short, long): w for name, w in weights.items()}, file, metadata={"format": "pt"})
 
 
 def build_model(model_type: str, tokenizer: Any, seed: int) -> Any:
@@ -177,7 +190,7 @@ def _qwen2_5_vl(_: str, tokenizer: Any) -> Any:
     from transformers import Qwen2_5_VLConfig
 
     text = _text("qwen2_5_vl_text", tokenizer, tied=False)
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
     return Qwen2_5_VLConfig(
         vision_config={**_qwen_vision(), "window_size": 4 * PATCH, "fullatt_block_indexes": [1]},
         text_config={**text, "rope_parameters": rope},
@@ -194,7 +207,7 @@ def _qwen3_vl(_: str, tokenizer: Any) -> Any:
     rope = {
         "rope_type": "default",
         "rope_theta": 10000.0,
-        "mrope_section": [4, 2, 2],
+        "mrope_section": [6, 5, 5],
         "mrope_interleaved": True,
     }
     return Qwen3VLConfig(

@@ -18,6 +18,8 @@ GOLDEN_TOKENIZER = Path(__file__).resolve().parents[1] / "data" / "golden" / "to
 EOS, PAD = "<|im_end|>", "<|endoftext|>"
 SHARED_TOKENS = (PAD, "<|im_start|>", EOS)
 THINK_TOKENS = ("<think>", "</think>")
+NEWLINES = ("\n", "\n\n", "\n\n\n", "\n\n\n\n")
+"""Gemma 3 has a token for up to 31 newlines in a row; vLLM's code for it asks for the first four."""
 
 TILE = 28
 """Side of the pictures that the fixed-size vision towers take, in pixels."""
@@ -48,6 +50,8 @@ class Words:
     """Prepended by the tokenizer."""
     bos_in_template: bool = False
     """Whether the chat template writes it too, as the real checkpoint's does: encoding the text then doubles it."""
+    text: tuple[str, ...] = ()
+    """Plain text that is one token."""
 
 
 WORDS: dict[str, Words] = {
@@ -79,6 +83,7 @@ WORDS: dict[str, Words] = {
         place="<start_of_image>",
         bos="<bos>",
         bos_in_template=True,
+        text=NEWLINES,
     ),
     "instructblip": Words(("<s>", "<image>"), bos="<s>"),
     "blip-2": Words(("</s>", "<image>"), bos="</s>"),
@@ -105,9 +110,10 @@ def build_tokenizer(words: Words) -> Any:
     stored = json.loads(GOLDEN_TOKENIZER.read_text(encoding="utf-8"))
     plain = {**stored["added_tokens"][0], "content": "", "normalized": False}
     first = len(stored["model"]["vocab"])
-    names = (*SHARED_TOKENS, *words.tokens, *THINK_TOKENS)
+    special = (*SHARED_TOKENS, *words.tokens)
     stored["added_tokens"] = [
-        {**plain, "id": first + i, "content": name, "special": name not in THINK_TOKENS} for i, name in enumerate(names)
+        {**plain, "id": first + i, "content": name, "special": name in special}
+        for i, name in enumerate((*special, *THINK_TOKENS, *words.text))
     ]
     core = Tokenizer.from_str(json.dumps(stored))
     if words.bos:
