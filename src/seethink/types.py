@@ -127,8 +127,32 @@ class RolloutGroup:
 
 
 @dataclass(slots=True)
+class Prefix:
+    """Prompts that go through the model once for all their responses; padded on the left."""
+
+    input_ids: Tensor
+    """[P, T]"""
+    attention_mask: Tensor
+    """[P, T] 0 on the padding, else 1."""
+    position_ids: Tensor
+    """[P, T], or [3, P, T] with M-RoPE; 0 on the padding."""
+    mm_kwargs: dict[str, Tensor]
+    """Image tensors of all prompts, in order."""
+
+    def to(self, device: Any) -> Prefix:
+        """The same prompts on another device; itself where it is there already."""
+        if self.input_ids.device == device:
+            return self
+        images = {key: value.to(device) for key, value in self.mm_kwargs.items()}
+        ids, mask, positions = self.input_ids.to(device), self.attention_mask.to(device), self.position_ids.to(device)
+        return Prefix(ids, mask, positions, images)
+
+
+@dataclass(slots=True)
 class Microbatch:
     """Packed sequences, several to a row; a row's `position_ids` restart at 0 where a sequence starts.
+
+    With a `prefix`, the rows are responses alone, one each, whose positions go on from their prompt's.
 
     Example: two sequences of 3 and 2 tokens in one row of 6 ->
     `position_ids = [[0, 1, 2, 0, 1, 0]]`, `loss_mask` False on prompts and on the final pad.
@@ -152,6 +176,10 @@ class Microbatch:
     """[B, T] float: the token's share, so that the loss of a step is the sum of weights * per-token loss."""
     sequence_ids: Tensor
     """[B, T] long: which sequence of the whole batch a token belongs to; -1 on padding."""
+    prefix: Prefix | None = None
+    """The prompts of the rows, where prompts are shared; batches in a row have the same object."""
+    prefix_rows: Tensor | None = None
+    """[B] long: which prompt of `prefix` a row follows."""
 
     def to(self, device: Any) -> Microbatch:
         """The same micro-batch on another device."""

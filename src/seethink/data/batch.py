@@ -31,6 +31,8 @@ class PackedSequence:
     """Place in the whole batch; comes back as `sequence_ids`."""
     rope_ids: Tensor | None = None
     """[3, prompt tokens] with M-RoPE, else None."""
+    group: int = 0
+    """Sequences of one group have the same prompt (models/shared_prompt.py)."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)

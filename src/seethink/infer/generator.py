@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seethink.data.batch import join_images
+from seethink.data.groups import left_pad, next_positions
 from seethink.data.prompts import prompt_lengths
 from seethink.infer.cache import GroupCache
 from seethink.models.forward import hidden_states, output_head
@@ -185,21 +185,15 @@ class _Rows:
     @classmethod
     def prefill(cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int, max_new_tokens: int) -> _Rows:
         """Left-padded prompts once through the model, then every row `group_size` times."""
-        width = max(len(p.input_ids) for p in prompts)
-        pads = [width - len(p.input_ids) for p in prompts]
-        rows = [[loaded.chat.pad_id] * pad + p.input_ids for pad, p in zip(pads, prompts, strict=True)]
-        device = loaded.device
-        mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
-        images = {key: value.to(device) for key, value in join_images([p.mm_kwargs for p in prompts]).items()}
-        positions = _prompt_positions(prompts, mask)
+        prefix = left_pad(prompts, loaded.chat.pad_id).to(loaded.device)
         cache = GroupCache(group_size, max_new_tokens)
-        ids = torch.tensor(rows, device=device)
-        hidden = hidden_states(loaded.model, ids, positions, images, attention_mask=mask, cache=cache)
+        mask = prefix.attention_mask
+        hidden = hidden_states(
+            loaded.model, prefix.input_ids, prefix.position_ids, prefix.mm_kwargs, attention_mask=mask, cache=cache
+        )
         logits = output_head(loaded.model)(hidden[:, -1])
         cache.fork()
-        # The response counts on from the prompt's highest position, on all axes of M-RoPE alike.
-        following = positions.amax(-1) + 1
-        following = following if following.ndim == 1 else following.amax(0)
+        following = next_positions(prefix)
         return cls(loaded, cache, *(t.repeat_interleave(group_size, 0) for t in (mask, following, logits)))
 
     def advance(self, token_ids: Tensor, *, last: bool) -> bool:
@@ -237,12 +231,3 @@ class _Rows:
     def _allowed(self, logits_RV: Tensor) -> Tensor:
         banned = torch.tensor(self._loaded.banned_ids, dtype=torch.long, device=logits_RV.device)
         return logits_RV.index_fill(-1, banned, float("-inf"))
-
-
-def _prompt_positions(prompts: list[Prompt], mask: Tensor) -> Tensor:
-    """[P, T] of left-padded prompts, or [3, P, T] with M-RoPE; 0 on the padding."""
-    if all(p.rope_ids is None for p in prompts):
-        return (mask.cumsum(1) - 1).clamp_min(0)
-    width = mask.shape[1]
-    padded = [torch.nn.functional.pad(p.rope_ids, (width - p.rope_ids.shape[1], 0)) for p in prompts]  # type: ignore[arg-type,union-attr]
-    return torch.stack(padded, dim=1).to(mask.device)

@@ -78,11 +78,13 @@ def checkpointed(model: nn.Module, *, enabled: bool) -> Iterator[None]:
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if enabled else []
     for layer in layers:
         layer.training = True
+        # The caches of shared prompts give the same when asked twice.
+        layer._can_checkpoint_with_cache = True
     try:
         yield
     finally:
         for layer in layers:
-            layer.training = False
+            layer.training = layer._can_checkpoint_with_cache = False
 
 
 def enable_checkpointing(model: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from seethink.models.forward import hidden_states, output_head
+from seethink.models.shared_prompt import SharedPrompt
 from seethink.types import Microbatch
 
 CHUNK = 4096
@@ -37,17 +38,26 @@ def logprobs_and_entropy(
 
 
 def token_logprobs(
-    model: Any, batch: Microbatch, *, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
+    model: Any,
+    batch: Microbatch,
+    *,
+    temperature: float = 1.0,
+    banned_ids: tuple[int, ...] = (),
+    shared: SharedPrompt | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(log-probs [N], entropies [N], hidden [N, H]) of the N tokens under `batch.loss_mask`, in row-major order.
 
-    The head runs on those positions only, CHUNK at a time.
+    The head runs on those positions only, CHUNK at a time. `shared` is the forward of `batch.prefix`.
     """
-    hidden = hidden_states(model, batch.input_ids, batch.model_positions, batch.mm_kwargs)
+    if batch.prefix is not None:
+        assert shared is not None or not torch.is_grad_enabled(), "the caller must take gradients into the prompt"
+        shared = shared or SharedPrompt(model, batch.prefix)
+        selected, ids = shared.hidden(batch)[batch.loss_mask], batch.input_ids[batch.loss_mask]
+    else:
+        hidden = hidden_states(model, batch.input_ids, batch.model_positions, batch.mm_kwargs)
+        targets = batch.loss_mask[:, 1:]
+        selected, ids = hidden[:, :-1][targets], batch.input_ids[:, 1:][targets]
     to_logits = output_head(model)
-    targets = batch.loss_mask[:, 1:]
-    selected = hidden[:, :-1][targets]
-    ids = batch.input_ids[:, 1:][targets]
 
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return logprobs_and_entropy(to_logits(h), t, temperature=temperature, banned_ids=banned_ids)

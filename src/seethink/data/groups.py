@@ -1,0 +1,108 @@
+"""Groups -> micro-batches that share their prompts: prompts padded on the left, responses in rows on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from seethink.data.batch import PackedSequence, collate, join_images
+from seethink.types import Microbatch, Prefix
+
+
+class HasPrompt(Protocol):
+    """What `left_pad` needs: a Prompt, or a sequence's prompt half."""
+
+    @property
+    def input_ids(self) -> list[int]: ...
+    @property
+    def mm_kwargs(self) -> dict[str, Tensor]: ...
+    @property
+    def rope_ids(self) -> Tensor | None: ...
+
+
+def left_pad(prompts: Sequence[HasPrompt], pad_id: int) -> Prefix:
+    """Prompts of uneven length that all end in the last column."""
+    width = max(len(p.input_ids) for p in prompts)
+    pads = [width - len(p.input_ids) for p in prompts]
+    ids = torch.tensor([[pad_id] * pad + p.input_ids for pad, p in zip(pads, prompts, strict=True)])
+    mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
+    ropes = [p.rope_ids for p in prompts]
+    if any(rope is None for rope in ropes):
+        positions = (mask.cumsum(1) - 1).clamp_min(0)
+    else:
+        padded = [torch.nn.functional.pad(r, (width - r.shape[1], 0)) for r in ropes if r is not None]
+        positions = torch.stack(padded, dim=1)
+    return Prefix(ids, mask, positions, join_images([p.mm_kwargs for p in prompts]))
+
+
+def next_positions(prefix: Prefix) -> Tensor:
+    """[P] where the responses count on: one more than the prompt's highest position, on all axes of M-RoPE alike."""
+    highest = prefix.position_ids.amax(-1)
+    return (highest if highest.ndim == 1 else highest.amax(0)) + 1
+
+
+def pack_groups(sequences: list[PackedSequence], *, micro_tokens: int, pad_id: int, device: Any) -> list[Microbatch]:
+    """Response rows that follow shared prompts. Sequences of one `group` have one prompt.
+
+    Prompts of like length share a forward of at most `micro_tokens`, each response micro-batch with what it sees of its
+    prompt too; longest first, so that little is padded. The same input gives the same batches.
+    """
+    groups: dict[int, list[PackedSequence]] = {}
+    for sequence in sequences:
+        groups.setdefault(sequence.group, []).append(sequence)
+    batches: list[Microbatch] = []
+    for chunk in _prompt_chunks(list(groups.values()), micro_tokens):
+        prefix = left_pad([PromptHalf(group[0]) for group in chunk], pad_id).to(device)
+        batches += _response_batches(chunk, prefix, micro_tokens, pad_id)
+    return batches
+
+
+def _prompt_chunks(groups: list[list[PackedSequence]], micro_tokens: int) -> list[list[list[PackedSequence]]]:
+    """Groups whose prompts go through the model together."""
+    chunks: list[list[list[PackedSequence]]] = []
+    width = 0
+    for group in sorted(groups, key=lambda g: (-len(g[0].prompt_ids), g[0].index)):
+        if chunks and width * (len(chunks[-1]) + 1) <= micro_tokens:
+            chunks[-1].append(group)
+        else:
+            chunks.append([group])
+            width = len(group[0].prompt_ids)
+    return chunks
+
+
+def _response_batches(
+    groups: list[list[PackedSequence]], prefix: Prefix, micro_tokens: int, pad_id: int
+) -> list[Microbatch]:
+    rows = [(number, s) for number, group in enumerate(groups) for s in group if s.response_ids]
+    rows.sort(key=lambda row: (-len(row[1].response_ids), row[1].index))
+    starts, seen = next_positions(prefix), prefix.input_ids.shape[1]
+    batches = []
+    while rows:
+        fit = max(1, micro_tokens // (seen + len(rows[0][1].response_ids)))
+        chunk, rows = rows[:fit], rows[fit:]
+        batch = collate([[_response_half(sequence)] for _, sequence in chunk], pad_id)
+        batch.prefix, batch.prefix_rows = prefix, torch.tensor([number for number, _ in chunk])
+        batch.position_ids += starts.cpu()[batch.prefix_rows][:, None]
+        batches.append(batch)
+    return batches
+
+
+class PromptHalf:
+    """A sequence seen as its prompt."""
+
+    def __init__(self, sequence: PackedSequence) -> None:
+        self.input_ids, self.mm_kwargs, self.rope_ids = sequence.prompt_ids, sequence.mm_kwargs, sequence.rope_ids
+
+
+def _response_half(sequence: PackedSequence) -> PackedSequence:
+    return PackedSequence(
+        [],
+        sequence.response_ids,
+        weight=sequence.weight,
+        advantages=sequence.advantages,
+        generator_logprobs=sequence.generator_logprobs,
+        index=sequence.index,
+    )

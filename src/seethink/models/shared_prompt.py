@@ -1,0 +1,109 @@
+"""A group's prompt once: forward of prompt and images, responses against its keys and values, one backward.
+
+The gradient equals that of repeating the prompt for every response, up to the order of sums: a causal model's prompt
+does not see the responses, so they meet only in its keys and values and in its last hidden state. Those are cut out
+as leaves; any number of response micro-batches add to their gradients, and one backward takes the sum into the
+prompt, the connector and the vision encoder.
+
+Letters: P prompts, B responses, T prompt tokens, R response tokens, H hidden width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+from seethink.models.forward import hidden_states
+from seethink.types import Microbatch, Prefix
+
+
+class _Recorder(DynamicLayer):
+    """Keeps a layer's keys and values of the prompt. Nothing grows, so a recomputed layer records the same again."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = key_states, value_states
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        return 0
+
+
+class _PrefixLayer(DynamicLayer):
+    """The prompt's keys and values before the response's own; kept as they are, so that a layer can be recomputed."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+
+
+class SharedPrompt:
+    """The prompts' forward, its graph kept until `backward`."""
+
+    def __init__(self, model: Any, prefix: Prefix) -> None:
+        self._model, self._prefix = model, prefix
+        recorder = Cache(layer_class_to_replicate=_Recorder)
+        hidden = hidden_states(
+            model,
+            prefix.input_ids,
+            prefix.position_ids,
+            prefix.mm_kwargs,
+            attention_mask=prefix.attention_mask,
+            cache=recorder,
+        )
+        pairs = [(layer.keys, layer.values) for layer in recorder.layers]
+        self._made: list[Tensor] = [*(t for pair in pairs for t in pair), hidden[:, -1]]
+        # Half-precision leaves would sum the group's gradients in half precision.
+        self._leaves = [t.detach().float() if t.dtype != torch.float64 else t.detach() for t in self._made]
+        for leaf, tensor in zip(self._leaves, self._made, strict=True):
+            leaf.requires_grad_(tensor.requires_grad)
+
+    def hidden(self, batch: Microbatch) -> Tensor:
+        """[B, R, H]: the hidden states that predict each token of the responses in `batch`."""
+        assert batch.prefix_rows is not None
+        rows = batch.prefix_rows
+        *states, last = (self._rows(leaf, made, rows) for leaf, made in zip(self._leaves, self._made, strict=True))
+        first = last[:, None]
+        ids = batch.input_ids[:, :-1]
+        if ids.shape[1] == 0:
+            return first
+        cache = Cache(layers=[_PrefixLayer(k, v) for k, v in zip(states[::2], states[1::2], strict=True)])
+        positions = batch.position_ids[:, :-1]
+        following = hidden_states(
+            self._model,
+            ids,
+            positions.expand(3, -1, -1) if self._prefix.position_ids.ndim == 3 else positions,
+            {},
+            attention_mask=torch.cat([self._prefix.attention_mask[rows], torch.ones_like(ids)], dim=1),
+            cache=cache,
+        )
+        return torch.cat([first, following], dim=1)
+
+    @staticmethod
+    def _rows(leaf: Tensor, made: Tensor, rows: Tensor) -> Tensor:
+        return leaf.index_select(0, rows).to(made.dtype)
+
+    def backward(self) -> None:
+        """Take the gradients that the responses left into the prompt's graph."""
+        gradients = [leaf.grad for leaf in self._leaves]
+        reached = [(m, g.to(m.dtype)) for m, g in zip(self._made, gradients, strict=True) if g is not None]
+        if reached:
+            torch.autograd.backward(*zip(*reached, strict=True))
+
+
+def refusal(model: Any) -> str | None:
+    """Why the prompt cannot be shared exactly with this model, or None where it can."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    # Full attention needs only keys and values; a sliding window counts places, which padding on the left keeps.
+    if others := kinds - {"full_attention", "sliding_attention"}:
+        return f"its {', '.join(sorted(others))} layers carry more than keys and values from prompt to response"
+    if model.training:
+        return "it is in training mode: dropout would differ between the copies of a prompt"
+    return None
