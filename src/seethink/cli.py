@@ -55,9 +55,15 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", help="Resume though this key (or `data`, `model`) has changed.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
-    """Train one stage (SFT, GRPO or PPO) as a recipe says."""
+    """Train one stage (SFT, GRPO or PPO) as a recipe says.
+
+    Exit code 75: SIGTERM or Ctrl-C stopped the run after it was saved, and --resume goes on.
+    """
     from seethink.config import load_recipe
 
     resolved = load_recipe(recipe, overrides)
@@ -66,7 +72,7 @@ def train(
         return
     from seethink.pipeline import train_stage
 
-    console.print(f"checkpoint: {escape(str(train_stage(resolved, resume=resume)))}", soft_wrap=True)
+    console.print(f"checkpoint: {escape(str(train_stage(resolved, resume=resume, allow=allow or [])))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")
@@ -251,9 +257,14 @@ def _main(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2."""
+    """Entry point: a user's mistake is one line and exit code 2; a run that was asked to stop has exit code 75."""
+    from seethink.stopped import EXIT_RESUME, RunStopped
+
     try:
         app()
+    except RunStopped as stopped:
+        sys.stderr.write(f"{_printable(str(stopped))}\n")
+        sys.exit(EXIT_RESUME)
     except UserError as error:
         sys.stderr.write(f"error: {_printable(str(error))}\n")
         sys.exit(2)

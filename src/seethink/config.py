@@ -80,6 +80,7 @@ class OptimConfig(Section):
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
     beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the squared gradient's mean.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
+    max_bad_steps: int = Field(3, gt=0, description="Stop after so many steps in a row with NaN or infinity; skipped.")
     micro_tokens: int = Field(8192, gt=0, description="Token budget of one forward and backward.")
     gradient_checkpointing: bool = Field(False, description="Recompute layers in backward: less memory, more time.")
 
@@ -165,6 +166,10 @@ class EvalConfig(Section):
 class CheckpointConfig(Section):
     every: int = Field(50, gt=0, description="Steps between checkpoints; the last step always has one.")
     keep: int = Field(2, gt=0, description="Newest checkpoints kept.")
+    keep_best: int = Field(0, ge=0, description="Besides them, the best by best_metric.")
+    best_metric: str | None = Field(None, description="A key of metrics.jsonl, e.g. loss/val or reward/accuracy.")
+    best_mode: Literal["max", "min"] = Field("max", description="Whether more or less of best_metric is better.")
+    grace_s: float = Field(20.0, gt=0, description="After SIGTERM or Ctrl-C a step may take so long; then it is left.")
 
 
 class LogConfig(Section):
@@ -203,6 +208,8 @@ class Recipe(Section):
     def _consistent(self) -> Self:
         if frozen := set(self.lora.parts) - set(self.parts.train):
             raise ValueError(f"lora.parts names {', '.join(sorted(frozen))}, which parts.train leaves frozen")
+        if self.checkpoint.keep_best and self.checkpoint.best_metric is None:
+            raise ValueError("checkpoint.keep_best needs checkpoint.best_metric, a key of metrics.jsonl")
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(

@@ -10,6 +10,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from seethink import __version__
 from seethink.config import EvalConfig, Recipe, load_recipe
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.errors import UserError
 from seethink.eval.runner import eval_reading, eval_samples, evaluate
 from seethink.models.load import load_recipe_model
 from seethink.progress import console
 from seethink.rewards.base import Rewarder
 from seethink.train.grpo import train_rl
+from seethink.train.lock import FolderLock
 from seethink.train.run import final_model, refuse_changes, seconds_so_far
 from seethink.train.sft import train_sft
 from seethink.world.scenes import OTHER_DOMAINS
@@ -54,25 +55,27 @@ def recipes_folder() -> Path:
     return here / "recipes" if (here / "recipes").is_dir() else here.parents[1] / "recipes"
 
 
-def train_stage(recipe: Recipe, *, resume: bool = False) -> Path:
+def train_stage(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
     """Run one recipe; returns the checkpoint it ends with. A finished run is left as it is."""
-    finished = final_model(Path(recipe.out)) if resume else None
-    if finished is not None:
-        refuse_changes(recipe)
-        return finished
-    return (train_sft if recipe.stage == "sft" else train_rl)(recipe, resume=resume)
+    with FolderLock(Path(recipe.out)):
+        finished = final_model(Path(recipe.out)) if resume else None
+        if finished is not None:
+            refuse_changes(recipe, allow)
+            return finished
+        return (train_sft if recipe.stage == "sft" else train_rl)(recipe, resume=resume, allow=allow)
 
 
 def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage, ...] = QUICKSTART) -> Path:
     """Train and evaluate every stage under `out`; returns the path of report.html."""
+    recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
+    with FolderLock(out, "--out "):
+        return _run_stages(out, seed, recipes)
+
+
+def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe]) -> Path:
     from seethink.report import write_report
 
-    started = time.perf_counter()
-    recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {str(out)!r} cannot be made: {error}; choose another folder") from None
+    started, stages = time.perf_counter(), tuple(recipes)
     first = recipes[stages[0]]
     evaluator = _Evaluator(first, seed)
     evaluator.run(first.model, "base", out / "base")

@@ -27,6 +27,7 @@ import numpy as np
 
 from seethink.analysis.pictures import blanked, swapped
 from seethink.analysis.verdict import KINDS, Findings, View, judge, summary
+from seethink.atomic import write_text
 from seethink.config import Recipe
 from seethink.data.chat import Chat
 from seethink.data.dataset import load_samples
@@ -118,9 +119,10 @@ class BlindnessGuard:
         kept = [r for r in read_records(self._run.folder) if step and r["step"] <= step]
         # A run that was stopped here goes on only if it passes now, or may go on without.
         kept = [r for r in kept if not (r["step"] == step and r["stopped"])]
-        self._path.unlink(missing_ok=True)
-        for record in kept:
-            self._append(record)
+        if kept:
+            write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+        else:
+            self._path.unlink(missing_ok=True)
         if every and not self._golds:
             console.print("blindness guard: not applicable, no held-out sample has an image; data.val can name some")
         if not any(record["step"] == step for record in kept):

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from seethink.atomic import write_text
 from seethink.config import ReadConfig
 from seethink.data.columns import (
     IMAGE_MARK,
@@ -347,6 +348,6 @@ def refuse_changed_data(folder: Path, samples: Sequence[Sample], *, resuming: bo
     if before != now:
         raise DataError(
             f"cannot resume {folder}: the data are not those that the run started with; restore them, choose another "
-            f"out, or delete {path} to go on with the new ones"
+            f"out, delete {path} to go on with the new ones, or add --allow data"
         )
-    path.write_text(now + "\n", encoding="utf-8")
+    write_text(path, now + "\n")

@@ -106,6 +106,9 @@ def _vanishes(value: Any) -> bool:
 
 
 def main() -> None:
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group, but the parent decides when its workers end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -9,6 +9,7 @@ PPO is this loop with the critic's advantages and value loss (train/ppo.py).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
+from seethink.train.bad_steps import Record, episode_faults, episode_records, offenders
+from seethink.train.folder import is_allowed
 from seethink.train.policy import LossFn, Policy, TokenOutputs
 from seethink.train.ppo import Critic
 from seethink.train.rl_metrics import EpisodeRecorder
@@ -33,16 +36,16 @@ from seethink.train.run import Run, prepare_folder
 from seethink.types import Completion, Microbatch
 
 
-def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
+def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
     """Run GRPO or PPO; returns the last checkpoint."""
-    checkpoint = prepare_folder(recipe, resume=resume)
+    checkpoint = prepare_folder(recipe, resume=resume, allow=allow)
     loaded = load_recipe_model(recipe)
     reference = _load_reference(recipe)
     data = recipe.data
     folder, chat = Path(recipe.out), loaded.chat
     quarantine = Quarantine(folder / FILE)
     samples = load_fitting(data.train, "train", data.train_size, recipe.seed, chat, data, quarantine, graded=True)
-    refuse_changed_data(folder, samples, resuming=checkpoint is not None)
+    refuse_changed_data(folder, samples, resuming=checkpoint is not None and not is_allowed("data", allow))
     samples, held_out = hold_out(recipe, samples)
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
@@ -60,7 +63,7 @@ def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
         guard = watch(run, held_out, generator, lambda pairs: microbatches(recipe, *as_episode(pairs), loaded))
         while run.step < run.total_steps:
             episode = collect_episode(recipe, source, generator, rewarder, run.step)
-            metrics = update(run.policy, recipe, episode, reference, critic)
+            metrics = train_on(run, episode, reference, critic)
             generator.policy_version = run.policy.steps_done
             metrics |= recorder.metrics(episode) | rewarder.metrics()
             recorder.store(episode, run.step + 1)
@@ -71,6 +74,24 @@ def train_rl(recipe: Recipe, *, resume: bool = False) -> Path:
         last = run.folder / "checkpoints" / f"step_{run.step:06d}"
         run.finish({}, last)
     return last
+
+
+def train_on(run: Run, episode: Episode, reference: torch.nn.Module | None, critic: Critic | None) -> dict[str, float]:
+    """`update`, with micro-batches that fit, unless something in the episode is not finite."""
+    policy = run.policy
+    longest = max(len(g.prompt.input_ids) + len(c.token_ids) for g in episode.groups for c in g.completions)
+    faults, metrics = episode_faults(episode), {}
+    if not faults:
+        metrics = run.fit(lambda recipe: update(policy, recipe, episode, reference, critic), longest=longest)
+        faults, policy.faults = policy.faults, []
+    return metrics | run.bad_steps.settle(run.step + 1, faults, lambda: bad_records(run, episode))
+
+
+def bad_records(run: Run, episode: Episode) -> list[Record]:
+    """What a skipped step was made of, with a word on every completion that is to blame."""
+    completions = [c for group in episode.groups for c in group.completions]
+    batches = microbatches(run.recipe, episode, completions, list(range(len(completions))), run.loaded)
+    return episode_records(episode, offenders(batches, run.policy.score(batches)))
 
 
 def update(
@@ -102,9 +123,10 @@ def update(
                 loss_fn = critic.with_value_loss(loss_fn, batches, values)
             for key, tensor in policy.forward_backward(batches, loss_fn).items():
                 recorded.setdefault(key, []).append(tensor)
-            metrics |= policy.optimizer_step()
+            stepped = policy.optimizer_step()
             if critic is not None:
-                metrics |= critic.step()
+                stepped |= critic.step(skip="optim/skipped" in stepped)
+            metrics |= stepped
     seconds = time.perf_counter() - started
     trained = sum(int((batch.sequence_ids >= 0).sum()) for batches, *_ in prepared for batch in batches)
     metrics |= {

@@ -1,12 +1,20 @@
-"""A step's record -> `metrics.jsonl` and TensorBoard. Keys are slash-grouped and stable."""
+"""A step's record -> `metrics.jsonl` and TensorBoard. Keys are slash-grouped and stable.
+
+Neither may stop a run: lines that cannot be written wait in memory for the next step, a TensorBoard that fails is
+left out.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from seethink.atomic import write_text
+from seethink.progress import console
 
 
 class MetricsWriter:
@@ -16,18 +24,44 @@ class MetricsWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "metrics.jsonl"
         kept = [r for r in read_metrics(folder) if r["step"] <= resume_step] if resume_step else []
-        self._path.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8")
+        write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._waiting = b""
         self._board = _board(folder, resume_step) if tensorboard else None
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """NaN and infinity become null: they are not JSON."""
         record = {"step": step} | {k: _finite(v) for k, v in sorted(metrics.items())}
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for key, value in metrics.items():
+        self._waiting += (json.dumps(record) + "\n").encode()
+        self._write_waiting()
+        try:
+            for key, value in metrics.items() if self._board is not None else ():
                 self._board.add_scalar(key, value, step)
+        except Exception as error:  # a tracker is never worth a run
+            self._drop_board(error)
+
+    def _write_waiting(self) -> None:
+        """All lines or none: what a full disk took of them is taken back, so that none is torn or double."""
+        before = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, self._waiting)
+            if written < len(self._waiting):
+                raise OSError(28, "No space left on device")
+            self._waiting = b""
+        except OSError as error:
+            os.ftruncate(self._file, before)
+            lines = self._waiting.count(b"\n")
+            _warn(f"{self._path} cannot be written ({error}): {lines} lines wait in memory, training goes on")
+
+    def sync(self) -> None:
+        """Records are on the disk before the checkpoint that follows them is."""
+        if self._waiting:
+            self._write_waiting()
+        os.fsync(self._file)
+
+    def _drop_board(self, error: Exception) -> None:
+        self._board = None
+        _warn(f"TensorBoard is left out from here on: {type(error).__name__}: {error}; metrics.jsonl has everything")
 
     def __enter__(self) -> Self:
         return self
@@ -35,9 +69,14 @@ class MetricsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._waiting:
+            self._write_waiting()
+        os.close(self._file)
         if self._board is not None:
-            self._board.close()
+            try:
+                self._board.close()
+            except Exception as problem:
+                self._drop_board(problem)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -56,7 +95,17 @@ def _finite(value: float) -> float | None:
     return float(f"{value:.10g}") if math.isfinite(value) else None
 
 
-def _board(folder: Path, resume_step: int) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
+def _warn(line: str) -> None:
+    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+
+def _board(folder: Path, resume_step: int) -> Any:
+    """What an earlier start wrote after the step is purged, from the first on where it had no checkpoint."""
+    place = folder / "tensorboard"
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(place), purge_step=resume_step + 1 if place.exists() else None)
+    except Exception as error:
+        _warn(f"no TensorBoard: {type(error).__name__}: {error}; metrics.jsonl has everything")
+        return None

@@ -20,6 +20,13 @@ def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> flo
     return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
+def what_is_not_finite(loss: torch.Tensor, metrics: dict[str, float]) -> str | None:
+    """Why an update must not be made: "loss" (every log-prob reaches it) or "gradient"; None where it is in order."""
+    if not math.isfinite(float(loss)):
+        return "loss"
+    return None if math.isfinite(metrics["optim/grad_norm"]) else "gradient"
+
+
 def clip_and_measure(optimizer: torch.optim.Optimizer, max_norm: float) -> dict[str, float]:
     """Scale all gradients so that their joint norm is at most `max_norm`; norms before clipping, by part."""
     squares: dict[str, torch.Tensor] = {}

@@ -15,7 +15,7 @@ from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.models.lora import add_adapters
 from seethink.models.trainable import PartsProof, param_groups
-from seethink.train.optim import clip_and_measure, learning_rate_factor
+from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
 from seethink.types import Microbatch
 
 
@@ -51,6 +51,9 @@ class Policy:
         self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.beta1, adam.beta2), fused=True)
         self.proof = PartsProof(loaded.model, recipe, self.optimizer)
         self.steps_done = 0
+        self.faults: list[str] = []
+        """What was not finite in the updates that were skipped; whoever reports them clears it."""
+        self._loss = torch.zeros(())
         self.saw_images = False
         """Whether any batch so far had an image: without one, vision and connector have no gradient."""
 
@@ -83,12 +86,19 @@ class Policy:
             metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
             for key, value in metrics.items():
                 gathered.setdefault(key, []).append(value.detach())
-        return {key: torch.cat(values) for key, values in gathered.items()}
+        joined = {key: torch.cat(values) for key, values in gathered.items()}
+        self._loss = joined["loss/total"].sum()
+        return joined
 
     def optimizer_step(self) -> dict[str, float]:
-        """Clip, step, clear; returns gradient norms, learning rates, and after the first step the proof of parts."""
+        """Clip, step, clear; returns gradient norms and learning rates. Where the loss or the gradient is not finite
+        nothing moves, and "optim/skipped" says so."""
         factor = learning_rate_factor(self._recipe.optim, self.steps_done, self._total_steps)
         metrics = clip_and_measure(self.optimizer, self._recipe.optim.max_grad_norm)
+        if fault := what_is_not_finite(self._loss, metrics):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.faults.append(fault)
+            return metrics | {"optim/skipped": 1.0}
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
             metrics[f"optim/lr_{group['part']}"] = group["lr"]

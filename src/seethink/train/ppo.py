@@ -96,8 +96,10 @@ class Critic:
 
         return loss_fn
 
-    def step(self) -> dict[str, float]:
+    def step(self, *, skip: bool = False) -> dict[str, float]:
+        """Clip, step, clear; with `skip`, or a gradient that is not finite, nothing moves."""
         norm = nn.utils.clip_grad_norm_(self._head.parameters(), self._recipe.optim.max_grad_norm)
-        self._optimizer.step()
+        if not skip and norm.isfinite():
+            self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return {"optim/grad_norm_critic": float(norm)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from PIL.Image import Image
 
 from seethink.analysis.entropy import EntropyMeter
+from seethink.atomic import write_text
 from seethink.config import Recipe
 from seethink.data.chat import Chat
 from seethink.data.images import ImageRef
@@ -63,7 +65,7 @@ def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: i
     """One JSON line a group; images go to `folder/images` once each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(_group_record(group, folder, step, meter)) for group in groups]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _group_record(group: RolloutGroup, folder: Path, step: int, meter: EntropyMeter) -> dict[str, Any]:
@@ -103,7 +105,10 @@ def _store_image(image: Image | ImageRef, folder: Path) -> str:
     target = folder / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        (image.load() if isinstance(image, ImageRef) else image).save(target)
+        # In one move: a picture is written once, and a killed run must not leave half of one.
+        waiting = target.with_suffix(".tmp")
+        (image.load() if isinstance(image, ImageRef) else image).save(waiting, format="PNG")
+        os.replace(waiting, target)
     return name
 
 

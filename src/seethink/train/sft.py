@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from seethink.data.lengths import load_fitting
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.infer.generator import InProcessGenerator
-from seethink.models.load import LoadedModel, export_model, load_recipe_model
+from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import sft_loss
+from seethink.train.bad_steps import Record, offenders, sample_records
+from seethink.train.folder import is_allowed
 from seethink.train.policy import Policy, TokenOutputs
 from seethink.train.run import Run, prepare_folder
 from seethink.types import Microbatch, Prompt, Sample
@@ -68,12 +70,16 @@ class Traces:
     def batch(self, places: Iterable[int]) -> list[PackedSequence]:
         return [_sequence(self._prompts[i], self._responses[i]) for i in places]
 
+    def samples(self, places: Iterable[int]) -> list[Sample]:
+        return [self._prompts.samples[i] for i in places]
 
-def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
+
+def train_sft(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
     """Run the stage; returns the checkpoint with the best validation loss."""
-    checkpoint = prepare_folder(recipe, resume=resume)
+    checkpoint = prepare_folder(recipe, resume=resume, allow=allow)
     loaded = load_recipe_model(recipe)
-    train, val, held_out = _load(recipe, loaded.chat, resuming=checkpoint is not None)
+    same_data = checkpoint is not None and not is_allowed("data", allow)
+    train, val, held_out = _load(recipe, loaded.chat, resuming=same_data)
     sft = recipe.sft
     steps_per_epoch = math.ceil(len(train) / sft.batch_size)
     with Run(recipe, loaded, sft.epochs * steps_per_epoch, checkpoint) as run:
@@ -84,12 +90,14 @@ def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)
                 order = shuffled(len(train), recipe.seed, epoch)[batch * sft.batch_size : (batch + 1) * sft.batch_size]
-                metrics = sft_step(run.policy, recipe, train.batch(order))
+                metrics = train_on(run, train, order)
                 done = run.step + 1
                 if done % sft.val_every == 0 or done == run.total_steps:
                     metrics["loss/val"] = validation_loss(run.policy, recipe, val)
-                    if stopping.is_better(metrics["loss/val"], done):
-                        _keep_best(run, best, done)
+                    before = replace(stopping)
+                    if stopping.is_better(metrics["loss/val"], done) and not run.keep_best(best):
+                        # The folder holds the best of before, and so does the record.
+                        stopping.best, stopping.best_step = before.best, before.best_step
                 run.log(metrics | guard.check(done))
                 run.save_if_due({"stopping": asdict(stopping)})
                 guard.stop_if_blind()
@@ -98,8 +106,17 @@ def train_sft(recipe: Recipe, *, resume: bool = False) -> Path:
     return best
 
 
-def _keep_best(run: Run, folder: Path, step: int) -> None:
-    export_model(run.loaded.model, run.loaded.chat, folder, {"from": run.recipe.model, "step": step})
+def train_on(run: Run, traces: Traces, places: list[int]) -> dict[str, float]:
+    """One optimizer step on some of the traces, with micro-batches that fit."""
+    sequences, policy = traces.batch(places), run.policy
+    metrics = run.fit(lambda recipe: sft_step(policy, recipe, sequences), longest=max(map(len, sequences)))
+    faults, policy.faults = policy.faults, []
+
+    def records() -> list[Record]:
+        batches = microbatches(sequences, run.recipe, run.loaded)
+        return sample_records(traces.samples(places), offenders(batches, policy.score(batches)))
+
+    return metrics | run.bad_steps.settle(run.step + 1, faults, records)
 
 
 def _load(recipe: Recipe, chat: Chat, *, resuming: bool) -> tuple[Traces, Traces, list[Sample]]:

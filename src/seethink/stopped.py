@@ -1,0 +1,10 @@
+"""A run that was asked to stop did: no error, but not finished either. Apart, so that the command line is quick."""
+
+from __future__ import annotations
+
+EXIT_RESUME = 75
+"""Exit code of a run that was asked to stop and can be resumed: EX_TEMPFAIL of sysexits.h, "try again"."""
+
+
+class RunStopped(Exception):  # noqa: N818  (the run did what it was asked)
+    """The message says what was saved and how to go on."""

@@ -1,0 +1,118 @@
+"""What a run was started with: recipe, base model, libraries. Resumed, it has the same or is told otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from pydantic import ValidationError
+
+from seethink import __version__
+from seethink.config import Recipe
+from seethink.models.load import model_path
+
+SAMPLED = 4096
+"""Bytes read of every tensor of a large file."""
+READ_WHOLE = 64 << 20
+"""Files up to this size are hashed whole."""
+HARMLESS = {
+    "out", "model", "blindness.action", "optim.max_bad_steps", "checkpoint.keep", "checkpoint.keep_best",
+    "checkpoint.best_metric", "checkpoint.best_mode", "checkpoint.grace_s", "log.tensorboard",
+}  # fmt: skip
+"""Keys that change nothing that is trained. The model is compared by what it holds: its folder may have moved."""
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def differing_keys(saved: dict[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Key -> (value that the run was started with, value now). Keys that are newer than the run had their default."""
+    with contextlib.suppress(ValidationError):  # of a version with other keys: they differ as they stand
+        saved = Recipe.model_validate(saved).model_dump(mode="json")
+    old, new = flatten(saved), flatten(recipe.model_dump(mode="json"))
+    keys = sorted((old.keys() | new.keys()) - HARMLESS)
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+
+
+def versions() -> dict[str, str]:
+    """The code that trains."""
+    return {
+        "seethink": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def changed_versions(saved: dict[str, str]) -> str:
+    """What a resumed run has in another version, for a warning; "" where all is the same."""
+    now = versions()
+    return ", ".join(f"{name} {saved[name]} -> {now[name]}" for name in now if saved.get(name, now[name]) != now[name])
+
+
+def model_identity(source: str) -> str | None:
+    """A hash of the base model: its configuration, and of its weights the headers and a piece of every tensor.
+
+    Another model, or the same one trained further, has another identity; reading it takes seconds whatever the size.
+    None where the model is not on this machine, or so damaged that loading it will say more.
+    """
+    digest = hashlib.sha256()
+    try:
+        folder = _folder(source)
+        if folder is None:
+            return None
+        for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+            digest.update(file.name.encode() + b"\0")
+            digest.update(_content(file))
+    except (OSError, ValueError, struct.error, AttributeError):
+        return None
+    return digest.hexdigest()
+
+
+def _folder(source: str) -> Path | None:
+    local = Path(model_path(source))
+    if local.is_dir():
+        return local
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(source, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _content(file: Path) -> bytes:
+    """A hash of the whole of a small file; of a large one of its size, header and tensors' beginnings."""
+    digest = hashlib.sha256()
+    if file.suffix == ".json":
+        digest.update(_config(file))
+        return digest.digest()
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        if size <= READ_WHOLE:
+            return hashlib.file_digest(opened, "sha256").digest()
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header = opened.read(length)
+        digest.update(struct.pack("<Q", size) + header)
+        for entry in json.loads(header).values():
+            if "data_offsets" in entry:
+                start, end = entry["data_offsets"]
+                opened.seek(8 + length + start)
+                digest.update(opened.read(min(SAMPLED, end - start)))
+    return digest.digest()
+
+
+def _config(file: Path) -> bytes:
+    """Without what another version of transformers writes of itself."""
+    table = json.loads(file.read_text(encoding="utf-8"))
+    table.pop("transformers_version", None)
+    return json.dumps(table, sort_keys=True).encode()
