@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -85,9 +87,9 @@ def backward(loaded: LoadedModel, batch: Microbatch) -> tuple[torch.Tensor, torc
 def test_chunks_change_nothing(nano64: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     episode = random_episode(nano64, [[0.0, 1.0], [1.0, 0.0]])
     completions = [c for group in episode.groups for c in group.completions]
-    (batch,) = microbatches(nano_recipe(), episode, completions, [0, 1, 2, 3], nano64)
+    (batch,) = microbatches(nano_recipe("", "optim.shared_prompt=false"), episode, completions, [0, 1, 2, 3], nano64)
     plain = backward(nano64, batch)
-    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(module, "LOGITS", 3 * nano64.model.lm_head.weight.shape[0] + 1)
     assert len(plain[0]) % 3, "the last chunk should be a short one"
     for whole, chunked in zip(plain, backward(nano64, batch), strict=True):
         assert relative_error(chunked, whole) < 1e-12
@@ -97,7 +99,7 @@ def test_targets_are_the_next_tokens(nano64: LoadedModel) -> None:
     """Position by position with the whole model: log p of token t is read at t - 1."""
     episode = random_episode(nano64, [[1.0]])
     group = episode.groups[0]
-    (batch,) = microbatches(nano_recipe(), episode, group.completions, [0], nano64)
+    (batch,) = microbatches(nano_recipe("", "optim.shared_prompt=false"), episode, group.completions, [0], nano64)
     chosen, entropy, _ = token_logprobs(nano64.model, batch, banned_ids=nano64.banned_ids)
     prompt, response = group.prompt, group.completions[0].token_ids
     for number, token in enumerate(response):
@@ -105,3 +107,38 @@ def test_targets_are_the_next_tokens(nano64: LoadedModel) -> None:
         logits = nano64.model(input_ids=ids, **prompt.mm_kwargs).logits[0, -1]
         expected = naive(logits.tolist(), token, 1.0, nano64.banned_ids)
         assert (chosen[number].item(), entropy[number].item()) == pytest.approx(expected, abs=1e-10)
+
+
+MEMORY = """
+import resource, sys
+from types import SimpleNamespace
+import torch
+from seethink.models import logprobs
+torch.set_num_threads(1)
+torch.manual_seed(0)
+vocabulary, tokens, width = int(sys.argv[1]), 1500, 16
+head = torch.nn.Linear(width, vocabulary, bias=False)
+hidden = torch.randn(1, tokens + 1, width, requires_grad=True)
+logprobs.hidden_states = lambda *_: hidden
+logprobs.output_head = lambda _: head
+mask = torch.ones(1, tokens + 1, dtype=torch.bool)
+ids = torch.randint(vocabulary, (1, tokens + 1))
+batch = SimpleNamespace(prefix=None, input_ids=ids, model_positions=ids, mm_kwargs={}, loss_mask=mask)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+chosen, entropy, _ = logprobs.token_logprobs(None, batch, banned_ids=(3,))
+chosen.sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_flat_in_the_vocabulary() -> None:
+    """1,500 tokens over 152,000 words: one tensor of all logits would be 912 MB, and several are needed."""
+
+    def peak_mb(vocabulary: int) -> float:
+        command = [sys.executable, "-c", MEMORY, str(vocabulary)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024
+
+    small, large = peak_mb(19_000), peak_mb(152_000)
+    assert large < 700
+    assert large < 1.5 * small + 50, f"{small:.0f} MB at 19,000 words, {large:.0f} MB at 152,000"

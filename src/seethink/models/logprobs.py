@@ -15,8 +15,8 @@ from seethink.models.forward import hidden_states, output_head
 from seethink.models.shared_prompt import SharedPrompt
 from seethink.types import Microbatch
 
-CHUNK = 4096
-"""Positions whose logits exist at one time; the rest is recomputed in backward."""
+LOGITS = 2**24
+"""Logits that exist at one time, whatever the vocabulary; the others are recomputed in backward."""
 
 
 def logprobs_and_entropy(
@@ -27,7 +27,9 @@ def logprobs_and_entropy(
     logits [N, V], targets [N] -> ([N], [N]). `banned_ids` are outside the policy's support. Half-precision logits
     are computed in float32; entropy carries no gradient.
     """
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    if temperature != 1.0:
+        logits_NV = logits_NV / temperature
     if banned_ids:
         logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=logits_NV.device), float("-inf"))
     logp_NV = logits_NV.log_softmax(-1)
@@ -47,7 +49,8 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(log-probs [N], entropies [N], hidden [N, H]) of the N tokens under `batch.loss_mask`, in row-major order.
 
-    The head runs on those positions only, CHUNK at a time. `shared` is the forward of `batch.prefix`.
+    The head runs on those positions only, so many at a time that no tokens x vocabulary tensor is made. `shared` is
+    the forward of `batch.prefix`.
     """
     if batch.prefix is not None:
         assert shared is not None or not torch.is_grad_enabled(), "the caller must take gradients into the prompt"
@@ -62,12 +65,9 @@ def token_logprobs(
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return logprobs_and_entropy(to_logits(h), t, temperature=temperature, banned_ids=banned_ids)
 
-    if len(ids) <= CHUNK:
-        chosen, entropy = head(selected, ids)
-    else:
-        pairs = [
-            checkpoint(head, h, t, use_reentrant=False)
-            for h, t in zip(selected.split(CHUNK), ids.split(CHUNK), strict=True)
-        ]
-        chosen, entropy = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-    return chosen, entropy, selected
+    chunk = max(1, LOGITS // int(to_logits.weight.shape[0]))
+    if len(ids) <= chunk:
+        return *head(selected, ids), selected
+    pieces = zip(selected.split(chunk), ids.split(chunk), strict=True)
+    pairs = [checkpoint(head, h, t, use_reentrant=False) for h, t in pieces]
+    return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), selected
