@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# No child processes, which would have to import torch again; no pinning to cores that others may use.
+# The engine runs in this process: a child would import torch again. No pinning to cores that others may use. The first
+# run asks a child per architecture what it can do, which takes minutes; the answers are kept beside the environment.
 SETTINGS = {
     "HF_HUB_OFFLINE": "1",
+    "VLLM_CACHE_ROOT": str(Path(sys.prefix) / "cache"),
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
