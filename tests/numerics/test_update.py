@@ -154,7 +154,7 @@ def test_clip_range_of_the_recipe_is_used(nano64: LoadedModel) -> None:
     episode = random_episode(nano64, REWARDS[:2])
     policy = Policy(nano64, recipe, 1)
     (batch,) = microbatches(recipe, episode, completions_of(episode), list(range(6)), nano64)
-    outputs, mask = policy.outputs(batch), batch.loss_mask
+    outputs, mask = policy.outputs([batch])[0], batch.loss_mask
     torch.manual_seed(0)
     old = outputs.logprobs.detach() + 0.5 * torch.randn_like(outputs.logprobs)
     ours, _ = make_loss(recipe, [batch], [old], None)(outputs, batch)
@@ -163,14 +163,19 @@ def test_clip_range_of_the_recipe_is_used(nano64: LoadedModel) -> None:
     assert ours.item() == pytest.approx(expected.item(), abs=1e-12)
 
 
-def test_strictly_on_policy_needs_no_second_forward(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_strictly_on_policy_needs_no_second_forward(
+    nano: LoadedModel, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """Shared prompts are one forward, their responses another; repeated prompts go with their responses."""
     seen = spy_on_losses(monkeypatch)
-    recipe = nano_recipe()
+    recipe = nano_recipe("", f"optim.shared_prompt={str(shared).lower()}")
     policy = Policy(nano, recipe, 1)
     forwards = []
     nano.model.model.register_forward_hook(lambda *args: forwards.append(1))
     metrics = update(policy, recipe, random_episode(nano, REWARDS), None, None)
-    assert len(forwards) == len(seen) == policy.steps_done == 1
+    assert len(forwards) == 1 + shared
+    assert len(seen) == policy.steps_done == 1
     assert torch.equal(*seen[0])
     assert metrics["loss/clip_fraction"] == 0.0
 
@@ -198,7 +203,7 @@ def test_kl_term_equals_the_formula(nano64: LoadedModel) -> None:
     episode = random_episode(nano64, REWARDS[:1])
     policy = Policy(nano64, recipe, 1)
     (batch,) = microbatches(recipe, episode, completions_of(episode), [0, 1, 2], nano64)
-    outputs = policy.outputs(batch)
+    outputs = policy.outputs([batch])[0]
     torch.manual_seed(0)
     reference = outputs.logprobs.detach() + 0.2 * torch.randn_like(outputs.logprobs)
     weights = batch.weights[batch.loss_mask]
@@ -213,9 +218,9 @@ def test_minibatches_split_prompts_not_groups(nano: LoadedModel, monkeypatch: py
     """Every completion once an epoch, a prompt's completions together, each part a mean of its own."""
     parts: list[list[int]] = []
 
-    def spy(recipe: Recipe, episode: Episode, completions: Any, members: list[int], loaded: LoadedModel) -> Any:
+    def spy(recipe: Recipe, episode: Episode, completions: Any, members: list[int], *args: Any, **keys: Any) -> Any:
         parts.append(members)
-        return microbatches(recipe, episode, completions, members, loaded)
+        return microbatches(recipe, episode, completions, members, *args, **keys)
 
     monkeypatch.setattr(grpo, "microbatches", spy)
     recipe = nano_recipe("", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
@@ -228,8 +233,8 @@ def test_temperature_is_the_samplers(nano64: LoadedModel) -> None:
     recipe = nano_recipe("", "rollout.temperature=0.5")
     episode = random_episode(nano64, REWARDS[:1])
     (batch,) = microbatches(recipe, episode, completions_of(episode), [0, 1, 2], nano64)
-    at_half = Policy(nano64, recipe, 1).outputs(batch).logprobs
-    at_one = Policy(nano64, nano_recipe(), 1).outputs(batch).logprobs
+    at_half = Policy(nano64, recipe, 1).score([batch])[0]
+    at_one = Policy(nano64, nano_recipe(), 1).score([batch])[0]
     assert relative_error(at_half, at_one) > 0.05
 
 
@@ -250,7 +255,7 @@ def naive_estimates(
     found = []
     for i, c in enumerate(completions_of(episode)):
         (batch,) = microbatches(recipe, episode, completions_of(episode), [i], policy.loaded)
-        values = critic.values(policy.outputs(batch).hidden).detach()
+        values = critic.values(policy.outputs([batch])[0].hidden).detach()
         rewards = torch.zeros_like(values)
         rewards[-1] = c.reward
         found.append((values, *gae(rewards, values, gamma=recipe.ppo.gamma, lam=recipe.ppo.gae_lambda)))
@@ -365,3 +370,43 @@ def test_loss_metric_is_the_loss(nano: LoadedModel) -> None:
     metrics = update(Policy(nano, recipe, 1), recipe, episode, None, None)
     assert metrics["loss/total"] == pytest.approx(expected, abs=1e-6)
     assert metrics["loss/policy"] == pytest.approx(expected, abs=1e-6)
+
+
+# Idle completions: no advantage, or no weight
+
+
+def _episode_with_idle(loaded: LoadedModel) -> Episode:
+    """Four groups: the second is flat, one completion of the third is masked, and so is the only image's."""
+    episode = random_episode(loaded, REWARDS, images=[0, 1, 0, 0])
+    for completion in episode.groups[1].completions:
+        completion.advantage = 0.0
+    episode.groups[2].completions[0].reward = float("nan")
+    return episode
+
+
+@pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
+def test_leaving_out_the_idle_changes_no_update(nano_folder: Any, aggregation: str) -> None:
+    """After a first step with images the optimizer has momentum: zeros and no gradient are not the same."""
+    ends, trained = [], []
+    for leave_idle in (True, False):
+        loaded = load_nano(nano_folder, torch.float64)
+        recipe = nano_recipe("", f"algorithm.aggregation={aggregation}", "optim.weight_decay=0.1")
+        policy = Policy(loaded, recipe, 2)
+        for episode in (random_episode(loaded, REWARDS), _episode_with_idle(loaded)):
+            completions = completions_of(episode)
+            members = list(range(len(completions)))
+            batches = microbatches(recipe, episode, completions, members, loaded, leave_idle=leave_idle)
+            policy.forward_backward(batches, make_loss(recipe, batches, None, None))
+            policy.optimizer_step()
+        trained.append(sum(len(b.sequence_ids) for b in batches))
+        ends.append(torch.cat([p.detach().flatten() for p in loaded.model.parameters()]))
+    assert trained[0] < trained[1]
+    assert relative_error(ends[0], ends[1]) < 1e-9
+
+
+def test_an_episode_of_flat_groups_still_steps(nano: LoadedModel) -> None:
+    episode = random_episode(nano, REWARDS[:2])
+    for completion in completions_of(episode):
+        completion.advantage = 0.0
+    metrics = update(Policy(nano, nano_recipe(), 1), nano_recipe(), episode, None, None)
+    assert metrics["loss/total"] == metrics["optim/grad_norm"] == 0.0

@@ -20,7 +20,7 @@ from torch import nn
 
 from seethink.config import PARTS, Part, Recipe
 from seethink.infer.generator import PREFILL_ROWS
-from seethink.models.logprobs import CHUNK
+from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
 
 LOGIT_COPIES = 6
@@ -142,7 +142,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         casts=every // 2 if half else 0,
         reference=every if recipe.stage != "sft" and recipe.algorithm.kl_beta > 0 else 0,
         critic=16 * (shapes["language"].hidden ** 2 + 2 * shapes["language"].hidden) if recipe.stage == "ppo" else 0,
-        logits=4 * LOGIT_COPIES * min(CHUNK, tokens) * vocabulary,
+        logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), tokens * vocabulary),
         mask=tokens * width * (2 if half else 4),
         rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if recipe.stage != "sft" else 0,
         micro_tokens=tokens,
@@ -157,8 +157,18 @@ def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:
         sequences: float = recipe.sft.batch_size
     else:
         sequences = recipe.rollout.prompts_per_step * recipe.rollout.group_size / recipe.algorithm.minibatches
+        if recipe.optim.shared_prompt:
+            return _shared_batch(recipe, load, sequences), longest
     tokens = min(max(recipe.optim.micro_tokens, longest), int(sequences * longest) + 1)
     return tokens, min(max(recipe.sft.pack_length, longest), tokens)
+
+
+def _shared_batch(recipe: Recipe, load: Load, sequences: float) -> int:
+    """Prompts stay alive, once each, while their responses go through; the budget is that of either."""
+    budget = recipe.optim.micro_tokens
+    prompts = min(max(budget, load.prompt), round(sequences / recipe.rollout.group_size * load.prompt))
+    rows = min(max(1, budget // (load.prompt + load.response)), round(sequences))
+    return prompts + rows * load.response
 
 
 def vision_tokens(load: Load, tokens: int) -> int:

@@ -19,9 +19,11 @@ from seethink.analysis.blindness import as_episode, hold_out, watch
 from seethink.config import Recipe
 from seethink.data.batch import PackedSequence, pack
 from seethink.data.dataset import refuse_changed_data
+from seethink.data.groups import pack_groups
 from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.infer.generator import InProcessGenerator
+from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder
@@ -105,13 +107,15 @@ def update(
     recorded: dict[str, list[Tensor]] = {}
     metrics: dict[str, float] = {}
     on_policy = algorithm.epochs == algorithm.minibatches == 1
+    # A KL term or a critic gives every token a gradient.
+    leave_idle = critic is None and reference is None
     minibatches = [
         [i for i, group in enumerate(groups) if group % algorithm.minibatches == part]
         for part in range(algorithm.minibatches)
     ]
     prepared = []
     for members in minibatches:
-        batches = microbatches(recipe, episode, completions, members, policy.loaded)
+        batches = microbatches(recipe, episode, completions, members, policy.loaded, leave_idle=leave_idle)
         values = critic.prepare(policy, batches, completions) if critic else None
         old = None if on_policy else policy.score(batches)
         kl = _score_with(policy, reference, batches) if reference is not None else None
@@ -137,10 +141,20 @@ def update(
 
 
 def microbatches(
-    recipe: Recipe, episode: Episode, completions: list[Completion], members: list[int], loaded: LoadedModel
+    recipe: Recipe,
+    episode: Episode,
+    completions: list[Completion],
+    members: list[int],
+    loaded: LoadedModel,
+    *,
+    leave_idle: bool = False,
 ) -> list[Microbatch]:
-    """The packed completions of one gradient step. Masked ones (grade error) keep their place with weight 0."""
-    prompts = [group.prompt for group in episode.groups for _ in group.completions]
+    """The completions of one gradient step. Masked ones (grade error) have weight 0.
+
+    `leave_idle` leaves out what gives no gradient; the other weights count it all the same.
+    """
+    groups = [number for number, group in enumerate(episode.groups) for _ in group.completions]
+    prompts = [episode.groups[number].prompt for number in groups]
     lengths = [len(completions[i].token_ids) if completions[i].reward == completions[i].reward else 0 for i in members]
     weights = token_weights(lengths, recipe.algorithm.aggregation, episode.max_new_tokens)
     sequences = [
@@ -153,16 +167,29 @@ def microbatches(
             generator_logprobs=completions[i].generator_logprobs,
             index=i,
             rope_ids=prompts[i].rope_ids,
+            group=groups[i],
         )
         for i, weight, length in zip(members, weights, lengths, strict=True)
     ]
-    packed = pack(
-        sequences,
-        pack_length=loaded.pack_length(recipe.sft.pack_length),
-        micro_tokens=recipe.optim.micro_tokens,
-        pad_id=loaded.chat.pad_id,
-    )
-    return [batch.to(loaded.device) for batch in packed]
+    if leave_idle:
+        sequences = _with_gradient(sequences)
+    budget, pad_id, device = recipe.optim.micro_tokens, loaded.chat.pad_id, loaded.device
+    if recipe.optim.shared_prompt and shared_prompt.refusal(loaded.model) is None:
+        packed = pack_groups(sequences, micro_tokens=budget, pad_id=pad_id, device=device)
+    else:
+        length = loaded.pack_length(recipe.sft.pack_length)
+        packed = pack(sequences, pack_length=length, micro_tokens=budget, pad_id=pad_id)
+    return [batch.to(device) for batch in packed]
+
+
+def _with_gradient(sequences: list[PackedSequence]) -> list[PackedSequence]:
+    """Those with a weight and an advantage, and one with an image and one at all where none is left: the optimizer must
+    see a gradient of zeros where it would have, not none."""
+    kept = [s for s in sequences if s.weight and any(s.advantages)]
+    for idle in (next((s for s in sequences if s.mm_kwargs), None), *sequences[:1]):
+        if idle is not None and not any(bool(s.mm_kwargs) >= bool(idle.mm_kwargs) for s in kept):
+            kept.append(idle)
+    return kept
 
 
 def make_loss(

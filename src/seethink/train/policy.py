@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.models.lora import add_adapters
+from seethink.models.shared_prompt import SharedPrompt
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
 from seethink.types import Microbatch
@@ -61,31 +64,55 @@ class Policy:
     def model(self) -> Any:
         return self.loaded.model
 
-    def outputs(self, batch: Microbatch) -> TokenOutputs:
-        sampling = self._recipe.rollout.temperature if self._recipe.stage != "sft" else 1.0
+    @contextmanager
+    def _forward(self) -> Iterator[None]:
         recompute = self._recipe.optim.gradient_checkpointing and torch.is_grad_enabled()
         with self.loaded.autocast(), checkpointed(self.model, enabled=recompute):
-            logprobs, entropies, hidden = token_logprobs(
-                self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids
+            yield
+
+    def _outputs(self, batch: Microbatch, shared: SharedPrompt | None) -> TokenOutputs:
+        sampling = self._recipe.rollout.temperature if self._recipe.stage != "sft" else 1.0
+        with self._forward():
+            found = token_logprobs(
+                self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids, shared=shared
             )
-        return TokenOutputs(logprobs, entropies, hidden)
+        return TokenOutputs(*found)
+
+    def _by_prompt(self, microbatches: Sequence[Microbatch]) -> Iterator[tuple[SharedPrompt | None, list[Microbatch]]]:
+        """Micro-batches in a row whose prompts are shared, with those prompts' forward."""
+        for _, members in groupby(microbatches, key=lambda batch: id(batch.prefix)):
+            batches = list(members)
+            prefix = batches[0].prefix
+            if prefix is None:
+                yield None, batches
+            else:
+                with self._forward():
+                    shared = SharedPrompt(self.model, prefix)
+                yield shared, batches
 
     @torch.no_grad()
+    def outputs(self, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:
+        """What the model says of each micro-batch, without gradient."""
+        return [self._outputs(b, shared) for shared, batches in self._by_prompt(microbatches) for b in batches]
+
     def score(self, microbatches: Sequence[Microbatch]) -> list[Tensor]:
         """Log-probs [N] of each micro-batch without gradient (old log-probs, reference, validation)."""
-        return [self.outputs(batch).logprobs for batch in microbatches]
+        return [outputs.logprobs for outputs in self.outputs(microbatches)]
 
     def forward_backward(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
         """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches."""
         gathered: dict[str, list[Tensor]] = {}
-        for batch in microbatches:
-            self.saw_images |= bool(batch.mm_kwargs)
-            outputs = self.outputs(batch)
-            loss, metrics = loss_fn(outputs, batch)
-            loss.backward()
-            metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
-            for key, value in metrics.items():
-                gathered.setdefault(key, []).append(value.detach())
+        for shared, batches in self._by_prompt(microbatches):
+            for batch in batches:
+                self.saw_images |= bool(batch.mm_kwargs or (batch.prefix and batch.prefix.mm_kwargs))
+                outputs = self._outputs(batch, shared)
+                loss, metrics = loss_fn(outputs, batch)
+                loss.backward()
+                metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
+                for key, value in metrics.items():
+                    gathered.setdefault(key, []).append(value.detach())
+            if shared is not None:
+                shared.backward()
         joined = {key: torch.cat(values) for key, values in gathered.items()}
         self._loss = joined["loss/total"].sum()
         return joined

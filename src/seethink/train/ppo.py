@@ -59,8 +59,8 @@ class Critic:
         """
         values = Values([], [])
         estimated = []
-        for batch in batches:
-            old = self.values(policy.outputs(batch).hidden)
+        for batch, outputs in zip(batches, policy.outputs(batches), strict=True):
+            old = self.values(outputs.hidden)
             advantages, returns = torch.zeros_like(old), torch.zeros_like(old)
             owners = batch.sequence_ids[batch.loss_mask]
             for sequence in owners.unique().tolist():
