@@ -85,8 +85,7 @@ def save_checkpoint(
 
     final = folder / f"{PREFIX}{step:06d}"
     replace_folder(final, fill, _bytes(loaded.model.state_dict()) + _bytes(tensors) + EXTRAS)
-    for old in _surplus(folder, keep if isinstance(keep, Retention) else Retention(keep)):
-        _remove(old)
+    drop_surplus(folder, keep if isinstance(keep, Retention) else Retention(keep))
     return final
 
 
@@ -165,6 +164,12 @@ def _complete(folder: Path) -> list[Path]:
     """Finished folders, oldest first; whether their files are as they were written is not asked here."""
     found = [p for p in folder.glob(f"{PREFIX}*") if p.name.removeprefix(PREFIX).isdigit()]
     return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def drop_surplus(folder: Path, retention: Retention) -> None:
+    """Remove the checkpoints that need not stay."""
+    for old in _surplus(folder, retention):
+        _remove(old)
 
 
 def _surplus(folder: Path, retention: Retention) -> list[Path]:

@@ -23,6 +23,7 @@ from seethink.train.checkpoint import (
     Checkpoint,
     CheckpointError,
     Retention,
+    drop_surplus,
     export_whole,
     load_tensors,
     optimizer_tensors,
@@ -96,6 +97,11 @@ class Run:
         self._watch_optimizers()
         self._failed_saves = 0
         self._to_log: dict[str, float] = {}
+        kept = recipe.checkpoint
+        self._retention = Retention(kept.keep, kept.keep_best, kept.best_mode)
+        if checkpoint is not None:
+            # The run may have been killed after a save and before the old checkpoints went.
+            drop_surplus(self.folder / "checkpoints", self._retention)
         self._drop_later_files()
         board = recipe.log.tensorboard
         self._writer = MetricsWriter(self.folder, tensorboard=board, resume_step=self.step)
@@ -242,8 +248,9 @@ class Run:
         kept = self.recipe.checkpoint
         if kept.keep_best and self._score is None:
             console.print(f"checkpoint.best_metric: no step has had {kept.best_metric!r} yet", style="yellow")
-        retention = Retention(kept.keep, kept.keep_best, kept.best_mode)
-        save_checkpoint(self.folder / "checkpoints", self.step, self.loaded, tensors, state, about, keep=retention)
+        save_checkpoint(
+            self.folder / "checkpoints", self.step, self.loaded, tensors, state, about, keep=self._retention
+        )
 
     def keep_best(self, folder: Path) -> bool:
         """Export the weights as they are to a folder of their own; False where the disk did not take them."""

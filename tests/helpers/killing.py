@@ -1,0 +1,158 @@
+"""Tiny runs of every stage, killed at random points and resumed, against a run that was left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import shutil
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helpers.fork_server import Ended, ForkServer, Request
+
+CLOCKS = ("time/", "throughput/")
+SLOW_SAVE = 0.25
+"""Seconds that the seam adds to a save, so that some of the points fall into one."""
+COMMON = {
+    "model": "nano",
+    "seed": 3,
+    "checkpoint.every": 2,
+    "checkpoint.keep": 2,
+    "log.tensorboard": False,
+    "log.rollouts_every": 1,
+    "blindness.every": 3,
+    "blindness.samples": 2,
+    "blindness.action": "warn",
+    "optim.lr": 1e-3,
+    "optim.warmup_ratio": 0.3,
+    "optim.schedule": "cosine",
+}
+SFT = {
+    "data.train": "world:math:traces",
+    "data.train_size": 24,
+    "data.val_size": 6,
+    "sft.epochs": 3,
+    "sft.batch_size": 10,
+    "sft.val_every": 2,
+    "checkpoint.keep_best": 1,
+    "checkpoint.best_metric": "loss/val",
+    "checkpoint.best_mode": "min",
+}
+RL = {
+    "data.train": "world:math",
+    "data.train_size": 11,
+    "rollout.prompts_per_step": 3,
+    "rollout.group_size": 4,
+    "rollout.max_new_tokens": 16,
+    "algorithm.steps": 7,
+}
+STAGES: dict[str, dict[str, Any]] = {
+    "sft": {"stage": "sft", **SFT},
+    "connector": {"stage": "sft", **SFT, "parts.train": ["connector"], "data.train": "world:other:traces"},
+    "grpo": {
+        "stage": "grpo",
+        **RL,
+        "algorithm.dynamic_sampling": True,
+        "algorithm.max_resamples": 2,
+        "algorithm.curriculum": [[0.0, ["easy", "normal"]], [0.5, ["easy", "normal", "hard"]]],
+        "rollout.length_schedule": [[0.0, 10], [0.4, 16]],
+    },
+    "ppo": {"stage": "ppo", **RL, "algorithm.epochs": 2},
+}
+
+
+def write_recipe(folder: Path, name: str, **overrides: Any) -> Path:
+    """A TOML file whose run goes to the folder of the same name; dotted keys are TOML as they stand."""
+    keys: dict[str, Any] = {"name": name, "out": str(folder / name), **COMMON, **overrides}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.toml"
+    path.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+    return path
+
+
+def stage_recipe(folder: Path, name: str, stage: str, **overrides: Any) -> Path:
+    return write_recipe(folder, name, **STAGES[stage] | overrides)
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that must be equal: numbers less the clock, sampled tokens, and files by hash."""
+    kept = {
+        "metrics": _lines(run / "metrics.jsonl"),
+        "blindness": _lines(run / "blindness.jsonl"),
+        "done": json.loads((run / "done.json").read_text()),
+        "parts": json.loads((run / "parts.json").read_text()),
+        "checkpoints": sorted(p.name for p in (run / "checkpoints").iterdir()),
+    }
+    last = sorted((run / "checkpoints").glob("step_*"))[-1]
+    files = [*(run / "rollouts").glob("*.jsonl"), *(run / "images").glob("*"), *last.rglob("*")]
+    files += list((run / "best").rglob("*"))
+    for file in sorted(f for f in files if f.is_file() and f.name not in ("manifest.json", "seethink.json")):
+        kept[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return kept
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in record.items() if not k.startswith(CLOCKS)} for record in records]
+
+
+@dataclass
+class Point:
+    """One kill."""
+
+    stage: str
+    number: int
+    place: str
+    """Where the run was."""
+    exact: bool
+    detail: str = ""
+    kills: int = 1
+
+
+@dataclass
+class Kills:
+    """Runs of one stage and the one that was left alone."""
+
+    server: ForkServer
+    folder: Path
+    stage: str
+    seed: int = 0
+    whole: dict[str, Any] = field(default_factory=dict)
+    begin: float = 0.0
+    end: float = 0.0
+    """Seconds between which a run is killed: shortly before its first update, and when it ends."""
+
+    def __post_init__(self) -> None:
+        recipe = stage_recipe(self.folder, f"{self.stage}-whole", self.stage)
+        ended = self.server.run(Request(recipe, slow_save=SLOW_SAVE))
+        assert ended.status == 0, ended.output
+        self.begin, self.end = 0.9 * ended.loaded, ended.seconds
+        self.whole = outcome(self.folder / recipe.stem)
+
+    def point(self, number: int) -> Point:
+        """Kill at a random moment between start and end, every fourth time once more while resumed; then finish."""
+        rng = random.Random(f"{self.stage} {self.seed} {number}")
+        recipe = stage_recipe(self.folder, f"{self.stage}-{number}", self.stage)
+        run = self.folder / recipe.stem
+        killed: list[Ended] = []
+        for kill in range(2 if number % 4 == 3 else 1):
+            after = rng.uniform(self.begin, self.end)
+            killed.append(self.server.run(Request(recipe, resume=kill > 0, after=after, slow_save=SLOW_SAVE)))
+        last = self.server.run(Request(recipe, resume=True, slow_save=0.0))
+        place = ", then ".join(end.place if end.status == -signal.SIGKILL else "finished before" for end in killed)
+        if last.status != 0:
+            return Point(self.stage, number, place, False, last.output[-2000:], len(killed))
+        found = outcome(run)
+        different = [key for key in self.whole.keys() | found.keys() if self.whole.get(key) != found.get(key)]
+        if not different:
+            shutil.rmtree(run)
+        return Point(self.stage, number, place, not different, ", ".join(sorted(different)), len(killed))
+
+
+def saving(place: str) -> bool:
+    """Whether the last kill fell into a save: after its start and before its end."""
+    return re.search(r"^(saving|syncing) \S+$", place) is not None
