@@ -83,7 +83,7 @@ def doctor(
     gpus: Annotated[str | None, typer.Option(help="The GPUs of the run, COUNTxGIGABYTES; default: those here.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON report with every bad row.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
-    ask_verifier: Annotated[bool, typer.Option("--ask-verifier", help="Also ask reward.verifier two questions.")] = False,
+    ask_verifier: Annotated[bool, typer.Option("--ask-verifier", help="Also ask reward.verifier twice.")] = False,
     step: Annotated[bool, typer.Option("--step/--no-step", help="Try a real forward, backward and rollout.")] = True,
 ) -> None:
     """Check recipe, model, data, reward, memory and disk before a GPU is used, and say all that is wrong at once.
@@ -116,6 +116,7 @@ def evaluate(
 ) -> None:
     """Accuracy ± standard error of a model, by domain and difficulty."""
     from seethink.config import EvalConfig, RewardConfig, make_reading
+    from seethink.data.prompts import PromptList
     from seethink.data.quarantine import FILE, Quarantine
     from seethink.eval.runner import eval_samples, evaluate, score_table
     from seethink.models.load import load_model
@@ -125,7 +126,7 @@ def evaluate(
     read, quarantine = make_reading(reading or []), Quarantine(out / "eval" / FILE if out else None)
     loaded = load_model(model)
     chosen = eval_samples(config, seed, chat=loaded.chat, reading=read, quarantine=quarantine)
-    prompts = [loaded.chat.prompt(sample) for sample in chosen]
+    prompts = PromptList(chosen, loaded.chat)
     scores = evaluate(loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out)
     console.print(score_table(scores))
 

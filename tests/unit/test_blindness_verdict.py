@@ -16,6 +16,9 @@ from helpers.nano import make_samples, nano_recipe
 from seethink.analysis.blindness import hold_out, read_records
 from seethink.analysis.pictures import GREY, blanked, derangement, swapped
 from seethink.analysis.verdict import KINDS, View, judge, paired, summary
+from seethink.config import Recipe
+from seethink.data.quarantine import Quarantine
+from seethink.models.load import load_model
 from seethink.report.blindness import sight
 from seethink.report.load import Stage
 from seethink.types import Completion, Sample
@@ -209,6 +212,10 @@ def test_the_message_names_check_numbers_and_remedy() -> None:
 # --- which samples are held out
 
 
+def held_out_of(recipe: Recipe, samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+    return hold_out(recipe, samples, load_model("nano").chat, Quarantine(None))
+
+
 def mixed(count: int) -> list[Sample]:
     """Every second sample has a picture."""
     return make_samples([i % 2 for i in range(count)])
@@ -216,24 +223,24 @@ def mixed(count: int) -> list[Sample]:
 
 def test_of_a_file_the_first_with_images_are_held_out() -> None:
     samples = mixed(200)
-    train, held = hold_out(nano_recipe("x", "blindness.every=5", "blindness.samples=3"), samples)
+    train, held = held_out_of(nano_recipe("x", "blindness.every=5", "blindness.samples=3"), samples)
     assert held == [s for s in samples if s.images][:12]
     assert train == [s for s in samples if s not in held]
-    train, held = hold_out(nano_recipe("x", "blindness.every=5"), samples)
+    train, held = held_out_of(nano_recipe("x", "blindness.every=5"), samples)
     assert len(held) == 20, "at most a tenth"
-    assert len(hold_out(nano_recipe("x", "blindness.every=5", "data.val_size=7"), samples)[1]) == 7
+    assert len(held_out_of(nano_recipe("x", "blindness.every=5", "data.val_size=7"), samples)[1]) == 7
 
 
 @pytest.mark.parametrize("overrides", [[], ["blindness.every=5"]])
 def test_nothing_is_held_out_of_text_or_without_the_guard(overrides: list[str]) -> None:
     samples = make_samples([0] * 100 if overrides else [1] * 100)
-    assert hold_out(nano_recipe("x", *overrides), samples) == (samples, [])
+    assert held_out_of(nano_recipe("x", *overrides), samples) == (samples, [])
 
 
 def test_the_world_has_a_split_of_its_own() -> None:
     samples = mixed(4)
     recipe = nano_recipe("x", "blindness.every=5", "blindness.samples=2", "data.train=world:math", "data.train_size=4")
-    train, held = hold_out(recipe, samples)
+    train, held = held_out_of(recipe, samples)
     assert train == samples
     assert [s.id.split("-")[1] for s in held] == ["val"] * 8
 

@@ -30,7 +30,8 @@ from seethink.analysis.verdict import KINDS, Findings, View, judge, summary
 from seethink.atomic import write_text
 from seethink.config import Recipe
 from seethink.data.chat import Chat
-from seethink.data.dataset import load_samples
+from seethink.data.lengths import load_fitting
+from seethink.data.quarantine import Quarantine
 from seethink.errors import UserError
 from seethink.infer.generator import Generator, Sampling
 from seethink.progress import console
@@ -61,7 +62,9 @@ class BlindModelError(UserError):
     """The guard stopped a run; the message names the check, the numbers and what to do."""
 
 
-def hold_out(recipe: Recipe, samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+def hold_out(
+    recipe: Recipe, samples: list[Sample], chat: Chat, quarantine: Quarantine
+) -> tuple[list[Sample], list[Sample]]:
     """(samples to train on, samples for the guard), for RL. SFT has its validation samples.
 
     The guard's come from `data.val` or the world's own split; of a file without either, the first with images (at
@@ -72,7 +75,7 @@ def hold_out(recipe: Recipe, samples: list[Sample]) -> tuple[list[Sample], list[
         return samples, []
     if data.val is not None or is_world(data.train):
         source, size = data.val or data.train, data.val_size or wanted
-        return samples, load_samples(source, "val", size, recipe.seed, config=data)
+        return samples, load_fitting(source, "val", size, recipe.seed, chat, data, quarantine, graded=True)
     illustrated = [i for i, sample in enumerate(samples) if sample.images]
     held = set(illustrated[: data.val_size or min(wanted, len(samples) // 10)])
     return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]

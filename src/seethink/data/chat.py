@@ -27,9 +27,9 @@ class Chat:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self._template = processor if getattr(processor, "chat_template", None) else self.tokenizer
-        self._positions, self._max_images = positions, max_images
+        self._positions, self.max_images = positions, max_images
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        self._special = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
+        self.special_tokens = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
         self.eos_id: int = self.tokenizer.eos_token_id
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
         self._image_lengths: dict[tuple[tuple[int, int], ...], int] = {}
@@ -82,9 +82,9 @@ class Chat:
     def _text(self, sample: Sample) -> str:
         """The chat template's text, a placeholder for each image."""
         self._refuse_special(sample.id, sample.system, sample.question.replace("<image>", ""), *sample.choices)
-        if self._max_images is not None and len(sample.images) > self._max_images:
+        if self.max_images is not None and len(sample.images) > self.max_images:
             raise UserError(
-                f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self._max_images}"
+                f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
             )
         messages = [{"role": "user", "content": _content(sample)}]
         if sample.system:
@@ -93,7 +93,7 @@ class Chat:
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""
-        for token in self._special:
+        for token in self.special_tokens:
             if any(token in text for text in texts):
                 raise UserError(f"sample {name!r} holds the special token {token!r} as text; remove or respell it")
 

@@ -85,7 +85,7 @@ def _unfit(sample: Sample, chat: Chat) -> RowError | None:
     token = special_token(sample, chat)
     if token is not None:
         return RowError("special_token", f"the text holds the special token {token!r}; remove or respell it")
-    most = chat._max_images
+    most = chat.max_images
     if most is not None and len(sample.images) > most:
         return RowError("prompt_refused", f"{len(sample.images)} images; this model takes at most {most}")
     return None
@@ -94,7 +94,7 @@ def _unfit(sample: Sample, chat: Chat) -> RowError | None:
 def special_token(sample: Sample, chat: Chat) -> str | None:
     """A special token that the sample's texts hold: it would forge a turn or the place of an image."""
     texts = (sample.system, sample.question.replace(IMAGE_MARK, ""), *sample.choices, sample.response or "")
-    return next((token for token in chat._special if any(token in text for text in texts)), None)
+    return next((token for token in chat.special_tokens if any(token in text for text in texts)), None)
 
 
 def _refusal(length: int | str, limit: int) -> RowError | None:

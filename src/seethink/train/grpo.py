@@ -48,7 +48,7 @@ def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ())
     quarantine = Quarantine(folder / FILE)
     samples = load_fitting(data.train, "train", data.train_size, recipe.seed, chat, data, quarantine, graded=True)
     refuse_changed_data(folder, samples, resuming=checkpoint is not None and not is_allowed("data", allow))
-    samples, held_out = hold_out(recipe, samples)
+    samples, held_out = hold_out(recipe, samples, chat, quarantine)
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
     generator = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows)
