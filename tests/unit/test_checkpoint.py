@@ -16,6 +16,8 @@ from seethink.models.load import LoadedModel, load_model
 from seethink.models.trainable import param_groups
 from seethink.train.checkpoint import (
     CheckpointError,
+    Retention,
+    clear_leftovers,
     load_tensors,
     newest_checkpoint,
     optimizer_tensors,
@@ -23,6 +25,7 @@ from seethink.train.checkpoint import (
     restore_weights,
     save_checkpoint,
 )
+from seethink.train.rng import restore_rng, rng_state, seed_everything
 
 
 @pytest.fixture
@@ -57,6 +60,57 @@ def test_the_newest_are_kept(tmp_path: Path, loaded: LoadedModel) -> None:
     assert steps(tmp_path) == ["step_000010", "step_000011"]
     save(tmp_path, 12, loaded, keep=1)
     assert steps(tmp_path) == ["step_000012"]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", [3, 2]), ("min", [1, 4])])
+def test_the_best_are_kept_besides(tmp_path: Path, loaded: LoadedModel, mode: Any, best: list[int]) -> None:
+    """The newest and the two best by their score; one without a score is never among the best."""
+    for step, score in enumerate([0.1, 0.7, 0.8, 0.2, None, 0.5], start=1):
+        retention = Retention(1, 2, mode)
+        save_checkpoint(tmp_path, step, loaded, {}, {"score": score}, {}, keep=retention)
+    assert steps(tmp_path) == [f"step_{step:06d}" for step in sorted([*best, 6])]
+
+
+def test_what_a_kill_leaves_half_done_is_undone(tmp_path: Path, loaded: LoadedModel) -> None:
+    """An unfinished folder goes; a checkpoint that was moved aside for its successor comes back."""
+    save(tmp_path, 1, loaded, x=torch.ones(1))
+    os.replace(tmp_path / "step_000001", tmp_path / ".step_000001.old")
+    (tmp_path / ".step_000001.tmp").mkdir()
+    clear_leftovers(tmp_path)
+    assert steps(tmp_path) == ["step_000001"]
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.step == 1
+
+
+def test_no_other_file_is_read(tmp_path: Path, loaded: LoadedModel) -> None:
+    """Safetensors and JSON only; a pickle beside them is neither written nor asked for."""
+    path = save(tmp_path, 1, loaded, x=torch.ones(1))
+    listed = set(json.loads((path / "manifest.json").read_text())["files"])
+    found = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    assert found == listed | {"manifest.json"}
+    assert {Path(name).suffix for name in found} <= {".safetensors", ".json", ".jinja", ".txt", ".model"}
+
+
+def test_random_states_come_back() -> None:
+    import random
+
+    import numpy as np
+
+    def draws() -> tuple[Any, ...]:
+        return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn(), torch.rand(2).tolist()
+
+    seed_everything(3)
+    draws()
+    tensors, about = rng_state()
+    about = json.loads(json.dumps(about))
+    expected = draws()
+    draws()
+    restore_rng(tensors, about)
+    assert draws() == expected
+    seed_everything(3)
+    draws()
+    assert draws() == expected
 
 
 def failing(*_: Any, **__: Any) -> None:
