@@ -7,8 +7,10 @@ the final weights, optimizer and state by hash, and which checkpoints are kept. 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,19 +26,25 @@ def server() -> Iterator[ForkServer]:
         yield running
 
 
+def stages() -> list[Any]:
+    """LoRA needs peft."""
+    without = importlib.util.find_spec("peft") is None
+    return [pytest.param(s, marks=pytest.mark.skipif(without and s == "lora", reason="needs peft")) for s in STAGES]
+
+
 def check(server: ForkServer, folder: Path, stage: str, points: range) -> None:
     kills = Kills(server, folder, stage)
     done = [kills.point(number) for number in points]
     assert all(point.exact for point in done), [p for p in done if not p.exact]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages())
 def test_30_killed_at_a_few_random_points(server: ForkServer, tmp_path: Path, stage: str) -> None:
     check(server, tmp_path, stage, range(2, 4))
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", stages())
 def test_30_killed_at_twenty_random_points(server: ForkServer, tmp_path: Path, stage: str) -> None:
     check(server, tmp_path, stage, range(20))
 

@@ -34,9 +34,10 @@ class MetricsWriter:
         record = {"step": step} | {k: _finite(v) for k, v in sorted(metrics.items())}
         self._waiting += (json.dumps(record) + "\n").encode()
         self._write_waiting()
+        board = self._board
         try:
-            for key, value in metrics.items() if self._board is not None else ():
-                self._board.add_scalar(key, value, step)
+            for key, value in metrics.items() if board is not None else ():
+                board.add_scalar(key, value, step)
         except Exception as error:  # a tracker is never worth a run
             self._drop_board(error)
 
