@@ -16,6 +16,7 @@ from torch import Tensor
 from seethink.data.groups import left_pad, next_positions
 from seethink.data.prompts import prompt_lengths
 from seethink.infer.cache import GroupCache
+from seethink.models.attention import grouped_queries
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.models.parts import family_of
@@ -87,7 +88,7 @@ class InProcessGenerator:
                     for sample in range(group_size)
                 ]
             )
-            with self._loaded.autocast():
+            with self._loaded.autocast(), grouped_queries(self._loaded.model):
                 rows = self._decode([prompts[i] for i in places], group_size, sampling, uniforms)
             for number, place in enumerate(places):
                 groups[place] = rows[number * group_size : (number + 1) * group_size]
