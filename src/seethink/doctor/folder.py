@@ -59,7 +59,7 @@ def check_disk(report: Report, recipe: Recipe, model: Any) -> None:
         report.add("disk", "checkpoints", Status.SKIP, "their size is not known without the model")
         return
     one, best = checkpoint_bytes(model, recipe)
-    copies = min(recipe.checkpoint.keep, _saves(recipe)) + 1
+    copies = min(recipe.checkpoint.keep + recipe.checkpoint.keep_best, _saves(recipe)) + 1
     needed = copies * one + best
     try:
         free = shutil.disk_usage(existing(Path(recipe.out))).free
@@ -93,5 +93,5 @@ def checkpoint_bytes(model: Any, recipe: Recipe) -> tuple[int, int]:
 def _saves(recipe: Recipe) -> int:
     """Checkpoints that the run writes in all, where that is known beforehand."""
     if recipe.stage == "sft":
-        return recipe.checkpoint.keep
+        return recipe.checkpoint.keep + recipe.checkpoint.keep_best
     return -(-recipe.algorithm.steps // recipe.checkpoint.every)
