@@ -251,28 +251,28 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str = "recipe") -> Recipe:  # noqa: B006
     for override in overrides:
-        _apply(table, override)
+        apply_override(table, override)
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise RecipeError(f"{source}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise RecipeError(f"{source}: " + "; ".join(explain(e) for e in error.errors())) from None
 
 
 def make_reading(overrides: list[str]) -> ReadConfig:
     """How to read data, from `data.KEY=VALUE` words, for commands without a recipe. Raises RecipeError."""
     table: dict[str, Any] = {}
     for override in overrides:
-        _apply(table, override)
+        apply_override(table, override)
     strange = [key for key in table if key != "data"]
     if strange:
         raise RecipeError(f"{strange[0]!r}: only keys of [data] can be given here, e.g. data.style=easyr1")
     try:
         return ReadConfig.model_validate(table.get("data", {}))
     except ValidationError as error:
-        raise RecipeError("data: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise RecipeError("data: " + "; ".join(explain(e) for e in error.errors())) from None
 
 
-def _apply(table: dict[str, Any], override: str) -> None:
+def apply_override(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"{override!r} is not of the form key=value, e.g. optim.lr=1e-6")
@@ -292,7 +292,7 @@ def _parse(text: str) -> Any:
         return text
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
         return f"unknown key {where!r}{_suggest(where)}"

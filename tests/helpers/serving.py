@@ -109,8 +109,8 @@ def _written(loaded: LoadedModel, prompt: Prompt, folder: Path) -> dict[str, Any
     files = [folder / f"{prompt.sample.id}-{k}.png" for k in range(len(prompt.sample.images))]
     for image, file in zip(prompt.sample.images, files, strict=True):
         image.save(file)
-    text = loaded.chat._text(prompt.sample)
-    return {"text": text, "images": [str(f) for f in files], "add_special_tokens": loaded.chat._wants_bos(text)}
+    text = loaded.chat.template_text(prompt.sample)
+    return {"text": text, "images": [str(f) for f in files], "add_special_tokens": loaded.chat.wants_bos(text)}
 
 
 def serve(jobs: list[dict[str, Any]], home: Path) -> dict[str, dict[str, Any]]:

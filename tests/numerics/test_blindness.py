@@ -58,7 +58,7 @@ def make_guard(loaded: LoadedModel, samples: list[Sample], out: Path, *overrides
 
     def batches(pairs: Any) -> list[Microbatch]:
         if stage == "sft":
-            return sft._batches(pairs, recipe, loaded)
+            return sft.pair_batches(pairs, recipe, loaded)
         return grpo.microbatches(recipe, *as_episode(pairs), loaded)
 
     return BlindnessGuard(run, samples, InProcessGenerator(loaded), batches)

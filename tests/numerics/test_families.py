@@ -82,7 +82,7 @@ def inputs_of(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]:
     if not prompt.sample.images:
         ids = torch.tensor([prompt.input_ids])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    text = loaded.chat._text(prompt.sample)
+    text = loaded.chat.template_text(prompt.sample)
     # As `apply_chat_template(tokenize=True)` does where the template writes BOS itself.
     special = not text.startswith(loaded.chat.tokenizer.bos_token or "\0")
     pictures = list(prompt.sample.images)

@@ -28,7 +28,7 @@ def trained(*overrides: str) -> tuple[Recipe, LoadedModel, Policy, list[Microbat
     policy = Policy(loaded, recipe, 1)
     samples = world_samples("world:all:traces", "train", ROWS, 0)
     pairs = [(loaded.chat.prompt(s), loaded.chat.response_ids(s.response or "")) for s in samples]
-    batches = sft._batches(pairs, recipe, loaded)
+    batches = sft.pair_batches(pairs, recipe, loaded)
     assert len(batches) == 1
     lengths = [len(prompt.input_ids) for prompt, _ in pairs]
     place = image_token_id(loaded.model.config)
@@ -46,7 +46,7 @@ def of_this_batch(recipe: Recipe, loaded: LoadedModel, batch: Microbatch, load: 
 def test_weights_gradients_and_optimizer_exactly(train: str) -> None:
     recipe, loaded, policy, batches, load = trained(f"parts.train={train}")
     found = of_this_batch(recipe, loaded, batches[0], load)
-    policy.forward_backward(batches, sft._loss)
+    policy.forward_backward(batches, sft.response_loss)
     parameters = list(loaded.model.parameters())
     assert sum(part.weights for part in found.parts.values()) == sum(p.nbytes for p in parameters) == found.host
     gradients = sum(p.grad.nbytes for p in parameters if p.grad is not None)
@@ -73,7 +73,7 @@ def test_training_within_a_factor_of_two(overrides: list[str]) -> None:
     recipe, loaded, policy, batches, load = trained(*overrides)
     found = of_this_batch(recipe, loaded, batches[0], load)
     with LiveMemory() as live:
-        policy.forward_backward(batches, sft._loss)
+        policy.forward_backward(batches, sft.response_loss)
     assert 0.8 < found.training / live.peak < 2.0, f"{found.training:,} estimated, {live.peak:,} measured"
 
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_on_disk(tmp_path: object) -> None:
     from seethink.train.checkpoint import optimizer_tensors, save_checkpoint
 
     recipe, loaded, policy, batches, _ = trained()
-    policy.forward_backward(batches, sft._loss)
+    policy.forward_backward(batches, sft.response_loss)
     policy.optimizer_step()
     tensors = optimizer_tensors("policy", policy.optimizer)
     folder = save_checkpoint(Path(str(tmp_path)), 1, loaded, tensors, {}, {}, keep=1)

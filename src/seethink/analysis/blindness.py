@@ -37,6 +37,7 @@ from seethink.infer.generator import Generator, Sampling
 from seethink.progress import console
 from seethink.rewards.base import Rewarder
 from seethink.rl.rollout import Episode, scheduled
+from seethink.train.metrics import read_json_lines
 from seethink.types import Completion, Microbatch, Prompt, RolloutGroup, Sample, Verdict
 from seethink.world.make import is_world
 
@@ -235,11 +236,4 @@ def _gold_ids(sample: Sample, chat: Chat) -> list[int]:
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """What the guard of a run wrote; a half-written last line is left out."""
-    path = folder / FILE
-    records: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    return read_json_lines(folder / FILE)

@@ -26,7 +26,7 @@ class Chat:
     def __init__(self, processor: Any, positions: Positions | None = None, max_images: int | None = None) -> None:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        self._template = processor if getattr(processor, "chat_template", None) else self.tokenizer
+        self.template_owner = processor if getattr(processor, "chat_template", None) else self.tokenizer
         self._positions, self.max_images = positions, max_images
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.special_tokens = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
@@ -36,11 +36,11 @@ class Chat:
 
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
-        text, pictures = self._text(sample), sample.pictures()
+        text, pictures = self.template_text(sample), sample.pictures()
         mm_kwargs: dict[str, Tensor] = {}
         if pictures:
             inputs = self.processor(
-                images=pictures, text=[text], return_tensors="pt", add_special_tokens=self._wants_bos(text)
+                images=pictures, text=[text], return_tensors="pt", add_special_tokens=self.wants_bos(text)
             )
             ids: list[int] = inputs["input_ids"][0].tolist()
             mm_kwargs = {key: value for key, value in inputs.items() if key not in _TEXT_KEYS}
@@ -57,29 +57,29 @@ class Chat:
         """
         sizes = tuple((image.width, image.height) for image in sample.images)
         if sizes not in self._image_lengths:
-            self._image_lengths[sizes] = self._image_length(sizes)
-        return len(self._text_ids(self._text(sample))) + self._image_lengths[sizes]
+            self._image_lengths[sizes] = self.image_length(sizes)
+        return len(self._text_ids(self.template_text(sample))) + self._image_lengths[sizes]
 
-    def _image_length(self, sizes: tuple[tuple[int, int], ...]) -> int:
+    def image_length(self, sizes: tuple[tuple[int, int], ...]) -> int:
         """What the processor adds to a text with so many images."""
         if not sizes:
             return 0
-        text = self._text(Sample("sizes", "", tuple(Image.new("RGB", size) for size in sizes)))
+        text = self.template_text(Sample("sizes", "", tuple(Image.new("RGB", size) for size in sizes)))
         blanks = [Image.new("RGB", size) for size in sizes]
-        special = self._wants_bos(text)
+        special = self.wants_bos(text)
         ids = self.processor(images=blanks, text=[text], return_tensors="pt", add_special_tokens=special)["input_ids"]
         return len(ids[0]) - len(self._text_ids(text))
 
     def _text_ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=self._wants_bos(text))["input_ids"]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=self.wants_bos(text))["input_ids"]
         return ids
 
-    def _wants_bos(self, text: str) -> bool:
+    def wants_bos(self, text: str) -> bool:
         """Templates that write the beginning-of-sequence token themselves must not get a second one."""
         bos = self.tokenizer.bos_token
         return not (bos and text.startswith(bos))
 
-    def _text(self, sample: Sample) -> str:
+    def template_text(self, sample: Sample) -> str:
         """The chat template's text, a placeholder for each image."""
         self._refuse_special(sample.id, sample.system, sample.question.replace("<image>", ""), *sample.choices)
         if self.max_images is not None and len(sample.images) > self.max_images:
@@ -89,7 +89,7 @@ class Chat:
         messages = [{"role": "user", "content": _content(sample)}]
         if sample.system:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": sample.system}]})
-        return str(self._template.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        return str(self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""

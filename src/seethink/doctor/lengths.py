@@ -36,7 +36,7 @@ class LengthMeter:
         texts: dict[int, str] = {}
         for place, sample in enumerate(samples):
             try:
-                texts[place] = self._chat._text(sample)
+                texts[place] = self._chat.template_text(sample)
                 found.append((0, self._of_images(sample)))
             except Exception as error:  # processors raise what they like of images that they do not take
                 texts.pop(place, None)
@@ -51,7 +51,7 @@ class LengthMeter:
         """One call of the tokenizer for many texts: calls one by one wait for each other's threads."""
         lengths: dict[int, int] = {}
         for special in (True, False):
-            places = [place for place, text in texts.items() if self._chat._wants_bos(text) is special]
+            places = [place for place, text in texts.items() if self._chat.wants_bos(text) is special]
             if places:
                 ids = self._chat.tokenizer([texts[place] for place in places], add_special_tokens=special)["input_ids"]
                 lengths |= {place: len(row) for place, row in zip(places, ids, strict=True)}
@@ -73,13 +73,13 @@ class LengthMeter:
     def _image_tokens(self, sizes: Sizes) -> int:
         if len(sizes) == 1 and self._trusted:
             return self._one_image(sizes[0])
-        return self._chat._image_length(sizes)
+        return self._chat.image_length(sizes)
 
     def _one_image(self, size: tuple[int, int]) -> int:
         told = self._told(size)
         if told is not None and len(self._agreed) >= TRIED:
             return told + self._agreed[0]
-        counted = self._chat._image_length((size,))
+        counted = self._chat.image_length((size,))
         if told is None or (self._agreed and counted - told != self._agreed[0]):
             self._trusted = False
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seethink.config import Recipe, RecipeError, _apply, _explain
+from seethink.config import Recipe, RecipeError, apply_override, explain
 from seethink.doctor.check import Report, Status, plural
 from seethink.rewards.base import RewardError, load_function
 
@@ -25,7 +25,7 @@ def check_recipe(report: Report, path: Path, overrides: list[str], data: str | N
         return None
     for override in overrides:
         try:
-            _apply(table, override)
+            apply_override(table, override)
         except RecipeError as error:
             report.add(SECTION, "override", Status.FAIL, str(error), "write it as key=value, after the recipe")
     if data is not None:
@@ -73,7 +73,7 @@ def _validate(table: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str
         try:
             return Recipe.model_validate(table), wrong
         except ValidationError as error:
-            new = [(_place(entry["loc"]), _explain(entry), entry["loc"]) for entry in error.errors()]
+            new = [(_place(entry["loc"]), explain(entry), entry["loc"]) for entry in error.errors()]
             new = [(place, said, loc) for place, said, loc in new if (place, said) not in wrong]
             if not new:
                 break

@@ -112,7 +112,7 @@ def _response(sample: Sample, loaded: LoadedModel) -> list[int]:
 def _batches(recipe: Recipe, loaded: LoadedModel, pairs: Pairs) -> tuple[list[Microbatch], LossFn]:
     """Micro-batches and loss by the very code of the stage; in RL every response is better than expected."""
     if recipe.stage == "sft":
-        return sft._batches(pairs, recipe, loaded), sft._loss
+        return sft.pair_batches(pairs, recipe, loaded), sft.response_loss
     episode, completions, members = as_episode(pairs)
     for completion in completions:
         completion.advantage = 1.0

@@ -9,7 +9,7 @@ from PIL import Image
 from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status
 from seethink.models.forward import image_token_id
-from seethink.models.load import _stop_ids
+from seethink.models.load import stop_token_ids
 from seethink.types import Prompt, Sample
 
 SECTION = "model"
@@ -31,7 +31,7 @@ def check_tokens(report: Report, model: Any, chat: Chat, banned: tuple[int, ...]
 
 
 def _try_prompt(report: Report, chat: Chat) -> Prompt | None:
-    if not getattr(chat._template, "chat_template", None):
+    if not getattr(chat.template_owner, "chat_template", None):
         advice = "copy chat_template.jinja of the original model beside the weights; a base model has none: use an "
         report.add(SECTION, "chat template", Status.FAIL, "there is none", f"{advice}instruction-tuned one")
         return None
@@ -66,7 +66,7 @@ def _check_ends(report: Report, model: Any, chat: Chat, banned: tuple[int, ...])
         advice = "set eos_token in tokenizer_config.json to the token that ends a turn"
         report.add(SECTION, "end of turn", Status.FAIL, "the tokenizer has no end-of-sequence token", advice)
         return
-    stops = _stop_ids(model, chat)
+    stops = stop_token_ids(model, chat)
     names = ", ".join(f"{chat.tokenizer.convert_ids_to_tokens(i)!r}" for i in stops)
     both = sorted(set(stops) & set(banned))
     if both:

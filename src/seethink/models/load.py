@@ -89,7 +89,7 @@ def load_model(
     chat = make_chat(processor, model)
     banned_ids = banned_token_ids(model, chat.tokenizer)
     model = model.to(default_device())
-    return LoadedModel(model.eval(), chat, source, banned_ids, _stop_ids(model, chat), getattr(torch, dtype))
+    return LoadedModel(model.eval(), chat, source, banned_ids, stop_token_ids(model, chat), getattr(torch, dtype))
 
 
 def load_recipe_model(recipe: Recipe) -> LoadedModel:
@@ -127,7 +127,7 @@ def check_source(source: str, path: str) -> None:
         raise ModelError(f"no model {source!r}; give `nano`, a checkpoint folder, or a hub name such as org/model")
 
 
-def _stop_ids(model: Any, chat: Chat) -> tuple[int, ...]:
+def stop_token_ids(model: Any, chat: Chat) -> tuple[int, ...]:
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return tuple(dict.fromkeys([chat.eos_id, *(i for i in ids if i is not None)]))

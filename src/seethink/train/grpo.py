@@ -132,7 +132,7 @@ def update(
                 stepped |= critic.step(skip="optim/skipped" in stepped)
             metrics |= stepped
     seconds = time.perf_counter() - started
-    trained = sum(int((batch.sequence_ids >= 0).sum()) for batches, *_ in prepared for batch in batches)
+    trained = sum(_tokens(batches) for batches, *_ in prepared)
     metrics |= {
         "time/train_s": seconds,
         "throughput/trained_tokens_per_s": trained * algorithm.epochs / seconds,
@@ -180,6 +180,13 @@ def microbatches(
         length = loaded.pack_length(recipe.sft.pack_length)
         packed = pack(sequences, pack_length=length, micro_tokens=budget, pad_id=pad_id)
     return [batch.to(device) for batch in packed]
+
+
+def _tokens(batches: list[Microbatch]) -> int:
+    """Tokens that go through the model: shared prompts count once."""
+    prompts = {id(batch.prefix): batch.prefix for batch in batches if batch.prefix is not None}
+    own = sum(int((batch.sequence_ids >= 0).sum()) for batch in batches)
+    return own + sum(int(prefix.attention_mask.sum()) for prefix in prompts.values())
 
 
 def _with_gradient(sequences: list[PackedSequence]) -> list[PackedSequence]:

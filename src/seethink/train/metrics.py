@@ -82,8 +82,12 @@ class MetricsWriter:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run; a half-written last line is left out."""
-    path = folder / "metrics.jsonl"
-    records = []
+    return read_json_lines(folder / "metrics.jsonl")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file that grows by a line a step, up to a half-written one; none where it does not exist."""
+    records: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             records.append(json.loads(line))

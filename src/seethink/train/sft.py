@@ -85,7 +85,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()
     with Run(recipe, loaded, sft.epochs * steps_per_epoch, checkpoint) as run:
         stopping = EarlyStopping(**run.state.get("stopping", {}))
         best = run.folder / "best"
-        guard = watch(run, held_out, InProcessGenerator(loaded), lambda pairs: _batches(pairs, recipe, loaded))
+        guard = watch(run, held_out, InProcessGenerator(loaded), lambda pairs: pair_batches(pairs, recipe, loaded))
         with progress_bar(recipe.name, run.total_steps, run.step) as advance:
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)
@@ -152,7 +152,7 @@ def _sequence(prompt: Prompt, response_ids: list[int]) -> PackedSequence:
     return PackedSequence(prompt.input_ids, response_ids, prompt.mm_kwargs, rope_ids=prompt.rope_ids)
 
 
-def _batches(pairs: Pairs, recipe: Recipe, loaded: LoadedModel) -> list[Microbatch]:
+def pair_batches(pairs: Pairs, recipe: Recipe, loaded: LoadedModel) -> list[Microbatch]:
     return microbatches([_sequence(*pair) for pair in pairs], recipe, loaded)
 
 
@@ -174,7 +174,7 @@ def sft_step(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) ->
     """One optimizer step."""
     started = time.perf_counter()
     batches = microbatches(sequences, recipe, policy.loaded)
-    tokens = policy.forward_backward(batches, _loss)
+    tokens = policy.forward_backward(batches, response_loss)
     metrics = {
         "loss/total": float(tokens["loss/total"].sum()),
         "entropy/mean": float(tokens["entropy/token"].mean()),
@@ -185,7 +185,7 @@ def sft_step(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) ->
     return metrics | {"time/train_s": seconds, "throughput/trained_tokens_per_s": trained / seconds}
 
 
-def _loss(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, Tensor]]:
+def response_loss(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, Tensor]]:
     return sft_loss(outputs.logprobs, batch.weights[batch.loss_mask]), {}
 
 
