@@ -22,6 +22,7 @@ from seethink.infer import generator as generator_module
 from seethink.infer.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_model
 from seethink.train import grpo, sft
+from seethink.train import grpo as grpo_module
 from seethink.train.run import Run
 from seethink.types import Microbatch, Prompt, Sample
 from seethink.world.make import to_sample, world_samples
@@ -134,14 +135,21 @@ def wrap(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, change: Callabl
 
 
 def in_collate(monkeypatch: pytest.MonkeyPatch, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Pixels change on the way into the trainer's micro-batches."""
+    """Pixels change on the way into the trainer's micro-batches: SFT's rows, and RL's shared prompts."""
 
     def broken(collate: Any, *arguments: Any) -> Microbatch:
         made = collate(*arguments)
         made.mm_kwargs["pixel_values"] = change(made.mm_kwargs["pixel_values"])
         return made
 
+    def broken_groups(pack_groups: Any, *arguments: Any, **settings: Any) -> list[Microbatch]:
+        batches = pack_groups(*arguments, **settings)
+        for prefix in {id(batch.prefix): batch.prefix for batch in batches}.values():
+            prefix.mm_kwargs["pixel_values"] = change(prefix.mm_kwargs["pixel_values"])
+        return batches
+
     wrap(monkeypatch, batch_module, "collate", broken)
+    wrap(monkeypatch, grpo_module, "pack_groups", broken_groups)
 
 
 def in_prefill(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[Any]], list[Any]]) -> None:
