@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from helpers.killed import KILLED
 from seethink.config import Recipe, make_recipe
 from seethink.models.load import NANO
 from seethink.pipeline import train_stage
@@ -39,22 +40,6 @@ STAGES: dict[str, dict[str, Any]] = {
     "grpo": RL,
     "ppo": RL,
 }
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from seethink.config import load_recipe
-from seethink.pipeline import train_stage
-from seethink.train.metrics import MetricsWriter
-
-write = MetricsWriter.write
-def write_and_die(self, step, metrics):
-    write(self, step, metrics)
-    if step == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-MetricsWriter.write = write_and_die
-train_stage(load_recipe(Path(sys.argv[1])))
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.killed import KILLED
 from seethink.analysis import blindness
 from seethink.analysis.blindness import BlindModelError, read_records
 from seethink.analysis.pictures import swapped
@@ -38,22 +39,6 @@ STAGES: dict[str, dict[str, Any]] = {
     "grpo": RL,
     "ppo": RL,
 }
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from seethink.config import load_recipe
-from seethink.pipeline import train_stage
-from seethink.train.metrics import MetricsWriter
-
-write = MetricsWriter.write
-def write_and_die(self, step, metrics):
-    write(self, step, metrics)
-    if step == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-MetricsWriter.write = write_and_die
-train_stage(load_recipe(Path(sys.argv[1])))
-"""
 
 
 @pytest.fixture(autouse=True)

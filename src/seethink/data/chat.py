@@ -93,9 +93,13 @@ class Chat:
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""
-        for token in self.special_tokens:
-            if any(token in text for text in texts):
-                raise UserError(f"sample {name!r} holds the special token {token!r} as text; remove or respell it")
+        token = self.special_token_in(*texts)
+        if token is not None:
+            raise UserError(f"sample {name!r} holds the special token {token!r} as text; remove or respell it")
+
+    def special_token_in(self, *texts: str) -> str | None:
+        """The first special token that one of the texts holds."""
+        return next((token for token in self.special_tokens if any(token in text for text in texts)), None)
 
     def response_ids(self, response: str) -> list[int]:
         """A response to imitate, its end-of-turn token included."""

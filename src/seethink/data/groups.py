@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -83,7 +84,7 @@ def _response_batches(
     while rows:
         fit = max(1, micro_tokens // (seen + len(rows[0][1].response_ids)))
         chunk, rows = rows[:fit], rows[fit:]
-        batch = collate([[_response_half(sequence)] for _, sequence in chunk], pad_id)
+        batch = collate([[replace(s, prompt_ids=[], mm_kwargs={}, rope_ids=None)] for _, s in chunk], pad_id)
         batch.prefix, batch.prefix_rows = prefix, torch.tensor([number for number, _ in chunk])
         batch.position_ids += starts.cpu()[batch.prefix_rows][:, None]
         batches.append(batch)
@@ -95,14 +96,3 @@ class PromptHalf:
 
     def __init__(self, sequence: PackedSequence) -> None:
         self.input_ids, self.mm_kwargs, self.rope_ids = sequence.prompt_ids, sequence.mm_kwargs, sequence.rope_ids
-
-
-def _response_half(sequence: PackedSequence) -> PackedSequence:
-    return PackedSequence(
-        [],
-        sequence.response_ids,
-        weight=sequence.weight,
-        advantages=sequence.advantages,
-        generator_logprobs=sequence.generator_logprobs,
-        index=sequence.index,
-    )

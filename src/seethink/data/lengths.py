@@ -94,7 +94,7 @@ def _unfit(sample: Sample, chat: Chat) -> RowError | None:
 def special_token(sample: Sample, chat: Chat) -> str | None:
     """A special token that the sample's texts hold: it would forge a turn or the place of an image."""
     texts = (sample.system, sample.question.replace(IMAGE_MARK, ""), *sample.choices, sample.response or "")
-    return next((token for token in chat.special_tokens if any(token in text for text in texts)), None)
+    return chat.special_token_in(*texts)
 
 
 def _refusal(length: int | str, limit: int) -> RowError | None:

@@ -59,8 +59,7 @@ class Traces:
 
     def __init__(self, samples: list[Sample], chat: Chat, max_length: int) -> None:
         responses = [chat.response_ids(sample.response or "") for sample in samples]
-        prompts = PromptList(samples, chat)
-        fits = [n + len(r) <= max_length for n, r in zip(prompts.lengths(), responses, strict=True)]
+        fits = [chat.prompt_length(s) + len(r) <= max_length for s, r in zip(samples, responses, strict=True)]
         self._responses = list(compress(responses, fits))
         self._prompts = PromptList(list(compress(samples, fits)), chat)
 
