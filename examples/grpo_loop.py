@@ -23,7 +23,8 @@ import torch
 
 from seethink.config import RewardConfig
 from seethink.data.batch import PackedSequence, collate
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.logprobs import token_logprobs
 from seethink.rewards.base import Rewarder

@@ -112,6 +112,8 @@ class Completion:
     reward_parts: dict[str, float] = field(default_factory=dict)
     grade: Grade | None = None
     advantage: float = 0.0
+    watched_mass: list[float] = field(default_factory=list)
+    """[T] summed probability of the watched tokens where each token was drawn; empty where none are watched."""
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from seethink.config import make_recipe
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel, export_model, load_model
 from seethink.pipeline import train_stage

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from helpers.nano import make_samples, nano_recipe
 from seethink.infer import generator as module
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.rl.rollout import Episode
@@ -180,3 +184,39 @@ def test_generating_leaves_the_model_as_it_was(nano: LoadedModel) -> None:
     assert nano.model.training
     assert all(p.grad is None for p in nano.model.parameters())
     assert {c.policy_version for group in groups for c in group} == {0}
+
+
+def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano):
+    """A rule that forbids repeating the last token, written from `drawn_RT` and `lengths_R` alone."""
+
+    def no_repeat(logits_RV, drawn_RT, lengths_R):
+        assert ((drawn_RT >= 0).sum(1) == lengths_R).all()
+        if (lengths_R > 0).all():
+            last = drawn_RT.gather(1, lengths_R[:, None] - 1)
+            logits_RV = logits_RV.scatter(1, last, float("-inf"))
+        return logits_RV
+
+    prompts = made_prompts(frozen_nano)
+    plain = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
+    ruled = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0, rules=(no_repeat,)), SEED)
+    repeats = [
+        sum(a == b for g in groups for c in g for a, b in itertools.pairwise(c.token_ids)) for groups in (plain, ruled)
+    ]
+    assert repeats[0] > 0 and repeats[1] == 0
+
+
+def test_watched_mass_is_the_probability_of_the_watched_tokens(frozen_nano):
+    """Each single watched token's mass where it was drawn is its own probability; two add up."""
+    prompts = made_prompts(frozen_nano)
+    plain = InProcessGenerator(frozen_nano).generate(prompts, 4, Sampling(LENGTH), SEED)
+    common = [t for t, _ in Counter(t for g in plain for c in g for t in c.token_ids).most_common(2)]
+    one, two, both = (
+        InProcessGenerator(frozen_nano).generate(prompts, 4, Sampling(LENGTH, watched_ids=ids), SEED)
+        for ids in ((common[0],), (common[1],), tuple(common))
+    )
+    assert all(not c.watched_mass for g in plain for c in g)
+    for a, b, c in zip(*(itertools.chain(*groups) for groups in (one, two, both)), strict=True):
+        np.testing.assert_allclose(np.add(a.watched_mass, b.watched_mass), c.watched_mass, atol=1e-6)
+        for token, mass, logprob in zip(a.token_ids, a.watched_mass, a.generator_logprobs, strict=True):
+            if token == common[0]:
+                assert mass == pytest.approx(np.exp(logprob), abs=1e-6)

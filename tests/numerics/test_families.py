@@ -16,7 +16,8 @@ import torch
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.nano import gradients, relative_error
 from seethink.data.batch import PackedSequence, collate, pack
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.forward import checkpointed, enable_checkpointing, output_head
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.logprobs import logprobs_and_entropy, token_logprobs

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from seethink.config import RewardConfig
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.load import NANO, load_model
 from seethink.rewards.base import Rewarder
 from seethink.world.base import BaseConfig

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from seethink.infer.generator import Sampling, completion_uniforms, sample_tokens
+from seethink.infer.sampling import Sampling, completion_uniforms, sample_tokens
 from seethink.models.logprobs import logprobs_and_entropy
 
 LOGITS = torch.tensor([2.0, 0.5, float("-inf"), 1.5, -1.0, 0.5])
@@ -60,7 +60,7 @@ def test_top_p_equals_a_naive_nucleus_on_random_rows(top_p: float) -> None:
     torch.manual_seed(0)
     uniforms = torch.linspace(0, 1 - 1e-9, 4000, dtype=torch.float64)
     for logits in 2 * torch.randn(30, 12):
-        drawn, _, _ = sample_tokens(logits.expand(4000, -1), uniforms, Sampling(1, top_p=top_p))
+        drawn, *_ = sample_tokens(logits.expand(4000, -1), uniforms, Sampling(1, top_p=top_p))
         reached = set(drawn.tolist())
         expected = nucleus(logits.double().softmax(-1).tolist(), top_p)
         rare = {i for i in expected if logits.softmax(-1)[i] < 1e-3}
@@ -71,7 +71,7 @@ def test_reported_logprobs_are_those_before_top_p() -> None:
     torch.manual_seed(1)
     logits = torch.randn(50, 30)
     sampling = Sampling(1, temperature=0.7, top_p=0.5)
-    ids, logps, entropies = sample_tokens(logits, torch.rand(50, dtype=torch.float64), sampling)
+    ids, logps, entropies, _ = sample_tokens(logits, torch.rand(50, dtype=torch.float64), sampling)
     expected = logprobs_and_entropy(logits, ids, temperature=0.7)
     torch.testing.assert_close((logps, entropies), expected, rtol=0, atol=1e-6)
 
@@ -79,7 +79,7 @@ def test_reported_logprobs_are_those_before_top_p() -> None:
 def test_greedy_takes_the_largest_and_reports_temperature_one() -> None:
     torch.manual_seed(2)
     logits = torch.randn(50, 30)
-    ids, logps, entropies = sample_tokens(logits, torch.rand(50, dtype=torch.float64), Sampling(1, temperature=0.0))
+    ids, logps, entropies, _ = sample_tokens(logits, torch.rand(50, dtype=torch.float64), Sampling(1, temperature=0.0))
     assert ids.tolist() == logits.argmax(-1).tolist()
     torch.testing.assert_close((logps, entropies), logprobs_and_entropy(logits, ids), rtol=0, atol=1e-6)
 
@@ -87,7 +87,7 @@ def test_greedy_takes_the_largest_and_reports_temperature_one() -> None:
 @pytest.mark.parametrize("uniform", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_unit_interval_never_draw_the_impossible(uniform: float) -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf"), 1.0, float("-inf")]])
-    ids, logps, _ = sample_tokens(logits, torch.tensor([uniform], dtype=torch.float64), Sampling(1))
+    ids, logps, *_ = sample_tokens(logits, torch.tensor([uniform], dtype=torch.float64), Sampling(1))
     assert ids.item() in (1, 3)
     assert torch.isfinite(logps).all()
 

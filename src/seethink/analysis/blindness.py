@@ -33,7 +33,8 @@ from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import Quarantine
 from seethink.errors import UserError
-from seethink.infer.generator import Generator, Sampling
+from seethink.infer.generator import Generator
+from seethink.infer.sampling import Sampling
 from seethink.progress import console
 from seethink.rewards.base import Rewarder
 from seethink.rl.rollout import Episode, scheduled

@@ -18,7 +18,8 @@ from seethink.doctor.memory import Estimate
 from seethink.doctor.model import Model
 from seethink.doctor.scan import Scan
 from seethink.errors import UserError
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.parts import split_parts
 from seethink.train import grpo, sft

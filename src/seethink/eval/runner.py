@@ -17,7 +17,8 @@ from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import Quarantine
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.infer.generator import InProcessGenerator
+from seethink.infer.sampling import Sampling
 from seethink.models.load import LoadedModel
 from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder

@@ -6,7 +6,6 @@ Letters: P prompts, G completions per prompt, R rows being decoded (<= P * G), T
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from seethink.data.groups import left_pad, next_positions
 from seethink.data.prompts import prompt_lengths
 from seethink.infer.cache import GroupCache
+from seethink.infer.sampling import Draw, Sampling, completion_uniforms, sample_tokens
 from seethink.models.attention import grouped_queries
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel
@@ -24,15 +24,6 @@ from seethink.types import Completion, Prompt
 
 PREFILL_ROWS = 64
 """Prompts prefilled at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to draw tokens. `temperature=0` is greedy."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
 
 
 class Generator(Protocol):
@@ -48,11 +39,6 @@ class Generator(Protocol):
     ) -> list[list[Completion]]:
         """`group_size` completions of each prompt, [P][G]."""
         ...
-
-
-def completion_uniforms(seed: tuple[int, ...], prompt: int, sample: int, count: int) -> np.ndarray:
-    """[count] uniforms in [0, 1) of one completion: a function of (seed, prompt, sample) alone."""
-    return np.random.default_rng([*seed, prompt, sample]).random(count)
 
 
 class InProcessGenerator:
@@ -103,73 +89,44 @@ class InProcessGenerator:
         """One completion per row of `uniforms` [P * G, T], prompts in order."""
         state = _Rows.prefill(self._loaded, prompts, group_size, sampling.max_new_tokens)
         uniforms_RT = torch.from_numpy(uniforms).to(self._loaded.device)
-        draws: list[_Draw] = []
+        draws: list[tuple[Tensor, Draw]] = []
+        drawn_RT = torch.full(uniforms.shape, -1, device=self._loaded.device)
         for step in range(sampling.max_new_tokens):
-            draw = sample_tokens(state.logits, uniforms_RT[state.rows, step], sampling)
-            draws.append(_Draw(state.rows, *draw))
-            if not state.advance(draw[0], last=step + 1 == sampling.max_new_tokens):
+            logits, rows = state.logits, state.rows
+            for rule in sampling.rules:
+                logits = rule(logits.float(), drawn_RT[rows], torch.full_like(rows, step))
+            draw = sample_tokens(logits, uniforms_RT[rows, step], sampling)
+            drawn_RT[rows, step] = draw.token_ids
+            draws.append((rows, draw))
+            if not state.advance(draw.token_ids, last=step + 1 == sampling.max_new_tokens):
                 break
         return self._collect(draws, len(uniforms))
 
-    def _collect(self, draws: list[_Draw], count: int) -> list[Completion]:
+    def _collect(self, draws: list[tuple[Tensor, Draw]], count: int) -> list[Completion]:
         """Per-step draws -> per-row completions, one transfer for all."""
         shape, device = (count, len(draws)), self._loaded.device
         ids = torch.full(shape, -1, device=device)
-        logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
-        for step, draw in enumerate(draws):
-            ids[draw.rows, step] = draw.token_ids
-            logps[draw.rows, step] = draw.logprobs
-            entropies[draw.rows, step] = draw.entropies
+        logps, entropies, watched = (torch.zeros(shape, device=device) for _ in range(3))
+        for step, (rows, draw) in enumerate(draws):
+            ids[rows, step] = draw.token_ids
+            logps[rows, step] = draw.logprobs
+            entropies[rows, step] = draw.entropies
+            if draw.watched is not None:
+                watched[rows, step] = draw.watched
         lengths = (ids >= 0).sum(1).tolist()
-        packed = zip(lengths, ids.tolist(), logps.tolist(), entropies.tolist(), strict=True)
+        watching = bool(draws) and draws[0][1].watched is not None
+        columns = [t.tolist() for t in (ids, logps, entropies, watched[:, : len(draws) * watching])]
+        packed = zip(lengths, *columns, strict=True)
         return [self._completion(n, *(values[:n] for values in rest)) for n, *rest in packed]
 
-    def _completion(self, length: int, ids: list[int], logps: list[float], entropies: list[float]) -> Completion:
+    def _completion(
+        self, length: int, ids: list[int], logps: list[float], entropies: list[float], watched: list[float]
+    ) -> Completion:
         stopped = bool(ids) and ids[-1] in self._loaded.stop_ids
         text = self._loaded.chat.decode(ids[:-1] if stopped else ids)
-        return Completion(ids, logps, entropies, text, not stopped, self.policy_version)
-
-
-@dataclass(slots=True)
-class _Draw:
-    """What one step drew for the rows still running; all [R]."""
-
-    rows: Tensor
-    token_ids: Tensor
-    logprobs: Tensor
-    entropies: Tensor
-
-
-def sample_tokens(logits_RV: Tensor, uniforms_R: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
-    """(token ids, log-probs, entropies), each [R], by inverse transform of one uniform per row.
-
-    Log-probs and entropies are those of the whole distribution at the sampling temperature, before top-p; greedy
-    decoding reports them at temperature 1.
-    """
-    logp_RV = (logits_RV.float() / (sampling.temperature or 1.0)).log_softmax(-1)
-    probs_RV = logp_RV.exp()
-    entropies = -(probs_RV * logp_RV.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
-    if sampling.temperature == 0:
-        ids = logits_RV.argmax(-1)
-    else:
-        ids = _inverse_transform(_nucleus(probs_RV, sampling.top_p), uniforms_R)
-    return ids, logp_RV.gather(-1, ids[:, None]).squeeze(-1), entropies
-
-
-def _nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
-    """Zero outside the smallest set of tokens whose probability reaches top_p."""
-    if top_p >= 1:
-        return probs_RV
-    ranked, order = probs_RV.sort(-1, descending=True)
-    outside = ranked.cumsum(-1) - ranked >= top_p
-    return torch.zeros_like(probs_RV).scatter(-1, order, ranked.masked_fill(outside, 0.0))
-
-
-def _inverse_transform(probs_RV: Tensor, uniforms_R: Tensor) -> Tensor:
-    """The token in whose slice of the cumulative distribution the uniform falls; never one of probability 0."""
-    cumulative = probs_RV.double().cumsum(-1)
-    drawn = uniforms_R.to(cumulative)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, drawn, right=True).squeeze(-1).clamp_max(probs_RV.shape[-1] - 1)
+        made = Completion(ids, logps, entropies, text, not stopped, self.policy_version)
+        made.watched_mass = watched
+        return made
 
 
 class _Rows:

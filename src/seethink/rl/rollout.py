@@ -14,7 +14,8 @@ from seethink.data.chat import Chat
 from seethink.data.dataset import endless_order
 from seethink.data.prompts import PromptList
 from seethink.errors import UserError
-from seethink.infer.generator import Generator, Sampling
+from seethink.infer.generator import Generator
+from seethink.infer.sampling import Sampling
 from seethink.rewards.base import Rewarder
 from seethink.rl.advantages import group_advantages, has_variance
 from seethink.types import Prompt, RolloutGroup, Sample
