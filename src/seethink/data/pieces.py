@@ -1,0 +1,67 @@
+"""The text that each token of a response adds. Joined, the pieces are the decoded response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+BROKEN = "\ufffd"
+"""What decoding shows in place of bytes that are no whole character (yet)."""
+LONGEST = 4
+"""Bytes of a character in UTF-8: so many tokens may share one."""
+KEPT = 2**18
+"""Decoded pairs of tokens that are remembered."""
+
+
+class TokenPieces:
+    """Decodes token after token, each in the context of the one before.
+
+    A token decoded by itself loses what only its place tells: the space before a word (sentencepiece), that it goes on
+    with a word (wordpiece), the bytes of a character that it shares with its neighbours (byte-level BPE). A shared
+    character belongs to the token that begins it.
+
+    Example: ids of "so", " Wait", and the two halves of "等" -> ["so", " Wait", "等", ""].
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._text = lru_cache(maxsize=KEPT)(self._decode)
+        self._after = lru_cache(maxsize=KEPT)(self._decode_after)
+
+    def __call__(self, token_ids: Sequence[int]) -> list[str]:
+        """[T] ids -> [T] texts."""
+        pieces: list[str] = []
+        context: tuple[int, ...] = ()
+        pending: tuple[int, ...] = ()
+        begun: list[int] = []
+        text = ""
+        for token in token_ids:
+            pending = (*pending, token)
+            text = self._after(context, pending)
+            is_open = text.endswith(BROKEN)
+            if not (is_open or begun):
+                pieces.append(text)
+            else:
+                begun.append(len(text.rstrip(BROKEN)) + is_open)
+                if is_open and len(pending) < LONGEST:
+                    continue
+                pieces += _cut(text, begun)
+                begun = []
+            context, pending = pending, ()
+        return pieces + _cut(text, begun)
+
+    def _decode(self, token_ids: tuple[int, ...]) -> str:
+        return str(self._tokenizer.decode(list(token_ids)))
+
+    def _decode_after(self, context: tuple[int, ...], token_ids: tuple[int, ...]) -> str:
+        """What `token_ids` add to the text of `context`."""
+        return self._decode(context + token_ids)[len(self._text(context)) if context else 0 :]
+
+
+def _cut(text: str, begun: list[int]) -> list[str]:
+    """The text of several tokens that share characters; `begun` counts those begun up to and with each token."""
+    if not begun:
+        return []
+    ends = [*begun[:-1], len(text)]
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
