@@ -1,0 +1,100 @@
+"""Rules on the logits for inference modes (paper 6.2, 6.3): words that cannot be drawn, a budget for thinking.
+
+A rule is a `LogitsRule`: a function of the ids drawn so far, alike for all rows and without Python for each of them.
+Letters: R rows, T tokens, V vocabulary, S sequences, C characters of a tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seethink.rewards.format import CLOSE
+
+NOTHING = float("-inf")
+
+
+class Forbid:
+    """No row writes one of these token sequences: its last id is ruled out wherever the ids before it were drawn."""
+
+    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
+        by_length: dict[int, list[Sequence[int]]] = {}
+        for sequence in sequences:
+            by_length.setdefault(len(sequence), []).append(sequence)
+        self._single = torch.tensor([ids[0] for ids in by_length.pop(1, [])], dtype=torch.long)
+        self._longer = [torch.tensor(same, dtype=torch.long) for same in by_length.values()]
+
+    def __call__(self, logits_RV: Tensor, drawn_RT: Tensor, lengths_R: Tensor) -> Tensor:
+        logits_RV = logits_RV.index_fill(-1, self._single.to(logits_RV.device), NOTHING)
+        for longer in self._longer:
+            sequences = longer.to(logits_RV.device)
+            begun_RS = _ends_with(drawn_RT, lengths_R, sequences[:, :-1])
+            # Several sequences may end in one id: it is out where any of them has begun.
+            banned_RV = torch.zeros_like(logits_RV).index_add(-1, sequences[:, -1], begun_RS.to(logits_RV.dtype))
+            logits_RV = logits_RV.masked_fill(banned_RV > 0, NOTHING)
+        return logits_RV
+
+
+def _ends_with(drawn_RT: Tensor, lengths_R: Tensor, beginnings_SL: Tensor) -> Tensor:
+    """[R, S] whether the last L ids of a row are those of a beginning."""
+    length = beginnings_SL.shape[1]
+    places_RL = lengths_R[:, None] + torch.arange(-length, 0, device=lengths_R.device)
+    tails_RL = drawn_RT.gather(1, places_RL.clamp_min(0)).masked_fill(places_RL < 0, -1)
+    return (tails_RL[:, None] == beginnings_SL).all(-1)
+
+
+class CloseThinking:
+    """A budget of thinking tokens: a row that has drawn `budget` of them without `</think>` is made to write it."""
+
+    def __init__(self, budget: int, close_ids: Sequence[int], token_texts: Sequence[str]) -> None:
+        """`close_ids` write `</think>`; `token_texts` [V] is the text of every id, in which the tag is found however a
+        tokenizer cuts it or joins it to what stands around."""
+        self._budget = budget
+        self._close_ids = torch.tensor(close_ids, dtype=torch.long)
+        self._written_CV = torch.from_numpy(written_table(CLOSE, token_texts))
+
+    def __call__(self, logits_RV: Tensor, drawn_RT: Tensor, lengths_R: Tensor) -> Tensor:
+        place_R = lengths_R - self._budget
+        due_R = (place_R >= 0) & (place_R < len(self._close_ids))
+        if not due_R.any():
+            return logits_RV
+        due_R &= ~self._closed(drawn_RT[:, : self._budget])
+        forced_R = self._close_ids.to(place_R.device)[place_R.clamp(0, len(self._close_ids) - 1)]
+        only_RV = torch.full_like(logits_RV, NOTHING).scatter(-1, forced_R[:, None], 0.0)
+        return torch.where(due_R[:, None], only_RV, logits_RV)
+
+    def _closed(self, drawn_RT: Tensor) -> Tensor:
+        """[R] whether the tag is among the ids."""
+        written_CV = self._written_CV.to(drawn_RT.device)
+        written_R = torch.zeros(len(drawn_RT), dtype=torch.long, device=drawn_RT.device)
+        for ids_R in drawn_RT.clamp_min(0).unbind(1):
+            written_R = written_CV[written_R, ids_R]
+        return written_R == len(CLOSE)
+
+
+def written_table(tag: str, token_texts: Sequence[str]) -> np.ndarray:
+    """[C + 1, V] how many characters of `tag` are written after a token, given how many were before it.
+
+    What is complete stays complete.
+    """
+    written = np.arange(len(tag) + 1)
+    after_char = {char: np.array([_longest(tag, done, char) for done in written]) for char in set(tag)}
+    lost = np.where(written == len(tag), written, 0)
+    table = np.empty((len(tag) + 1, len(token_texts)), dtype=np.int64)
+    for token, text in enumerate(token_texts):
+        now = written
+        for char in text:
+            now = after_char.get(char, lost)[now]
+        table[:, token] = now
+    return table
+
+
+def _longest(tag: str, done: int, char: str) -> int:
+    """The longest beginning of the tag with which `tag[:done] + char` ends."""
+    if done == len(tag):
+        return done
+    text = tag[:done] + char
+    return max(length for length in range(len(tag) + 1) if text.endswith(tag[:length]))
