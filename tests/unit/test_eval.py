@@ -10,7 +10,7 @@ import pytest
 
 from seethink.config import EvalConfig
 from seethink.errors import UserError
-from seethink.eval.runner import Score, _modes, _spread, eval_samples, score_table, summarise
+from seethink.eval.runner import Score, _modes, _spread, eval_samples, item_record, score_table, summarise
 from seethink.types import Completion, Grade, Sample, Verdict
 
 FORMED, BARE = "<think>a</think>7", "7"
@@ -121,3 +121,12 @@ def test_an_item_without_a_gold_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"prompt": "q", "response": "r"}) + "\n")
     with pytest.raises(UserError, match="in every row seethink columns need a non-empty 'answer'"):
         eval_samples(EvalConfig(data=str(path)), seed=0)
+
+
+def test_an_item_record_is_the_mean_of_what_could_be_graded() -> None:
+    group = [completion(RIGHT, tokens=2), completion(WRONG, tokens=4), completion(ERROR, tokens=9)]
+    record = item_record(sample("dice", "hard"), group, "avg@3")
+    assert record == {
+        "id": "s", "domain": "dice", "difficulty": "hard", "mode": "avg@3", "accuracy": 0.5, "tokens": 5.0,
+    }  # fmt: skip
+    assert item_record(sample(), [completion(ERROR)], "avg@1")["accuracy"] is None

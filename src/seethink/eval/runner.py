@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from seethink.analysis.entropy import EntropyMeter
+from seethink.atomic import write_text
 from seethink.config import EvalConfig, LogConfig, ReadConfig, Recipe
 from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
@@ -27,6 +29,8 @@ from seethink.train.rl_metrics import store_rollouts
 from seethink.types import Completion, RolloutGroup, Sample, Verdict
 from seethink.world.make import is_world, parse_source
 
+ITEMS = "items.jsonl"
+"""In the folder `eval`: one line an item and mode, so that models can be compared item by item."""
 STORED_GROUPS = 24
 """Prompt groups kept for the report's viewer."""
 
@@ -89,8 +93,9 @@ def evaluate(
     label: str,
     out: Path | None = None,
 ) -> list[Score]:
-    """avg@k and greedy accuracy over the prompts; writes eval.json and some rollouts to `out`."""
+    """avg@k and greedy accuracy over the prompts; writes eval.json, every item's accuracy and some rollouts to `out`."""
     scores: list[Score] = []
+    items: list[dict[str, Any]] = []
     stored: list[RolloutGroup] = []
     for mode, group_size, temperature in _modes(config):
         sampling = Sampling(config.max_new_tokens, temperature)
@@ -100,12 +105,14 @@ def evaluate(
             )
         rewarder.score([(s, c) for s, group in zip(prompts.samples, groups, strict=True) for c in group])
         scores += summarise(prompts.samples, groups, mode)
+        items += [item_record(s, group, mode) for s, group in zip(prompts.samples, groups, strict=True)]
         stored = stored or [RolloutGroup(prompts[i], groups[i]) for i in _spread(len(prompts), STORED_GROUPS)]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         record = {"label": label, "model": loaded.source, "seed": seed, "scores": [asdict(s) for s in scores]}
         meter = EntropyMeter(loaded.chat, LogConfig().critical_words)
         store_rollouts(out / "eval" / "rollouts.jsonl", out, stored, 0, meter)
+        write_text(out / "eval" / ITEMS, "".join(json.dumps(item) + "\n" for item in items))
         (out / "eval.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return scores
 
@@ -138,11 +145,7 @@ def _matches(sample: Sample, domain: str, difficulty: str) -> bool:
 
 def _score(domain: str, difficulty: str, mode: str, groups: list[list[Completion]]) -> Score:
     completions = [c for group in groups for c in group]
-    item_means = []
-    for group in groups:
-        graded = [c.reward_parts["accuracy"] for c in group if math.isfinite(c.reward_parts["accuracy"])]
-        if graded:
-            item_means.append(float(np.mean(graded)))
+    item_means = [mean for group in groups if (mean := _item_mean(group)) is not None]
     n = len(item_means)
     verdicts = [c.grade.verdict for c in completions if c.grade is not None]
     return Score(
@@ -157,6 +160,24 @@ def _score(domain: str, difficulty: str, mode: str, groups: list[list[Completion
         format_rate=float(np.mean([has_think_format(c.text) for c in completions])),
         unscored=verdicts.count(Verdict.ERROR),
     )
+
+
+def _item_mean(group: Sequence[Completion]) -> float | None:
+    """Accuracy over an item's graded completions; None where there is none."""
+    graded = [c.reward_parts["accuracy"] for c in group if math.isfinite(c.reward_parts["accuracy"])]
+    return float(np.mean(graded)) if graded else None
+
+
+def item_record(sample: Sample, group: Sequence[Completion], mode: str) -> dict[str, Any]:
+    """One line of items.jsonl; an accuracy of None means that no completion could be graded."""
+    return {
+        "id": sample.id,
+        "domain": sample.domain,
+        "difficulty": sample.difficulty,
+        "mode": mode,
+        "accuracy": _item_mean(group),
+        "tokens": float(np.mean([len(c.token_ids) for c in group])),
+    }
 
 
 def score_table(scores: list[Score]) -> Table:
