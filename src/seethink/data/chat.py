@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from PIL import Image
@@ -33,6 +34,13 @@ class Chat:
         self.eos_id: int = self.tokenizer.eos_token_id
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
         self._image_lengths: dict[tuple[tuple[int, int], ...], int] = {}
+        self._edit: Callable[[str], str] = str
+
+    def edited(self, edit: Callable[[str], str]) -> Chat:
+        """The same chat whose template text goes through `edit`, which may change how the assistant's turn begins."""
+        chat = copy(self)
+        chat._edit = edit
+        return chat
 
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
@@ -89,7 +97,8 @@ class Chat:
         messages = [{"role": "user", "content": _content(sample)}]
         if sample.system:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": sample.system}]})
-        return str(self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+        text = self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return self._edit(str(text))
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""

@@ -13,6 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from seethink.analysis.entropy import EntropyMeter
+from seethink.analysis.statistics import mean_se
 from seethink.atomic import write_text
 from seethink.config import EvalConfig, LogConfig, ReadConfig, Recipe
 from seethink.data.chat import Chat
@@ -99,11 +100,7 @@ def evaluate(
     stored: list[RolloutGroup] = []
     for mode, group_size, temperature in _modes(config):
         sampling = Sampling(config.max_new_tokens, temperature)
-        with progress_bar(f"eval {label} {mode}", len(prompts)) as advance:
-            groups = InProcessGenerator(loaded).generate(
-                prompts, group_size, sampling, (seed, 10**6), lambda n, a=advance: a(n, "")
-            )
-        rewarder.score([(s, c) for s, group in zip(prompts.samples, groups, strict=True) for c in group])
+        groups = draw_graded(loaded, rewarder, prompts, group_size, sampling, seed, label=f"eval {label} {mode}")
         scores += summarise(prompts.samples, groups, mode)
         items += [item_record(s, group, mode) for s, group in zip(prompts.samples, groups, strict=True)]
         stored = stored or [RolloutGroup(prompts[i], groups[i]) for i in _spread(len(prompts), STORED_GROUPS)]
@@ -115,6 +112,29 @@ def evaluate(
         write_text(out / "eval" / ITEMS, "".join(json.dumps(item) + "\n" for item in items))
         (out / "eval.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return scores
+
+
+def draw_graded(
+    loaded: LoadedModel,
+    rewarder: Rewarder,
+    prompts: PromptList,
+    group_size: int,
+    sampling: Sampling,
+    seed: int,
+    *,
+    label: str,
+) -> list[list[Completion]]:
+    """`group_size` graded completions of each prompt, [P][G].
+
+    What is random in one of them is a function of (seed, place of the prompt, number) alone: the same call with other
+    rules or other weights is paired with this one.
+    """
+    with progress_bar(label, len(prompts)) as advance:
+        groups = InProcessGenerator(loaded).generate(
+            prompts, group_size, sampling, (seed, 10**6), lambda n: advance(n, "")
+        )
+    rewarder.score([(s, c) for s, group in zip(prompts.samples, groups, strict=True) for c in group])
+    return groups
 
 
 def _modes(config: EvalConfig) -> Iterable[tuple[str, int, float]]:
@@ -145,16 +165,16 @@ def _matches(sample: Sample, domain: str, difficulty: str) -> bool:
 
 def _score(domain: str, difficulty: str, mode: str, groups: list[list[Completion]]) -> Score:
     completions = [c for group in groups for c in group]
-    item_means = [mean for group in groups if (mean := _item_mean(group)) is not None]
-    n = len(item_means)
+    item_means = [mean for group in groups if (mean := item_accuracy(group)) is not None]
+    accuracy, stderr = mean_se(item_means)
     verdicts = [c.grade.verdict for c in completions if c.grade is not None]
     return Score(
         domain=domain,
         difficulty=difficulty,
         mode=mode,
-        n=n,
-        accuracy=float(np.mean(item_means)) if n else math.nan,
-        stderr=float(np.std(item_means, ddof=1) / math.sqrt(n)) if n > 1 else math.nan,
+        n=len(item_means),
+        accuracy=accuracy,
+        stderr=stderr,
         mean_tokens=float(np.mean([len(c.token_ids) for c in completions])),
         no_answer_rate=verdicts.count(Verdict.NO_ANSWER) / len(completions),
         format_rate=float(np.mean([has_think_format(c.text) for c in completions])),
@@ -162,7 +182,7 @@ def _score(domain: str, difficulty: str, mode: str, groups: list[list[Completion
     )
 
 
-def _item_mean(group: Sequence[Completion]) -> float | None:
+def item_accuracy(group: Sequence[Completion]) -> float | None:
     """Accuracy over an item's graded completions; None where there is none."""
     graded = [c.reward_parts["accuracy"] for c in group if math.isfinite(c.reward_parts["accuracy"])]
     return float(np.mean(graded)) if graded else None
@@ -175,7 +195,7 @@ def item_record(sample: Sample, group: Sequence[Completion], mode: str) -> dict[
         "domain": sample.domain,
         "difficulty": sample.difficulty,
         "mode": mode,
-        "accuracy": _item_mean(group),
+        "accuracy": item_accuracy(group),
         "tokens": float(np.mean([len(c.token_ids) for c in group])),
     }
 
