@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seethink.report import charts
-from seethink.report.charts import Series
-from seethink.report.figures import Figure
+from seethink.report.charts import Figure, Series
 from seethink.report.load import Stage, number
 from seethink.report.scores import percent
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
 
 from seethink.report import charts
-from seethink.report.charts import Bar, Series
+from seethink.report.charts import Bar, Figure, Series
 from seethink.report.load import PARTS, Run, Score, Stage, number
 from seethink.report.scores import Mean, domain_groups, domain_score, domains, main_mode, mean_score, percent
 
@@ -40,16 +40,6 @@ class Spec:
     from_zero: bool = False
     optional: bool = False
     """Not named as missing where the run lacks it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A drawn chart with its legend of (label, tone)."""
-
-    title: str
-    note: str
-    svg: Markup
-    legend: list[tuple[str, str]] = field(default_factory=list)
 
 
 GRADIENTS = (

@@ -1,29 +1,25 @@
 """One self-contained HTML page out of a run folder.
 
 The page asks nothing of the network and runs one script. Text from models, data sets and recipes is
-untrusted: the template escapes it, the viewer's data is JSON in a script element that never runs, and the
-content security policy allows the one style sheet and the one script by their hashes.
+untrusted: the template escapes it, and the viewer's data is JSON in a script element that never runs.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from seethink.report import figures, scores
 from seethink.report.blindness import sight
+from seethink.report.html import asset, embed, environment, policy
 from seethink.report.load import Run, Stage, load_run, number
-from seethink.report.redact import redact, redact_text, visible
-from seethink.report.rollouts import Rollouts, collect, embed
+from seethink.report.redact import redact, redact_text
+from seethink.report.rollouts import Rollouts, collect
 
-TEMPLATES = files("seethink.report") / "templates"
+STYLES = ("report.css", "charts.css", "viewer.css")
 TITLES = {"base": "Base model", "cold-start": "Cold start", "cold_start": "Cold start", "grpo": "GRPO"}
 
 
@@ -40,24 +36,12 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 def render(run: Run, rollouts: Rollouts) -> str:
     """The page's text."""
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-    )
-    environment.filters |= {
-        "percent": scores.percent,
-        "duration": figures.duration,
-        "count": _count,
-        "short": _short,
-    }
-    style, script = _template("report.css"), _template("viewer.js")
-    return environment.get_template("report.html.j2").render(
+    pages = environment()
+    pages.filters["duration"] = figures.duration
+    style, script = asset(*STYLES), asset("viewer.js")
+    return pages.get_template("report.html.j2").render(
         run=run,
-        policy=_policy(style, script),
+        policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
         data=Markup(embed(rollouts.data())),
@@ -82,34 +66,6 @@ def _lines(prefix: str, value: Any) -> list[str]:
     if isinstance(value, dict) and value:
         return [line for key, item in value.items() for line in _lines(f"{prefix}.{key}" if prefix else key, item)]
     return [f"{prefix} = {json.dumps(value, ensure_ascii=False)}"] if prefix else []
-
-
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
-
-
-def _shown(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _short(value: float | None) -> str:
-    """Four figures or less: `0.0123`, `1.2e-05`, `0`."""
-    return "–" if value is None else f"{value:.3g}"
 
 
 def _sentences(run: Run) -> list[str]:

@@ -6,13 +6,13 @@ then groups are taken evenly over the steps until the count or the bytes are use
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from seethink.report.html import embed
 from seethink.report.images import Album
 from seethink.report.load import Run, Stage, number, parse_object
 from seethink.report.redact import visible
@@ -81,12 +81,6 @@ def collect(run: Run, max_groups: int = MAX_GROUPS, max_bytes: int = MAX_BYTES) 
         run.problems.append(f"{damaged} rollout group{'s' if damaged > 1 else ''} could not be read.")
     rollouts.groups = [group for _, group in sorted(taken, key=lambda pair: pair[0].order)]
     return rollouts
-
-
-def embed(value: Any) -> str:
-    """JSON that is safe inside a script element: ASCII only, and no `<`, `>` or `&`."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _index(stage: Stage, problems: list[str]) -> Iterator[Line]:

@@ -1,0 +1,75 @@
+"""Axes: where a value lies between two ends, and the round ticks between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The map from values to pixels, with its tick values."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    log: bool = False
+
+    def share(self, value: float) -> float:
+        """Where the value lies: 0 at the low end, 1 at the high end."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
+def linear_axis(low: float, high: float, count: int = 5) -> Axis:
+    """Round ticks (1, 2 or 5 times a power of ten) around the values."""
+    if high <= low:
+        pad = abs(low) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if rough <= power * factor * (1 + 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = tuple(round(index * step, 12) for index in range(first, last + 1))
+    return Axis(ticks[0], ticks[-1], ticks)
+
+
+def log_axis(low: float, high: float) -> Axis:
+    """Powers of ten around positive values, thinned to at most six; 1, 2 and 5 within two decades."""
+    if high / low < 100:
+        steps = [factor * 10.0**power for power in range(-12, 12) for factor in (1, 2, 5)]
+        start = max(step for step in steps if step <= low * (1 + 1e-9))
+        end = min(step for step in steps if step >= high * (1 - 1e-9) and step > start)
+        return Axis(start, end, tuple(step for step in steps if start <= step <= end), log=True)
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    last = max(last, first + 1)
+    stride = math.ceil((last - first) / 5)
+    ticks = tuple(10.0**power for power in range(first, last + 1, stride))
+    return Axis(10.0**first, 10.0**last, ticks, log=True)
+
+
+def tick_text(value: float, percent: bool = False) -> str:
+    """`0.25`, `12k`, `1e-4`, `−5`, `40%`."""
+    if value < 0:
+        return "−" + tick_text(-value, percent)
+    if percent:
+        return f"{100 * value:.6g}%"
+    if value >= 10_000:
+        return f"{value / 1000:.6g}k"
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 1e-3 else f"{value:.6g}"
+
+
+def value_axis(low: float, high: float, log: bool = False, from_zero: bool = False) -> Axis:
+    """The axis of a curve's values; logarithmic only where the values span enough to need it."""
+    if log and high / low >= 5 and low > 1e-11 and high < 1e11:
+        return log_axis(low, high)
+    return linear_axis(min(0.0, low) if from_zero else low, high)
+
+
+def step_axis(low: float, high: float) -> Axis:
+    """The axis of whole steps, cut at the first and the last of them."""
+    if high <= low:
+        return Axis(low - 1, high + 1, (low,))
+    ticks = linear_axis(low, high, 7).ticks
+    return Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high and tick == int(tick)))
