@@ -131,6 +131,36 @@ def evaluate(
     console.print(score_table(scores))
 
 
+@app.command(epilog="Example: `seethink modes runs/nano-grpo/best --budgets 8,16,32,64 --size 200 --out modes.json`")
+def modes(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
+    modes: Annotated[str, typer.Option(help="Of slow, nothink, nowait.")] = "slow,nothink,nowait",
+    budgets: Annotated[str, typer.Option(help="Thinking tokens, each with the block closed and cut off.")] = "",
+    size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 200,
+    samples: Annotated[int, typer.Option(help="Completions per item.", min=1)] = 4,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    answer_tokens: Annotated[int, typer.Option(help="Room for the answer after a closed block.", min=1)] = 32,
+    words: Annotated[str, typer.Option(help="What nowait forbids; default log.critical_words.")] = "",
+    opening: Annotated[str, typer.Option(help="Begin every nothink response so, e.g. 'The answer is'.")] = "",
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="JSON; finished rows are kept beside it.")] = Path("modes.json"),
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """A model's accuracy and length in inference modes and under thinking budgets, on the same items.
+
+    Called again, it goes on where it stopped.
+    """
+    from seethink.eval.modes import compare_file, make_config, modes_table
+
+    config = make_config(
+        modes, budgets, words, samples=samples, max_new_tokens=max_new_tokens, answer_tokens=answer_tokens,
+        opening=opening, seed=seed,
+    )  # fmt: skip
+    console.print(modes_table(compare_file(model, data, size, reading or [], config, out)))
+    console.print(f"rows: {escape(str(out))}", soft_wrap=True)
+
+
 @app.command(epilog="Example: `seethink parts Qwen/Qwen2.5-VL-7B-Instruct --json`")
 def parts(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder (config.json is enough), or a hub name.")],

@@ -17,6 +17,7 @@ COMMANDS = [
     ["quickstart"],
     ["train"],
     ["eval"],
+    ["modes"],
     ["report"],
     ["grade"],
     ["verifier", "check"],

@@ -94,7 +94,7 @@ def evaluate(
     label: str,
     out: Path | None = None,
 ) -> list[Score]:
-    """avg@k and greedy accuracy over the prompts; writes eval.json, every item's accuracy and some rollouts to `out`."""
+    """avg@k and greedy accuracy over the prompts; writes eval.json, item accuracies and some rollouts to `out`."""
     scores: list[Score] = []
     items: list[dict[str, Any]] = []
     stored: list[RolloutGroup] = []
@@ -123,8 +123,9 @@ def draw_graded(
     seed: int,
     *,
     label: str,
+    opening: str = "",
 ) -> list[list[Completion]]:
-    """`group_size` graded completions of each prompt, [P][G].
+    """`group_size` graded completions of each prompt, [P][G]. `opening` is what the prompt wrote of the response.
 
     What is random in one of them is a function of (seed, place of the prompt, number) alone: the same call with other
     rules or other weights is paired with this one.
@@ -133,6 +134,8 @@ def draw_graded(
         groups = InProcessGenerator(loaded).generate(
             prompts, group_size, sampling, (seed, 10**6), lambda n: advance(n, "")
         )
+    for completion in (c for group in groups for c in group):
+        completion.text = opening + completion.text
     rewarder.score([(s, c) for s, group in zip(prompts.samples, groups, strict=True) for c in group])
     return groups
 
