@@ -17,6 +17,7 @@ HOSTILE = (
     "\x1b[31mred\x1b[0m \u202eback\u202c \u2028line \ud800 {{ 7 * 7 }} javascript:alert(4)",
 )
 SECRET = "hunter2-never-shown"
+BLIND = (" I", " cannot", " see", " the", " image", ".")
 KINDS = ("true", "blank", "shuffled")
 DOMAINS = ("math", "reading", "charts", "shapes", "grids", "counting")
 COLOURS = {"red": "#d33a2c", "blue": "#2f62c9", "green": "#2c8f4e", "orange": "#e08a1e"}
@@ -33,6 +34,8 @@ def make_pipeline(path: Path, hostile: bool = False, steps: int = 120, prompts: 
     make_sft(path / "cold_start", rng, ("vision", "connector", "language"), with_data=True)
     make_sft(path / "connector", rng, ("connector",))
     make_rl(path / "grpo", rng, steps, prompts, size, hostile)
+    for folder in ("cold_start", "grpo", "connector"):
+        make_evaluation(path / folder)
     pipeline = {
         "title": HOSTILE[0] if hostile else "Nano quickstart",
         "stages": [{"name": name, "dir": folder} for name, folder in folders.items()],
@@ -106,6 +109,22 @@ def make_rl(
             _poison(groups)
         _lines(path / "rollouts" / f"step_{step:06d}.jsonl", groups)
     return path
+
+
+def make_evaluation(path: Path, prompts: int = 4, skill: float = 0.6) -> None:
+    """The same few prompts answered by every checkpoint, as an evaluation stores them."""
+    rng = random.Random(path.name)
+    images = random.Random(5)
+    names = [_image(path / "images", index, images) for index in range(prompts)]
+    groups = [_group(0, index, names, skill, 2, rng) for index in range(prompts)]
+    for index, group in enumerate(groups):
+        group |= {
+            "id": f"test-{index}",
+            "question": f"Question {index} of the evaluation?",
+            "domain": DOMAINS[index % 2],
+        }
+    (path / "eval").mkdir(parents=True, exist_ok=True)
+    _lines(path / "eval" / "rollouts.jsonl", groups)
 
 
 def _rl_row(step: int, steps: int, rng: random.Random) -> dict[str, Any]:
@@ -227,6 +246,8 @@ def _completion(values: dict[str, int], answer: str, right: bool, rng: random.Ra
             f" {values['blue']}",
             ".",
         ]
+    blind = rng.random() < 0.1
+    words += list(BLIND) if blind else []
     words += [
         f" {values['red']}",
         " +",
@@ -242,8 +263,10 @@ def _completion(values: dict[str, int], answer: str, right: bool, rng: random.Ra
     entropies = [max(0.0, rng.gauss(0.9, 0.5) if word.strip().isdigit() else rng.gauss(0.05, 0.1)) for word in words]
     critical = [word == " Wait" for word in words]
     entropies = [1.6 if marked else value for value, marked in zip(entropies, critical, strict=True)]
+    text, start = "".join(words), "".join(words).find("".join(BLIND))
     return {
-        "text": "".join(words),
+        "text": text,
+        "hallucinated": [[start + 1, start + len("".join(BLIND))]] if blind else [],
         "tokens": words,
         "entropies": entropies,
         "critical": critical,
@@ -269,6 +292,8 @@ def _poison(groups: list[dict[str, Any]]) -> None:
         "tokens": list(HOSTILE),
         "entropies": [0.1, 2.0, 0.4, 0.2],
         "critical": [False, True, False, False],
+        "text": "".join(HOSTILE),
+        "hallucinated": [[0, len(HOSTILE[0])], [5, 10**9], ["a", None], HOSTILE[0], [-3, -1]],
     }
     bad |= {"extracted": HOSTILE[0], "reward_parts": {HOSTILE[0]: 1.0}, "truncated": True}
     groups[1]["images"] = ["../../secret.png", "/etc/passwd", "images/absent.png"]

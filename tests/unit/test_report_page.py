@@ -149,10 +149,23 @@ def test_hostile_text_is_escaped_everywhere(page: str) -> None:
 def test_embedded_json_has_no_markup_and_comes_back_whole(page: str) -> None:
     text = page.split('id="rollout-data">')[1].split("</script>")[0]
     assert not set("<>&\u2028\u2029") & set(text)
-    first = json.loads(text)["groups"][0]
+    first = next(group for group in json.loads(text)["groups"] if "training" in group["source"])
     assert first["answer"] == HOSTILE[1]
     assert first["completions"][0]["tokens"][:3] == list(HOSTILE[:3])
     assert json.loads(embed({"k": "</script>&\u2028"})) == {"k": "</script>&\u2028"}
+
+
+def test_spans_of_the_text_become_spans_of_tokens(tmp_path: Path) -> None:
+    tokens = ["<think>", "I", " can", "'t see", ". ", "I", " can", "'t see", "</s>"]
+    text = "I can't see. I can't see"
+    one = {"text": text, "tokens": tokens, "hallucinated": [[0, 11], [15, 24], [90, 99], "x", [1]]}
+    for step, row in ((1, one), (2, {"text": text, "hallucinated": [[0, 3]]}), (3, {"text": text})):
+        (tmp_path / "rollouts").mkdir(exist_ok=True)
+        line = json.dumps({"id": "a", "completions": [row]})
+        (tmp_path / "rollouts" / f"step_{step:06d}.jsonl").write_text(line + "\n")
+    groups = collect(load_run(tmp_path)).groups
+    spans = [group["completions"][0]["hallucinated"] for group in groups]
+    assert spans == [[[1, 3], [6, 7], [0, -1]], [[0, -1]], None]
 
 
 def test_policy_allows_only_the_two_inline_blocks(page: str) -> None:

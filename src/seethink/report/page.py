@@ -20,6 +20,8 @@ from seethink.report.redact import redact, redact_text
 from seethink.report.rollouts import Rollouts, collect
 
 STYLES = ("report.css", "charts.css", "viewer.css")
+SCRIPTS = ("data", "filters", "link", "list", "detail", "compare", "main", "keys")
+"""The viewer, one script out of these files: what stands in an earlier one is known to the later."""
 TITLES = {"base": "Base model", "cold-start": "Cold start", "cold_start": "Cold start", "grpo": "GRPO"}
 
 
@@ -38,7 +40,7 @@ def render(run: Run, rollouts: Rollouts) -> str:
     """The page's text."""
     pages = environment()
     pages.filters["duration"] = figures.duration
-    style, script = asset(*STYLES), asset("viewer.js")
+    style, script = asset(*STYLES), asset(*(f"viewer/{name}.js" for name in SCRIPTS))
     return pages.get_template("report.html.j2").render(
         run=run,
         policy=policy(style, script),

@@ -7,8 +7,10 @@ then groups are taken evenly over the steps until the count or the bytes are use
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,12 @@ class Rollouts:
     groups: list[dict[str, Any]] = field(default_factory=list)
     album: Album = field(default_factory=Album)
     found: int = 0
+    spans: bool = False
+    """Whether the run looked for statements that the image cannot be seen."""
 
     def data(self) -> dict[str, Any]:
-        return {"images": self.album.uris, "groups": self.groups, "scale": self.entropy_scale()}
+        scale = self.entropy_scale()
+        return {"images": self.album.uris, "groups": self.groups, "scale": scale, "spans": self.spans}
 
     def entropy_scale(self) -> float:
         """The entropy, in nats, that is shaded darkest: the 99th percentile, at least 0.5."""
@@ -79,6 +84,7 @@ def collect(run: Run, max_groups: int = MAX_GROUPS, max_bytes: int = MAX_BYTES) 
             break
     if damaged:
         run.problems.append(f"{damaged} rollout group{'s' if damaged > 1 else ''} could not be read.")
+    rollouts.spans = any(one["hallucinated"] is not None for _, group in taken for one in group["completions"])
     rollouts.groups = [group for _, group in sorted(taken, key=lambda pair: pair[0].order)]
     return rollouts
 
@@ -161,6 +167,7 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
         "verdict": verdict if verdict in VERDICTS else "error",
         "extracted": None if row.get("extracted") is None else _text(row["extracted"]),
         "truncated": row.get("truncated") is True,
+        "hallucinated": _token_spans(row.get("hallucinated"), _text(row.get("text")), tokens),
     }
 
 
@@ -180,6 +187,27 @@ def _marks(values: Any, count: int) -> list[int]:
     if not isinstance(values, list) or len(values) != count:
         return []
     return [place for place, value in enumerate(values) if value is True]
+
+
+def _token_spans(spans: Any, text: str, tokens: list[str]) -> list[list[int]] | None:
+    """Character spans of the text as [first, last] places of tokens; None where nothing looked for them.
+
+    A span whose words are not found in the tokens (they keep what decoding leaves out) marks no token: [0, -1].
+    """
+    if not isinstance(spans, list):
+        return None
+    whole, ends, found, start = "".join(tokens), list(accumulate(map(len, tokens))), [], 0
+    for span in spans:
+        if not (isinstance(span, list) and len(span) == 2 and all(isinstance(end, int) for end in span)):
+            continue
+        words = text[max(0, span[0]) : max(0, span[1])]
+        place = whole.find(words, start) if words else -1
+        if place < 0:
+            found.append([0, -1])
+            continue
+        start = place + len(words)
+        found.append([bisect_right(ends, place), bisect_left(ends, start)])
+    return found
 
 
 def _rounded(value: Any) -> float | None:

@@ -1,0 +1,78 @@
+"""Chromium, two reports, and visits that fail the test where the page did something beyond showing itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from make_run import make_pipeline
+
+from seethink.report import write_report
+
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_pipeline(tmp_path_factory.mktemp("run") / "plain", steps=30))
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_pipeline(tmp_path_factory.mktemp("run") / "hostile", hostile=True, steps=20))
+
+
+class Visit:
+    """An open page, and all that it did beyond showing itself."""
+
+    def __init__(self, browser: Any, path: Path, fragment: str = "", **options: Any) -> None:
+        self.misdeeds: list[str] = []
+        self.page = browser.new_page(**options)
+        self.page.on("console", lambda message: self.misdeeds.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.misdeeds.append(f"error: {error}"))
+        self.page.on("dialog", self._dialog)
+        self.page.on("request", self._request)
+        self.page.goto(path.as_uri() + fragment)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.misdeeds.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:")) or request.url.endswith((".js", ".css")):
+            self.misdeeds.append(f"request: {request.url}")
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Any]:
+    visits: list[Visit] = []
+
+    def open_page(path: Path, fragment: str = "", **options: Any) -> Visit:
+        visits.append(Visit(chromium, path, fragment, **options))
+        return visits[-1]
+
+    yield open_page
+    misdeeds = [misdeed for one in visits for misdeed in one.misdeeds]
+    for one in visits:
+        one.page.close()
+    assert misdeeds == []
