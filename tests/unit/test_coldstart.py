@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seethink.config import RewardConfig, SftConfig
-from seethink.data.coldstart import has_other_script, repetition, verify_traces
+from seethink.data.coldstart import verify_traces
 from seethink.rewards.base import Rewarder
 from seethink.types import Grade, Sample, Verdict
 from seethink.world.make import world_samples
@@ -98,25 +98,6 @@ def test_limits_are_inclusive() -> None:
     length = len(words(text))
     assert reason(text, config=SftConfig(max_response_tokens=length)) is None
     assert reason(text, config=SftConfig(max_response_tokens=length - 1)) == "too_long"
-
-
-def test_repetition() -> None:
-    assert repetition([]) == repetition([1, 2, 3]) == 0.0
-    assert repetition([1, 2, 3, 4, 5]) == 0.0
-    assert repetition([1] * 7) == 0.75
-    assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)
-
-
-@pytest.mark.parametrize(
-    "text", ["plain", "naïve Zürich", "α + β ≤ γ", "3×4=12 √2 ∑", "𝑥 = 2", "“quotes” — dash", "🙂"]
-)
-def test_what_belongs(text: str) -> None:
-    assert not has_other_script(text)
-
-
-@pytest.mark.parametrize("text", ["所以", "да", "שלום", "ですか", "아니"])
-def test_what_does_not(text: str) -> None:
-    assert has_other_script(f"so {text} 3")
 
 
 def test_the_worlds_teacher_is_verified() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from seethink.analysis.text_stats import foreign_scripts, repetition
 from seethink.config import SftConfig
 from seethink.rewards.format import has_think_format
 from seethink.types import Grade, Sample, Verdict
@@ -55,19 +55,6 @@ def _reject(response: str, verdict: Verdict, config: SftConfig, tokenize: Tokeni
         return "too_long"
     if repetition(tokens) > config.max_repetition:
         return "rambling"
-    if config.latin_only and has_other_script(response):
+    if config.latin_only and foreign_scripts(response):
         return "language_mixed"
     return None
-
-
-def repetition(tokens: Sequence[int], n: int = 4) -> float:
-    """Share of n-grams that occurred before: 0 without repetition, towards 1 for a loop."""
-    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def has_other_script(text: str) -> bool:
-    """A letter that is neither Latin nor Greek (Greek is mathematics)."""
-    return any(
-        c.isalpha() and not unicodedata.name(c, "").startswith(("LATIN", "GREEK", "MATH")) for c in text if ord(c) > 127
-    )

@@ -13,6 +13,7 @@ import numpy as np
 from PIL.Image import Image
 
 from seethink.analysis.entropy import EntropyMeter
+from seethink.analysis.text_stats import text_metrics
 from seethink.atomic import write_text
 from seethink.config import Recipe
 from seethink.data.chat import Chat
@@ -51,6 +52,7 @@ class EpisodeRecorder:
             "time/reward_s": seconds["reward"],
             "throughput/generated_tokens_per_s": sum(lengths) / max(seconds["rollout"], 1e-9),
             **self._meter.metrics(completions),
+            **text_metrics([(group.prompt.sample, c) for group in episode.groups for c in group.completions]),
         }
 
     def store(self, episode: Episode, step: int) -> None:

@@ -1,0 +1,54 @@
+"""Numbers about text: repeated n-grams, compression, and letters of a script that is not the question's."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from seethink.analysis.text_stats import compression, foreign_scripts, repetition, scripts, text_metrics
+from seethink.types import Completion, Sample
+
+
+def test_repetition() -> None:
+    assert repetition([]) == repetition([1, 2, 3]) == 0.0
+    assert repetition([1, 2, 3, 4, 5]) == 0.0
+    assert repetition([1] * 7) == 0.75
+    assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)
+
+
+def test_compression_tells_a_loop_from_a_text() -> None:
+    rng = random.Random(0)
+    noise = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(600))
+    assert compression("") == 0.0
+    assert compression(noise) < 2 < 10 < compression("Wait, let me check again. " * 30)
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "naïve Zürich", "α + β ≤ γ", "3×4=12 √2 ∑", "𝑥 = 2 ∈ ℝ", "“quotes” — dash", "🙂", "5 µm", "ｆｕｌｌ", ""]
+)
+def test_what_belongs(text: str) -> None:
+    assert not foreign_scripts(text)
+
+
+@pytest.mark.parametrize("text", ["所以", "да", "שלום", "ですか", "아니"])
+def test_what_does_not(text: str) -> None:
+    assert foreign_scripts(f"so {text} 3")
+    assert not foreign_scripts(f"so {text} 3", f"asked with {text}")
+
+
+def test_a_question_in_chinese_may_be_answered_so_but_not_in_cyrillic() -> None:
+    assert scripts("面积 = πr²") == {"CJK", "GREEK", "LATIN"}
+    assert foreign_scripts("所以 x 是 4, значит", "求 x") == {"CYRILLIC"}
+
+
+def test_means_over_responses() -> None:
+    def completion(text: str, ids: list[int]) -> Completion:
+        return Completion(ids, [0.0] * len(ids), [0.0] * len(ids), text, False, 0)
+
+    sample = Sample("a", "Which?", choices=("да", "no"))
+    pairs = [(sample, completion("so да", [1] * 7)), (sample, completion("so 所以", [1, 2, 3, 4, 5]))]
+    metrics = text_metrics(pairs)
+    assert metrics["response/repetition"] == pytest.approx(0.375)
+    assert metrics["response/mixed_script_share"] == 0.5, "the choices are part of the question"
+    assert metrics["response/compression"] > 0
