@@ -1,6 +1,6 @@
 """The recorded series that the watchdogs are tested on: short real runs of the nano model that go well, and that do not.
 
-    python benchmarks/watchdog_series.py --work runs/series              # everything, about 40 minutes on one core
+    python benchmarks/watchdog_series.py --work runs/series              # everything, about 25 minutes on one core
     python benchmarks/watchdog_series.py --work runs/series --only longer
 
 Every run starts from one cold start of `recipes/nano-coldstart.toml` (trained first where it is missing). Its metrics,
@@ -34,10 +34,10 @@ KEPT = (
     "blindness/logprob_gap_blank", "loss/total",
 )  # fmt: skip
 SHORT = (
-    "algorithm.steps=60", "rollout.prompts_per_step=16", "optim.lr=1e-4", "data.train_size=2000",
-    "blindness.every=10", "blindness.samples=32", "blindness.action=warn", "checkpoint.every=1000",
+    "algorithm.steps=40", "rollout.prompts_per_step=8", "optim.lr=1e-4", "data.train_size=2000",
+    "blindness.every=8", "blindness.samples=32", "blindness.action=warn", "checkpoint.every=1000",
 )  # fmt: skip
-"""128 completions an episode, of which the learning rate is lower than the recipe's at 256."""
+"""64 completions an episode, of which the learning rate is lower than the recipe's at 256."""
 
 
 @dataclass(frozen=True)
