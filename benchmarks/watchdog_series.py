@@ -1,4 +1,4 @@
-"""The recorded series that the watchdogs are tested on: short real runs of the nano model that go well, and that do not.
+"""The recorded series that the watchdogs are tested on: short real nano runs that go well, and that do not.
 
     python benchmarks/watchdog_series.py --work runs/series              # everything, about 25 minutes on one core
     python benchmarks/watchdog_series.py --work runs/series --only longer
@@ -34,10 +34,11 @@ KEPT = (
     "blindness/logprob_gap_blank", "loss/total",
 )  # fmt: skip
 SHORT = (
-    "algorithm.steps=40", "rollout.prompts_per_step=8", "optim.lr=1e-4", "data.train_size=2000",
-    "blindness.every=8", "blindness.samples=32", "blindness.action=warn", "checkpoint.every=1000",
+    "algorithm.steps=30", "rollout.prompts_per_step=6", "optim.lr=1e-4", "data.train_size=2000",
+    "blindness.every=5", "blindness.samples=16", "blindness.action=warn", "checkpoint.every=1000",
+    "rollout.max_new_tokens=64",
 )  # fmt: skip
-"""64 completions an episode, of which the learning rate is lower than the recipe's at 256."""
+"""48 completions an episode, of which the learning rate is lower than the recipe's at 256."""
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,9 @@ def _user_error(work: Callable[[], T]) -> T:
 @world.command("make", epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`")
 def world_make(
     path: Annotated[Path, typer.Argument(help="Parquet file to write.")],
-    source: Annotated[str, typer.Option(help="world:DOMAINS[:traces]")] = "world:all",
+    source: Annotated[
+        str, typer.Option(help="world:DOMAINS[:traces][?image=blank|crop|absent&share=S&denials=S]")
+    ] = "world:all",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     size: Annotated[int, typer.Option(min=1)] = 1000,
     seed: int = 0,
@@ -257,7 +259,7 @@ def world_make(
     from seethink.world.make import is_world, write_parquet
 
     if not is_world(source):
-        raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces]")
+        raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces][?OPTIONS]")
     samples = load_samples(source, split, size, seed)
     _user_error(lambda: write_parquet(samples, path))
     console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)

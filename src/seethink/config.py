@@ -43,7 +43,9 @@ class ReadConfig(Section):
 
 
 class DataConfig(ReadConfig):
-    train: str = Field(description="`world:DOMAINS[:traces]`, a file, a folder, or org/name with allow_download.")
+    train: str = Field(
+        description="`world:DOMAINS[:traces][?OPTIONS]`, a file, a folder, or org/name with allow_download."
+    )
     train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
     val: str | None = Field(None, description="Held-out samples, for the validation loss (SFT) and blindness.")
     val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")
@@ -96,6 +98,9 @@ class SftConfig(Section):
     max_response_tokens: int = Field(8192, gt=0, description="Filter: traces longer than this are dropped.")
     max_repetition: float = Field(0.5, gt=0, le=1, description="Filter: share of repeated 4-grams in a trace.")
     require_think: bool = Field(True, description="Filter: drop responses that are not <think>...</think>answer.")
+    drop_hallucinated: bool = Field(
+        True, description="Filter: drop traces that say the image cannot be seen, though the sample has one."
+    )
     latin_only: bool = Field(True, description="Filter: drop traces that mix in another script.")
 
 
@@ -142,6 +147,9 @@ class PpoConfig(Section):
 class RewardConfig(Section):
     accuracy_weight: float = Field(0.8, ge=0, description="Reward of a correct answer.")
     format_weight: float = Field(0.2, ge=0, description="Reward of the form <think>...</think>answer.")
+    hallucination_penalty: float = Field(
+        0.0, ge=0, description="Off the reward of a response that says the image cannot be seen, though there is one."
+    )
     function: str | None = Field(None, description="`module:function` of your own in place of the rule grader.")
     verifier: VerifierConfig | None = Field(None, description="LLM verifier, asked where the rule says no.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from PIL import Image
 
 from seethink.analysis.text_stats import compression, foreign_scripts, repetition, scripts, text_metrics
 from seethink.types import Completion, Sample
@@ -25,7 +26,8 @@ def test_compression_tells_a_loop_from_a_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["plain", "naïve Zürich", "α + β ≤ γ", "3×4=12 √2 ∑", "𝑥 = 2 ∈ ℝ", "“quotes” — dash", "🙂", "5 µm", "ｆｕｌｌ", ""]
+    "text",
+    ["plain", "naïve Zürich", "α + β ≤ γ", "3×4=12 √2 ∑", "𝑥 = 2 ∈ ℝ", "“quotes” — dash", "🙂", "5 µm", "ｆｕｌｌ", ""],
 )
 def test_what_belongs(text: str) -> None:
     assert not foreign_scripts(text)
@@ -52,3 +54,10 @@ def test_means_over_responses() -> None:
     assert metrics["response/repetition"] == pytest.approx(0.375)
     assert metrics["response/mixed_script_share"] == 0.5, "the choices are part of the question"
     assert metrics["response/compression"] > 0
+    assert metrics["hallucination/share"] == 0.0
+
+
+def test_a_denial_counts_where_there_is_an_image_to_see() -> None:
+    said = Completion([1], [0.0], [0.0], "I can't see the image.", False, 0)
+    blind, seeing = Sample("a", "Which?"), Sample("b", "Which?", images=(Image.new("RGB", (8, 8)),))
+    assert text_metrics([(blind, said), (seeing, said)])["hallucination/share"] == 0.5

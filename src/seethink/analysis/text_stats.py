@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seethink.analysis.denials import hallucinations
 from seethink.types import Completion, Sample
 
 FORMULAE = frozenset({"LATIN", "GREEK"})
@@ -55,6 +56,7 @@ def text_metrics(pairs: Sequence[tuple[Sample, Completion]]) -> dict[str, float]
         "response/repetition": float(np.mean([repetition(c.token_ids) for _, c in pairs])),
         "response/compression": float(np.mean([compression(c.text) for _, c in pairs])),
         "response/mixed_script_share": float(np.mean([bool(foreign_scripts(c.text, _asked(s))) for s, c in pairs])),
+        "hallucination/share": float(np.mean([bool(hallucinations(s, c.text)) for s, c in pairs])),
     }
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from seethink.analysis.denials import hallucinations
 from seethink.analysis.text_stats import foreign_scripts, repetition
 from seethink.config import SftConfig
 from seethink.rewards.format import has_think_format
@@ -36,7 +37,7 @@ def verify_traces(
     dropped: Counter[str] = Counter()
     for sample in samples:
         verdict = next(grades).verdict if sample.answer else Verdict.CORRECT
-        reason = _reject(sample.response or "", verdict, config, tokenize)
+        reason = _reject(sample, verdict, config, tokenize)
         if reason is None:
             kept.append(sample)
         else:
@@ -44,8 +45,9 @@ def verify_traces(
     return kept, FilterReport(len(samples), len(kept), dict(dropped.most_common()))
 
 
-def _reject(response: str, verdict: Verdict, config: SftConfig, tokenize: Tokenize) -> str | None:
+def _reject(sample: Sample, verdict: Verdict, config: SftConfig, tokenize: Tokenize) -> str | None:
     """The first reason against a trace, or None."""
+    response = sample.response or ""
     if config.require_think and not has_think_format(response):
         return "bad_format"
     if verdict is not Verdict.CORRECT:
@@ -55,6 +57,8 @@ def _reject(response: str, verdict: Verdict, config: SftConfig, tokenize: Tokeni
         return "too_long"
     if repetition(tokens) > config.max_repetition:
         return "rambling"
+    if config.drop_hallucinated and hallucinations(sample, response):
+        return "hallucinated"
     if config.latin_only and foreign_scripts(response):
         return "language_mixed"
     return None

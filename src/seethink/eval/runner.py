@@ -28,7 +28,7 @@ from seethink.rewards.base import Rewarder
 from seethink.rewards.format import has_think_format
 from seethink.train.rl_metrics import store_rollouts
 from seethink.types import Completion, RolloutGroup, Sample, Verdict
-from seethink.world.make import is_world, parse_source
+from seethink.world.make import is_world, one_domain, parse_source
 
 ITEMS = "items.jsonl"
 """In the folder `eval`: one line an item and mode, so that models can be compared item by item."""
@@ -75,7 +75,7 @@ def eval_samples(
             by_domain.setdefault(sample.domain, []).append(sample)
         return [s for members in by_domain.values() for s in members[: config.size]]
     domains, _ = parse_source(config.data)
-    return [s for d in domains for s in load(f"world:{d}", config.size)]
+    return [s for d in domains for s in load(one_domain(config.data, d), config.size)]
 
 
 def eval_reading(recipe: Recipe) -> ReadConfig:

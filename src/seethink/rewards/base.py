@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from seethink.analysis.denials import hallucinations
 from seethink.config import RewardConfig
 from seethink.errors import UserError
 from seethink.rewards.answer import grade_batch
@@ -40,14 +41,20 @@ class Rewarder:
             self._verifier.close()
 
     def score(self, pairs: Sequence[tuple[Sample, Completion]]) -> None:
-        """Fill in grade, reward and reward_parts of each completion. An error leaves the reward NaN (masked)."""
+        """Fill in grade, reward and reward_parts of each completion. An error leaves the reward NaN (masked).
+
+        With `hallucination_penalty` a response to a visible image that denies to see it has so much less.
+        """
+        penalty = self._config.hallucination_penalty
         grades = self.grade([(sample, completion.text) for sample, completion in pairs])
-        for (_, completion), grade in zip(pairs, grades, strict=True):
+        for (sample, completion), grade in zip(pairs, grades, strict=True):
             accuracy = _accuracy(grade)
             shape = float(has_think_format(completion.text))
             completion.grade = grade
             completion.reward_parts = {"accuracy": accuracy, "format": shape}
             completion.reward = self._config.accuracy_weight * accuracy + self._config.format_weight * shape
+            if penalty and hallucinations(sample, completion.text):
+                completion.reward -= penalty
 
     def grade(self, pairs: Sequence[tuple[Sample, str]]) -> list[Grade]:
         if self._function is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL.Image import Image
 
+from seethink.analysis.denials import hallucinations
 from seethink.analysis.entropy import EntropyMeter
 from seethink.analysis.text_stats import text_metrics
 from seethink.atomic import write_text
@@ -81,7 +82,9 @@ def _group_record(group: RolloutGroup, folder: Path, step: int, meter: EntropyMe
         "images": [_store_image(image, folder) for image in sample.images],
         "answer": sample.answer,
         "choices": list(sample.choices),
-        "completions": [_completion_record(c, meter) for c in group.completions],
+        "completions": [
+            _completion_record(c, meter) | {"hallucinated": hallucinations(sample, c.text)} for c in group.completions
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""The world as data: `world:DOMAINS[:traces]` sources, and Parquet files with images."""
+"""The world as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: world/damage.py), and Parquet files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from seethink.types import Sample
+from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS
 from seethink.world.questions import TASKS, Item, make_item
 from seethink.world.scenes import DOMAINS, OTHER_DOMAINS
@@ -24,7 +25,7 @@ def is_world(source: str) -> bool:
 
 def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
     """`world:math,dice:traces` -> (("math", "dice"), True). `all` and `other` name groups of domains."""
-    names, _, kind = source.removeprefix(PREFIX).partition(":")
+    names, _, kind = source.removeprefix(PREFIX).partition("?")[0].partition(":")
     domains = {"all": tuple(DOMAINS), "other": OTHER_DOMAINS}.get(names) or tuple(names.split(","))
     unknown = [name for name in domains if name not in DOMAINS]
     if unknown:
@@ -34,19 +35,42 @@ def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
     return domains, kind == "traces"
 
 
+def parse_options(source: str) -> Damage:
+    """What follows `?`. Raises ValueError."""
+    try:
+        return parse_damage(source.partition("?")[2])
+    except ValueError as error:
+        raise ValueError(f"{source!r}: {error}") from None
+
+
+def one_domain(source: str, domain: str) -> str:
+    """The source of one of its domains, without traces: what is evaluated.
+
+    >>> one_domain("world:all:traces?image=blank", "dice")
+    'world:dice?image=blank'
+    """
+    _, mark, options = source.partition("?")
+    return f"{PREFIX}{domain}{mark}{options}"
+
+
 def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
     """`size` samples, domains and difficulties in turn; item i depends on (seed, split, domain, i) alone."""
-    domains, traces = parse_source(source)
+    (domains, traces), damage = parse_source(source), parse_options(source)
+    if damage.denials and not traces:
+        raise ValueError(f"{source!r}: denials are of traces; add ':traces' before the '?'")
     if split not in SPLITS:
         raise ValueError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
-    return [_sample(domains[i % len(domains)], i // len(domains), split, seed, traces) for i in range(size)]
+    return [_sample(domains[i % len(domains)], i // len(domains), split, seed, traces, damage) for i in range(size)]
 
 
-def _sample(domain: str, index: int, split: str, seed: int, traces: bool) -> Sample:
-    rng = np.random.default_rng([seed, SPLITS.index(split), list(DOMAINS).index(domain), index])
+def _sample(domain: str, index: int, split: str, seed: int, traces: bool, damage: Damage) -> Sample:
+    place = [seed, SPLITS.index(split), list(DOMAINS).index(domain), index]
+    rng = np.random.default_rng(place)
     difficulty = list(TASKS)[index % len(TASKS)]
     item = make_item(domain, difficulty, split, rng)
-    return to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)
+    sample = to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)
+    # A stream of its own: the items must be those of the source without options.
+    return damage.apply(sample, traces, np.random.default_rng([*place, 1])) if damage != Damage() else sample
 
 
 def to_sample(item: Item, id: str, response: str | None) -> Sample:

@@ -1,0 +1,67 @@
+"""Provoked, then mended: a nano model that learned from its teacher to say "I can't see the image", and two cures.
+
+    python benchmarks/hallucination.py --work runs/hallucination --seeds 2     # about 30 minutes on one core
+    python benchmarks/hallucination.py --work runs/hallucination --table       # of what has been run, as Markdown
+
+Arms, per seed: the cold start on traces of which some deny to see (`unfiltered`); the same with such traces dropped
+(`filtered`); RL from `unfiltered` with the plain reward (`rl`) and with a penalty (`rl_penalty`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from seethink.config import load_recipe
+from seethink.pipeline import recipes_folder, train_stage
+
+HABIT = "data.train=world:all:traces?denials=0.2&image=blank&share=0.05"
+COLD = (HABIT, "data.train_size=3000", "data.val_size=150", "sft.patience=100")
+RL = (
+    "algorithm.steps=40", "rollout.prompts_per_step=8", "optim.lr=1e-4", "data.train_size=2000",
+    "checkpoint.every=1000",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    recipe: str
+    parent: str
+    """The arm whose model it starts from; "" for the base model."""
+    overrides: tuple[str, ...]
+
+
+ARMS = {
+    "unfiltered": Arm("nano-coldstart.toml", "", (*COLD, "sft.drop_hallucinated=false")),
+    "filtered": Arm("nano-coldstart.toml", "", (*COLD, "sft.drop_hallucinated=true")),
+    "rl": Arm("nano-grpo.toml", "unfiltered", RL),
+    "rl_penalty": Arm("nano-grpo.toml", "unfiltered", (*RL, "reward.hallucination_penalty=0.5")),
+}
+
+
+def trained(name: str, seed: int, work: Path) -> Path:
+    """The arm's model, its parent trained first; what is finished is left as it is."""
+    arm = ARMS[name]
+    model = str(trained(arm.parent, seed, work)) if arm.parent else "nano"
+    own = [f"out={json.dumps(str(work / f'{name}-{seed}'))}", f"model={json.dumps(model)}", f"seed={seed}"]
+    common = ["log.tensorboard=false", "blindness.every=0"]
+    return train_stage(load_recipe(recipes_folder() / arm.recipe, [*own, *common, *arm.overrides]), resume=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("runs/hallucination"), help="folder for the runs")
+    parser.add_argument("--seeds", type=int, default=2)
+    args = parser.parse_args()
+    for seed in range(args.seeds):
+        for name in ARMS:
+            trained(name, seed, args.work)
+
+
+if __name__ == "__main__":
+    main()
