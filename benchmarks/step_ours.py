@@ -34,6 +34,7 @@ from seethink.infer.generator import InProcessGenerator
 from seethink.models.load import load_model
 from seethink.rewards.base import Rewarder
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
+from seethink.train.entropy_log import EntropyLog
 from seethink.train.grpo import update
 from seethink.train.policy import Policy
 from seethink.train.rl_metrics import EpisodeRecorder
@@ -62,7 +63,8 @@ class Ours:
         self.source = PromptSource(samples, self.loaded.chat, 0)
         self.generator = InProcessGenerator(self.loaded, max_rows=self.recipe.rollout.max_rows)
         self.rewarder = Rewarder(self.recipe.reward)
-        self.recorder = EpisodeRecorder(Path("unused"), self.recipe, self.loaded.chat)
+        self.entropy = EntropyLog(self.recipe, self.loaded)
+        self.recorder = EpisodeRecorder(Path("unused"), self.recipe, self.entropy)
         self.replay_episode: Episode | None = None
         self.steps = 0
         self.phases.wrap(self.loaded.chat, "prompt", "prompts")
@@ -101,7 +103,8 @@ class Ours:
         """Track 2: the body of `train_rl`'s loop, less checkpoints, files and the blindness guard."""
         self.replay_episode = None
         self.phases.start()
-        episode = collect_episode(self.recipe, self.source, self.generator, self.rewarder, self.steps)
+        watched = self.entropy.watched_ids
+        episode = collect_episode(self.recipe, self.source, self.generator, self.rewarder, self.steps, watched)
         with self.phases.span("fwd_bwd"):
             update(self.policy, self.recipe, episode, None, None)
         self.recorder.metrics(episode)

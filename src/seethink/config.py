@@ -187,7 +187,15 @@ class LogConfig(Section):
     rollouts_kept: int = Field(4, gt=0, description="Prompt groups stored each time.")
     critical_words: tuple[str, ...] = Field(
         ("Wait", "Alternatively", "Hmm", "But", "However", "Let me check"),
-        description="Words before which the entropy is logged apart (paper 5.1).",
+        description="Words at which the entropy is logged apart (paper 5.1), whole and in any case; any language.",
+    )
+    critical_window: int = Field(8, gt=0, description="Tokens after a critical word that count as following it.")
+    entropy_threshold: float | None = Field(
+        None, gt=0, description="Nats above which a token is in the tail. Default: the paper's 6.8, or for a small "
+        "vocabulary (under 10,000) log.entropy_quantile.",
+    )  # fmt: skip
+    entropy_quantile: float = Field(
+        0.99, gt=0, lt=1, description="Quantile of the first step's entropies that is a small vocabulary's threshold."
     )
 
 

@@ -70,9 +70,9 @@ def _train(stage: str, folder: Path) -> list[dict[str, float]]:
     steps: list[dict[str, float]] = []
     log = Run.log
 
-    def spy(run: Run, metrics: dict[str, float]) -> None:
+    def spy(run: Run, metrics: dict[str, float], *measured: Any) -> None:
         steps.append({key: metrics[key] for key in KEYS if key in metrics})
-        log(run, metrics)
+        log(run, metrics, *measured)
 
     save_nano(folder / "model")
     write_parquet(make_samples([1, 0, 2, 1, 1] * 4), folder / "train.parquet")

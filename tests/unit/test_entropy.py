@@ -1,103 +1,124 @@
-"""Critical words are found in the decoded text, however a tokenizer cuts them."""
+"""Entropy statistics of groups of tokens, against values worked out by hand."""
 
 from __future__ import annotations
 
+import json
+import math
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from seethink.analysis.entropy import EntropyMeter, critical_flags
-from seethink.config import LogConfig
-from seethink.types import Completion
+from helpers.small_tokenizers import small_tokenizer
+from seethink.analysis.critical import mark
+from seethink.analysis.entropy import EntropyMeter, Estimate, Response, Tokens, group_stats, tail_threshold
+from seethink.types import Completion, Grade, Verdict
 
-WORDS = LogConfig().critical_words
+WORDS = ("Wait", "But")
+NAN = math.nan
 
 
-def flagged(*tokens: str, words: tuple[str, ...] = WORDS) -> list[str]:
-    """The tokens that are flagged."""
-    flags = critical_flags(tokens, words)
-    assert len(flags) == len(tokens)
-    return [token for token, flag in zip(tokens, flags, strict=True) if flag]
+def tokens() -> Tokens:
+    """Three responses to two prompts. Critical: " Wait" of 2 nats, "But" of 4; the windows have two tokens."""
+    first = ["so", " Wait", ",", " it", " is", " 4"]
+    second = ["But", " 7", "."]
+    return Tokens.of(
+        [
+            Response(0, [1.0, 2.0, 0.5, 0.5, 0.0, 1.0], mark(first, WORDS, 2), [0.2] * 6, Verdict.CORRECT),
+            Response(1, [4.0, 3.0, 2.0], mark(second, WORDS, 2), [0.6, NAN, NAN], Verdict.NO_ANSWER),
+            Response(1, [6.0], mark([" 9"], WORDS, 2), [], Verdict.ERROR),
+        ],
+        2,
+    )
+
+
+def test_groups_by_hand() -> None:
+    groups = group_stats(tokens(), threshold=2.5)
+    means = {name: group.sketch.mean for name, group in groups.items()}
+    assert means["all"] == pytest.approx(2.0)
+    assert means["critical"] == pytest.approx((2.0 + 4.0) / 2)
+    assert means["following"] == pytest.approx((0.5 + 0.5 + 3.0 + 2.0) / 4)
+    assert means["correct"] == pytest.approx(5.0 / 6)
+    assert means["wrong"] == pytest.approx(3.0), "no answer is wrong; an error is neither"
+    counts = {name: group.sketch.count for name, group in groups.items()}
+    assert [counts[f"position_{i}"] for i in range(10)] == [3, 1, 0, 2, 0, 1, 2, 0, 1, 0]
+    assert sum(counts[f"position_{i}"] for i in range(10)) == counts["all"] == 10
+    assert groups["all"].tail_share == pytest.approx(3 / 10)
+    assert groups["critical"].tail_share == pytest.approx(1 / 2)
+    assert math.isnan(groups["position_9"].tail_share)
+
+
+def test_standard_errors_are_of_prompts() -> None:
+    """Entropies of prompt 0 sum to 5 over 6 tokens, of prompt 1 to 15 over 4: mean 2, residuals -7 and 7, over 10."""
+    estimate = group_stats(tokens(), 2.5)["all"].estimate
+    assert estimate.sums.tolist() == [5.0, 15.0]
+    assert estimate.counts.tolist() == [6, 4]
+    assert estimate.se == pytest.approx(math.sqrt(2 / 1 * (0.7**2 + 0.7**2)))
+    assert math.isnan(group_stats(tokens(), 2.5)["correct"].estimate.se), "one prompt says nothing of others"
+
+
+def test_the_standard_error_is_the_spread_of_means_over_fresh_prompts() -> None:
+    """Tokens of a prompt share its level, so that their number says little: 40 prompts of 10 to 30 tokens, redrawn."""
+    rng = np.random.default_rng(0)
+
+    def draw() -> Estimate:
+        counts = rng.integers(10, 31, 40)
+        prompts = np.repeat(np.arange(40), counts)
+        entropies = 2 * rng.random(40)[prompts] + rng.random(len(prompts))
+        sums = np.bincount(prompts, weights=entropies, minlength=40)
+        return Estimate(sums, counts)
+
+    drawn = [draw() for _ in range(1500)]
+    spread = float(np.std([e.mean for e in drawn]))
+    assert math.sqrt(np.mean([e.se**2 for e in drawn])) == pytest.approx(spread, rel=0.06)
+
+
+def test_critical_mass_is_of_sentence_starts_that_were_measured() -> None:
+    mass = tokens().critical_mass()
+    assert mass.counts.tolist() == [1, 1]
+    assert mass.mean == pytest.approx((0.2 + 0.6) / 2)
+
+
+def test_json_has_no_number_where_there_is_no_token() -> None:
+    groups = {name: group.as_json() for name, group in group_stats(tokens(), 2.5).items()}
+    assert groups["position_9"]["mean"] is groups["position_9"]["quantiles"]["p50"] is None
+    assert groups["position_9"]["count"] == 0
+    assert json.loads(json.dumps(groups, allow_nan=False)) == groups
+    nothing = group_stats(Tokens.of([], 0), 1.0)
+    assert all(group.as_json()["count"] == 0 for group in nothing.values())
+
+
+def test_what_is_not_finite_is_left_out() -> None:
+    marks = mark([" Wait", " a", " b"], WORDS, 1)
+    broken = Tokens.of([Response(0, [NAN, 1.0, math.inf], marks), Response(1, [3.0], mark(["c"], (), 1))], 2)
+    everything = group_stats(broken, 2.0)["all"]
+    assert everything.sketch.count == everything.estimate.n == 2
+    assert everything.sketch.mean == everything.estimate.mean == 2.0
+    assert everything.above == 1
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"),
-    [
-        (["So", " Wait", ",", " no"], [" Wait"]),
-        (["Wait"], ["Wait"]),
-        (["W", "ait", ","], ["W"]),
-        ([" Alt", "ern", "atively", ","], [" Alt"]),
-        (["a.", "Wa", "it", "."], ["Wa"]),
-        (["hmm", " WAIT", " bUt"], ["hmm", " WAIT", " bUt"]),
-        (["But", "ton"], []),
-        (["Button", " rebut", " butter"], []),
-        (["A", "wait", "ing"], []),
-        (["but", "-", "not"], ["but"]),
-        (["Let", " me", " check", "."], ["Let"]),
-        (["Let", " me", " see"], []),
-        (["Let me check", " Wait"], ["Let me check", " Wait"]),
-        (["wait_", "x"], []),
-        (["Wait Wait", "!"], ["Wait Wait"]),
-        (["", "Wait", ""], ["Wait"]),
-        ([], []),
-    ],
+    ("nats", "vocabulary", "expected"),
+    [(None, 150_000, 6.8), (None, 435, 3.0), (2.0, 150_000, 2.0), (2.0, 435, 2.0)],
 )
-def test_flags(tokens: list[str], expected: list[str]) -> None:
-    assert flagged(*tokens) == expected
+def test_threshold(nats: float | None, vocabulary: int, expected: float) -> None:
+    assert tail_threshold(nats, 0.75, vocabulary, np.array([0.0, 1.0, 2.0, 3.0, 4.0, NAN])) == expected
+    assert tail_threshold(None, 0.75, 435, np.zeros(0)) == 6.8
 
 
-def test_no_words_flag_nothing() -> None:
-    assert flagged("Wait", " But", words=()) == []
-
-
-def test_longer_words_come_first_and_signs_are_literal() -> None:
-    assert flagged("Wait", " a", " moment", words=("Wait", "Wait a moment")) == ["Wait"]
-    assert flagged("what", " is a.b", words=("a.b",)) == [" is a.b"]
-    assert flagged("axb", words=("a.b",)) == []
-
-
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=12))
-def test_the_cut_does_not_matter(lengths: list[int]) -> None:
-    """However the text is cut, each word flags exactly the token in which it begins."""
-    text, starts = "so Wait, but let me check it", (3, 9, 13)
-    tokens, at = [], 0
-    for length in (*lengths, len(text)):
-        tokens.append(text[at : at + length])
-        at += length
-    expected, at = [], 0
-    for token in tokens:
-        expected.append(any(at <= start < at + len(token) for start in starts))
-        at += len(token)
-    assert critical_flags(tokens, WORDS) == expected
-
-
-class WordChat:
-    """Token i is word i."""
-
-    TEXTS = (" Wait", " so", " But", "ton", " 7")
-
-    def token_texts(self, ids: list[int]) -> list[str]:
-        return [self.TEXTS[i] for i in ids]
-
-
-def completion(ids: list[int], entropies: list[float]) -> Completion:
-    return Completion(ids, [0.0] * len(ids), entropies, "", False, 0)
-
-
-def meter() -> EntropyMeter:
-    chat: Any = WordChat()
-    return EntropyMeter(chat, WORDS)
-
-
-def test_means_over_all_and_over_critical_tokens() -> None:
-    metrics = meter().metrics([completion([0, 1, 4], [2.0, 0.5, 0.5]), completion([1, 2, 3, 0], [0.0, 9.0, 0.0, 4.0])])
-    assert metrics["entropy/mean"] == pytest.approx(16 / 7)
-    assert metrics["entropy/critical"] == pytest.approx(3.0)
-    assert metrics["entropy/critical_count"] == 2
-
-
-def test_nothing_critical_has_a_count_but_no_mean() -> None:
-    assert meter().metrics([completion([1, 4], [1.0, 3.0])]) == {"entropy/mean": 2.0, "entropy/critical_count": 0.0}
-    assert meter().metrics([]) == {"entropy/critical_count": 0.0}
+def test_a_meter_reads_completions() -> None:
+    tokenizer = small_tokenizer("bpe")
+    chat: Any = SimpleNamespace(tokenizer=tokenizer)
+    meter = EntropyMeter(chat, WORDS, 1)
+    ids = tokenizer("so Wait", add_special_tokens=False)["input_ids"]
+    values = [float(i) for i in range(len(ids))]
+    grade = Grade(Verdict.CORRECT, "4", "test")
+    completion = Completion(ids, values, values, "so Wait", False, 0, grade=grade, watched_mass=[0.5] * len(ids))
+    found = meter.tokens([[], [completion]])
+    assert found.size == 2
+    assert found.prompts.tolist() == [1] * len(ids)
+    assert found.critical.tolist() == [text.startswith(" W") for text in meter.texts(ids)]
+    assert found.entropies[found.critical].tolist() == [float(meter.texts(ids).index(" Wait"))]
+    assert found.masses.tolist() == [0.5] * len(ids)
+    assert set(found.grades.tolist()) == {1}

@@ -94,7 +94,7 @@ def evaluate(
     label: str,
     out: Path | None = None,
 ) -> list[Score]:
-    """avg@k and greedy accuracy over the prompts; writes eval.json, item accuracies and some rollouts to `out`."""
+    """avg@k and greedy accuracy over the prompts; writes eval.json, each item's accuracy and some rollouts to `out`."""
     scores: list[Score] = []
     items: list[dict[str, Any]] = []
     stored: list[RolloutGroup] = []
@@ -107,7 +107,7 @@ def evaluate(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         record = {"label": label, "model": loaded.source, "seed": seed, "scores": [asdict(s) for s in scores]}
-        meter = EntropyMeter(loaded.chat, LogConfig().critical_words)
+        meter = EntropyMeter(loaded.chat, LogConfig().critical_words, LogConfig().critical_window)
         store_rollouts(out / "eval" / "rollouts.jsonl", out, stored, 0, meter)
         write_text(out / "eval" / ITEMS, "".join(json.dumps(item) + "\n" for item in items))
         (out / "eval.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -71,3 +71,33 @@ def token_logprobs(
     pieces = zip(selected.split(chunk), ids.split(chunk), strict=True)
     pairs = [checkpoint(head, h, t, use_reentrant=False) for h, t in pieces]
     return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), selected
+
+
+@torch.no_grad()
+def mass_of(
+    model: Any,
+    hidden_NH: Tensor,
+    chosen_N: Tensor,
+    ids: tuple[int, ...],
+    *,
+    temperature: float = 1.0,
+    banned_ids: tuple[int, ...] = (),
+) -> Tensor:
+    """[N] summed probability of `ids` in the chosen places, NaN elsewhere and where there are no ids.
+
+    `hidden_NH` are the last hidden states that predict the tokens; the head runs on the chosen ones alone.
+    """
+    mass_N = torch.full((len(hidden_NH),), torch.nan, device=hidden_NH.device)
+    if not ids or not chosen_N.any():
+        return mass_N
+    to_logits = output_head(model)
+    targets = torch.tensor(ids, device=hidden_NH.device)
+    masses = []
+    for hidden in hidden_NH[chosen_N].split(max(1, LOGITS // int(to_logits.weight.shape[0]))):
+        logits_NV = to_logits(hidden)
+        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
+        if banned_ids:
+            logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=hidden.device), float("-inf"))
+        masses.append(logits_NV.softmax(-1)[:, targets].sum(-1))
+    mass_N[chosen_N] = torch.cat(masses).to(mass_N.dtype)
+    return mass_N

@@ -69,21 +69,32 @@ class Episode:
 
 
 def collect_episode(
-    recipe: Recipe, source: PromptSource, generator: Generator, rewarder: Rewarder, step: int
+    recipe: Recipe,
+    source: PromptSource,
+    generator: Generator,
+    rewarder: Rewarder,
+    step: int,
+    watched_ids: tuple[int, ...] = (),
 ) -> Episode:
-    """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling.
+    """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling; the probability of
+    `watched_ids` is recorded with every token.
 
     With dynamic sampling, groups whose rewards are all equal are dropped and others sampled, at most
     `max_resamples` times (paper 5.5).
     """
     progress = step / recipe.algorithm.steps
     episode = Episode([], scheduled(recipe.rollout.length_schedule, progress, recipe.rollout.max_new_tokens))
+    rollout = recipe.rollout
+    sampling = Sampling(episode.max_new_tokens, rollout.temperature, rollout.top_p, watched_ids=watched_ids)
     difficulties = scheduled(recipe.algorithm.curriculum, progress, ())
-    wanted = recipe.rollout.prompts_per_step
+    wanted = rollout.prompts_per_step
     rounds = recipe.algorithm.max_resamples if recipe.algorithm.dynamic_sampling else 0
     for attempt in range(rounds + 1):
         prompts = source.take(wanted - len(episode.groups), difficulties)
-        groups = _sample(recipe, prompts, generator, episode, (recipe.seed, step, attempt))
+        started = time.perf_counter()
+        completions = generator.generate(prompts, rollout.group_size, sampling, (recipe.seed, step, attempt))
+        episode.seconds["rollout"] += time.perf_counter() - started
+        groups = [RolloutGroup(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
         _grade(groups, rewarder, episode)
         keep = _set_advantages(groups, recipe.algorithm.normalize_std)
         if recipe.algorithm.dynamic_sampling and attempt < rounds:
@@ -93,16 +104,6 @@ def collect_episode(
         if len(episode.groups) == wanted:
             break
     return episode
-
-
-def _sample(
-    recipe: Recipe, prompts: list[Prompt], generator: Generator, episode: Episode, seed: tuple[int, ...]
-) -> list[RolloutGroup]:
-    started = time.perf_counter()
-    sampling = Sampling(episode.max_new_tokens, recipe.rollout.temperature, recipe.rollout.top_p)
-    completions = generator.generate(prompts, recipe.rollout.group_size, sampling, seed)
-    episode.seconds["rollout"] += time.perf_counter() - started
-    return [RolloutGroup(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
 
 
 def _grade(groups: list[RolloutGroup], rewarder: Rewarder, episode: Episode) -> None:

@@ -30,6 +30,7 @@ from seethink.rewards.base import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
 from seethink.train.bad_steps import Record, episode_faults, episode_records, offenders
+from seethink.train.entropy_log import EntropyLog
 from seethink.train.folder import is_allowed
 from seethink.train.policy import LossFn, Policy, TokenOutputs
 from seethink.train.ppo import Critic
@@ -61,16 +62,17 @@ def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ())
         progress_bar(recipe.name, run.total_steps, run.step) as advance,
     ):
         source.position = run.state.get("position", 0)
-        recorder = EpisodeRecorder(run.folder, recipe, loaded.chat)
+        entropy = EntropyLog(recipe, loaded, run.state.get("entropy_threshold"))
+        recorder = EpisodeRecorder(run.folder, recipe, entropy)
         guard = watch(run, held_out, generator, lambda pairs: microbatches(recipe, *as_episode(pairs), loaded))
         while run.step < run.total_steps:
-            episode = collect_episode(recipe, source, generator, rewarder, run.step)
+            episode = collect_episode(recipe, source, generator, rewarder, run.step, entropy.watched_ids)
             metrics = train_on(run, episode, reference, critic)
             generator.policy_version = run.policy.steps_done
             metrics |= recorder.metrics(episode) | rewarder.metrics()
             recorder.store(episode, run.step + 1)
-            run.log(metrics | guard.check(run.step + 1))
-            run.save_if_due({"position": source.position})
+            run.log(metrics | guard.check(run.step + 1), entropy.record)
+            run.save_if_due({"position": source.position, **entropy.state})
             guard.stop_if_blind()
             advance(1, f"reward {metrics['reward/mean']:.3f}  accuracy {metrics['reward/accuracy']:.3f}")
         last = run.folder / "checkpoints" / f"step_{run.step:06d}"

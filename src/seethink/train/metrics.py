@@ -1,7 +1,7 @@
-"""A step's record -> `metrics.jsonl` and TensorBoard. Keys are slash-grouped and stable.
+"""A step's record -> `metrics.jsonl` and its like, and TensorBoard. Keys are slash-grouped and stable.
 
-Neither may stop a run: lines that cannot be written wait in memory for the next step, a TensorBoard that fails is
-left out.
+None may stop a run: lines that cannot be written wait in memory for the next step, a TensorBoard that fails is left
+out.
 """
 
 from __future__ import annotations
@@ -17,29 +17,22 @@ from seethink.atomic import write_text
 from seethink.progress import console
 
 
-class MetricsWriter:
-    """Appends one JSON object a step. Opening at a step drops what an interrupted run wrote after it."""
+class StepLines:
+    """A file of JSON objects with a `step`, in its order. Opening at a step drops what an interrupted run wrote after
+    it."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool, resume_step: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "metrics.jsonl"
-        kept = [r for r in read_metrics(folder) if r["step"] <= resume_step] if resume_step else []
-        write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    def __init__(self, path: Path, resume_step: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        kept = [r for r in read_json_lines(path) if r["step"] <= resume_step] if resume_step else []
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._waiting = b""
-        self._board = _board(folder, resume_step) if tensorboard else None
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        """NaN and infinity become null: they are not JSON."""
-        record = {"step": step} | {k: _finite(v) for k, v in sorted(metrics.items())}
-        self._waiting += (json.dumps(record) + "\n").encode()
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a line; raises ValueError for NaN and infinity, which are not JSON."""
+        self._waiting += (json.dumps(record, allow_nan=False) + "\n").encode()
         self._write_waiting()
-        board = self._board
-        try:
-            for key, value in metrics.items() if board is not None else ():
-                board.add_scalar(key, value, step)
-        except Exception as error:  # a tracker is never worth a run
-            self._drop_board(error)
 
     def _write_waiting(self) -> None:
         """All lines or none: what a full disk took of them is taken back, so that none is torn or double."""
@@ -60,6 +53,32 @@ class MetricsWriter:
             self._write_waiting()
         os.fsync(self._file)
 
+    def close(self) -> None:
+        if self._waiting:
+            self._write_waiting()
+        os.close(self._file)
+
+
+class MetricsWriter:
+    """The metrics of every step, in `metrics.jsonl` and for TensorBoard."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool, resume_step: int = 0) -> None:
+        self._lines = StepLines(folder / "metrics.jsonl", resume_step)
+        self._board = _board(folder, resume_step) if tensorboard else None
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """NaN and infinity become null."""
+        self._lines.write({"step": step} | {k: _finite(v) for k, v in sorted(metrics.items())})
+        board = self._board
+        try:
+            for key, value in metrics.items() if board is not None else ():
+                board.add_scalar(key, value, step)
+        except Exception as error:  # a tracker is never worth a run
+            self._drop_board(error)
+
+    def sync(self) -> None:
+        self._lines.sync()
+
     def _drop_board(self, error: Exception) -> None:
         self._board = None
         _warn(f"TensorBoard is left out from here on: {type(error).__name__}: {error}; metrics.jsonl has everything")
@@ -70,9 +89,7 @@ class MetricsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._waiting:
-            self._write_waiting()
-        os.close(self._file)
+        self._lines.close()
         if self._board is not None:
             try:
                 self._board.close()

@@ -17,19 +17,17 @@ from seethink.analysis.entropy import EntropyMeter
 from seethink.analysis.text_stats import text_metrics
 from seethink.atomic import write_text
 from seethink.config import Recipe
-from seethink.data.chat import Chat
 from seethink.data.images import ImageRef
 from seethink.rl.rollout import Episode
+from seethink.train.entropy_log import EntropyLog
 from seethink.types import Completion, RolloutGroup
 
 
 class EpisodeRecorder:
     """Metrics of every episode, rollouts of some."""
 
-    def __init__(self, folder: Path, recipe: Recipe, chat: Chat) -> None:
-        self._recipe = recipe
-        self._meter = EntropyMeter(chat, recipe.log.critical_words)
-        self._folder = folder
+    def __init__(self, folder: Path, recipe: Recipe, entropy: EntropyLog) -> None:
+        self._folder, self._recipe, self._entropy = folder, recipe, entropy
 
     def metrics(self, episode: Episode) -> dict[str, float]:
         completions = [c for group in episode.groups for c in group.completions]
@@ -52,8 +50,8 @@ class EpisodeRecorder:
             "time/rollout_s": seconds["rollout"],
             "time/reward_s": seconds["reward"],
             "throughput/generated_tokens_per_s": sum(lengths) / max(seconds["rollout"], 1e-9),
-            **self._meter.metrics(completions),
             **text_metrics([(group.prompt.sample, c) for group in episode.groups for c in group.completions]),
+            **self._entropy.step(self._entropy.meter.tokens([group.completions for group in episode.groups])),
         }
 
     def store(self, episode: Episode, step: int) -> None:
@@ -61,7 +59,7 @@ class EpisodeRecorder:
         log = self._recipe.log
         if step == 1 or step % log.rollouts_every == 0:
             path = self._folder / "rollouts" / f"step_{step:06d}.jsonl"
-            store_rollouts(path, self._folder, episode.groups[: log.rollouts_kept], step, self._meter)
+            store_rollouts(path, self._folder, episode.groups[: log.rollouts_kept], step, self._entropy.meter)
 
 
 def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter) -> None:
@@ -79,6 +77,7 @@ def _group_record(group: RolloutGroup, folder: Path, step: int, meter: EntropyMe
         "domain": sample.domain,
         "difficulty": sample.difficulty,
         "question": sample.question,
+        "system": sample.system,
         "images": [_store_image(image, folder) for image in sample.images],
         "answer": sample.answer,
         "choices": list(sample.choices),
@@ -92,9 +91,10 @@ def _completion_record(completion: Completion, meter: EntropyMeter) -> dict[str,
     grade = completion.grade
     return {
         "text": completion.text,
+        "token_ids": completion.token_ids,
         "tokens": meter.texts(completion.token_ids),
         "entropies": [round(e, 4) for e in completion.entropies],
-        "critical": meter.flags(completion),
+        "critical": meter.marks(completion.token_ids).critical.tolist(),
         "reward": completion.reward if math.isfinite(completion.reward) else None,
         "reward_parts": {k: v for k, v in completion.reward_parts.items() if math.isfinite(v)},
         "advantage": round(completion.advantage, 4),

@@ -41,7 +41,7 @@ from seethink.train.folder import (
 )
 from seethink.train.identity import flatten, versions
 from seethink.train.memory import OutOfMemory, TokenBudget
-from seethink.train.metrics import MetricsWriter
+from seethink.train.metrics import MetricsWriter, StepLines
 from seethink.train.policy import Policy
 from seethink.train.rng import restore_rng, rng_state, seed_everything
 from seethink.train.signals import StepAbandoned, StopSignals
@@ -105,6 +105,7 @@ class Run:
         self._drop_later_files()
         board = recipe.log.tensorboard
         self._writer = MetricsWriter(self.folder, tensorboard=board, resume_step=self.step)
+        self._entropy = StepLines(self.folder / "entropy.jsonl", self.step)
         self._step_started = time.perf_counter()
         if checkpoint is None:
             console.print(self.policy.proof.table())
@@ -178,8 +179,8 @@ class Run:
 
         return self._budget.run(work, reset, longest=longest)
 
-    def log(self, metrics: dict[str, float]) -> None:
-        """End the step: prove the parts where due, write its record."""
+    def log(self, metrics: dict[str, float], entropy: dict[str, Any] | None = None) -> None:
+        """End the step: prove the parts where due, write its record, and what was measured of its entropies."""
         self.step += 1
         now = time.perf_counter()
         metrics["time/step_s"] = now - self._step_started
@@ -196,6 +197,8 @@ class Run:
         score = metrics.get(self.recipe.checkpoint.best_metric or "", math.nan)
         self._score = score if math.isfinite(score) else self._score
         self._writer.write(self.step, metrics)
+        if entropy is not None:
+            self._entropy.write({"step": self.step, **entropy})
 
     def _is_due(self) -> bool:
         return self.step % self.recipe.checkpoint.every == 0 or self.step == self.total_steps
@@ -222,6 +225,7 @@ class Run:
         with self._stop.held():
             try:
                 self._writer.sync()
+                self._entropy.sync()
                 self._write_checkpoint(*self._end)
                 self._saved = self.step
             except Exception as error:
@@ -305,6 +309,7 @@ class Run:
             if kind is StepAbandoned:
                 raise self._leave_step() from None
         finally:
+            self._entropy.close()
             self._writer.__exit__(kind, error, trace)
             self._stop.__exit__(kind, error, trace)
 

@@ -29,6 +29,7 @@ from seethink.progress import console, progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import sft_loss
 from seethink.train.bad_steps import Record, offenders, sample_records
+from seethink.train.entropy_log import EntropyLog
 from seethink.train.folder import is_allowed
 from seethink.train.policy import Policy, TokenOutputs
 from seethink.train.run import Run, prepare_folder
@@ -82,6 +83,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()
     sft = recipe.sft
     steps_per_epoch = math.ceil(len(train) / sft.batch_size)
     with Run(recipe, loaded, sft.epochs * steps_per_epoch, checkpoint) as run:
+        entropy = EntropyLog(recipe, loaded, run.state.get("entropy_threshold"))
         stopping = EarlyStopping(**run.state.get("stopping", {}))
         best = run.folder / "best"
         guard = watch(run, held_out, InProcessGenerator(loaded), lambda pairs: pair_batches(pairs, recipe, loaded))
@@ -89,7 +91,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)
                 order = shuffled(len(train), recipe.seed, epoch)[batch * sft.batch_size : (batch + 1) * sft.batch_size]
-                metrics = train_on(run, train, order)
+                metrics = train_on(run, train, order, entropy)
                 done = run.step + 1
                 if done % sft.val_every == 0 or done == run.total_steps:
                     metrics["loss/val"] = validation_loss(run.policy, recipe, val)
@@ -97,18 +99,18 @@ def train_sft(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()
                     if stopping.is_better(metrics["loss/val"], done) and not run.keep_best(best):
                         # The folder holds the best of before, and so does the record.
                         stopping.best, stopping.best_step = before.best, before.best_step
-                run.log(metrics | guard.check(done))
-                run.save_if_due({"stopping": asdict(stopping)})
+                run.log(metrics | guard.check(done), entropy.record)
+                run.save_if_due({"stopping": asdict(stopping), **entropy.state})
                 guard.stop_if_blind()
                 advance(1, f"loss {metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
         run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
     return best
 
 
-def train_on(run: Run, traces: Traces, places: list[int]) -> dict[str, float]:
+def train_on(run: Run, traces: Traces, places: list[int], entropy: EntropyLog) -> dict[str, float]:
     """One optimizer step on some of the traces, with micro-batches that fit."""
     sequences, policy = traces.batch(places), run.policy
-    metrics = run.fit(lambda recipe: sft_step(policy, recipe, sequences), longest=max(map(len, sequences)))
+    metrics = run.fit(lambda recipe: sft_step(policy, recipe, sequences, entropy), longest=max(map(len, sequences)))
     faults, policy.faults = policy.faults, []
 
     def records() -> list[Record]:
@@ -169,15 +171,14 @@ def microbatches(sequences: list[PackedSequence], recipe: Recipe, loaded: Loaded
     return [batch.to(loaded.device) for batch in packed]
 
 
-def sft_step(policy: Policy, recipe: Recipe, sequences: list[PackedSequence]) -> dict[str, float]:
+def sft_step(policy: Policy, recipe: Recipe, sequences: list[PackedSequence], entropy: EntropyLog) -> dict[str, float]:
     """One optimizer step."""
     started = time.perf_counter()
     batches = microbatches(sequences, recipe, policy.loaded)
-    tokens = policy.forward_backward(batches, response_loss)
-    metrics = {
-        "loss/total": float(tokens["loss/total"].sum()),
-        "entropy/mean": float(tokens["entropy/token"].mean()),
-    }
+    forced = entropy.teacher_forced([s.response_ids for s in sequences])
+    tokens = policy.forward_backward(batches, forced.watch(response_loss))
+    metrics = {"loss/total": float(tokens["loss/total"].sum())}
+    metrics |= entropy.step(forced.tokens(tokens))
     metrics |= policy.optimizer_step()
     seconds = time.perf_counter() - started
     trained = sum(len(s) for s in sequences)
