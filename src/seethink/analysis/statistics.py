@@ -60,7 +60,7 @@ def bootstrap_mean(
     if n < 2:
         return Interval(float(array.mean()) if n else math.nan, math.nan, math.nan, n)
     means = np.concatenate([array[chunk].mean(1) for chunk in _resampled(n, resamples, seed)])
-    return Interval(float(array.mean()), *_ends(means, level), n)
+    return Interval(float(array.mean()), *ends(means, level), n)
 
 
 def paired_bootstrap(
@@ -113,6 +113,21 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return np.asarray((counts.cumsum() - (counts - 1) / 2)[which])
 
 
+def resampled_ratios(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+    """[B, C] sum of [C, K] `sums` over sum of `counts`, the K items drawn with replacement, alike for all C rows.
+
+    A mean over what an item has several of (tokens, samples), items being independent; NaN where a draw has none.
+    """
+    items = sums.shape[1]
+    rng, size = np.random.default_rng(seed), max(1, 2_000_000 // max(1, items))
+    drawn = []
+    for start in range(0, resamples, size):
+        weights = rng.multinomial(items, np.full(items, 1 / items), min(size, resamples - start)).astype(float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn.append((weights @ sums.T) / (weights @ counts.T))
+    return np.concatenate(drawn)
+
+
 def _pearson(x: np.ndarray, y: np.ndarray) -> float:
     dx, dy = x - x.mean(), y - y.mean()
     scale = math.sqrt((dx @ dx) * (dy @ dy))
@@ -135,7 +150,7 @@ def _correlation(
     if math.isnan(value):
         return Interval(math.nan, math.nan, math.nan, n)
     drawn = [measure(a[places], b[places]) for chunk in _resampled(n, resamples, seed) for places in chunk]
-    return Interval(value, *_ends(np.array([r for r in drawn if not math.isnan(r)]), level), n)
+    return Interval(value, *ends(np.array([r for r in drawn if not math.isnan(r)]), level), n)
 
 
 def _paired(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
@@ -150,6 +165,8 @@ def _resampled(n: int, resamples: int, seed: int) -> list[np.ndarray]:
     return [rng.integers(0, n, (min(size, resamples - start), n)) for start in range(0, resamples, size)]
 
 
-def _ends(drawn: np.ndarray, level: float) -> tuple[float, float]:
+def ends(drawn: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The middle `level` of what was drawn; NaN where nothing was."""
+    drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(drawn) else (math.nan, math.nan)
     return float(low), float(high)
