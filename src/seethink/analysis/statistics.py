@@ -104,13 +104,17 @@ def spearman(
     x: Sequence[float], y: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Interval:
     """Spearman's: Pearson's of the ranks, ties sharing theirs."""
-    return _correlation(lambda a, b: _pearson(ranks(a), ranks(b)), x, y, seed, resamples, level)
+    return _correlation(lambda a, b: _pearson(rank_rows(a), rank_rows(b)), x, y, seed, resamples, level)
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
-    """[N] ranks from 1; equal values share the mean of theirs."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((counts.cumsum() - (counts - 1) / 2)[which])
+def rank_rows(values: np.ndarray) -> np.ndarray:
+    """[B, N] ranks from 1 within each row; equal values share the mean of theirs."""
+    known, codes = np.unique(values, return_inverse=True)
+    rows, kinds = len(values), len(known)
+    codes = codes.reshape(values.shape)
+    places = (codes + kinds * np.arange(rows)[:, None]).ravel()
+    counts = np.bincount(places, minlength=rows * kinds).reshape(rows, kinds)
+    return np.asarray(np.take_along_axis(counts.cumsum(1) - (counts - 1) / 2, codes, 1))
 
 
 def resampled_ratios(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
@@ -128,14 +132,16 @@ def resampled_ratios(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0, res
     return np.concatenate(drawn)
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    dx, dy = x - x.mean(), y - y.mean()
-    scale = math.sqrt((dx @ dx) * (dy @ dy))
-    return float(np.clip(dx @ dy / scale, -1, 1)) if scale > 1e-12 * max(1.0, abs(x).max() * abs(y).max()) else math.nan
+def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[B] correlations of the rows of [B, N]; NaN where one side is constant."""
+    dx, dy = (side - side.mean(1, keepdims=True) for side in (x, y))
+    spread, size = np.sqrt((dx**2).sum(1) * (dy**2).sum(1)), abs(x).max(1) * abs(y).max(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread > 1e-12 * np.maximum(1, size), np.clip((dx * dy).sum(1) / spread, -1, 1), np.nan)
 
 
 def _correlation(
-    measure: Callable[[np.ndarray, np.ndarray], float],
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
     x: Sequence[float],
     y: Sequence[float],
     seed: int,
@@ -146,11 +152,11 @@ def _correlation(
     pairs = np.stack([_paired(x, y), np.asarray(y, dtype=float)])
     a, b = pairs[:, np.isfinite(pairs).all(0)]
     n = len(a)
-    value = measure(a, b) if n >= 3 else math.nan
+    value = float(measure(a[None], b[None])[0]) if n >= 3 else math.nan
     if math.isnan(value):
         return Interval(math.nan, math.nan, math.nan, n)
-    drawn = [measure(a[places], b[places]) for chunk in _resampled(n, resamples, seed) for places in chunk]
-    return Interval(value, *ends(np.array([r for r in drawn if not math.isnan(r)]), level), n)
+    drawn = np.concatenate([measure(a[chunk], b[chunk]) for chunk in _resampled(n, resamples, seed)])
+    return Interval(value, *ends(drawn, level), n)
 
 
 def _paired(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
