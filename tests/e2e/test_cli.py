@@ -18,7 +18,6 @@ COMMANDS = [
     ["train"],
     ["eval"],
     ["modes"],
-    ["select"],
     ["report"],
     ["grade"],
     ["verifier", "check"],

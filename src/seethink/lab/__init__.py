@@ -1,0 +1,1 @@
+"""The paper's experiments as commands: small TOML files say what is trained, what is compared and what would count."""

@@ -1,0 +1,153 @@
+"""The lab by its commands: every experiment at the smoke scale, kills, arms that fail, and what the report says."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seethink.lab.plan import missing_models
+from seethink.lab.schema import load_experiments
+
+ENV = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def lab(*words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "seethink.cli", "lab", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=ENV, **kwargs)
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "seethink.cli", "lab", "run", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV)
+
+
+def smoke(out: Path, *names: str) -> list[str]:
+    return [*names, "--scale", "smoke", "--seeds", "1", "--out", str(out)]
+
+
+def wait_for(seconds: float, found: Any) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+def is_free(folder: Path) -> bool:
+    """Whether no process holds the arm's lock."""
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("lab") / "lab"
+    result = lab("run", *smoke(out, "all"))
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return out
+
+
+@pytest.mark.slow
+def test_every_experiment_runs_and_records_all_that_its_claims_ask_for(everything: Path) -> None:
+    """Only a number that a few tiny answers leave undefined may be missing."""
+    from seethink.lab.results import load_results
+
+    results = load_results(everything)
+    assert [e.experiment.name for e in results.experiments] == [
+        name for name, e in load_experiments().items() if not missing_models(e)
+    ]
+    for one in results.experiments:
+        assert one.problems == []
+        for found in one.results:
+            assert found.effect is not None or "no finite value" in found.why, (one.experiment.name, found.why)
+
+
+@pytest.mark.slow
+def test_the_report_has_every_claim_with_its_verdict(everything: Path) -> None:
+    page, table = (everything / "report.html").read_text(), (everything / "report.md").read_text()
+    for experiment in load_experiments().values():
+        if not missing_models(experiment):
+            assert f'id="{experiment.name}"' in page
+            assert f"`{experiment.name}`" in table
+    assert table.count("can't tell |") >= 20  # one seed says nothing
+    assert "agrees |" not in table
+
+
+@pytest.mark.slow
+def test_a_second_call_finds_everything_done(everything: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in everything.glob("arms/*/metrics.jsonl")}
+    result = lab("run", *smoke(everything, "all"))
+    assert result.returncode == 0
+    assert " 0 to do" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in everything.glob("arms/*/metrics.jsonl")} == before
+
+
+@pytest.mark.slow
+def test_an_arm_that_fails_is_named_with_its_cause_and_the_others_go_on(everything: Path) -> None:
+    plan = json.loads((everything / "lab.json").read_text())["experiments"]["vision-frozen"]["arms"]
+    frozen = everything / plan["frozen"][0]["folder"]
+    (frozen / "done.json").unlink()
+    with (frozen / ".lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = lab("run", *smoke(everything, "vision-frozen", "rl-zero"))
+    assert result.returncode == 1
+    assert f"FAILED {frozen.name} (vision-frozen/frozen): error: {frozen} is in use by another run" in result.stdout
+    assert "frozen, seed 0: error:" in (everything / "report.html").read_text()
+    assert lab("run", *smoke(everything, "vision-frozen")).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_killed_lab_stops_its_arms_and_goes_on(tmp_path: Path) -> None:
+    process = start(*smoke(tmp_path / "lab", "rl-zero"))
+    folder = wait_for(120, lambda: next(iter(tmp_path.glob("lab/arms/rl-*/metrics.jsonl")), None)).parent
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_for(60, lambda: is_free(folder))
+    assert lab("run", *smoke(tmp_path / "lab", "rl-zero")).returncode == 0
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_a_lab_that_is_asked_to_stop_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(*smoke(tmp_path / "lab", "rl-zero"))
+    wait_for(120, lambda: next(iter(tmp_path.glob("lab/arms/rl-*/log.txt")), None))
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert "the same command goes on" in said
+
+
+def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
+    result = lab("run", "all", "--plan", "--out", str(tmp_path / "lab"))
+    assert result.returncode == 0, result.stderr
+    assert "core-seconds" in result.stdout
+    assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "nonsense"], "no experiment 'nonsense'; choose from all, entropy-selection"),
+        (["run", "rl-zero", "--scale", "huge"], "--scale 'huge': choose from nano, smoke"),
+        (["report", "--out", "nowhere"], "run `seethink lab run NAME --out nowhere` first"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], said: str, tmp_path: Path) -> None:
+    result = lab(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

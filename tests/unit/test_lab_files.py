@@ -1,0 +1,109 @@
+"""The packaged experiments: what their files may say, and that all of them resolve to recipes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from seethink.lab.schema import Claim, LabError, Term, _experiment, load_experiments, load_scales
+
+ROWS = {
+    "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
+    "clip-higher", "post-rl-tuning", "rl-against-sft", "inference-modes", "thinking-budgets", "hallucination",
+    "entropy-tail", "rl-zero", "other-connector", "other-architecture", "weak-base",
+}  # fmt: skip
+GOOD = """
+name = "mine"
+title = "Mine"
+section = "5.2"
+[arms.frozen]
+parent = "cold"
+stage = "rl"
+[[claims]]
+text = "less"
+paper = "none"
+left = { arm = "frozen", metric = "reward/mean" }
+right = { arm = "rl", metric = "reward/mean" }
+expect = "less"
+least = 0.05
+"""
+SHARED = "[arms.base]\nmodel = 'nano'\n[arms.cold]\nparent = 'base'\nstage = 'coldstart'\n"
+SHARED += "[arms.rl]\nparent = 'cold'\nstage = 'rl'\n"
+
+
+def load(tmp_path: Path, text: str) -> None:
+    from seethink.lab.schema import Shared
+
+    (tmp_path / "mine.toml").write_text(text)
+    _experiment(tmp_path / "mine.toml", Shared.model_validate(tomllib.loads(SHARED)).arms)
+
+
+def test_there_is_one_for_each_row_of_the_paper_and_each_open_question() -> None:
+    experiments = load_experiments()
+    assert set(experiments) == ROWS
+    assert [e.section for e in experiments.values()] == sorted(e.section for e in experiments.values())
+    assert all(claim.paper for e in experiments.values() for claim in e.claims)
+
+
+def test_every_arm_of_a_file_is_asked_about_or_a_parent_of_one_that_is() -> None:
+    for experiment in load_experiments().values():
+        asked = {name for claim in experiment.claims for term in claim.terms for name in term.arms}
+        parents = {experiment.arms[name].parent for name in experiment.arms}
+        for name in experiment.arms.keys() - {"base", "cold", "rl"}:
+            assert name in asked | parents, f"{experiment.name}: {name}"
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    load(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('title = "Mine"', 'title = "Mine"\nheadline = "x"', "unknown key 'headline'"),
+        ('stage = "rl"', 'stage = "rl"\nsteps = 5', "unknown key 'arms.frozen.steps'"),
+        ('stage = "rl"', 'stage = "dpo"', "arms.frozen.stage"),
+        ('parent = "cold"', 'parent = "warm"', "no arm 'warm'; there are base, cold, rl, frozen"),
+        ('parent = "cold"', 'parent = "frozen"', "arm 'frozen' is its own ancestor"),
+        ('parent = "cold"', 'parent = "cold"\nmodel = "nano"', "give either parent or model"),
+        ('name = "mine"', 'name = "yours"', "name = 'yours' is not the file's name"),
+        ("[arms.frozen]", "[arms.rl]", "arm 'rl' is in shared.toml already"),
+        ('arm = "rl", metric', 'arm = "rk", metric', "no arm 'rk'"),
+        ('arm = "rl", metric', 'arm = "rl", eval = "accuracy", metric', "give exactly one of"),
+        ('{ arm = "rl", metric = "reward/mean" }', '{ arm = "rl" }', "give exactly one of"),
+        ('"reward/mean" }\nexpect', '"reward/mean", span = [0.9, 0.5] }\nexpect', "span [0.9, 0.5]"),
+        ('"reward/mean" }\nexpect', '"reward/mean", stat = "sum" }\nexpect', "stat"),
+        ('expect = "less"', 'expect = "fewer"', "expect"),
+        ("least = 0.05", "least = 0.05\nratio = true", "a ratio needs right, and a least of 1 or more"),
+        ("least = 0.05", "least = -1", "least"),
+        ("least = 0.05", "least = ", "not a readable TOML file"),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert GOOD.count(old) == 1
+    with pytest.raises(LabError) as error:
+        load(tmp_path, GOOD.replace(old, new))
+    assert said in str(error.value)
+    assert "mine.toml" in str(error.value)
+
+
+def test_a_budget_is_for_the_mode_budget() -> None:
+    for wrong in ({"mode": "budget"}, {"mode": "slow", "budget": 0.5}):
+        with pytest.raises(ValueError, match="go together"):
+            Term(arm="rl", **wrong)  # type: ignore[arg-type]
+
+
+def test_the_budgets_asked_about_are_budgets_of_every_scale() -> None:
+    shares = {t.budget for e in load_experiments().values() for c in e.claims for t in c.terms if t.budget}
+    assert len(shares) >= 3
+    for scale in load_scales().scales.values():
+        assert {share * max(scale.budgets) for share in shares} <= set(scale.budgets)
+        assert max(scale.budgets) < scale.eval.max_new_tokens
+
+
+def test_a_ratio_is_told_as_a_factor() -> None:
+    ratios = [c for e in load_experiments().values() for c in e.claims if c.ratio]
+    assert ratios
+    assert all(isinstance(c, Claim) and c.least >= 1 and (c.paper_effect or 1) > 0 for c in ratios)

@@ -1,0 +1,199 @@
+"""From an arm's folder to a verdict, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seethink.lab.reading import Reading, Unreadable, read_term
+from seethink.lab.schema import Claim, Term
+from seethink.lab.verdict import Effect, judge, measure
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def item(id: str, domain: str, accuracy: float | None, difficulty: str = "easy") -> dict[str, Any]:
+    return {"id": id, "domain": domain, "difficulty": difficulty, "accuracy": accuracy, "tokens": 10.0}
+
+
+@pytest.fixture
+def arms(tmp_path: Path) -> dict[str, Path]:
+    rows = [
+        item("m1", "math", 1.0),
+        item("m2", "math", 0.5, "hard"),
+        item("d1", "dice", 0.0),
+        item("c1", "charts", 1.0),
+    ]
+    write(tmp_path / "a" / "eval" / "items.jsonl", [*rows, item("d2", "dice", None), item("d3", "dice", 1.0)])
+    write(tmp_path / "b" / "eval" / "items.jsonl", [{**row, "accuracy": 0.0} for row in rows])
+    steps = [{"step": i, "reward/mean": i / 8, "optim/grad_norm": float(2 ** (i % 2)), "x": None} for i in range(8)]
+    write(tmp_path / "a" / "metrics.jsonl", steps)
+    modes = [
+        {"mode": "slow", "budget": None, "forced": False, "domain": d, "accuracy": a, "tokens_mean": 20}
+        for d, a in (("all", 0.99), ("math", 0.8), ("dice", 0.5), ("charts", 0.3))
+    ]
+    for budget, forced, accuracy in ((16, True, 0.4), (64, True, 0.7), (16, False, 0.1), (64, False, 0.2)):
+        row = {"mode": "budget", "budget": budget, "forced": forced, "domain": "math", "accuracy": accuracy}
+        modes.append(row | {"tokens_mean": budget})
+    (tmp_path / "a" / "modes.json").write_text(json.dumps({"rows": modes}))
+    seen = {"share": 0.1, "accuracy_with": None, "accuracy_without": 0.7, "n": 20}
+    (tmp_path / "a" / "hallucination.json").write_text(json.dumps(seen))
+    return {name: tmp_path / name for name in ("a", "b")}
+
+
+def value(arms: dict[str, Path], **term: Any) -> float:
+    return read_term(Term(arm="a", **term), arms).value
+
+
+def test_every_domain_counts_the_same_and_what_could_not_be_graded_is_left_out(arms: dict[str, Path]) -> None:
+    assert value(arms, eval="accuracy", domain="in") == pytest.approx(0.75)
+    assert value(arms, eval="accuracy", domain="out") == pytest.approx((0.5 + 1.0) / 2)
+    assert value(arms, eval="accuracy") == pytest.approx((0.75 + 0.5 + 1.0) / 3)
+    assert value(arms, eval="accuracy", domain="in", difficulty="hard") == 0.5
+    assert value(arms, eval="tokens") == pytest.approx(10)
+
+
+def test_the_items_average_to_the_value(arms: dict[str, Path]) -> None:
+    reading = read_term(Term(arm="a", eval="accuracy"), arms)
+    assert reading.items is not None
+    assert len(reading.items) == 5
+    assert sum(reading.items.values()) / 5 == pytest.approx(reading.value)
+
+
+def test_a_gain_is_over_the_items_that_both_have(arms: dict[str, Path]) -> None:
+    gain = read_term(Term(arm="a", minus="b", eval="accuracy", domain="in"), arms)
+    assert gain.value == pytest.approx(0.75)
+    assert gain.items == {"m1": 1.0, "m2": 0.5}
+
+
+def test_metrics_over_a_span_of_the_steps(arms: dict[str, Path]) -> None:
+    assert value(arms, metric="reward/mean") == pytest.approx(3.5 / 8)
+    assert value(arms, metric="reward/mean", span=[0.75, 1.0]) == pytest.approx(6.5 / 8)
+    assert value(arms, metric="reward/mean", span=[0.0, 0.5], stat="max") == pytest.approx(3 / 8)
+
+
+def test_jitter_is_the_median_change_of_the_logarithm(arms: dict[str, Path]) -> None:
+    assert value(arms, metric="optim/grad_norm", stat="jitter") == pytest.approx(math.log(2))
+
+
+def test_modes_and_budgets(arms: dict[str, Path]) -> None:
+    assert value(arms, mode="slow") == pytest.approx((0.8 + 0.5 + 0.3) / 3)
+    assert value(arms, mode="slow", domain="out") == pytest.approx(0.4)
+    assert value(arms, mode="budget", budget=0.25) == pytest.approx(0.4)
+    assert value(arms, mode="budget", budget=1.0, column="tokens_mean") == 64
+
+
+def test_hallucinations(arms: dict[str, Path]) -> None:
+    assert value(arms, hallucination="share") == 0.1
+    assert value(arms, hallucination="accuracy_without") == 0.7
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [
+        ({"metric": "entropy/none"}, "metrics.jsonl has no entropy/none"),
+        ({"metric": "x"}, "metrics.jsonl has no x"),
+        ({"hallucination": "accuracy_with"}, "no finite value of accuracy_with"),
+        ({"hallucination": "share", "minus": "b"}, "no hallucination.json"),
+        ({"mode": "nowait"}, "modes.json has no nowait"),
+        ({"metric": "reward/mean", "minus": "b"}, "metrics.jsonl has no reward/mean"),
+        ({"metric": "reward/mean", "span": [0.0, 0.2], "stat": "jitter"}, "no finite value of reward/mean"),
+    ],
+)
+def test_what_is_missing_is_said(arms: dict[str, Path], term: dict[str, Any], said: str) -> None:
+    with pytest.raises(Unreadable, match=said):
+        value(arms, **term)
+
+
+# --- effects
+
+
+def claim(expect: str, least: float, *, ratio: bool = False) -> Claim:
+    term = Term(arm="a", metric="m")
+    return Claim(text="t", paper="p", left=term, right=term, ratio=ratio, expect=expect, least=least)  # type: ignore[arg-type]
+
+
+def test_the_interval_is_students_over_the_seeds_differences() -> None:
+    """Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t of 0.95 with 2 degrees of freedom 2.91999."""
+    effect = measure(
+        claim("more", 0), [(Reading(5.0), Reading(4.0)), (Reading(5.0), Reading(3.0)), (Reading(3.0), Reading(0.0))]
+    )
+    assert effect.value == pytest.approx(2.0)
+    assert effect.high - 2 == pytest.approx(2.91999 / math.sqrt(3), rel=1e-4)
+    assert effect.by_seed == (1.0, 2.0, 3.0)
+    assert effect.seeds == 3
+
+
+def test_a_ratio_is_compared_by_its_logarithm() -> None:
+    effect = measure(claim("more", 1, ratio=True), [(Reading(2.0), Reading(1.0)), (Reading(8.0), Reading(1.0))])
+    assert effect.value == pytest.approx(4.0)
+    assert effect.low * effect.high == pytest.approx(16.0)
+
+
+def test_a_ratio_to_nothing_is_no_number() -> None:
+    effect = measure(claim("more", 1, ratio=True), [(Reading(2.0), Reading(0.0)), (Reading(8.0), Reading(1.0))])
+    assert judge(claim("more", 1, ratio=True), effect) == "can't tell"
+
+
+def test_seeds_that_agree_by_chance_leave_the_interval_of_the_items() -> None:
+    left = Reading(0.5, {str(i): float(i % 2) for i in range(100)})
+    right = Reading(0.0, {str(i): 0.0 for i in range(100)})
+    effect = measure(claim("more", 0), [(left, right)] * 3)
+    assert effect.items == 100
+    assert effect.item_error == pytest.approx(math.sqrt(0.25 / 99))
+    assert 0.03 < effect.high - effect.value < 0.07  # 1.645 * 0.5 / sqrt(300) = 0.047
+
+
+def effect(value: float, low: float, high: float, seeds: int = 3) -> Effect:
+    return Effect(value, low, high, seeds, 0, (value,) * seeds, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("expect", "found", "verdict"),
+    [
+        ("more", effect(3, 1, 5), "agrees"),
+        ("more", effect(3, 2.5, 3.5), "agrees"),
+        ("more", effect(3, -1, 7), "can't tell"),
+        ("more", effect(1.5, 1, 2.5), "can't tell"),  # above nothing, but is it enough?
+        ("more", effect(1, 0.5, 1.5), "disagrees"),
+        ("more", effect(-3, -5, -1), "disagrees"),
+        ("less", effect(-3, -5, -1), "agrees"),
+        ("less", effect(3, 1, 5), "disagrees"),
+        ("less", effect(-3, -7, 1), "can't tell"),
+        ("not-more", effect(3, 1, 5), "disagrees"),
+        ("not-more", effect(0, -1, 1), "agrees"),
+        ("not-more", effect(1, -1, 3), "can't tell"),
+        ("not-less", effect(-3, -5, -1), "disagrees"),
+        ("not-less", effect(0, -1, 1), "agrees"),
+        ("same", effect(0, -1, 1), "agrees"),
+        ("same", effect(0, -3, 3), "can't tell"),
+        ("same", effect(4, 3, 5), "disagrees"),
+        ("same", effect(-4, -5, -3), "disagrees"),
+        ("more", effect(3, 1, 5, seeds=1), "can't tell"),
+        ("more", effect(3, math.nan, math.nan), "can't tell"),
+        ("more", effect(3, 3, 3), "can't tell"),
+    ],
+)
+def test_the_decision_rule(expect: str, found: Effect, verdict: str) -> None:
+    assert judge(claim(expect, 2), found) == verdict
+
+
+@pytest.mark.parametrize(
+    ("expect", "found", "verdict"),
+    [
+        ("more", effect(2, 1.2, 3), "agrees"),
+        ("more", effect(1.1, 0.9, 1.3), "disagrees"),
+        ("less", effect(0.5, 0.3, 0.8), "agrees"),
+        ("less", effect(0.9, 0.8, 1.05), "disagrees"),
+        ("same", effect(1, 0.8, 1.2), "agrees"),
+    ],
+)
+def test_the_decision_rule_for_factors(expect: str, found: Effect, verdict: str) -> None:
+    assert judge(claim(expect, 1.5, ratio=True), found) == verdict

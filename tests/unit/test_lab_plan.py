@@ -1,0 +1,128 @@
+"""Plans: equal arms are trained once, other ones never pass for them, and the whole fits into its time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seethink.lab import plan as planning
+from seethink.lab.plan import Job, Plan, job_key, make_plan, missing_models
+from seethink.lab.run import wall_seconds
+from seethink.lab.schema import Arm, LabError, load_experiments, load_scales
+
+EXPERIMENTS = load_experiments()
+PRESENT = [e for e in EXPERIMENTS.values() if not missing_models(e)]
+
+
+def planned(*names: str, scale: str = "smoke", seeds: int = 1) -> Plan:
+    return make_plan([EXPERIMENTS[name] for name in names], scale, seeds, Path("lab"))
+
+
+@pytest.mark.parametrize("scale", load_scales().scales)
+def test_every_experiment_resolves_to_recipes(scale: str) -> None:
+    plan = make_plan(PRESENT, scale, 2, Path("lab"))
+    for experiment in PRESENT:
+        arms = plan.arms[experiment.name]
+        assert all(len(keys) == 2 and keys[0] != keys[1] for keys in arms.values())
+        assert {n for c in experiment.claims for t in c.terms for n in t.arms} == set(arms)
+    seeds = {job.recipe.seed for job in plan.jobs.values() if job.recipe}
+    assert seeds == {0, 1}
+
+
+def test_the_whole_lab_at_three_seeds_fits_into_three_hours_on_two_cores_with_a_fifth_to_spare() -> None:
+    plan = make_plan(PRESENT, "nano", 3, Path("lab"))
+    assert wall_seconds(plan, set(), 2) < 0.8 * 3 * 3600
+
+
+def test_one_cold_start_and_one_rl_run_serve_all_experiments_of_a_seed() -> None:
+    plan = planned("vision-frozen", "connector-frozen", "post-rl-tuning", seeds=2)
+    stages = sorted(job.stage or "base" for job in plan.jobs.values() if job.seed == 0)
+    assert stages == ["base", "coldstart", "rl", "rl", "rl", "tune", "tune", "tune"]
+    assert plan.arms["vision-frozen"]["rl"] == plan.arms["post-rl-tuning"]["rl"]
+    assert plan.arms["vision-frozen"]["frozen"] != plan.arms["connector-frozen"]["frozen"]
+    order = list(plan.jobs.values())
+    assert all(order.index(job.parent) < order.index(job) for job in order if job.parent)
+
+
+def test_measurements_are_those_that_any_claim_asks_for() -> None:
+    plan = planned("vision-frozen", "inference-modes", "entropy-selection", "connector-frozen")
+    (rl,) = plan.arms["inference-modes"]["rl"]
+    assert set(plan.jobs[rl].measures) == {"eval", "modes", "select"}
+    (frozen,) = plan.arms["connector-frozen"]["frozen"]
+    assert plan.jobs[frozen].measures == {}  # its claims are about the training alone
+
+
+def test_the_length_of_an_arm_is_a_share_of_the_steps() -> None:
+    plan, steps = planned("curriculum", scale="nano"), load_scales().scales["nano"].rl_steps
+    jobs = {name: plan.jobs[keys[0]] for name, keys in plan.arms["curriculum"].items()}
+    assert [jobs[n].recipe.algorithm.steps for n in ("normal", "then-hard", "mixed")] == [steps / 2, steps / 2, steps]
+    assert jobs["then-hard"].parent is jobs["normal"]
+
+
+def test_a_missing_base_model_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = EXPERIMENTS["vision-frozen"].model_copy(update={"arms": {"x": Arm(model="nano-none")}})
+    assert missing_models(odd) == ["nano-none"]
+    with pytest.raises(LabError, match="'vision-frozen' needs the base model 'nano-none', which is not packaged"):
+        make_plan([odd], "smoke", 1, Path("lab"))
+
+
+def test_an_unknown_scale_is_refused() -> None:
+    with pytest.raises(LabError, match="choose from nano, smoke"):
+        planned("rl-zero", scale="huge")
+
+
+def keys_of(monkeypatch: pytest.MonkeyPatch, code: str = "a", origin: str = "o", **recipe: Any) -> str:
+    monkeypatch.setattr(planning, "code_fingerprint", lambda: code)
+    job = next(j for j in planned("rl-zero").jobs.values() if j.stage == "rl")
+    assert job.recipe is not None
+    return job_key(job.recipe.model_copy(update=recipe), origin, 0)
+
+
+def test_what_a_key_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = keys_of(monkeypatch)
+    optim = next(j for j in planned("rl-zero").jobs.values() if j.recipe).recipe.optim
+    assert keys_of(monkeypatch) == plain
+    assert keys_of(monkeypatch, out="elsewhere", name="other") == plain
+    others = [
+        keys_of(monkeypatch, code="b"),
+        keys_of(monkeypatch, origin="p"),
+        keys_of(monkeypatch, seed=7),
+        keys_of(monkeypatch, optim=optim.model_copy(update={"lr": 1.0})),
+    ]
+    assert len({plain, *others}) == 5
+
+
+def test_comments_and_layout_do_not_change_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint(text: str) -> str:
+        (tmp_path / "rl").mkdir(exist_ok=True)
+        (tmp_path / "rl" / "a.py").write_text(text)
+        planning.code_fingerprint.cache_clear()
+        return planning.code_fingerprint()
+
+    monkeypatch.setattr(planning, "files", lambda _: tmp_path)
+    monkeypatch.setattr(planning, "TRAINING_CODE", ("rl",))
+    plain = fingerprint('"""Doc."""\n\ndef f(x):\n    return x + 1\n')
+    assert fingerprint('def f(x):\n    """Says."""\n\n    return (x + 1)  # why\n') == plain
+    assert fingerprint("def f(x):\n    return x + 2\n") != plain
+    planning.code_fingerprint.cache_clear()
+
+
+def toy(*jobs: tuple[str, str | None, float]) -> Plan:
+    """(key, parent, seconds) of each job."""
+    scale = load_scales().scales["smoke"]
+    plan = Plan("smoke", scale, 1, [])
+    for key, parent, seconds in jobs:
+        before = plan.jobs[parent] if parent else None
+        plan.jobs[key] = Job(key, Path(key), "rl", 0, None, "nano", before, train_s=seconds)
+    return plan
+
+
+def test_the_wall_time_of_a_plan() -> None:
+    """Two cores; a (10) leads to b (10), c and d (5 each) are free: c and d run beside a, then b alone."""
+    plan = toy(("a", None, 10), ("b", "a", 10), ("c", None, 5), ("d", None, 5))
+    assert wall_seconds(plan, set(), 2) == 20
+    assert wall_seconds(plan, set(), 1) == 30
+    assert wall_seconds(plan, {"a"}, 2) == 10
+    assert wall_seconds(plan, {"a", "b", "c", "d"}, 2) == 0
