@@ -163,6 +163,35 @@ def modes(
     console.print(f"rows: {escape(str(out))}", soft_wrap=True)
 
 
+@app.command(epilog="Example: `seethink select runs/nano-grpo --by critical_entropy --export models/nano-chosen`")
+def select(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or any folder of Hugging Face checkpoints.")],
+    by: Annotated[str, typer.Option(help="Criterion that chooses; see docs/selection.md.")] = "critical_entropy",
+    data: Annotated[str | None, typer.Option(help="Held-out items; default, for runs on the world: world:all.")] = None,
+    in_domain: Annotated[str, typer.Option(help="Domains of the data that were trained on: a,b.")] = "",
+    size: Annotated[int, typer.Option(help="Items per domain for the criteria, and as many to judge them.")] = 100,
+    samples: Annotated[int, typer.Option(help="Responses per item, at temperature 1.", min=1)] = 2,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    words: Annotated[str, typer.Option(help="Critical words; default log.critical_words.")] = "",
+    export: Annotated[Path | None, typer.Option(help="Folder to write the chosen checkpoint to.")] = None,
+    seed: int = 0,
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """Rank a run's checkpoints by entropy at critical words, reward, accuracy; how well each tells held-out accuracy.
+
+    Called again, it measures only what is new. Writes select.json into the run's folder.
+    """
+    from seethink.analysis.select_run import select_run, selection_text, settings_of
+    from seethink.config import split_names
+
+    settings = settings_of(run, words, samples=samples, max_new_tokens=max_new_tokens, seed=seed)
+    domains = split_names(in_domain)
+    found = select_run(
+        run, settings, by=by, data=data, size=size, in_domain=domains, reading=reading or [], export=export
+    )
+    console.print(selection_text(found))
+
+
 @app.command(epilog="Example: `seethink parts Qwen/Qwen2.5-VL-7B-Instruct --json`")
 def parts(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder (config.json is enough), or a hub name.")],

@@ -288,6 +288,11 @@ def make_reading(overrides: list[str]) -> ReadConfig:
         raise RecipeError("data: " + "; ".join(explain(e) for e in error.errors())) from None
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list of the command line."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def apply_override(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:

@@ -18,6 +18,7 @@ COMMANDS = [
     ["train"],
     ["eval"],
     ["modes"],
+    ["select"],
     ["report"],
     ["grade"],
     ["verifier", "check"],

@@ -16,7 +16,7 @@ from seethink.analysis.statistics import (
     mean_se,
     paired_bootstrap,
     pearson,
-    ranks,
+    rank_rows,
     spearman,
     student_quantile,
     t_interval,
@@ -84,7 +84,12 @@ def near(value: float) -> object:
 
 
 def test_ranks_share_ties() -> None:
-    assert ranks(np.array([5.0, 1.0, 5.0, 3.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
+    assert rank_rows(np.array([[5.0, 1.0, 5.0, 3.0], [1.0, 1.0, 1.0, 0.0]])).tolist() == [
+        [3.5, 1, 3.5, 2],
+        [3, 3, 3, 1],
+    ]
+    values = np.random.default_rng(6).integers(0, 5, (20, 9)).astype(float)
+    assert rank_rows(values).tolist() == stats.rankdata(values, axis=1).tolist()
 
 
 @pytest.mark.parametrize("ties", [False, True])

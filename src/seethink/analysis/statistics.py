@@ -60,7 +60,7 @@ def bootstrap_mean(
     if n < 2:
         return Interval(float(array.mean()) if n else math.nan, math.nan, math.nan, n)
     means = np.concatenate([array[chunk].mean(1) for chunk in _resampled(n, resamples, seed)])
-    return Interval(float(array.mean()), *_ends(means, level), n)
+    return Interval(float(array.mean()), *ends(means, level), n)
 
 
 def paired_bootstrap(
@@ -104,23 +104,44 @@ def spearman(
     x: Sequence[float], y: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Interval:
     """Spearman's: Pearson's of the ranks, ties sharing theirs."""
-    return _correlation(lambda a, b: _pearson(ranks(a), ranks(b)), x, y, seed, resamples, level)
+    return _correlation(lambda a, b: _pearson(rank_rows(a), rank_rows(b)), x, y, seed, resamples, level)
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
-    """[N] ranks from 1; equal values share the mean of theirs."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((counts.cumsum() - (counts - 1) / 2)[which])
+def rank_rows(values: np.ndarray) -> np.ndarray:
+    """[B, N] ranks from 1 within each row; equal values share the mean of theirs."""
+    known, codes = np.unique(values, return_inverse=True)
+    rows, kinds = len(values), len(known)
+    codes = codes.reshape(values.shape)
+    places = (codes + kinds * np.arange(rows)[:, None]).ravel()
+    counts = np.bincount(places, minlength=rows * kinds).reshape(rows, kinds)
+    return np.asarray(np.take_along_axis(counts.cumsum(1) - (counts - 1) / 2, codes, 1))
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    dx, dy = x - x.mean(), y - y.mean()
-    scale = math.sqrt((dx @ dx) * (dy @ dy))
-    return float(np.clip(dx @ dy / scale, -1, 1)) if scale > 1e-12 * max(1.0, abs(x).max() * abs(y).max()) else math.nan
+def resampled_ratios(sums: np.ndarray, counts: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
+    """[B, C] sum of [C, K] `sums` over sum of `counts`, the K items drawn with replacement, alike for all C rows.
+
+    A mean over what an item has several of (tokens, samples), items being independent; NaN where a draw has none.
+    """
+    items = sums.shape[1]
+    rng, size = np.random.default_rng(seed), max(1, 2_000_000 // max(1, items))
+    drawn = []
+    for start in range(0, resamples, size):
+        weights = rng.multinomial(items, np.full(items, 1 / items), min(size, resamples - start)).astype(float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn.append((weights @ sums.T) / (weights @ counts.T))
+    return np.concatenate(drawn)
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[B] correlations of the rows of [B, N]; NaN where one side is constant."""
+    dx, dy = (side - side.mean(1, keepdims=True) for side in (x, y))
+    spread, size = np.sqrt((dx**2).sum(1) * (dy**2).sum(1)), abs(x).max(1) * abs(y).max(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread > 1e-12 * np.maximum(1, size), np.clip((dx * dy).sum(1) / spread, -1, 1), np.nan)
 
 
 def _correlation(
-    measure: Callable[[np.ndarray, np.ndarray], float],
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
     x: Sequence[float],
     y: Sequence[float],
     seed: int,
@@ -131,11 +152,11 @@ def _correlation(
     pairs = np.stack([_paired(x, y), np.asarray(y, dtype=float)])
     a, b = pairs[:, np.isfinite(pairs).all(0)]
     n = len(a)
-    value = measure(a, b) if n >= 3 else math.nan
+    value = float(measure(a[None], b[None])[0]) if n >= 3 else math.nan
     if math.isnan(value):
         return Interval(math.nan, math.nan, math.nan, n)
-    drawn = [measure(a[places], b[places]) for chunk in _resampled(n, resamples, seed) for places in chunk]
-    return Interval(value, *_ends(np.array([r for r in drawn if not math.isnan(r)]), level), n)
+    drawn = np.concatenate([measure(a[chunk], b[chunk]) for chunk in _resampled(n, resamples, seed)])
+    return Interval(value, *ends(drawn, level), n)
 
 
 def _paired(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
@@ -150,6 +171,8 @@ def _resampled(n: int, resamples: int, seed: int) -> list[np.ndarray]:
     return [rng.integers(0, n, (min(size, resamples - start), n)) for start in range(0, resamples, size)]
 
 
-def _ends(drawn: np.ndarray, level: float) -> tuple[float, float]:
+def ends(drawn: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The middle `level` of what was drawn; NaN where nothing was."""
+    drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(drawn) else (math.nan, math.nan)
     return float(low), float(high)

@@ -19,7 +19,7 @@ from seethink.analysis.critical import spellings, word_spans
 from seethink.analysis.measured import Measured, measured_with
 from seethink.analysis.statistics import mean_se, paired_bootstrap
 from seethink.atomic import write_json
-from seethink.config import EvalConfig, LogConfig, RewardConfig, make_reading
+from seethink.config import EvalConfig, LogConfig, RewardConfig, make_reading, split_names
 from seethink.data.chat import Chat
 from seethink.data.prompts import PromptList
 from seethink.errors import UserError
@@ -290,10 +290,6 @@ def make_config(modes: str, budgets: str, words: str, **settings: Any) -> ModesC
     critical = split_names(words) or LogConfig().critical_words
     names = tuple(dict.fromkeys(split_names(modes)))
     return ModesConfig(names, numbers, words=critical, **settings)
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def compare_file(model: str, data: str, size: int, reading: list[str], config: ModesConfig, out: Path) -> list[ModeRow]:
