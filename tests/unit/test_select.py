@@ -143,6 +143,7 @@ def test_a_criterion_that_was_not_measured_cannot_choose() -> None:
     assert found.criteria["critical_entropy"].chosen is None
     assert math.isnan(found.correlations[0].pearson.value)
     assert found.as_json()["criteria"]["critical_entropy"]["values"]["step_1"]["value"] is None
+    assert set(found.criteria["critical_entropy"].best_share.values()) == {0.0}
     console = Console(width=200)
     with console.capture() as shown:
         console.print(selection_text(found))
@@ -160,6 +161,12 @@ def test_a_criterion_that_was_not_measured_cannot_choose() -> None:
 def test_a_criterion_that_cannot_choose_says_why(by: str, made: list[Measures], message: str) -> None:
     with pytest.raises(UserError, match=message):
         select(made, SAMPLES, ["math"], {}, by=by)
+
+
+def test_too_few_items_are_refused() -> None:
+    few = [s if i < 8 or i > 12 else Sample(id="", question="", domain="math") for i, s in enumerate(SAMPLES)]
+    with pytest.raises(UserError, match="3 held-out items out of domain are too few"):
+        select(measures(), few, ["math"], {})
 
 
 def test_json_has_what_was_agreed(selection: Selection) -> None:

@@ -130,6 +130,7 @@ def select(
     """
     inside = np.array([s.domain in in_domain for s in samples])
     criterion_half = halves(samples)
+    _require_items(inside, criterion_half)
     names = [m.name for m in measures]
 
     def scored(name: str, measure: str, chosen: np.ndarray) -> Scored:
@@ -163,8 +164,8 @@ def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[in
     """`draws` is [B, C]."""
     ranked = np.where(np.isfinite(draws), sign(name) * draws, -np.inf)
     # Of equal checkpoints the later counts, as in `chosen`.
-    best = ranked.shape[1] - 1 - ranked[:, ::-1].argmax(1)
-    shares = np.bincount(best, minlength=len(names)) / len(best)
+    best = ranked.shape[1] - 1 - ranked[np.isfinite(ranked).any(1), ::-1].argmax(1)
+    shares = np.bincount(best, minlength=len(names)) / max(1, len(best))
     intervals = [Interval(v, *ends(draws[:, i]), int(n[i])) for i, v in enumerate(values)]
     return Scored(name, dict(zip(names, intervals, strict=True)), dict(zip(names, shares.tolist(), strict=True)))
 
@@ -188,6 +189,16 @@ def _last(measures: Sequence[Measures]) -> Scored:
     values = {m.name: Interval(float(m.step), float(m.step), float(m.step), 1) for m in measures}
     newest = max(reversed(measures), key=lambda m: m.step).name
     return Scored("last", values, {m.name: float(m.name == newest) for m in measures})
+
+
+def _require_items(inside: np.ndarray, criterion_half: np.ndarray) -> None:
+    """Raises UserError where a half has too few items for an interval."""
+    for place, own in (("in", inside), ("out of", ~inside)):
+        fewest = min((own & criterion_half).sum(), (own & ~criterion_half).sum())
+        if own.any() and fewest < 2:
+            raise UserError(
+                f"{own.sum()} held-out items {place} domain are too few: give four at least, better hundreds"
+            )
 
 
 def _require(by: str, criteria: dict[str, Scored]) -> None:
