@@ -3,8 +3,8 @@
     python benchmarks/hallucination.py --work runs/hallucination --seeds 2     # about 30 minutes on one core
     python benchmarks/hallucination.py --work runs/hallucination --table       # of what has been run, as Markdown
 
-Arms, per seed: the cold start on traces of which some deny to see (`unfiltered`); the same with such traces dropped
-(`filtered`); RL from `unfiltered` with the plain reward (`rl`) and with a penalty (`rl_penalty`).
+After the shipped cold start, per seed: more SFT on traces of which some deny to see (`unfiltered`); the same with such
+traces dropped (`filtered`); RL from `unfiltered` with the plain reward (`rl`) and with a penalty (`rl_penalty`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from seethink.config import load_recipe
 from seethink.pipeline import recipes_folder, train_stage
 
-HABIT = "data.train=world:all:traces?denials=0.2&image=blank&share=0.05"
-COLD = (HABIT, "data.train_size=3000", "data.val_size=150", "sft.patience=100")
+HABIT = (
+    "data.train=world:all:traces?denials=0.2&image=blank&share=0.05", "data.train_size=1600", "data.val_size=100",
+    "optim.lr=5e-4", "sft.patience=100",
+)  # fmt: skip
 RL = (
-    "algorithm.steps=40", "rollout.prompts_per_step=8", "optim.lr=1e-4", "data.train_size=2000",
-    "checkpoint.every=1000",
+    "algorithm.steps=30", "rollout.prompts_per_step=6", "optim.lr=1e-4", "data.train_size=2000",
+    "rollout.max_new_tokens=64", "checkpoint.every=1000",
 )  # fmt: skip
 
 
@@ -37,20 +39,23 @@ class Arm:
 
 
 ARMS = {
-    "unfiltered": Arm("nano-coldstart.toml", "", (*COLD, "sft.drop_hallucinated=false")),
-    "filtered": Arm("nano-coldstart.toml", "", (*COLD, "sft.drop_hallucinated=true")),
+    "cold": Arm("nano-coldstart.toml", "", ()),
+    "unfiltered": Arm("nano-coldstart.toml", "cold", (*HABIT, "sft.drop_hallucinated=false")),
+    "filtered": Arm("nano-coldstart.toml", "cold", (*HABIT, "sft.drop_hallucinated=true")),
     "rl": Arm("nano-grpo.toml", "unfiltered", RL),
     "rl_penalty": Arm("nano-grpo.toml", "unfiltered", (*RL, "reward.hallucination_penalty=0.5")),
 }
 
 
 def trained(name: str, seed: int, work: Path) -> Path:
-    """The arm's model, its parent trained first; what is finished is left as it is."""
+    """The arm's model, its parent trained first; what is finished is left as it is. All seeds share one cold start."""
     arm = ARMS[name]
+    seed = seed if arm.parent else 0
     model = str(trained(arm.parent, seed, work)) if arm.parent else "nano"
     own = [f"out={json.dumps(str(work / f'{name}-{seed}'))}", f"model={json.dumps(model)}", f"seed={seed}"]
-    common = ["log.tensorboard=false", "blindness.every=0"]
-    return train_stage(load_recipe(recipes_folder() / arm.recipe, [*own, *common, *arm.overrides]), resume=True)
+    blind = ["blindness.every=0"] if arm.parent else []
+    recipe = load_recipe(recipes_folder() / arm.recipe, [*own, "log.tensorboard=false", *blind, *arm.overrides])
+    return train_stage(recipe, resume=True)
 
 
 def main() -> None:

@@ -31,7 +31,8 @@ SERIES = ROOT / "tests" / "data" / "watchdogs"
 KEPT = (
     "reward/mean", "reward/accuracy", "reward/format", "entropy/mean", "optim/grad_norm", "response/repetition",
     "response/compression", "response/length_mean", "response/truncated_share", "response/mixed_script_share",
-    "blindness/logprob_gap_blank", "loss/total",
+    "blindness/logprob_t_blank", "blindness/logprob_t_shuffled", "blindness/accuracy_t_blank",
+    "blindness/accuracy_t_shuffled", "loss/total",
 )  # fmt: skip
 SHORT = (
     "algorithm.steps=30", "rollout.prompts_per_step=6", "optim.lr=1e-4", "data.train_size=2000",

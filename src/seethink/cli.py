@@ -64,7 +64,8 @@ def train(
 ) -> None:
     """Train one stage (SFT, GRPO or PPO) as a recipe says.
 
-    Exit code 75: SIGTERM or Ctrl-C stopped the run after it was saved, and --resume goes on.
+    Exit code 75: SIGTERM or Ctrl-C stopped the run after it was saved, and --resume goes on. 76: a watchdog
+    stopped it (watchdogs.action=stop); it is saved as well.
     """
     from seethink.config import load_recipe
 
@@ -321,14 +322,18 @@ def _main(
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2; a run that was asked to stop has exit code 75."""
-    from seethink.stopped import EXIT_RESUME, RunStopped
+    """Entry point: a user's mistake is one line and exit code 2; a run that was asked to stop has 75, one that a
+    watchdog stopped has 76."""
+    from seethink.stopped import EXIT_RESUME, EXIT_WATCHDOG, RunStopped, StoppedByWatchdog
 
     try:
         app()
     except RunStopped as stopped:
         sys.stderr.write(f"{_printable(str(stopped))}\n")
         sys.exit(EXIT_RESUME)
+    except StoppedByWatchdog as stopped:
+        sys.stderr.write(f"{_printable(str(stopped))}\n")
+        sys.exit(EXIT_WATCHDOG)
     except UserError as error:
         sys.stderr.write(f"error: {_printable(str(error))}\n")
         sys.exit(2)

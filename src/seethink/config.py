@@ -18,6 +18,11 @@ from seethink.rewards.verifier_config import VerifierConfig
 Part = Literal["vision", "connector", "language"]
 PARTS: tuple[Part, ...] = ("vision", "connector", "language")
 Difficulty = str
+Watchdog = Literal[
+    "reward_collapse", "entropy_collapse", "entropy_surge", "grad_norm", "repetition", "compression",
+    "length_explosion", "truncation", "format_loss", "language_mixing", "blindness",
+]  # fmt: skip
+WatchdogAction = Literal["off", "warn", "checkpoint", "stop"]
 MAX_PIXELS = 50_000_000
 """Of one image: 150 MB as RGB."""
 
@@ -164,6 +169,17 @@ class BlindnessConfig(Section):
     )
 
 
+class WatchdogsConfig(Section):
+    """Alarms from the metrics of a run that goes wrong: analysis/watchdogs.py has the table, docs/watchdogs.md says how
+    good they are."""
+
+    action: WatchdogAction = Field(
+        "warn", description="On an alarm: warn, warn and save a checkpoint, or save and stop with exit code 76."
+    )
+    actions: dict[Watchdog, WatchdogAction] = Field({}, description='By watchdog, e.g. { reward_collapse = "stop" }.')
+    thresholds: dict[Watchdog, float] = Field({}, description="In place of the defaults, e.g. { truncation = 0.5 }.")
+
+
 class EvalConfig(Section):
     data: str | None = Field(None, description="As data.train; None: no evaluation.")
     size: int = Field(500, gt=0, description="Items per domain.")
@@ -217,6 +233,7 @@ class Recipe(Section):
     ppo: PpoConfig = PpoConfig()
     reward: RewardConfig = RewardConfig()
     blindness: BlindnessConfig = BlindnessConfig()
+    watchdogs: WatchdogsConfig = WatchdogsConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

@@ -6,5 +6,13 @@ EXIT_RESUME = 75
 """Exit code of a run that was asked to stop and can be resumed: EX_TEMPFAIL of sysexits.h, "try again"."""
 
 
+EXIT_WATCHDOG = 76
+"""Exit code of a run that one of its watchdogs stopped: it is saved, but going on as it was would be of no use."""
+
+
 class RunStopped(Exception):  # noqa: N818  (the run did what it was asked)
     """The message says what was saved and how to go on."""
+
+
+class StoppedByWatchdog(Exception):  # noqa: N818
+    """The message says which watchdog, on what numbers, and what to do."""

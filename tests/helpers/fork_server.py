@@ -62,7 +62,10 @@ class ForkServer:
 
     def __enter__(self) -> Self:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+        given = environment.get("PYTHONPATH", "")
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).resolve().parents[1]), given]).rstrip(
+            os.pathsep
+        )
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

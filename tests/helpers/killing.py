@@ -83,7 +83,8 @@ def outcome(run: Path) -> dict[str, Any]:
     """All that must be equal: numbers less the clock, sampled tokens, and files by hash."""
     kept = {
         "metrics": _lines(run / "metrics.jsonl"),
-        "blindness": _lines(run / "blindness.jsonl"),
+        "blindness": _lines(run / "blindness.jsonl") if (run / "blindness.jsonl").exists() else [],
+        "watchdogs": _lines(run / "watchdogs.jsonl") if (run / "watchdogs.jsonl").exists() else [],
         "done": json.loads((run / "done.json").read_text()),
         "parts": json.loads((run / "parts.json").read_text()),
         "checkpoints": sorted(p.name for p in (run / "checkpoints").iterdir()),

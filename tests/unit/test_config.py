@@ -16,7 +16,7 @@ from seethink.config import Recipe, RecipeError, load_recipe, make_recipe, recip
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 SECTIONS = {"data", "parts", "lora", "optim", "sft", "rollout", "algorithm", "ppo", "reward", "blindness", "eval"}
-SECTIONS |= {"checkpoint", "log"}
+SECTIONS |= {"checkpoint", "log", "watchdogs"}
 
 
 def minimal() -> dict[str, Any]:

@@ -29,6 +29,9 @@ HARMLESS = {
 """Keys that change nothing that is trained. The model is compared by what it holds: its folder may have moved."""
 
 
+HARMLESS_SECTIONS = ("watchdogs.",)
+
+
 def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in table.items():
@@ -42,6 +45,7 @@ def differing_keys(saved: dict[str, Any], recipe: Recipe) -> dict[str, tuple[Any
         saved = Recipe.model_validate(saved).model_dump(mode="json")
     old, new = flatten(saved), flatten(recipe.model_dump(mode="json"))
     keys = sorted((old.keys() | new.keys()) - HARMLESS)
+    keys = [key for key in keys if not key.startswith(HARMLESS_SECTIONS)]
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 

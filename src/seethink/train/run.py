@@ -45,6 +45,7 @@ from seethink.train.metrics import MetricsWriter, StepLines
 from seethink.train.policy import Policy
 from seethink.train.rng import restore_rng, rng_state, seed_everything
 from seethink.train.signals import StepAbandoned, StopSignals
+from seethink.train.watchdogs import Watchdogs
 
 __all__ = [
     "DONE",
@@ -86,6 +87,7 @@ class Run:
         else:
             self._restore(checkpoint)
         self.bad_steps = BadSteps(self.folder, recipe.optim.max_bad_steps, self.state.get("bad_steps", 0))
+        self._watchdogs = Watchdogs(self.folder, recipe.watchdogs, recipe.stage, self.state.get("watchdogs"), self.step)
         self._budget = TokenBudget(recipe, self.state.get("micro_tokens"))
         self._score: float | None = self.state.get("score")
         self._changes: list[dict[str, Any]] = self.state.get("part_changes", [])
@@ -156,6 +158,7 @@ class Run:
             "gradient_steps": self.policy.steps_done,
             "saw_images": self.policy.saw_images,
             "bad_steps": self.bad_steps.in_row,
+            "watchdogs": self._watchdogs.state,
             "micro_tokens": self._budget.state,
             "score": self._score,
             "part_changes": list(self._changes),
@@ -194,6 +197,7 @@ class Run:
             metrics |= {f"parts/change_{part}": amount for part, amount in change.items()}
             self._changes.append({"step": self.step, **change})
             write_json(self.folder / "parts.json", {"parts": self.policy.proof.as_json(), "changes": self._changes})
+        metrics |= self._watchdogs.see(self.step, metrics)
         score = metrics.get(self.recipe.checkpoint.best_metric or "", math.nan)
         self._score = score if math.isfinite(score) else self._score
         self._writer.write(self.step, metrics)
@@ -206,15 +210,18 @@ class Run:
     def save_if_due(self, state: dict[str, Any], *, force: bool = False) -> None:
         """Checkpoint at every `checkpoint.every` steps, at the end, and where the run is asked to stop.
 
-        Raises RunStopped then, and BadNumbersError after too many skipped steps.
+        Raises RunStopped then, BadNumbersError after too many skipped steps, StoppedByWatchdog on an alarm to stop for.
         """
         self._end = self._snapshot(state)
         self._weights_moved = False
-        if self._is_due() or force or self._stop.asked:
+        if self._is_due() or force or self._stop.asked or self._watchdogs.wants_checkpoint:
             self._save()
         self.bad_steps.stop_if_hopeless()
-        if self._stop.asked and self.step < self.total_steps:
+        if self.step == self.total_steps:
+            return
+        if self._stop.asked:
             raise self._stopped()
+        self._watchdogs.stop_if_asked(self.step)
 
     # --- saving
 
