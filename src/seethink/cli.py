@@ -193,6 +193,37 @@ def select(
     console.print(selection_text(found))
 
 
+@app.command(
+    epilog="Example: `seethink hallucination runs/nano-grpo/best --data world:math?image=blank --out said.json`"
+)
+def hallucination(
+    model: Annotated[str, typer.Argument(help="A model, or without --data a run folder with stored rollouts.")],
+    data: Annotated[
+        str | None, typer.Option(help="world:DOMAINS[?OPTIONS] or a path; default: stored rollouts.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 100,
+    samples: Annotated[int, typer.Option(help="Responses per item.", min=1)] = 4,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Server of an LLM that confirms each statement.")] = None,
+    verifier_model: Annotated[str, typer.Option(help="Its model's name.")] = "default",
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """How often responses say that the image cannot be seen, their accuracy, and the entropy around it (paper 6.4)."""
+    from seethink.analysis.hallucination import as_json, table
+    from seethink.analysis.hallucination_run import measure
+    from seethink.config import make_reading
+    from seethink.rewards.verifier_config import VerifierConfig
+
+    judge = VerifierConfig(base_url=base_url, model=verifier_model) if base_url else None
+    limits = {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
+    findings, about = measure(model, data, **limits, seed=seed, reading=make_reading(reading or []), verifier=judge)
+    console.print(table(findings, model))
+    if out is not None:
+        _user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))
+
+
 @app.command(epilog="Example: `seethink parts Qwen/Qwen2.5-VL-7B-Instruct --json`")
 def parts(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder (config.json is enough), or a hub name.")],

@@ -221,7 +221,9 @@ class ScriptedOpenAI:
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, object]) -> None:
         """Record the request and play the script's reply."""
         prompt = str(body["messages"][1]["content"])  # type: ignore[index]
-        fields = {name: _between(prompt, name) for name in ("question", "reference", "candidate")}
+        # Other prompts than the reward verifier's have other fields; the script sees them whole.
+        names, graded = ("question", "reference", "candidate"), " candidate>" in prompt
+        fields = {name: _between(prompt, name) if graded else "" for name in names}
         with self._lock:
             if fields["question"] == "What is 1 + 1?":
                 self.greetings += 1

@@ -25,7 +25,7 @@ WARM_UP = 10
 WINDOW = 50
 """Values kept: what "before" means for a spike and for a growing length."""
 NOISE = 6.0
-"""Standard errors, of the metric's own noise, that a change must exceed: the best of many values is itself a lucky one."""
+"""Standard errors, of the metric's own noise, that a change must exceed: the best of many values is a lucky one."""
 CALM = 0.5
 """Trouble ends where the value is less than so far on its way to the threshold."""
 SIGHT = "blindness/t"
