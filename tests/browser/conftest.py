@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from make_analyses import make_analyses
 from make_run import make_pipeline
 
 from seethink.report import write_report
@@ -31,12 +32,18 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_pipeline(tmp_path_factory.mktemp("run") / "plain", steps=30))
+    return _report(tmp_path_factory.mktemp("run") / "plain", 30, hostile=False)
 
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_pipeline(tmp_path_factory.mktemp("run") / "hostile", hostile=True, steps=20))
+    return _report(tmp_path_factory.mktemp("run") / "hostile", 20, hostile=True)
+
+
+def _report(path: Path, steps: int, hostile: bool) -> Path:
+    run = make_pipeline(path, hostile=hostile, steps=steps)
+    make_analyses(run / "grpo", steps, hostile)
+    return write_report(run)
 
 
 class Visit:

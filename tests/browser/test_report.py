@@ -22,6 +22,7 @@ def test_every_section_is_shown(visit: Any, report: Path) -> None:
         "Cold start supervised fine-tuning, 200 steps",
         "RL reinforcement learning, 30 steps",
         "Connector supervised fine-tuning, 200 steps",
+        "“I cannot see the image”",
         "Rollouts",
         "Time",
         "Recipe",
@@ -33,6 +34,24 @@ def test_every_section_is_shown(visit: Any, report: Path) -> None:
 def test_a_hostile_title_is_shown(visit: Any, hostile: Path) -> None:
     one = visit(hostile)
     assert one.text("h1") == HOSTILE[0]
+
+
+def test_hostile_text_in_the_analyses_is_shown_literally(visit: Any, hostile: Path) -> None:
+    page = visit(hostile).page
+    stage = page.locator("#stage-2")
+    timeline = stage.locator(".timeline")
+    assert HOSTILE[1] in timeline.locator("tbody").text_content()
+    assert HOSTILE[2] in timeline.locator(".said").first.text_content()
+    assert HOSTILE[1] in timeline.locator("svg").text_content()
+    assert timeline.locator(".legend li").first.text_content() == HOSTILE[0]
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    tables = [table.text_content() for table in stage.locator("table").all()]
+    assert any(HOSTILE[1] in text and "NoThink" in text for text in tables)
+    assert any(HOSTILE[2] in text and "budget 64, cut" in text for text in tables)
+    assert any(HOSTILE[1] in text and "critical entropy" in text for text in tables)
+    titles = stage.locator("svg title").all_text_contents()
+    assert any(HOSTILE[0] in title for title in titles)
+    assert page.evaluate("document.querySelectorAll('#stage-2 :is(script, img)').length") == 0
 
 
 def test_injected_script_and_style_would_be_refused(chromium: Any, report: Path) -> None:

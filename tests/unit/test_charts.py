@@ -46,7 +46,8 @@ def test_forest_of_nothing_and_of_nan() -> None:
 
 
 def test_numbers_with_signs() -> None:
-    assert [signed(value) for value in (5.94, -9.4, 0.4, -0.0123, 0.0)] == ["+5.9", "−9.4", "+0.40", "−0.012", "0"]
+    assert [signed(value) for value in (5.94, -9.4, 0.04, -0.0)] == ["+5.9", "−9.4", "0.0", "0.0"]
+    assert "+0.40 [−0.05, +0.90]" in forest([Effect("r", 0.4, -0.05, 0.9)], "n")
     assert [tick_text(-5), tick_text(-0.5, percent=True)] == ["−5", "−50%"]
 
 

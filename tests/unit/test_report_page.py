@@ -85,12 +85,17 @@ def test_every_kind_of_nonsense_is_survived(tmp_path: Path) -> None:
         "step": "x",
         "completions": [{"tokens": [1], "entropies": "a", "critical": 3, "reward": math.inf}, 4],
     }
-    for name in ("pipeline", "recipe", "parts", "eval", "data"):
-        for value in (
-            3,
-            [],
-            {"stages": 1, "scores": {}, "parts": 2, "dropped": None, "versions": 3, "in_domain": 4},
-        ):
+    wrong = {"stages": 1, "scores": {}, "parts": 2, "dropped": None, "versions": 3, "in_domain": 4}
+    wrong |= {"rows": [3, {"accuracy": 0.5, "budget": "x", "n": []}], "criteria": {"a": 3, "b": {"values": {"c": [1]}}}}
+    wrong |= {"targets": [1], "correlations": [2, {"criterion": "a", "spearman": "high"}], "by": None}
+    lines = [3, {"step": 1}, {"step": 2, "groups": [1], "threshold": "x", "name": 4, "action": None, "value": [1]}]
+    lines += [
+        {"step": step, "groups": {"all": {"mean": "a", "histogram": {"bins": [1], "counts": "x"}}}} for step in (3, 4)
+    ]
+    for name in ("entropy", "watchdogs"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for name in ("pipeline", "recipe", "parts", "eval", "data", "modes", "select"):
+        for value in (3, [], wrong):
             (tmp_path / f"{name}.json").write_text(json.dumps(value))
             (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": None, "reward/mean": "high"}) + "\n{}\n3")
             (tmp_path / "rollouts").mkdir(exist_ok=True)

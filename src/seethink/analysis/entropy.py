@@ -14,6 +14,7 @@ import numpy as np
 
 from seethink.analysis.critical import Marks, mark
 from seethink.analysis.sketch import Sketch, bins_of
+from seethink.analysis.statistics import standard_error
 from seethink.data.chat import Chat
 from seethink.data.pieces import TokenPieces
 from seethink.types import Completion, Verdict
@@ -126,13 +127,6 @@ class Estimate:
     def se(self) -> float:
         """Standard error of the mean, prompts being independent and tokens of a prompt not; NaN below two prompts."""
         return standard_error(self.influence, int((self.counts > 0).sum()))
-
-
-def standard_error(influence: np.ndarray, clusters: int) -> float:
-    """Of a ratio of sums over independent clusters (linearised)."""
-    if clusters < 2:
-        return math.nan
-    return math.sqrt(clusters / (clusters - 1) * float((influence**2).sum()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,13 @@ def mean_se(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
 
 
+def standard_error(influence: np.ndarray, clusters: int) -> float:
+    """Of a ratio of sums over independent clusters (linearised)."""
+    if clusters < 2:
+        return math.nan
+    return math.sqrt(clusters / (clusters - 1) * float((influence**2).sum()))
+
+
 def clustered(values: Sequence[float], clusters: Sequence[Hashable]) -> dict[Hashable, float]:
     """The mean of each cluster (item), in the order in which clusters first appear; NaN values are left out.
 

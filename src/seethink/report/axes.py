@@ -49,6 +49,16 @@ def log_axis(low: float, high: float) -> Axis:
     return Axis(10.0**first, 10.0**last, ticks, log=True)
 
 
+def doubling_axis(low: float, high: float) -> Axis:
+    """Powers of two around positive values, a little wider than they are."""
+    first, last = math.floor(math.log2(low) + 1e-9), math.ceil(math.log2(high) - 1e-9)
+    stride = math.ceil((last - first + 1) / 7)
+    ticks = tuple(2.0**power for power in range(first, last + 1, stride))
+    pad = (high / low) ** 0.05 if high > low else 1.5
+    low, high = low / pad, high * pad
+    return Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high), log=True)
+
+
 def tick_text(value: float, percent: bool = False) -> str:
     """`0.25`, `12k`, `1e-4`, `−5`, `40%`."""
     if value < 0:

@@ -14,9 +14,10 @@ from seethink.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Plane, 
 
 MAX_POINTS = 300
 """Longer curves are averaged into this many bins."""
-PANEL, GAP = 132, 30
+PANEL, GAP = 132, 36
 """Heights of one of several panels, and of the space above it for its name."""
-LANE = 18
+LANE = 30
+"""The height of a lane: its name, and its dots below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +198,12 @@ def _lanes(lanes: Sequence[tuple[str, Sequence[Mark]]], plane: Plane, floor: flo
     """One line of dots for each lane, named at its left, and the numbers of the steps below the last."""
     body = Markup("")
     for place, (label, marks) in enumerate(lanes):
-        y = plane.bottom + 6 + LANE * (place + 0.5)
+        y = plane.bottom + 6 + LANE * place + 22
+        body += tag('<text class="halo" x="{}" y="{}">{}</text>', num(plane.left + 2), num(y - 8), label)
         body += tag('<path class="rule" d="M{} {}H{}"/>', num(plane.left), num(y), num(plane.right))
         for mark in marks:
             body += tag('<circle class="dot ring {}" cx="{}" cy="{}" r="4.5"><title>{}</title></circle>',
                         mark.tone, num(plane.x(mark.step)), num(y), mark.label)  # fmt: skip
-        body += tag('<text class="halo" x="{}" y="{}" dy="4">{}</text>', num(plane.left + 2), num(y), label)
     return body + replace(plane, bottom=floor).x_ticks() if lanes else body
 
 

@@ -48,6 +48,11 @@ GRADIENTS = (
     ("optim/grad_norm_connector", "connector"),
     ("optim/grad_norm_language", "language"),
 )
+ENTROPY = Spec(
+    "Entropy", "Nats over the vocabulary: all tokens, and where a critical word is about to come.",
+    (("entropy/mean", "all tokens"), ("entropy/critical", "critical words")), from_zero=True,
+)  # fmt: skip
+"""Drawn where the run has no finer statistics."""
 RL_SPECS = (
     Spec("Reward", "Mean over the step's completions, with its accuracy and format parts.",
          (("reward/mean", "reward"), ("reward/accuracy", "accuracy"), ("reward/format", "format")),
@@ -58,8 +63,17 @@ RL_SPECS = (
          (("response/length_mean", "mean"), ("response/length_max", "longest")), from_zero=True),
     Spec("Truncation", "Completions ended by the length limit.",
          (("response/truncated_share", "truncated"),), percent=True),
-    Spec("Entropy", "Nats over the vocabulary: all tokens, and where a critical word is about to come.",
-         (("entropy/mean", "all tokens"), ("entropy/critical", "critical tokens")), from_zero=True),
+    ENTROPY,
+    Spec("Critical mass", "Probability of critical words where a sentence starts.",
+         (("entropy/critical_mass", "mass"),), percent=True, optional=True),
+    Spec("Repetition", "Mean share of 4-grams that occurred before in the response; responses in a script that the "
+         "question does not have.",
+         (("response/repetition", "repeated"), ("response/mixed_script_share", "foreign script")),
+         percent=True, optional=True),
+    Spec("Compression", "Bytes of a response for each byte that zlib makes of it; large for a loop.",
+         (("response/compression", "ratio"),), optional=True),
+    Spec("Hallucination", "Responses that say the image cannot be seen.",
+         (("hallucination/share", "share"),), percent=True, optional=True),
     Spec("Critical tokens", "Critical words sampled in the step.",
          (("entropy/critical_count", "count"),), from_zero=True, optional=True),
     Spec("Gradient norm", "Before clipping, whole and by part.", GRADIENTS, log=True),
@@ -92,6 +106,8 @@ def stage_figures(stage: Stage) -> tuple[list[Figure], list[str]]:
     specs = {"rl": RL_SPECS, "sft": SFT_SPECS}.get(stage.kind, ())
     figures, missing = [], []
     for spec in specs:
+        if spec is ENTROPY and stage.entropy:
+            continue
         figure = _draw(stage, spec)
         if figure:
             figures.append(figure)

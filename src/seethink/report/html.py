@@ -31,7 +31,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         finalize=_shown,
     )
-    environment.filters |= {"percent": percent, "count": _count, "short": _short}
+    environment.filters |= {"percent": percent, "count": _count, "short": _short, "points": _points}
     return environment
 
 
@@ -71,3 +71,8 @@ def _count(value: float | None) -> str:
 def _short(value: float | None) -> str:
     """Four figures or less: `0.0123`, `1.2e-05`, `0`."""
     return "–" if value is None else f"{value:.3g}"
+
+
+def _points(value: float) -> str:
+    """A difference of shares in percentage points: `+5.9`, `−9.4`."""
+    return f"{100 * value:+.1f}".replace("-", "−")

@@ -50,6 +50,14 @@ class Stage:
     scores: list[Score] = field(default_factory=list)
     blindness: list[dict[str, Any]] = field(default_factory=list)
     """The looks of the blindness guard."""
+    entropy: list[dict[str, Any]] = field(default_factory=list)
+    """Statistics of the entropies of every step, by group of tokens."""
+    alarms: list[dict[str, Any]] | None = None
+    """What the watchdogs said; None where none ran."""
+    modes: dict[str, Any] = field(default_factory=dict)
+    """Inference modes compared, on a checkpoint of the stage."""
+    selection: dict[str, Any] = field(default_factory=dict)
+    """The checkpoints ranked by each criterion."""
 
     @property
     def kind(self) -> str:
@@ -80,6 +88,8 @@ class Run:
     stages: list[Stage]
     in_domain: tuple[str, ...] = ()
     out_of_domain: tuple[str, ...] = ()
+    modes: dict[str, Any] = field(default_factory=dict)
+    """Inference modes compared, where the run's own folder has them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """`seconds`, `machine`, `versions` and `command`, where the run recorded them."""
     problems: list[str] = field(default_factory=list)
@@ -101,6 +111,7 @@ def load_run(path: Path) -> Run:
         stages=stages,
         in_domain=_names(pipeline.get("in_domain")),
         out_of_domain=_names(pipeline.get("out_of_domain")),
+        modes={} if only else _object(path / "modes.json", problems),
         facts=pipeline,
         problems=problems,
     )
@@ -169,6 +180,10 @@ def _object(path: Path, problems: list[str]) -> dict[str, Any]:
     return row or {}
 
 
+def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    return list(json_lines(path, problems)) if path.is_file() else []
+
+
 def _label(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
@@ -235,17 +250,20 @@ def _wrong_folder(path: Path) -> str:
 def _load_stage(name: str, folder: Path, problems: list[str]) -> Stage:
     parts = _object(folder / "parts.json", problems)
     evaluation = _object(folder / "eval.json", problems)
-    metrics, looks = folder / "metrics.jsonl", folder / "blindness.jsonl"
     stage = Stage(
         name=name,
         folder=folder,
         recipe=_object(folder / "recipe.json", problems),
-        metrics=list(json_lines(metrics, problems)) if metrics.is_file() else [],
+        metrics=_rows(folder / "metrics.jsonl", problems),
         parts=_dicts(parts.get("parts")),
         changes=_dicts(parts.get("changes")),
         data=_object(folder / "data.json", problems),
         scores=[score for row in _dicts(evaluation.get("scores")) if (score := _score(row))],
-        blindness=list(json_lines(looks, problems)) if looks.is_file() else [],
+        blindness=_rows(folder / "blindness.jsonl", problems),
+        entropy=_rows(folder / "entropy.jsonl", problems),
+        alarms=_rows(alarms, problems) if (alarms := folder / "watchdogs.jsonl").is_file() else None,
+        modes=_object(folder / "modes.json", problems),
+        selection=_object(folder / "select.json", problems),
     )
     _note_missing(stage, problems)
     return stage

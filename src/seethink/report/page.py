@@ -13,11 +13,16 @@ from typing import Any
 from markupsafe import Markup
 
 from seethink.report import figures, scores
+from seethink.report.alarms import alarms
 from seethink.report.blindness import sight
+from seethink.report.denials import denial_rows
+from seethink.report.dynamics import entropy_figures
 from seethink.report.html import asset, embed, environment, policy
 from seethink.report.load import Run, Stage, load_run, number
+from seethink.report.modes import modes
 from seethink.report.redact import redact, redact_text
 from seethink.report.rollouts import Rollouts, collect
+from seethink.report.selection import selection
 
 STYLES = ("report.css", "charts.css", "viewer.css")
 SCRIPTS = ("data", "filters", "link", "list", "detail", "compare", "main", "keys")
@@ -51,7 +56,9 @@ def render(run: Run, rollouts: Rollouts) -> str:
         sentences=_sentences(run),
         facts=_facts(run),
         accuracy=_accuracy(run),
-        stages=[_stage(stage) for stage in run.stages if stage.kind != "none" or stage.data],
+        denials=denial_rows(rollouts),
+        modes=modes(run.modes),
+        stages=[_stage(stage) for stage in run.stages if stage.kind != "none" or stage.data or stage.modes],
         times=figures.time_rows(run),
         recipes=[(stage.name, recipe) for stage in run.stages if (recipe := recipe_lines(stage))],
         versions=_versions(run),
@@ -150,6 +157,10 @@ def _stage(stage: Stage) -> dict[str, Any]:
         "sentence": _training_sentence(stage),
         "figures": drawn,
         "missing": missing,
+        "entropy": entropy_figures(stage),
+        "alarms": alarms(stage),
+        "selection": selection(stage.selection),
+        "modes": modes(stage.modes),
         "sight": sight(stage),
         "parts": figures.part_rows(stage),
         "dropped": figures.dropped(stage),

@@ -66,7 +66,7 @@ class Plane:
                         num(self.right), num(self.bottom + 33), x_label)  # fmt: skip
         if y_label:
             body += tag('<text class="name" x="{}" y="{}">{}</text>',
-                        num(self.left - 40), num(self.top - 9), y_label)  # fmt: skip
+                        num(self.left - 40), num(self.top - 12), y_label)  # fmt: skip
         return body
 
     def trace(self, points: Iterable[tuple[float, float]]) -> str:
