@@ -224,6 +224,37 @@ def hallucination(
         _user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))
 
 
+@app.command(epilog="Example: `seethink entropy runs/nano-grpo/checkpoints/step_000100 --size 200 --out entropy.json`")
+def entropy(
+    model: Annotated[str, typer.Argument(help="As for eval; or stored results: an entropy.json, or a run's folder.")],
+    data: Annotated[str | None, typer.Option(help="As for eval; also the prompts of other trainers' rollouts.")] = None,
+    size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 500,
+    samples: Annotated[int, typer.Option(help="Responses per item.", min=1)] = 4,
+    words: Annotated[
+        str | None, typer.Option(help="Critical words with commas between; default: the recipes'.")
+    ] = None,
+    window: Annotated[int | None, typer.Option(help="Tokens after a critical word that follow it.", min=1)] = None,
+    threshold: Annotated[float | None, typer.Option(help="Nats above which a token is in the tail.", min=0)] = None,
+    rollouts: Annotated[Path | None, typer.Option(help="Score these again (JSONL, or a run) in place of new.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
+    seed: int = 0,
+    against: Annotated[Path | None, typer.Option(help="Compare with this entropy.json, or run's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """Token entropy of a checkpoint at critical words, after them, and by correctness and place: sampled, or of stored
+    rollouts scored again. With --against, the differences from another result, with their 95% intervals."""
+    from seethink.analysis.entropy_command import EntropyCommand
+    from seethink.config import make_reading
+
+    EntropyCommand(
+        model, data=data, size=size, samples=samples, words=words, window=window, threshold=threshold,
+        rollouts=rollouts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, against=against, out=out,
+        reading=make_reading(reading or []),
+    ).run()  # fmt: skip
+
+
 @app.command(epilog="Example: `seethink parts Qwen/Qwen2.5-VL-7B-Instruct --json`")
 def parts(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder (config.json is enough), or a hub name.")],

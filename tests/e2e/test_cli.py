@@ -19,6 +19,7 @@ COMMANDS = [
     ["eval"],
     ["modes"],
     ["select"],
+    ["entropy"],
     ["report"],
     ["grade"],
     ["verifier", "check"],

@@ -1,8 +1,8 @@
 """Item 30: SIGKILL at random points, inside saving too; resumed, a run ends as if it had never been killed.
 
-Compared are all metrics less the clock, the guard's records, sampled tokens and rewards (rollout files), part changes,
-the final weights, optimizer and state by hash, and which checkpoints are kept. `-m full` takes twenty points a stage;
-`python tests/faults/kill_table.py --points 20` prints them as a table.
+Compared are all metrics less the clock, the guard's records, entropies, sampled tokens and rewards (rollout files),
+part changes, the final weights, optimizer and state by hash, and which checkpoints are kept. `-m full` takes twenty
+points a stage; `python tests/faults/kill_table.py --points 20` prints them as a table.
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "metrics": _lines(run / "metrics.jsonl"),
         "blindness": _lines(run / "blindness.jsonl") if (run / "blindness.jsonl").exists() else [],
         "watchdogs": _lines(run / "watchdogs.jsonl") if (run / "watchdogs.jsonl").exists() else [],
+        "entropy": _lines(run / "entropy.jsonl"),
         "done": json.loads((run / "done.json").read_text()),
         "parts": json.loads((run / "parts.json").read_text()),
         "checkpoints": sorted(p.name for p in (run / "checkpoints").iterdir()),

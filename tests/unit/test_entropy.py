@@ -44,9 +44,9 @@ def test_groups_by_hand() -> None:
     counts = {name: group.sketch.count for name, group in groups.items()}
     assert [counts[f"position_{i}"] for i in range(10)] == [3, 1, 0, 2, 0, 1, 2, 0, 1, 0]
     assert sum(counts[f"position_{i}"] for i in range(10)) == counts["all"] == 10
-    assert groups["all"].tail_share == pytest.approx(3 / 10)
-    assert groups["critical"].tail_share == pytest.approx(1 / 2)
-    assert math.isnan(groups["position_9"].tail_share)
+    assert groups["all"].tail.mean == pytest.approx(3 / 10)
+    assert groups["critical"].tail.mean == pytest.approx(1 / 2)
+    assert math.isnan(groups["position_9"].tail.mean)
 
 
 def test_standard_errors_are_of_prompts() -> None:
@@ -95,7 +95,7 @@ def test_what_is_not_finite_is_left_out() -> None:
     everything = group_stats(broken, 2.0)["all"]
     assert everything.sketch.count == everything.estimate.n == 2
     assert everything.sketch.mean == everything.estimate.mean == 2.0
-    assert everything.above == 1
+    assert everything.tail.sums.tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(

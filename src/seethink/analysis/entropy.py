@@ -135,12 +135,9 @@ class GroupStats:
 
     sketch: Sketch
     estimate: Estimate
-    above: int
-    """Tokens above the threshold."""
-
-    @property
-    def tail_share(self) -> float:
-        return self.above / self.sketch.count if self.sketch.count else math.nan
+    """Of the mean entropy."""
+    tail: Estimate
+    """Of the share above the threshold."""
 
     def as_json(self) -> dict[str, Any]:
         """The group's table of `entropy.jsonl`; null where there are no tokens."""
@@ -150,7 +147,7 @@ class GroupStats:
             "mean": finite(sketch.mean),
             "se": finite(self.estimate.se),
             "quantiles": {name: finite(sketch.quantile(share)) for name, share in QUANTILES.items()},
-            "tail_share": finite(self.tail_share),
+            "tail_share": finite(self.tail.mean),
             "histogram": sketch.as_json(),
         }
 
@@ -158,12 +155,12 @@ class GroupStats:
 def group_stats(tokens: Tokens, threshold: float) -> dict[str, GroupStats]:
     """Statistics of every group; the threshold is in nats."""
     bins, known = bins_of(tokens.entropies), np.isfinite(tokens.entropies)
-    above = known & (tokens.entropies > threshold)
+    above = (tokens.entropies > threshold).astype(np.float64)
     return {
         name: GroupStats(
             Sketch.of_bins(tokens.entropies[chosen], bins[chosen]),
             tokens.estimate(tokens.entropies, chosen & known),
-            int(above[chosen].sum()),
+            tokens.estimate(above, chosen & known),
         )
         for name, chosen in tokens.groups().items()
     }

@@ -101,18 +101,29 @@ def measure(
 
 
 def rescore(
-    loaded: LoadedModel, groups: Sequence[RolloutGroup], settings: EntropySettings | None = None
+    loaded: LoadedModel,
+    prompts: PromptList,
+    responses: Sequence[Sequence[Completion]],
+    settings: EntropySettings | None = None,
+    *,
+    rewarder: Rewarder | None = None,
 ) -> EntropyReport:
-    """Measure stored responses under this model: what it would have said at every place of them."""
+    """Measure stored responses [P][any] under this model: what it would have said at every place of them.
+
+    Those without a verdict are graded where their question has an answer.
+    """
     settings = settings or EntropySettings()
     meter = EntropyMeter(loaded.chat, settings.words, settings.window)
+    pairs = [(s, c) for s, group in zip(prompts.samples, responses, strict=True) for c in group]
+    (rewarder or Rewarder(RewardConfig())).score([(s, c) for s, c in pairs if c.grade is None and s.answer])
     scored: list[list[Completion]] = []
-    with progress_bar("entropy: scoring", len(groups)) as advance:
-        for start in range(0, len(groups), AT_ONCE):
-            chunk = groups[start : start + AT_ONCE]
-            scored += score_groups(loaded, chunk, settings, meter)
-            advance(len(chunk), "")
-    return _report(loaded, [g.prompt.sample.id for g in groups], scored, settings, "rescored", 0)
+    with progress_bar("entropy: scoring", len(prompts)) as advance:
+        for start in range(0, len(prompts), AT_ONCE):
+            places = range(start, min(start + AT_ONCE, len(prompts)))
+            groups = [RolloutGroup(prompts[i], list(responses[i])) for i in places]
+            scored += score_groups(loaded, groups, settings, meter)
+            advance(len(places), "")
+    return _report(loaded, [sample.id for sample in prompts.samples], scored, settings, "rescored", 0)
 
 
 @torch.no_grad()

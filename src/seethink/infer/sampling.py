@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seethink.models.logprobs import entropy_of
+
 LogitsRule = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits_RV, drawn_RT, lengths_R) -> logits_RV: what a rule lets through, given the ids drawn so far.
 
@@ -58,7 +60,7 @@ def sample_tokens(logits_RV: Tensor, uniforms_R: Tensor, sampling: Sampling) -> 
         logits_RV = logits_RV / sampling.temperature
     logp_RV = logits_RV.log_softmax(-1)
     probs_RV = logp_RV.exp()
-    entropies = -(probs_RV * logp_RV.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
+    entropies = entropy_of(logp_RV, probs_RV)
     if sampling.temperature == 0:
         ids = logits_RV.argmax(-1)
     else:

@@ -35,8 +35,19 @@ def logprobs_and_entropy(
     logp_NV = logits_NV.log_softmax(-1)
     chosen = logp_NV.gather(-1, targets_N[:, None]).squeeze(-1)
     with torch.no_grad():
-        entropy = -(logp_NV.exp() * logp_NV.clamp_min(torch.finfo(logp_NV.dtype).min)).sum(-1)
+        entropy = entropy_of(logp_NV, logp_NV.exp())
     return chosen, entropy
+
+
+def entropy_of(logp_NV: Tensor, probs_NV: Tensor) -> Tensor:
+    """[N] entropies in nats, to 1e-6 from float32 log-probabilities and probabilities; in their dtype.
+
+    What the rounding of log-sum-exp adds to every log-probability alike is taken out again: the sums, in float64, are
+    of p log p and of p.
+    """
+    finite_NV = logp_NV.clamp_min(torch.finfo(logp_NV.dtype).min)
+    total = probs_NV.sum(-1, dtype=torch.float64)
+    return (total.log() - (probs_NV * finite_NV).sum(-1, dtype=torch.float64) / total).to(logp_NV.dtype)
 
 
 def token_logprobs(

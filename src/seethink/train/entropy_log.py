@@ -104,7 +104,7 @@ def _metrics(groups: dict[str, GroupStats], critical_mass: float) -> dict[str, f
     values = {
         "entropy/mean": everything.sketch.mean,
         **{f"entropy/p{round(100 * share)}": everything.sketch.quantile(share) for share in (0.5, 0.9, 0.99)},
-        "entropy/tail_share": everything.tail_share,
+        "entropy/tail_share": everything.tail.mean,
         **{f"entropy/{name}": groups[name].sketch.mean for name in ("critical", "following", "correct", "wrong")},
         "entropy/critical_count": float(groups["critical"].sketch.count),
         "entropy/critical_mass": critical_mass,

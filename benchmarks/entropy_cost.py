@@ -1,0 +1,77 @@
+"""What measuring entropy costs of an RL step on the nano model: CPU seconds of its parts and of the whole step.
+
+    python benchmarks/entropy_cost.py            # about a minute on a core of its own
+
+CPU time, not the clock: other jobs on the machine slow both alike. The step is rollout, reward and update of
+recipes/nano-grpo.toml's shape; what measuring adds is the mass of critical words while decoding, and the statistics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from datetime import date
+
+import torch
+
+from seethink.config import load_recipe
+from seethink.infer.generator import InProcessGenerator
+from seethink.models.load import load_model
+from seethink.pipeline import recipes_folder
+from seethink.rewards.base import Rewarder
+from seethink.rl.rollout import Episode, PromptSource, collect_episode
+from seethink.train.entropy_log import EntropyLog
+from seethink.train.grpo import update
+from seethink.train.policy import Policy
+from seethink.world.make import world_samples
+
+
+def cpu(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--model", default="nano")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe = load_recipe(recipes_folder() / "nano-grpo.toml", [f"model={args.model}"])
+    loaded = load_model(args.model)
+    loaded.stop_ids = ()  # every response has its full length
+    source = PromptSource(world_samples("world:math", "train", 512, 0), loaded.chat, 0)
+    generator, rewarder = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows), Rewarder(recipe.reward)
+    log, policy = EntropyLog(recipe, loaded), Policy(loaded, recipe, 10**6)
+    made: list[Episode] = []
+
+    def collect(step: int, watched: tuple[int, ...]) -> None:
+        source.position = step * recipe.rollout.prompts_per_step  # the same prompts with and without
+        made.append(collect_episode(recipe, source, generator, rewarder, step, watched))
+
+    rows: dict[str, list[float]] = {"step without": [], "mass while decoding": [], "statistics": []}
+    for step in range(args.repeats + 1):
+        # In turns, so that neither has the warmer machine.
+        order = ((), log.watched_ids) if step % 2 else (log.watched_ids, ())
+        seconds = {watched: cpu(lambda w=watched, s=step: collect(s, w)) for watched in order}
+        episode = made[-1]
+        measured = cpu(lambda e=episode: log.step(log.meter.tokens([group.completions for group in e.groups])))
+        updated = cpu(lambda e=episode: update(policy, recipe, e, None, None))
+        if step:  # the first warms up
+            rows["step without"].append(seconds[()] + updated)
+            rows["mass while decoding"].append(seconds[log.watched_ids] - seconds[()])
+            rows["statistics"].append(measured)
+        made.clear()
+    whole = statistics.fmean(rows["step without"])
+    tokens = recipe.rollout.prompts_per_step * recipe.rollout.group_size * recipe.rollout.max_new_tokens
+    print(f"{date.today()}  1 thread  {args.repeats} steps of {tokens:,} sampled tokens; CPU seconds, mean ± se")
+    for name, values in rows.items():
+        mean, se = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
+        print(f"{name:<22}{mean:>9.4f} ± {se:.4f}  {100 * mean / whole:6.2f}% of a step")
+
+
+if __name__ == "__main__":
+    main()
