@@ -75,6 +75,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ('{ arm = "rl", metric = "reward/mean" }', '{ arm = "rl" }', "give exactly one of"),
         ('"reward/mean" }\nexpect', '"reward/mean", span = [0.9, 0.5] }\nexpect', "span [0.9, 0.5]"),
         ('"reward/mean" }\nexpect', '"reward/mean", stat = "sum" }\nexpect', "stat"),
+        ('{ arm = "rl", metric = "reward/mean" }', '{ arm = "rl", regret = "reward" }', "of domain 'in' or 'out'"),
         ('expect = "less"', 'expect = "fewer"', "expect"),
         ("least = 0.05", "least = 0.05\nratio = true", "a ratio needs right, and a least of 1 or more"),
         ("least = 0.05", "least = -1", "least"),

@@ -45,6 +45,16 @@ def arms(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "a" / "modes.json").write_text(json.dumps({"rows": modes}))
     seen = {"share": 0.1, "accuracy_with": None, "accuracy_without": 0.7, "n": 20}
     (tmp_path / "a" / "hallucination.json").write_text(json.dumps(seen))
+    selected = {
+        "criteria": {"reward": {"chosen": "s20"}, "critical_entropy": {"chosen": None}},
+        "targets": {"out_of_domain": {"values": {"s10": {"value": 0.6}, "s20": {"value": 0.55}}}},
+        "correlations": [
+            {"criterion": "reward", "target": "in_domain", "pearson": 0.1},
+            {"criterion": "reward", "target": "out_of_domain", "pearson": -0.8},
+            {"criterion": "critical_entropy", "target": "out_of_domain", "pearson": None},
+        ],
+    }
+    (tmp_path / "a" / "select.json").write_text(json.dumps(selected))
     return {name: tmp_path / name for name in ("a", "b")}
 
 
@@ -95,11 +105,22 @@ def test_hallucinations(arms: dict[str, Path]) -> None:
     assert value(arms, hallucination="accuracy_without") == 0.7
 
 
+def test_selection(arms: dict[str, Path]) -> None:
+    assert value(arms, regret="reward", domain="out") == pytest.approx(0.05)
+    assert value(arms, correlation="reward", domain="out") == -0.8
+
+
 @pytest.mark.parametrize(
     ("term", "said"),
     [
         ({"metric": "entropy/none"}, "metrics.jsonl has no entropy/none"),
         ({"metric": "x"}, "metrics.jsonl has no x"),
+        ({"regret": "critical_entropy", "domain": "out"}, "critical_entropy chooses no checkpoint"),
+        (
+            {"correlation": "critical_entropy", "domain": "out"},
+            "no finite value of the correlation of critical_entropy",
+        ),
+        ({"correlation": "tail_share", "domain": "out"}, "no finite value of the correlation of tail_share"),
         ({"hallucination": "accuracy_with"}, "no finite value of accuracy_with"),
         ({"hallucination": "share", "minus": "b"}, "no hallucination.json"),
         ({"mode": "nowait"}, "modes.json has no nowait"),

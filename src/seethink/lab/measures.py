@@ -11,13 +11,14 @@ import numpy as np
 
 from seethink.analysis.denials import hallucinations
 from seethink.analysis.measured import Measured
+from seethink.analysis.select_run import select_run, settings_of
 from seethink.atomic import write_json
 from seethink.config import EvalConfig, LogConfig, RewardConfig
 from seethink.data.prompts import PromptList
 from seethink.eval.modes import MODES, ModesConfig, compare_modes, write_modes
 from seethink.eval.runner import draw_graded, eval_samples, evaluate
 from seethink.infer.sampling import Sampling
-from seethink.lab.reading import HALLUCINATION
+from seethink.lab.reading import HALLUCINATION, IN_DOMAIN
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.base import Rewarder
 from seethink.types import Sample
@@ -68,6 +69,13 @@ def measure_hallucination(model: str, folder: Path, settings: dict[str, Any]) ->
     write_json(folder / HALLUCINATION, {"share": len(found[True]) / total, **accuracies, "n": total})
 
 
+def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """select.json: every checkpoint of the arm by every criterion."""
+    asked = settings_of(folder, "", samples=2, max_new_tokens=settings["max_new_tokens"], seed=settings["seed"])
+    # By `last`, which can always choose: what the others would choose is in the file too.
+    select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
+
+
 def _items(loaded: LoadedModel, data: str, size: int, seed: int) -> list[Sample]:
     return eval_samples(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
 
@@ -80,5 +88,6 @@ def _mean(values: list[float]) -> float | None:
 MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
     "eval": measure_items,
     "modes": measure_modes,
+    "select": measure_selection,
     "hallucination": measure_hallucination,
 }

@@ -115,6 +115,29 @@ def _mode(term: Term, folder: Path) -> Reading:
     return Reading(float(np.mean([r[term.column] for r in rows])))
 
 
+TARGETS = {"in": "in_domain", "out": "out_of_domain"}
+
+
+def _regret(term: Term, folder: Path) -> Reading:
+    """Held-out accuracy of the best checkpoint less that of the one that the criterion chooses."""
+    table = _object(folder / "select.json", term)
+    accuracy = {name: v["value"] for name, v in table["targets"][TARGETS[term.domain]]["values"].items()}
+    chosen = table["criteria"].get(term.regret, {}).get("chosen")
+    if chosen is None:
+        raise Unreadable(f"{term.arm}: {term.regret} chooses no checkpoint")
+    return Reading(max(accuracy.values()) - accuracy[chosen])
+
+
+def _correlation(term: Term, folder: Path) -> Reading:
+    """Pearson's, over the arm's checkpoints."""
+    table = _object(folder / "select.json", term)
+    wanted = (term.correlation, TARGETS[term.domain])
+    found = [c["pearson"] for c in table["correlations"] if (c["criterion"], c["target"]) == wanted]
+    if not found or found[0] is None:
+        raise Unreadable(f"{term.arm}: no finite value of the correlation of {term.correlation}")
+    return Reading(found[0])
+
+
 def _hallucination(term: Term, folder: Path) -> Reading:
     value = _object(folder / HALLUCINATION, term)[term.hallucination or ""]
     if value is None:
@@ -133,5 +156,7 @@ READERS: dict[str, Callable[[Term, Path], Reading]] = {
     "eval": _eval,
     "metric": _metric,
     "mode": _mode,
+    "regret": _regret,
+    "correlation": _correlation,
     "hallucination": _hallucination,
 }

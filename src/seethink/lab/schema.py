@@ -72,6 +72,8 @@ class Term(Section):
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         if not 0 <= self.span[0] < self.span[1] <= 1:
             raise ValueError(f"span {list(self.span)} is not [from, to] with 0 <= from < to <= 1")
+        if (self.regret or self.correlation) and self.domain == "all":
+            raise ValueError("regret and correlation are of domain 'in' or 'out'")
         if (self.mode == "budget") != (self.budget is not None):
             raise ValueError("mode = 'budget' and budget go together")
         return self
