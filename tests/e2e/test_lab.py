@@ -73,7 +73,8 @@ def test_every_experiment_runs_and_records_all_that_its_claims_ask_for(everythin
     for one in results.experiments:
         assert one.problems == []
         for found in one.results:
-            assert found.effect is not None or "no finite value" in found.why, (one.experiment.name, found.why)
+            undefined = "no finite value" in found.why or "chooses no checkpoint" in found.why
+            assert found.effect is not None or undefined, (one.experiment.name, found.why)
 
 
 @pytest.mark.slow
