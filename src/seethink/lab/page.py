@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from seethink.analysis.statistics import Interval
 from seethink.lab.results import ArmRow, ExperimentResult, Result, Results
 from seethink.lab.schema import Claim
-from seethink.lab.table import bar, is_points, shown, size
+from seethink.lab.table import bar, is_points, number, shown, size
 from seethink.report.charts import Figure, Series, line_chart
 from seethink.report.html import asset, environment, policy
 from seethink.report.plots import Effect, forest
@@ -48,7 +49,14 @@ def _experiment(one: ExperimentResult) -> dict[str, Any]:
         "figures": [*_forests(one), *_curves(one)],
         "arms": [_arm(row) for row in one.arms],
         "problems": one.problems,
+        "regrets": [(r.criterion, _interval(r.regret), _interval(r.less_than_last), r.regret.n) for r in one.regrets],
     }
+
+
+def _interval(found: Interval) -> str:
+    """In points."""
+    value, low, high = (f"{100 * x:+.1f}".replace("-", "\u2212") for x in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]" if math.isfinite(found.low) else value
 
 
 def _claim(result: Result) -> dict[str, Any]:
@@ -57,6 +65,7 @@ def _claim(result: Result) -> dict[str, Any]:
         "text": claim.text,
         "paper": claim.paper,
         "effect": shown(claim, result.effect),
+        "seeds": ", ".join(number(claim, v) for v in result.effect.by_seed) if result.effect else "",
         "least": bar(claim),
         "n": size(result.effect),
         "verdict": result.verdict,

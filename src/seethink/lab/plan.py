@@ -23,7 +23,8 @@ from seethink.pipeline import recipes_folder
 from seethink.train.identity import model_identity, versions
 
 TRAINING_CODE = (
-    "rl", "rewards", "models", "data", "world", "infer",
+    "rl", "rewards", "models", "data", "world", "infer", "analysis/denials.py", "analysis/denial_patterns.py",
+    "analysis/text_stats.py",
     "train/grpo.py", "train/sft.py", "train/policy.py", "train/optim.py", "train/rng.py",
 )  # fmt: skip
 """What the weights depend on. Metrics, checkpoints and reports may change without an arm being trained again."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from seethink.analysis.select import Regret, regret
 from seethink.analysis.statistics import mean_se
 from seethink.lab.reading import Reading, Unreadable, read_term
 from seethink.lab.run import INDEX, read_times
@@ -50,6 +51,8 @@ class ExperimentResult:
     results: list[Result]
     arms: list[ArmRow]
     problems: list[str]
+    regrets: list[Regret] = field(default_factory=list)
+    """Of each criterion over the seeds of the arm whose checkpoints were compared."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,15 @@ def _experiment(experiment: Experiment, entry: dict[str, Any], out: Path) -> Exp
         [_result(claim, folders) for claim in experiment.claims],
         [_arm_row(name, [f[name] for f in folders if name in f]) for name in arms],
         _problems(arms),
+        _regrets(experiment, folders),
     )
+
+
+def _regrets(experiment: Experiment, folders: list[dict[str, Path]]) -> list[Regret]:
+    arms = [t.arm for claim in experiment.claims for t in claim.terms if t.regret]
+    files = [f[arms[0]] / "select.json" for f in folders if arms and arms[0] in f]
+    tables = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    return regret(tables) if tables else []
 
 
 def _problems(arms: dict[str, list[dict[str, Any]]]) -> list[str]:

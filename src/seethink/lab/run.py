@@ -29,6 +29,8 @@ from seethink.train.run import final_model
 
 RETRIES = 2
 """Times that a job is started again after a signal, or after it stopped to be resumed."""
+START = "--- start\n"
+"""Stands in a job's log before what each of its processes said."""
 INDEX = "lab.json"
 """In the lab's folder: what was planned, where it lies, what became of it."""
 
@@ -107,6 +109,8 @@ class _Runner:
         self._starts[job.key] = self._starts.get(job.key, 0) + 1
         write_job(job)
         with (job.folder / "log.txt").open("ab") as log:
+            log.write(START.encode())
+            log.flush()
             command = [sys.executable, "-m", "seethink.lab.job", str(job.folder)]
             # A session of its own: Ctrl-C reaches the lab, which asks each child once.
             child = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), start_new_session=True)
@@ -184,8 +188,9 @@ def _environment() -> dict[str, str]:
 
 
 def first_cause(log: Path) -> str | None:
-    """The line of a failed job's log that says why: the last one that is not blank."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    """The line of a failed job's newest log that says why: a user's error, or the last one that is not blank."""
+    newest = log.read_text(encoding="utf-8", errors="replace").rpartition(START)[2]
+    lines = [line.strip() for line in newest.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")]
     return (said or lines or [None])[-1]
 

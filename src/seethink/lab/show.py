@@ -21,14 +21,17 @@ def list_table() -> Table:
 
 
 def plan_table(plan: Plan, cores: int) -> Table:
-    """Every distinct arm once, with its seconds; the caption adds them up."""
+    """Every distinct arm once, with its seconds for a seed; the caption adds them up over the seeds."""
     done = {key for key, job in plan.jobs.items() if is_finished(job)}
-    table = Table("arm", "serves", "train s", "measure s", "done", title=f"Plan at scale {plan.scale_name}")
+    table = Table("stage", "serves", title=f"Plan at scale {plan.scale_name}, core-seconds of a seed")
+    for heading in ("train", "measure", "done"):
+        table.add_column(heading, justify="right")
     for job in plan.jobs.values():
-        if job.seed == 0:
-            measures = ", ".join(f"{name} {plan.scale.seconds[name]:.0f}" for name in job.measures)
-            mark = f"{sum(_same_arm(plan, job.names, key) for key in done)} of {plan.seeds}"
-            table.add_row(job.label, Text(", ".join(sorted(job.names))), f"{job.train_s:.0f}", measures, mark)
+        if job.seed == 0 and (job.recipe is not None or job.measures):
+            finished = sum(plan.jobs[key].names == job.names for key in done)
+            measured = sum(plan.scale.seconds[name] for name in job.measures)
+            cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
+            table.add_row(job.stage or job.model, Text(_served(job.names)), *cells)
     left = [job for key, job in plan.jobs.items() if key not in done]
     total = sum(map(plan.seconds, left))
     hours = wall_seconds(plan, done, cores) / 3600
@@ -39,5 +42,7 @@ def plan_table(plan: Plan, cores: int) -> Table:
     return table
 
 
-def _same_arm(plan: Plan, names: set[str], key: str) -> bool:
-    return plan.jobs[key].names == names
+def _served(names: set[str]) -> str:
+    """The first two arms by name, and how many others."""
+    first = sorted(names)[:2]
+    return ", ".join(first) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
