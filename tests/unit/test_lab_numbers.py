@@ -43,8 +43,9 @@ def arms(tmp_path: Path) -> dict[str, Path]:
         row = {"mode": "budget", "budget": budget, "forced": forced, "domain": "math", "accuracy": accuracy}
         modes.append(row | {"tokens_mean": budget})
     (tmp_path / "a" / "modes.json").write_text(json.dumps({"rows": modes}))
-    seen = {"share": 0.1, "accuracy_with": None, "accuracy_without": 0.7, "n": 20}
-    (tmp_path / "a" / "hallucination.json").write_text(json.dumps(seen))
+    seen = {"share": {"value": 0.1}, "accuracy_with": {"value": None}, "accuracy_without": {"value": 0.7}}
+    rows = [{"group": "image", "share": {"value": 0.9}}, {"group": "all", **seen}]
+    (tmp_path / "a" / "hallucination.json").write_text(json.dumps({"rows": rows}))
     selected = {
         "criteria": {"reward": {"chosen": "s20"}, "critical_entropy": {"chosen": None}},
         "targets": {"out_of_domain": {"values": {"s10": {"value": 0.6}, "s20": {"value": 0.55}}}},

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from seethink.analysis.denials import hallucinations
+from seethink.analysis import hallucination_run
+from seethink.analysis.hallucination import as_json
 from seethink.analysis.measured import Measured
 from seethink.analysis.select_run import select_run, settings_of
-from seethink.atomic import write_json
+from seethink.atomic import write_text
 from seethink.config import EvalConfig, LogConfig, RewardConfig
 from seethink.data.prompts import PromptList
 from seethink.eval.modes import MODES, ModesConfig, compare_modes, write_modes
-from seethink.eval.runner import draw_graded, eval_samples, evaluate
-from seethink.infer.sampling import Sampling
+from seethink.eval.runner import eval_samples, evaluate
 from seethink.lab.reading import HALLUCINATION, IN_DOMAIN
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.base import Rewarder
@@ -54,19 +51,10 @@ def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
 
 
 def measure_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """hallucination.json: share of answers that deny to see the image, accuracy with and without; null without any."""
-    loaded = load_model(model)
-    prompts = PromptList(_items(loaded, WORLD, settings["size"], settings["seed"]), loaded.chat)
-    sampling = Sampling(settings["max_new_tokens"], 1.0)
-    with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
-        groups = draw_graded(loaded, rewarder, prompts, 2, sampling, settings["seed"], label="hallucination")
-    found: dict[bool, list[float]] = {True: [], False: []}
-    for sample, group in zip(prompts.samples, groups, strict=True):
-        for completion in group:
-            found[bool(hallucinations(sample, completion.text))].append(completion.reward_parts["accuracy"])
-    accuracies = {f"accuracy_{word}": _mean(found[kind]) for word, kind in (("with", True), ("without", False))}
-    total = len(found[True]) + len(found[False])
-    write_json(folder / HALLUCINATION, {"share": len(found[True]) / total, **accuracies, "n": total})
+    """hallucination.json, as `seethink hallucination` writes it."""
+    limits = {"size": settings["size"], "max_new_tokens": settings["max_new_tokens"], "seed": settings["seed"]}
+    findings, about = hallucination_run.measure(model, WORLD, samples=2, **limits)
+    write_text(folder / HALLUCINATION, as_json(findings, about))
 
 
 def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
@@ -78,11 +66,6 @@ def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> Non
 
 def _items(loaded: LoadedModel, data: str, size: int, seed: int) -> list[Sample]:
     return eval_samples(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
-
-
-def _mean(values: list[float]) -> float | None:
-    graded = [v for v in values if math.isfinite(v)]
-    return float(np.mean(graded)) if graded else None
 
 
 MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {

@@ -139,7 +139,8 @@ def _correlation(term: Term, folder: Path) -> Reading:
 
 
 def _hallucination(term: Term, folder: Path) -> Reading:
-    value = _object(folder / HALLUCINATION, term)[term.hallucination or ""]
+    rows = _object(folder / HALLUCINATION, term)["rows"]
+    value = next(row[term.hallucination]["value"] for row in rows if row["group"] == "all")
     if value is None:
         raise Unreadable(f"{term.arm}: no answer of that kind, so no finite value of {term.hallucination}")
     return Reading(value)
