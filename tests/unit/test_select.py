@@ -163,6 +163,20 @@ def test_a_criterion_that_cannot_choose_says_why(by: str, made: list[Measures], 
         select(made, SAMPLES, ["math"], {}, by=by)
 
 
+def test_a_word_in_one_item_alone_has_no_interval() -> None:
+    made = measures()
+    made[1].estimates["critical"] = Estimate(np.array([0.4] + [0.0] * 15), np.array([1.0] + [0.0] * 15))
+    found = select(made, SAMPLES, ["math"], {})
+    alone = found.criteria["critical_entropy"].values["step_3"]
+    assert (alone.value, alone.n) == (0.4, 1)
+    assert math.isnan(alone.low)
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(selection_text(found))
+    assert "0.400 (?)" in shown.get()
+    assert shown.get().index("step_5") < shown.get().index("step_3") < shown.get().index("step_1")
+
+
 def test_too_few_items_are_refused() -> None:
     few = [s if i < 8 or i > 12 else Sample(id="", question="", domain="math") for i, s in enumerate(SAMPLES)]
     with pytest.raises(UserError, match="3 held-out items out of domain are too few"):

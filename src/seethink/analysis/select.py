@@ -166,7 +166,9 @@ def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[in
     # Of equal checkpoints the later counts, as in `chosen`.
     best = ranked.shape[1] - 1 - ranked[np.isfinite(ranked).any(1), ::-1].argmax(1)
     shares = np.bincount(best, minlength=len(names)) / max(1, len(best))
-    intervals = [Interval(v, *ends(draws[:, i]), int(n[i])) for i, v in enumerate(values)]
+    # One item alone has no interval: resampled, it gives its own value again.
+    spans = [ends(draws[:, i]) if n[i] > 1 else (math.nan, math.nan) for i in range(len(names))]
+    intervals = [Interval(v, *spans[i], int(n[i])) for i, v in enumerate(values)]
     return Scored(name, dict(zip(names, intervals, strict=True)), dict(zip(names, shares.tolist(), strict=True)))
 
 

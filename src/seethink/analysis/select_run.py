@@ -115,10 +115,11 @@ def selection_text(selection: Selection) -> Group:
 def _ranking(selection: Selection) -> Table:
     """Checkpoints by the criterion that chooses, best first."""
     by = selection.criteria[selection.by]
-    table = _table("checkpoint", f"Checkpoints by {selection.by}, with 95% intervals", [by.name, "best in"], selection)
-    order = sorted(by.values, key=lambda c: (by.best_share[c], by.better(c)), reverse=True)
-    for checkpoint in order:
-        cells = (_cell(by, checkpoint), f"{by.best_share[checkpoint]:.0%}")
+    table = _table(
+        "checkpoint", f"Checkpoints by {selection.by}, with 95% intervals", [by.name, "n", "best in"], selection
+    )
+    for checkpoint in sorted(by.values, key=by.better)[::-1]:
+        cells = (_cell(by, checkpoint), str(by.values[checkpoint].n), f"{by.best_share[checkpoint]:.0%}")
         table.add_row(escape(checkpoint), *cells, *_targets(selection, checkpoint))
     return table
 
@@ -158,6 +159,8 @@ def _cell(scored: Scored, checkpoint: str) -> str:
 def _interval(found: Interval, scale: float = 1, digits: int = 2) -> str:
     if not math.isfinite(found.value):
         return "-"
+    if not math.isfinite(found.low):
+        return f"{scale * found.value:.{digits}f} (?)"
     value, low, high = (f"{scale * number:.{digits}f}" for number in (found.value, found.low, found.high))
     return f"{value} ({low} to {high})"
 
