@@ -100,7 +100,8 @@ def head(found: dict[str, Any], steps: dict[str, np.ndarray]) -> list[str]:
         f"# Soak: {60 * steps['hours'][-1]:.0f} minutes of GRPO steps on the nano model",
         "",
         f"{about['date']}, {about['machine']}, OMP_NUM_THREADS {about['threads']}, {versions}. "
-        f"{len(steps['t']):,} steps; the first {WARM_UP:.0%} of the time is warm-up and left out. `nano-grpo.toml` with {words}.",
+        f"{len(steps['t']):,} steps; the first {WARM_UP:.0%} of the time is warm-up and left out. "
+        f"`nano-grpo.toml` with {words}.",
         "",
     ]
 
@@ -144,8 +145,8 @@ def tail(found: dict[str, Any], hours: float, samples: dict[str, np.ndarray], pi
     return [
         "",
         "Slopes are least-squares lines; intervals are moving-block bootstraps of their residuals (2,000 draws, blocks "
-        f"of a twentieth of the time). Times and tokens are means over windows of {CYCLE} steps. The machine is shared, "
-        "so that the CPU seconds, of all threads, are the fair measure of a step's time. From outside "
+        f"of a twentieth of the time). Times and tokens are those of windows of {CYCLE} steps. The machine is shared, so "
+        "that the CPU seconds, of all threads, are the fair measure of a step's time. From outside "
         f"{len(samples['t']):,} samples were taken after warm-up.",
         "",
         f"What grows on disk, by design, in megabytes an hour: {grown}. Checkpoints do not: retention drops the old.",
