@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -201,7 +201,7 @@ class LogConfig(Section):
     tensorboard: bool = Field(True, description="Write TensorBoard files beside metrics.jsonl.")
     rollouts_every: int = Field(10, gt=0, description="Steps between rollouts stored for the report.")
     rollouts_kept: int = Field(4, gt=0, description="Prompt groups stored each time.")
-    critical_words: tuple[str, ...] = Field(
+    critical_words: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         ("Wait", "Alternatively", "Hmm", "But", "However", "Let me check"),
         description="Words at which the entropy is logged apart (paper 5.1), whole and in any case; any language.",
     )
@@ -277,7 +277,8 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"no recipe at {path}; see the recipes/ folder for complete ones") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
+        # ValueError: bad TOML, bad UTF-8, and integers of too many digits.
         raise RecipeError(f"{path} is not a readable TOML file: {error}") from None
     return make_recipe(table, overrides or [], source=str(path))
 
@@ -326,7 +327,7 @@ def _parse(text: str) -> Any:
     """A TOML value; words that are not TOML are strings, so that `model=nano` needs no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

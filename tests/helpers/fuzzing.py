@@ -1,0 +1,116 @@
+"""What all fuzz tests share: how long they search, what counts as a side effect or a hang, and the kept inputs.
+
+    python -m pytest tests/faults -k fuzz                            # seconds: a short search, and every kept input
+    HYPOTHESIS_PROFILE=long python -m pytest tests/faults -k fuzz    # many minutes
+
+Kept inputs are the files under tests/data/fuzz/KIND. An input that breaks a property is written there as `failed`
+(the smallest that was found), replayed from then on, and wants a better name once the fault is mended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+KEPT = Path(__file__).resolve().parents[1] / "data" / "fuzz"
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
+SECONDS = 5.0
+"""CPU seconds that one input may take."""
+WORKER = "seethink.rewards.worker"
+_STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
+_STARTS += ("socket.getaddrinfo", "pickle.find_class", "webbrowser.open", "urllib.Request")
+_CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
+
+_watching: list[tuple[Path, bool]] = []
+"""The folder in which files may change, and whether grader workers may start; empty where nobody watches."""
+
+
+def fuzz(quick: int, long: int) -> settings:
+    """So many examples, the same ones each time in the quick profile."""
+    return settings(
+        max_examples=long if LONG else quick,
+        derandomize=not LONG,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate, Phase.shrink] if LONG else [Phase.explicit, Phase.generate],
+    )
+
+
+def kept(kind: str) -> list[Any]:
+    """Parameters of a replay test: the kept inputs of a kind."""
+    files = sorted((KEPT / kind).iterdir())
+    assert files, f"{KEPT / kind} is empty"
+    return [pytest.param(file.read_bytes(), id=file.name) for file in files]
+
+
+@contextmanager
+def keeping(kind: str, data: bytes) -> Iterator[None]:
+    """Where the property fails, its input stays as a file; shrinking leaves the smallest."""
+    try:
+        yield
+    except BaseException:
+        folder = KEPT / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "failed").write_bytes(data)
+        raise
+
+
+@contextmanager
+def harmless(folder: Path, *, workers: bool = False) -> Iterator[None]:
+    """No hang, no process, no connection, no pickle, and no file changed outside `folder`.
+
+    `workers`: the grader may replace its own.
+    """
+    before = signal.signal(signal.SIGVTALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    _watching.append((folder.resolve(), workers))
+    try:
+        yield
+    finally:
+        _watching.clear()
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+class SideEffectError(AssertionError):
+    """What an input made the program do."""
+
+
+def _too_slow(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"over {SECONDS} CPU seconds, at\n{''.join(traceback.format_stack(frame)[-3:])}")
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if not _watching:
+        return
+    if event in _STARTS and not (_watching[0][1] and WORKER in repr(args)):
+        raise SideEffectError(f"{event}{args!r}")
+    if (event == "open" and _writes(args)) or event in _CHANGES:
+        path = args[0]
+        inside = isinstance(path, str | bytes | os.PathLike) and _inside(Path(os.fsdecode(path)))
+        if not inside:
+            raise SideEffectError(f"{event}{args!r}")
+
+
+def _writes(args: tuple[Any, ...]) -> bool:
+    path, mode, flags = args
+    changing = any(letter in mode for letter in "wax+") if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
+    return changing and not isinstance(path, int) and "__pycache__" not in os.fsdecode(path)
+
+
+def _inside(path: Path) -> bool:
+    return path.resolve().is_relative_to(_watching[0][0]) or str(path) == os.devnull
+
+
+sys.addaudithook(_audit)
