@@ -11,7 +11,7 @@ import numpy as np
 from seethink.report.charts import HEIGHT, WIDTH, Series, line_chart
 
 WARM_UP = 0.1
-"""Share of the time that is left out: caches fill, the allocator finds its size."""
+"""Share of the time, and of the steps, that is left out: caches fill, the allocator finds its size."""
 MB = 1e6
 MEMORY_LIMIT = 1.0
 """MB an hour."""
@@ -67,7 +67,7 @@ def write_report(found: dict[str, Any], out: Path) -> str:
     begin, end = steps["t"][0], steps["t"][-1]
     for seen in (steps, samples):
         seen["hours"] = (seen["t"] - begin) / 3600
-    first = begin + WARM_UP * (end - begin)
+    first = max(begin + WARM_UP * (end - begin), steps["t"][int(WARM_UP * len(steps["t"]))])
     warm = {key: values[steps["t"] >= first] for key, values in steps.items()}
     outside = {key: values[samples["t"] >= first] for key, values in samples.items()}
     cycles = windows(warm)
@@ -100,7 +100,7 @@ def head(found: dict[str, Any], steps: dict[str, np.ndarray]) -> list[str]:
         f"# Soak: {60 * steps['hours'][-1]:.0f} minutes of GRPO steps on the nano model",
         "",
         f"{about['date']}, {about['machine']}, OMP_NUM_THREADS {about['threads']}, {versions}. "
-        f"{len(steps['t']):,} steps; the first {WARM_UP:.0%} of the time is warm-up and left out. "
+        f"{len(steps['t']):,} steps; the first {WARM_UP:.0%} of the time and of the steps is warm-up and left out. "
         f"`nano-grpo.toml` with {words}.",
         "",
     ]
@@ -145,8 +145,8 @@ def tail(found: dict[str, Any], hours: float, samples: dict[str, np.ndarray], pi
     return [
         "",
         "Slopes are least-squares lines; intervals are moving-block bootstraps of their residuals (2,000 draws, blocks "
-        f"of a twentieth of the time). Times and tokens are those of windows of {CYCLE} steps. The machine is shared, so "
-        "that the CPU seconds, of all threads, are the fair measure of a step's time. From outside "
+        f"of a twentieth of the time). Times and tokens are those of windows of {CYCLE} steps. The machine is shared, "
+        "so the CPU seconds, of all threads, are the fair measure of a step's time. From outside "
         f"{len(samples['t']):,} samples were taken after warm-up.",
         "",
         f"What grows on disk, by design, in megabytes an hour: {grown}. Checkpoints do not: retention drops the old.",

@@ -63,7 +63,7 @@ def completion(text: str) -> Completion:
 
 
 @given(gold=GOLDS, texts=st.lists(TEXTS, min_size=1, max_size=BATCH))
-@fuzz(40, 3000)
+@fuzz(40, 1000)
 def test_any_completion(tmp_path_factory: pytest.TempPathFactory, gold: str, texts: list[str]) -> None:
     data = "\0\0".join([gold, *texts]).encode("utf-8", "surrogatepass")
     with keeping("completions", data):
@@ -71,7 +71,7 @@ def test_any_completion(tmp_path_factory: pytest.TempPathFactory, gold: str, tex
 
 
 @given(tokens=st.lists(TEXTS, max_size=12), words=WORDS)
-@fuzz(100, 20000)
+@fuzz(100, 10000)
 def test_any_tokens(tokens: list[str], words: list[str]) -> None:
     assert len(critical_flags(tokens, tuple(words))) == len(tokens)
 
@@ -84,7 +84,7 @@ def test_an_empty_word_is_refused() -> None:
 
 
 @given(text=TEXTS, before=st.text(max_size=5))
-@fuzz(100, 20000)
+@fuzz(100, 10000)
 def test_the_format_takes_one_block_at_the_start(text: str, before: str) -> None:
     if has_think_format(before + text):
         assert (before + text).strip().startswith("<think>")

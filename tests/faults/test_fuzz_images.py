@@ -82,7 +82,7 @@ def look(data: bytes, folder: Path) -> None:
 
 
 @given(data=damaged())
-@fuzz(100, 20000)
+@fuzz(100, 5000)
 def test_any_image(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     with keeping("images", data):
         look(data, tmp_path_factory.getbasetemp())
@@ -98,7 +98,7 @@ def test_any_image(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
         st.dictionaries(st.sampled_from(["bytes", "path", "url", "image", "x"]), st.text() | st.none()),
     )
 )
-@fuzz(100, 20000)
+@fuzz(100, 5000)
 def test_any_source(tmp_path_factory: pytest.TempPathFactory, source: object) -> None:
     folder = tmp_path_factory.getbasetemp()
     with harmless(folder), pytest.raises(ImageError):

@@ -85,14 +85,14 @@ def check(load: Any) -> None:
 
 
 @given(data=toml())
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_any_file(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     with keeping("recipes", data):
         read_file(data, tmp_path_factory.getbasetemp())
 
 
 @given(found=words())
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_any_words(tmp_path_factory: pytest.TempPathFactory, found: list[str]) -> None:
     data = "\0".join(found).encode("utf-8", "surrogatepass")
     with keeping("words", data):
@@ -100,7 +100,7 @@ def test_any_words(tmp_path_factory: pytest.TempPathFactory, found: list[str]) -
 
 
 @given(table=st.dictionaries(st.sampled_from([*(k.partition(".")[0] for k in KEYS), "x"]), VALUES, max_size=8))
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_any_table(table: dict[str, Any]) -> None:
     check(lambda: make_recipe({"name": "a", "stage": "sft", "out": "b", "data": {"train": "c"}, **table}))
 

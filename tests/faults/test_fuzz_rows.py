@@ -115,14 +115,14 @@ def _array(values: list[Any]) -> pa.Array | None:
 
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_any_lines(folder: Path, rows: list[dict[str, Any]]) -> None:
     with keeping("rows", as_lines(rows)):
         read(as_lines(rows), folder, "rows.jsonl")
 
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=2), cut=st.integers(0, 400), put=st.binary(max_size=6))
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_damaged_lines(folder: Path, rows: list[dict[str, Any]], cut: int, put: bytes) -> None:
     data = as_lines(rows)
     data = data[:cut] + put + data[cut + len(put) :]
@@ -132,7 +132,7 @@ def test_damaged_lines(folder: Path, rows: list[dict[str, Any]], cut: int, put: 
 
 
 @given(good=st.sampled_from(GOOD), changes=st.dictionaries(st.sampled_from(COLUMNS), CELLS, max_size=3))
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_any_cells(folder: Path, good: dict[str, Any], changes: dict[str, Any]) -> None:
     data = as_table([{**good, **changes}, good])
     with keeping("tables", data):
@@ -140,7 +140,7 @@ def test_any_cells(folder: Path, good: dict[str, Any], changes: dict[str, Any]) 
 
 
 @given(row=ROWS, places=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4), end=st.integers(0))
-@fuzz(60, 5000)
+@fuzz(60, 2000)
 def test_damaged_tables(folder: Path, row: dict[str, Any], places: list[tuple[int, int]], end: int) -> None:
     data = bytearray(as_table([row]))
     for place, value in places:

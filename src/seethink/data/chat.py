@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from seethink.data.dataset import LETTERS
+from seethink.data.template import TemplateError
 from seethink.errors import UserError
 from seethink.types import Prompt, Sample
 
@@ -97,7 +98,13 @@ class Chat:
         messages = [{"role": "user", "content": _content(sample)}]
         if sample.system:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": sample.system}]})
-        text = self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        try:
+            text = self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except MemoryError:
+            raise
+        except Exception as error:  # the template is the model's own code, and raises what it likes
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise TemplateError(f"the model's chat template cannot write the prompt of {sample.id!r}: {said}") from None
         return self._edit(str(text))
 
     def _refuse_special(self, name: str, *texts: str) -> None:

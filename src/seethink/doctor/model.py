@@ -222,7 +222,7 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
     try:
         processor = loader.from_pretrained(path, trust_remote_code=recipe.trust_remote_code)
         model.chat = make_chat(processor, model.meta)
-    except (OSError, ValueError, LookupError, AttributeError, ImportError, TypeError) as error:
+    except (UserError, OSError, ValueError, LookupError, AttributeError, ImportError, TypeError) as error:
         found = f"does not load: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
         report.add(SECTION, "processor", Status.FAIL, found, advice)

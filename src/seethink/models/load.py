@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 
 from seethink.config import PartModules, Recipe
 from seethink.data.chat import Chat
+from seethink.data.template import refuse_endless
 from seethink.errors import UserError
 from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
 from seethink.models.parts import PartsError, banned_token_ids, family_of, split_parts, use_modules
+from seethink.types import Sample
 
 NANO = Path(__file__).resolve().parents[1] / "world" / "assets" / "nano"
 
@@ -110,7 +113,10 @@ def attach_family(model: Any, modules: PartModules | None) -> None:
 
 
 def make_chat(processor: Any, model: Any) -> Chat:
-    return Chat(processor, partial(rope_positions, model), family_of(model).max_images)
+    """Raises TemplateError where the chat template does not end."""
+    chat = Chat(processor, partial(rope_positions, model), family_of(model).max_images)
+    refuse_endless(lambda: chat.template_text(Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))))
+    return chat
 
 
 def default_device() -> torch.device:

@@ -17,6 +17,9 @@ STAGE_FILES = ("recipe.json", "metrics.jsonl", "eval.json", "parts.json", "data.
 STAGE_ORDER = ("base", "cold_start", "sft", "grpo", "ppo", "connector")
 PARTS = ("vision", "connector", "language")
 
+LAST_STEP, LARGEST = 1e15, 1e30
+"""Beyond these an axis has no ticks that differ."""
+
 Points = list[tuple[float, float]]
 """(step, value) pairs in the order of the file."""
 
@@ -68,15 +71,12 @@ class Stage:
         return "sft" if named == "sft" or self.metrics else "none"
 
     def points(self, key: str) -> Points:
-        """The finite values of one metric."""
-        pairs = ((number(row.get("step")), number(row.get(key))) for row in self.metrics)
-        return [(step, value) for step, value in pairs if step is not None and value is not None]
+        """The values of one metric that can be drawn."""
+        return _drawable(self.metrics, key)
 
     def change(self, part: str) -> Points:
         """The relative L2 change of a part's weights since the stage began, by step."""
-        pairs = ((number(row.get("step")), number(row.get(part))) for row in self.changes)
-        moved = [(step, value) for step, value in pairs if step is not None and value is not None]
-        return moved or self.points(f"parts/change_{part}")
+        return _drawable(self.changes, part) or self.points(f"parts/change_{part}")
 
 
 @dataclass(slots=True)
@@ -122,6 +122,12 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
+
+
+def _drawable(rows: list[dict[str, Any]], key: str) -> Points:
+    pairs = ((number(row.get("step")), number(row.get(key))) for row in rows)
+    known = [(step, value) for step, value in pairs if step is not None and value is not None]
+    return [(step, value) for step, value in known if abs(step) <= LAST_STEP and abs(value) <= LARGEST]
 
 
 def inside(folder: Path, relative: Any) -> Path | None:

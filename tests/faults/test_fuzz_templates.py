@@ -1,0 +1,90 @@
+"""Fuzzed chat templates: a checkpoint's Jinja program writes a prompt or is a clear error; it never hangs or acts."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.fuzzing import fuzz, harmless, keeping, kept
+from helpers.nano import GOLDEN, make_samples
+from seethink.data.chat import Chat
+from seethink.data.template import TemplateError, refuse_endless
+from seethink.errors import UserError
+from seethink.models.load import load_model
+from seethink.world.nano import build_processor
+
+PIECES = """
+{{ |}}|{%|%}|{#|#}|{% for m in messages %}|{% endfor %}|{% if add_generation_prompt %}|{% endif %}|{{ m }}
+{{ m.content }}|{{ m['role'] }}|{{ raise_exception('no') }}|{{ ''.__class__.__mro__ }}|{{ cycler.__init__.__globals__ }}
+{% set a = [] %}|{% include '/etc/passwd' %}|{% import 'os' as o %}|{{ 1/0 }}|{{ x.y.z }}|{{ a.append(1) }}
+{% macro f() %}|{% endmacro %}|{{ f() }}|{% break %}|{{ strftime_now('%') }}|{{ lipsum() }}|{{ range(10) }}
+{% generation %}|{{ namespace(a=1) }}|<image>
+""".replace("\n", "|").split("|")
+TEMPLATES = st.lists(st.sampled_from(PIECES) | st.text(max_size=6), max_size=12).map("".join)
+LOOP = "{% for a in range(99999) %}"
+ENDLESS = [3 * LOOP + 3 * "{% endfor %}", "{{ 9 ** (9 ** 9) }}"]
+DOUBLE = "{% set n = namespace(a='a') %}{% for i in range(60) %}{% set n.a = n.a + n.a %}{% endfor %}"
+HUGE = ["{{ 'a' * 4000000000 }}", DOUBLE]
+
+
+def chat_with(template: str) -> Chat:
+    from transformers import AutoTokenizer
+
+    processor = build_processor(AutoTokenizer.from_pretrained(GOLDEN / "tokenizer"))
+    processor.chat_template = template
+    return Chat(processor)
+
+
+@pytest.fixture(scope="module")
+def chat() -> Chat:
+    return chat_with("")
+
+
+def write(data: bytes, chat: Chat, folder: Path) -> None:
+    """The property, for a question with and without an image."""
+    chat.processor.chat_template = data.decode("utf-8", "surrogatepass")
+    chat.template_owner = chat.processor
+    for sample in make_samples([1, 0]):
+        with harmless(folder):
+            try:
+                assert isinstance(chat.template_text(sample), str)
+            except UserError as error:
+                assert "chat template" in str(error)  # noqa: PT017
+
+
+@given(template=TEMPLATES)
+@fuzz(100, 2000)
+def test_any_template(chat: Chat, tmp_path_factory: pytest.TempPathFactory, template: str) -> None:
+    data = template.encode("utf-8", "surrogatepass")
+    with keeping("templates", data):
+        write(data, chat, tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("data", kept("templates"))
+def test_kept_templates(data: bytes, chat: Chat, tmp_path: Path) -> None:
+    write(data, chat, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", ENDLESS)
+def test_a_template_without_an_end_is_refused(template: str) -> None:
+    with pytest.raises(TemplateError, match="does not end"):
+        refuse_endless(partial(chat_with(template).template_text, make_samples([0])[0]))
+
+
+@pytest.mark.parametrize("template", HUGE)
+def test_a_template_that_takes_all_memory_is_refused(template: str) -> None:
+    with pytest.raises(TemplateError, match="takes over"):
+        refuse_endless(partial(chat_with(template).template_text, make_samples([0])[0]))
+
+
+def test_a_model_with_an_endless_template_is_not_loaded(random_nano: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(random_nano, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(HUGE[0])
+    with pytest.raises(TemplateError, match="takes over"):
+        load_model(str(folder))
