@@ -338,7 +338,9 @@ def explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where!r} is required"
     got = repr(error["input"])
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}" + (f" (got {got})" if len(got) < 60 else "")
+    # A server's address may hold a secret.
+    shown = f" (got {got})" if len(got) < 60 and not where.startswith("reward.verifier") else ""
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _suggest(where: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.fuzzing import fuzz, harmless, keeping, kept
-from seethink.analysis.entropy import critical_flags
+from seethink.analysis.critical import mark
 from seethink.config import RecipeError, RewardConfig, make_recipe
 from seethink.rewards.answer import grade_batch, validate_gold
 from seethink.rewards.base import Rewarder
@@ -73,7 +73,8 @@ def test_any_completion(tmp_path_factory: pytest.TempPathFactory, gold: str, tex
 @given(tokens=st.lists(TEXTS, max_size=12), words=WORDS)
 @fuzz(100, 10000)
 def test_any_tokens(tokens: list[str], words: list[str]) -> None:
-    assert len(critical_flags(tokens, tuple(words))) == len(tokens)
+    marks = mark(tokens, tuple(words), 3)
+    assert len(marks.critical) == len(marks.following) == len(marks.starts) == len(tokens)
 
 
 def test_an_empty_word_is_refused() -> None:

@@ -38,7 +38,7 @@ from seethink.infer.sampling import Sampling
 from seethink.progress import console
 from seethink.rewards.base import Rewarder
 from seethink.rl.rollout import Episode, scheduled
-from seethink.train.metrics import read_json_lines
+from seethink.train.metrics import read_json_lines, spare
 from seethink.types import Completion, Microbatch, Prompt, RolloutGroup, Sample, Verdict
 from seethink.world.make import is_world
 
@@ -226,7 +226,7 @@ class BlindnessGuard:
             console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _append(self, record: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
+        with spare(FILE), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 

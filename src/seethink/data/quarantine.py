@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -41,6 +42,7 @@ LEFT_OUT = ("prompt_too_long",)
 """Reasons that the recipe asks for: such rows are not bad."""
 
 MAX_DETAIL = 240
+_URL_USER = re.compile(r"://[^/\s@'\"]*@")
 
 
 class DataError(UserError):
@@ -75,8 +77,8 @@ class Problem:
 
 
 def problem(file: str, row: int, id: object, error: RowError) -> Problem:
-    """The record of a RowError; details stay short, whatever the data hold."""
-    detail = " ".join(str(error).split())
+    """The record of a RowError; details stay short and without user names in addresses, whatever the data hold."""
+    detail = _URL_USER.sub("://", " ".join(str(error).split()))
     return Problem(file, row, str(id)[:MAX_DETAIL], error.reason, _shortened(detail))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from seethink.analysis.entropy import EntropyMeter
@@ -204,7 +205,9 @@ def item_record(sample: Sample, group: Sequence[Completion], mode: str) -> dict[
 
 
 def score_table(scores: list[Score]) -> Table:
-    """Scores over all difficulties, for the terminal."""
+    """Scores over all difficulties, for the terminal; domains are named by the data and shown as they stand."""
+    from seethink.report.redact import visible
+
     table = Table("domain", "mode", title="Accuracy ± standard error")
     for heading in ("accuracy", "n", "mean tokens", "no answer", "format"):
         table.add_column(heading, justify="right")
@@ -212,5 +215,5 @@ def score_table(scores: list[Score]) -> Table:
         if s.difficulty == "all":
             accuracy = f"{100 * s.accuracy:.1f} ± {100 * s.stderr:.1f}"
             rates = (f"{100 * s.no_answer_rate:.1f}%", f"{100 * s.format_rate:.1f}%")
-            table.add_row(s.domain, s.mode, accuracy, str(s.n), f"{s.mean_tokens:.1f}", *rates)
+            table.add_row(escape(visible(s.domain)), s.mode, accuracy, str(s.n), f"{s.mean_tokens:.1f}", *rates)
     return table

@@ -1,7 +1,7 @@
 """A step's record -> `metrics.jsonl` and its like, and TensorBoard. Keys are slash-grouped and stable.
 
 None may stop a run: lines that cannot be written wait in memory for the next step, a TensorBoard that fails is left
-out.
+out, and so is what is written under `spare`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -115,6 +117,15 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def _finite(value: float) -> float | None:
     return float(f"{value:.10g}") if math.isfinite(value) else None
+
+
+@contextmanager
+def spare(what: str) -> Iterator[None]:
+    """Around writing a file that is looked at and never read by training: where it fails, the run goes on without."""
+    try:
+        yield
+    except OSError as error:
+        _warn(f"{what} cannot be written ({error}): left out, training goes on")
 
 
 def _warn(line: str) -> None:

@@ -20,6 +20,7 @@ from seethink.config import Recipe
 from seethink.data.images import ImageRef
 from seethink.rl.rollout import Episode
 from seethink.train.entropy_log import EntropyLog
+from seethink.train.metrics import spare
 from seethink.types import Completion, RolloutGroup
 
 
@@ -59,7 +60,8 @@ class EpisodeRecorder:
         log = self._recipe.log
         if step == 1 or step % log.rollouts_every == 0:
             path = self._folder / "rollouts" / f"step_{step:06d}.jsonl"
-            store_rollouts(path, self._folder, episode.groups[: log.rollouts_kept], step, self._entropy.meter)
+            with spare(f"rollouts/{path.name}"):
+                store_rollouts(path, self._folder, episode.groups[: log.rollouts_kept], step, self._entropy.meter)
 
 
 def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter) -> None:

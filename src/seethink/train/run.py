@@ -41,7 +41,7 @@ from seethink.train.folder import (
 )
 from seethink.train.identity import flatten, versions
 from seethink.train.memory import OutOfMemory, TokenBudget
-from seethink.train.metrics import MetricsWriter, StepLines
+from seethink.train.metrics import MetricsWriter, StepLines, spare
 from seethink.train.policy import Policy
 from seethink.train.rng import restore_rng, rng_state, seed_everything
 from seethink.train.signals import StepAbandoned, StopSignals
@@ -196,7 +196,8 @@ class Run:
             change = self.policy.proof.check(updated=updated, saw_images=self.policy.saw_images)
             metrics |= {f"parts/change_{part}": amount for part, amount in change.items()}
             self._changes.append({"step": self.step, **change})
-            write_json(self.folder / "parts.json", {"parts": self.policy.proof.as_json(), "changes": self._changes})
+            with spare("parts.json"):
+                write_json(self.folder / "parts.json", {"parts": self.policy.proof.as_json(), "changes": self._changes})
         metrics |= self._watchdogs.see(self.step, metrics)
         score = metrics.get(self.recipe.checkpoint.best_metric or "", math.nan)
         self._score = score if math.isfinite(score) else self._score
