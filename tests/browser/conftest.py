@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from make_analyses import make_analyses
 from make_run import make_pipeline
+from visit import CHROMIUM, Visit
 
 from seethink.report import write_report
-
-CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -44,30 +42,6 @@ def _report(path: Path, steps: int, hostile: bool) -> Path:
     run = make_pipeline(path, hostile=hostile, steps=steps)
     make_analyses(run / "grpo", steps, hostile)
     return write_report(run)
-
-
-class Visit:
-    """An open page, and all that it did beyond showing itself."""
-
-    def __init__(self, browser: Any, path: Path, fragment: str = "", **options: Any) -> None:
-        self.misdeeds: list[str] = []
-        self.page = browser.new_page(**options)
-        self.page.on("console", lambda message: self.misdeeds.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self.misdeeds.append(f"error: {error}"))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", self._request)
-        self.page.goto(path.as_uri() + fragment)
-
-    def _dialog(self, dialog: Any) -> None:
-        self.misdeeds.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def _request(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:")) or request.url.endswith((".js", ".css")):
-            self.misdeeds.append(f"request: {request.url}")
-
-    def text(self, selector: str) -> str:
-        return self.page.inner_text(selector)
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def _poison(groups: list[dict[str, Any]]) -> None:
 
 
 def _image(folder: Path, index: int, rng: random.Random) -> str:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     picture = Image.new("RGB", (56, 56), "white")
     draw = ImageDraw.Draw(picture)
     for place, colour in enumerate(COLOURS.values()):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_run import BLIND, HOSTILE, make_rl
+from make_run import BLIND, HOSTILE, make_evaluation, make_rl
 
 from seethink.report import write_report
 
@@ -168,6 +168,9 @@ def test_keys_are_told_and_letters_can_be_switched_off(visit: Any, report: Path)
     one.page.uncheck("#v-letters")
     one.page.keyboard.press("Escape")
     assert one.page.is_hidden("#v-keys")
+    one.page.click("#v-help")
+    one.page.click("#v-keys form button")
+    assert one.page.is_hidden("#v-keys")
     one.page.keyboard.press("j")
     assert one.text(PLACE) == f"1 of {GROUPS}"
     one.page.keyboard.press("ArrowRight")
@@ -327,19 +330,30 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_thousand_groups_stay_small_and_smooth(visit: Any, large: Path) -> None:
-    """The bounds are several times what a quiet machine with two cores needs; see docs/report.md."""
+    """Bounds on the CPU time of the page's main thread, several times what `benchmarks/report.py` measures."""
     assert large.stat().st_size < 15_000_000
     one = visit(large)
     assert one.text(PLACE) == "1 of 2000"
-    assert one.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd") < 4000
+    assert one.spent() < 1500
     assert one.page.locator("#v-list [role=option]").count() < 40
-    acts = [f"document.querySelector('[data-filter={name}]').click()" for name in FILTERS[:5] for _ in "12"]
-    acts += ["document.dispatchEvent(new KeyboardEvent('keydown', { key: 'j' }))"] * 5
-    acts += ["document.getElementById('v-list').scrollTop += 30000"] * 3
+    acts = [f"document.querySelector('[data-filter={name}]').click()" for name in FILTERS[:5]]
+    acts += ["document.dispatchEvent(new KeyboardEvent('keydown', { key: 'j' }))"] * 3
+    acts += ["document.getElementById('v-list').scrollTop += 3000"] * 3
     acts += ["const box = document.getElementById('v-search'); box.value = 'wait'; "
              "box.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }))"]  # fmt: skip
     for act in acts:
-        script = f"() => {{ const start = performance.now(); {act}; return performance.now() - start; }}"
-        assert one.page.evaluate(script) < 1000, act
+        before = one.spent()
+        one.page.evaluate(f"async () => {{ {act}; await new Promise((done) => requestAnimationFrame(done)); }}")
+        assert one.spent() - before < 200, act
     assert 0 < count(one) < 2000
     assert one.page.locator("#v-list [role=option]").count() < 40
+
+
+def test_two_evaluations_beside_each_other_are_compared(visit: Any, tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        make_evaluation(tmp_path / name)
+    one = visit(write_report(tmp_path), "#rollout/before%20%C2%B7%20evaluation//test-2")
+    assert one.page.locator("#v-compare option").all_inner_texts() == ["nothing", "after · evaluation"]
+    one.page.keyboard.press("c")
+    sides = one.page.locator("#v-completions .side h3").all_inner_texts()
+    assert sides == ["before · evaluation", "after · evaluation"]

@@ -19,7 +19,9 @@ def test_the_table_lists_the_families() -> None:
     assert {name: positions for name, _, positions in rows} == {n: f.positions for n, f in FAMILIES.items()}
 
 
-@pytest.mark.parametrize(("page", "least"), [("families.md", 9), ("security.md", 15), ("faults.md", 60)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("families.md", 9), ("security.md", 15), ("faults.md", 60), ("report.md", 1)]
+)
 def test_the_named_tests_exist(page: str, least: int) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)

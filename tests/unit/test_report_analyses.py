@@ -17,7 +17,7 @@ from make_run import HOSTILE, make_rl
 
 from seethink.report import write_report
 from seethink.report.alarms import alarms
-from seethink.report.denials import clustered_mean, denial_rows
+from seethink.report.denials import denial_rows
 from seethink.report.dynamics import entropy_figures
 from seethink.report.heat import HIGHEST, LOWEST, SHADES, heat_map, shade
 from seethink.report.load import Stage, load_run
@@ -203,13 +203,6 @@ def test_correlations_are_those_of_the_file(stage: Stage) -> None:
 # Denials
 
 
-def test_standard_errors_take_a_prompt_as_a_cluster() -> None:
-    assert clustered_mean([[1, 1], [0, 0], []]) == (0.5, pytest.approx(0.5))
-    assert clustered_mean([[1, 0], [1, 0]]) == (0.5, pytest.approx(0.0))
-    assert clustered_mean([[1, 1, 0]]) == (pytest.approx(2 / 3), None)
-    assert clustered_mean([[], []]) is None
-
-
 def test_denials_are_split_by_accuracy_and_entropy(tmp_path: Path) -> None:
     (tmp_path / "rollouts").mkdir()
     tokens, entropies = ["I", " see", " no", " image", "."], [0.1, 1.0, 2.0, 0.3, 0.1]
@@ -227,12 +220,11 @@ def test_denials_are_split_by_accuracy_and_entropy(tmp_path: Path) -> None:
             {"id": "b", "completions": [one("correct", [[1, 8]]), one("correct", []), one("wrong", [])]}]  # fmt: skip
     (tmp_path / "rollouts" / "step_000001.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (row,) = denial_rows(collect(load_run(tmp_path)))
-    assert (row.n, row.count, row.place) == (5, 2, pytest.approx(0.2))
+    assert (row.n, row.count, row.position) == (5, 2, pytest.approx(1 / 15))
     assert row.with_denial == (0.5, pytest.approx(0.5))
-    assert row.without
-    assert row.without[0] == pytest.approx(2 / 3)
-    assert row.entropy_within == pytest.approx(1.5)
-    assert row.entropy_elsewhere == pytest.approx((5 * 3.5 - 6.0) / 21)
+    # Means by prompt: 1 and 1/2.
+    assert row.without == (pytest.approx(2 / 3), pytest.approx(0.25))
+    assert row.entropy == pytest.approx([0.1, 1.5, 0.2, None], nan_ok=True)
 
 
 def test_no_denials_make_no_table(tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def test_axes_have_round_ticks() -> None:
     assert linear_axis(5, 5).ticks[0] < 5 < linear_axis(5, 5).ticks[-1]
     assert log_axis(3e-8, 2e-4).ticks == pytest.approx((1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3))
     assert log_axis(0.3, 6).ticks == pytest.approx((0.2, 0.5, 1, 2, 5, 10))
-    assert [tick_text(value) for value in (0.2, 0.0002, 12000, 0)] == ["0.2", "2e-4", "12k", "0"]
+    assert [tick_text(value) for value in (0.2, 0.0002, 1.5e-10, 12000, 0)] == ["0.2", "2e-4", "1.5e-10", "12k", "0"]
     assert tick_text(0.4, percent=True) == "40%"
 
 

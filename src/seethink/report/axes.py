@@ -67,7 +67,7 @@ def tick_text(value: float, percent: bool = False) -> str:
         return f"{100 * value:.6g}%"
     if value >= 10_000:
         return f"{value / 1000:.6g}k"
-    return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 1e-3 else f"{value:.6g}"
+    return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-") if 0 < value < 1e-3 else f"{value:.6g}"
 
 
 def value_axis(low: float, high: float, log: bool = False, from_zero: bool = False) -> Axis:

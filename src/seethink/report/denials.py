@@ -1,80 +1,72 @@
-"""Responses that say they cannot see the image, though there is one (paper 6.4)."""
+"""Responses that say they cannot see the image, though there is one (paper 6.4): a row for each source of rollouts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
-from seethink.analysis.statistics import standard_error
+from seethink.analysis.hallucination import Finding, Spoken, find
 from seethink.report.rollouts import Rollouts
 
-Judged = Sequence[Sequence[float]]
-"""0 or 1 of each completion, by prompt group."""
+PLACES = ("before", "inside", "after", "elsewhere")
 
 
 @dataclass(frozen=True, slots=True)
 class DenialRow:
-    """One source of rollouts. Accuracies are (share, standard error or None); None where there is nothing."""
+    """One source. Accuracies are (share, standard error or None); None where there is nothing."""
 
     source: str
     n: int
     count: int
     with_denial: tuple[float, float | None] | None
     without: tuple[float, float | None] | None
-    place: float | None
-    """Where in the response a denial begins, 0 to 1, on average."""
-    entropy_within: float | None
-    entropy_elsewhere: float | None
+    position: float | None
+    """Where in the response the first denial begins, 0 to 1, on average."""
+    entropy: list[float | None]
+    """Mean nats per token of the responses with a denial, for each of `PLACES`."""
 
 
 def denial_rows(rollouts: Rollouts) -> list[DenialRow]:
     """A row for each source in which somebody looked; empty where no denial was found at all."""
-    rows = []
-    for source in dict.fromkeys(group["source"] for group in rollouts.groups):
-        groups = [group["completions"] for group in rollouts.groups if group["source"] == source]
-        looked = [[one for one in ones if one["hallucinated"] is not None] for ones in groups]
-        if any(looked):
-            rows.append(_row(source, looked))
-    return rows if any(row.count for row in rows) else []
+    sources: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for place, group in enumerate(rollouts.groups):
+        looked = [(str(place), one) for one in group["completions"] if one["hallucinated"] is not None]
+        if looked:
+            sources.setdefault(group["source"], []).extend(looked)
+    if not any(one["hallucinated"] for looked in sources.values() for _, one in looked):
+        return []
+    return [_row(source, looked, find([_spoken(*pair) for pair in looked])[0]) for source, looked in sources.items()]
 
 
-def clustered_mean(groups: Judged) -> tuple[float, float | None] | None:
-    """Mean and its standard error with the completions of one prompt as a cluster; no error for one cluster."""
-    sums = np.array([sum(group) for group in groups if group], dtype=float)
-    counts = np.array([len(group) for group in groups if group])
-    if not len(counts):
-        return None
-    mean = float(sums.sum() / counts.sum())
-    error = standard_error((sums - mean * counts) / counts.sum(), len(counts))
-    return mean, error if math.isfinite(error) else None
-
-
-def _row(source: str, groups: list[list[dict[str, Any]]]) -> DenialRow:
-    def accuracy(denied: bool) -> tuple[float, float | None] | None:
-        chosen = ([one for one in ones if bool(one["hallucinated"]) == denied] for ones in groups)
-        return clustered_mean([[float(one["verdict"] == "correct") for one in ones] for ones in chosen])
-
-    found = [one for ones in groups for one in ones if one["hallucinated"]]
-    spans = [(one, first, last) for one in found for first, last in one["hallucinated"] if last >= first]
-    inside = [entropy for one, first, last in spans for entropy in (one["entropies"] or [])[first : last + 1]]
-    whole = [entropy for ones in groups for one in ones for entropy in one["entropies"] or ()]
-    return DenialRow(
-        source=source,
-        n=sum(map(len, groups)),
-        count=len(found),
-        with_denial=accuracy(True),
-        without=accuracy(False),
-        place=_mean([first / len(one["tokens"]) for one, first, _ in spans]),
-        entropy_within=_mean([value / 100 for value in inside]),
-        entropy_elsewhere=(sum(whole) - sum(inside)) / 100 / (len(whole) - len(inside))
-        if len(whole) > len(inside)
-        else None,
+def _spoken(item: str, one: dict[str, Any]) -> Spoken:
+    ends = list(accumulate(map(len, one["tokens"])))
+    starts = [0, *ends]
+    spans = [(starts[first], ends[last]) if last >= first else (0, 0) for first, last in one["hallucinated"]]
+    graded = one["verdict"] != "error"
+    return Spoken(
+        item=item,
+        text="".join(one["tokens"]),
+        spans=spans,
+        correct=float(one["verdict"] == "correct") if graded else math.nan,
+        tokens=one["tokens"],
+        entropies=[entropy / 100 for entropy in one["entropies"] or ()],
     )
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _row(source: str, looked: list[tuple[str, dict[str, Any]]], found: Finding) -> DenialRow:
+    means = [found.entropy[place].value if place in found.entropy else math.nan for place in PLACES]
+    return DenialRow(
+        source=source,
+        n=len(looked),
+        count=sum(bool(one["hallucinated"]) for _, one in looked),
+        with_denial=_known(found.accuracy_with.value, found.accuracy_with.se),
+        without=_known(found.accuracy_without.value, found.accuracy_without.se),
+        position=None if math.isnan(found.position.value) else found.position.value,
+        entropy=[None if math.isnan(mean) else mean for mean in means],
+    )
+
+
+def _known(value: float, se: float) -> tuple[float, float | None] | None:
+    return None if math.isnan(value) else (value, None if math.isnan(se) else se)

@@ -69,8 +69,9 @@ def _tail(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
     svg = charts.panel_chart(panels, f"Mean entropy and tail share by step, {stage.name}")
     above = f" above {tick_text(round(thresholds.pop(), 2))} nats" if len(thresholds) == 1 else " above the threshold"
     ends = [_ends(points) for points in (means, shares)]
-    said = f"From {ends[0][0]:.2f} to {ends[0][1]:.2f} nats and from {100 * ends[1][0]:.2f} to {100 * ends[1][1]:.2f} %"
-    return Figure("Mean and tail", f"All tokens, and the share of them{above}. {said}, smoothed.", svg)
+    said = f"Smoothed, the mean goes from {ends[0][0]:.2f} to {ends[0][1]:.2f} nats"
+    said += f" and the share from {100 * ends[1][0]:.2f} to {100 * ends[1][1]:.2f} %"
+    return Figure("Mean and tail", f"All tokens, and the share of them{above}. {said}.", svg)
 
 
 def _ends(points: Points) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
     whole = bool(tokens) and len(tokens) == len(row["tokens"])
     verdict, parts = row.get("verdict"), row.get("reward_parts")
     return {
-        "tokens": [visible(token) for token in tokens] if whole else [_text(row.get("text"))],
+        "tokens": _visible(tokens) if whole else [_text(row.get("text"))],
         "entropies": _entropies(row.get("entropies"), len(tokens)) if whole else None,
         "critical": _marks(row.get("critical"), len(tokens)) if whole else [],
         "reward": _rounded(row.get("reward")),
@@ -171,6 +172,12 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _visible(tokens: list[str]) -> list[str]:
+    """Most responses have nothing to make visible: they are looked through once, not token by token."""
+    joined = "".join(tokens)
+    return tokens if visible(joined) == joined else [visible(token) for token in tokens]
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
@@ -179,7 +186,8 @@ def _entropies(values: Any, count: int) -> list[int] | None:
     """Hundredths of a nat, one a token; None where they don't match the tokens."""
     if not isinstance(values, list) or len(values) != count:
         return None
-    return [round(100 * max(0.0, number(value) or 0.0)) for value in values]
+    numbers = (value if type(value) is float and isfinite(value) else number(value) or 0.0 for value in values)
+    return [round(100 * value) if value > 0 else 0 for value in numbers]
 
 
 def _marks(values: Any, count: int) -> list[int]:
