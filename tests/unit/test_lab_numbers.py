@@ -87,6 +87,7 @@ def test_a_gain_is_over_the_items_that_both_have(arms: dict[str, Path]) -> None:
 def test_metrics_over_a_span_of_the_steps(arms: dict[str, Path]) -> None:
     assert value(arms, metric="reward/mean") == pytest.approx(3.5 / 8)
     assert value(arms, metric="reward/mean", span=[0.75, 1.0]) == pytest.approx(6.5 / 8)
+    assert value(arms, metric="reward/mean", span=[0.95, 1.0]) == pytest.approx(7 / 8)  # one step at least
     assert value(arms, metric="reward/mean", span=[0.0, 0.5], stat="max") == pytest.approx(3 / 8)
 
 
@@ -126,7 +127,7 @@ def test_selection(arms: dict[str, Path]) -> None:
         ({"hallucination": "share", "minus": "b"}, "no hallucination.json"),
         ({"mode": "nowait"}, "modes.json has no nowait"),
         ({"metric": "reward/mean", "minus": "b"}, "metrics.jsonl has no reward/mean"),
-        ({"metric": "reward/mean", "span": [0.0, 0.2], "stat": "jitter"}, "no finite value of reward/mean"),
+        ({"metric": "reward/mean", "span": [0.0, 0.1], "stat": "jitter"}, "no finite value of reward/mean"),
     ],
 )
 def test_what_is_missing_is_said(arms: dict[str, Path], term: dict[str, Any], said: str) -> None:
@@ -157,6 +158,12 @@ def test_a_ratio_is_compared_by_its_logarithm() -> None:
     effect = measure(claim("more", 1, ratio=True), [(Reading(2.0), Reading(1.0)), (Reading(8.0), Reading(1.0))])
     assert effect.value == pytest.approx(4.0)
     assert effect.low * effect.high == pytest.approx(16.0)
+
+
+def test_one_seed_with_one_item_has_no_interval() -> None:
+    found = measure(claim("more", 0), [(Reading(1.0, {"a": 1.0}), Reading(0.0, {"a": 0.0}))])
+    assert found.value == 1.0
+    assert math.isnan(found.low)
 
 
 def test_a_ratio_to_nothing_is_no_number() -> None:

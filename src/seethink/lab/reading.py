@@ -78,7 +78,7 @@ def in_group(domain: str, group: str) -> bool:
 
 def _metric(term: Term, folder: Path) -> Reading:
     records = read_metrics(folder)
-    first, last = (round(share * len(records)) for share in term.span)
+    first, last = math.floor(term.span[0] * len(records)), math.ceil(term.span[1] * len(records))
     values = [r[term.metric] for r in records[first:last] if r.get(term.metric or "") is not None]
     if not values:
         raise Unreadable(f"{term.arm}: metrics.jsonl has no {term.metric}")

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from seethink.analysis.statistics import Interval, bootstrap_mean, mean_se, t_interval
 from seethink.lab.reading import Reading
 from seethink.lab.schema import Claim
@@ -58,9 +56,10 @@ def measure(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]]) -> Ef
 
 
 def _wider(seeds: Interval, items: Interval) -> Interval:
-    """The ends of both, where both are known."""
-    low, high = np.nanmin([seeds.low, items.low]), np.nanmax([seeds.high, items.high])
-    return Interval(seeds.value, float(low), float(high), seeds.n)
+    """The outer ends of those that are known."""
+    known = [i for i in (seeds, items) if math.isfinite(i.low)]
+    ends = (min(i.low for i in known), max(i.high for i in known)) if known else (math.nan, math.nan)
+    return Interval(seeds.value, *ends, seeds.n)
 
 
 def _compare(claim: Claim, left: Reading, right: Reading) -> Reading:
