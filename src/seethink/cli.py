@@ -359,15 +359,23 @@ def world_make(
     console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
 
 
-@world.command("base", epilog="Example: `seethink world base --out models/nano`")
+@world.command("base", epilog="Example: `seethink world base --variant qwen --out models/nano-qwen`")
 def world_base(
     out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("models/nano"),
+    variant: Annotated[str, typer.Option(help="nano, resampler, qwen or weak.")] = "nano",
     seed: int = 0,
 ) -> None:
-    """Train the nano base model from nothing, as the packaged one was (about half an hour on 2 cores)."""
-    from seethink.world.base import BaseConfig, train_base
+    """Train a base model of the nano family as the packaged one was (about half an hour on 2 cores).
 
-    train_base(BaseConfig(seed=seed), out, log=console.print)
+    The same command goes on after the last finished phase of one that was interrupted.
+    """
+    from dataclasses import replace
+
+    from seethink.world.base import train_base
+    from seethink.world.variants import variant_named
+
+    kind = variant_named(variant)
+    train_base(replace(kind.config, seed=seed), out, variant=kind, log=console.print)
 
 
 def _version(show: bool) -> None:

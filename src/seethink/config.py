@@ -218,7 +218,9 @@ class LogConfig(Section):
 class Recipe(Section):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="Shown on bars and in reports.")
     stage: Literal["sft", "grpo", "ppo"] = Field(description="Which loop runs.")
-    model: str = Field("nano", description="`nano`, a checkpoint folder, or a hub name.")
+    model: str = Field(
+        "nano", description="`nano` or another packaged base (docs/nano.md), a checkpoint folder, or a hub name."
+    )
     out: str = Field(description="Run folder.")
     seed: int = Field(0, ge=0, description="Of data order, sampling and new weights.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of weights and activations.")

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from seethink.world.base import BaseConfig, Batch, Encoder, make_batches, train_base, vision_batches
+from seethink.errors import UserError
+from seethink.world.base import Batch, Encoder, make_batches, train_base, train_vision, vision_batches
 from seethink.world.nano import IMAGE_SEQ_LENGTH, build_processor, build_tokenizer
-from seethink.world.talk import conversation, practice
+from seethink.world.talk import Talk, Turn, conversation, perception, practice
+from seethink.world.variants import VARIANTS, BaseConfig, variant_named
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "base.json"
 SMALL = BaseConfig(batch_size=16)
@@ -24,7 +28,7 @@ STEPS = 3
 
 
 def first_losses() -> dict[str, object]:
-    losses = train_base(SMALL, None, stop_after=STEPS, log=lambda _: None)
+    losses = train_base(SMALL, None, variant=VARIANTS["nano"], stop_after=STEPS, log=lambda _: None)
     return {"config": asdict(SMALL), **losses}
 
 
@@ -132,6 +136,62 @@ def test_batches_hold_pictures_for_those_who_have_one(encoder: Encoder) -> None:
         with_image = (batch.input_ids == image_token).any(1).sum()
         assert len(batch.pixel_values) == int(with_image)
         assert batch.loss_mask.any(1).all()
+
+
+TINY = BaseConfig(vision_steps=2, steps=2, practice_steps=2, batch_size=4)
+WEAK = replace(VARIANTS["weak"], config=TINY)
+
+
+def train_tiny(out: Path, talk: Talk = perception, config: BaseConfig = TINY) -> dict[str, list[float]]:
+    return train_base(config, out, variant=replace(WEAK, talk=talk), log=lambda _: None)
+
+
+def interrupting(_: np.random.Generator) -> tuple[Any, list[Turn]]:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_one_goes_on_after_its_last_whole_phase(tmp_path: Path) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    losses = train_tiny(whole)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(resumed, interrupting)
+    [stored] = resumed.iterdir()
+    assert "vision" in stored.name
+    with pytest.raises(UserError, match=r"made with other settings; remove it"):
+        train_tiny(resumed, config=replace(TINY, seed=1))
+    assert train_tiny(resumed) == losses
+    one, two = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert sorted(f.name for f in whole.iterdir()) == sorted(f.name for f in resumed.iterdir())
+    assert json.loads((resumed / "base.json").read_text())["config"] == asdict(TINY)
+
+
+def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="no base model of the variant 'qwn'; there are nano, resampler, qwen, weak"):
+        variant_named("qwn")
+
+
+def test_perception_asks_for_nothing_but_what_can_be_seen() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        image, turns = perception(rng)
+        assert image is not None
+        answers = [answer for question, answer in turns if question != "Describe the image."]
+        [seen] = [answer for question, answer in turns if question == "Describe the image."]
+        assert len(answers) == 2
+        assert all(answer.removeprefix("The answer is ").rstrip(".") in seen for answer in answers)
+
+
+@pytest.mark.parametrize("name", ["resampler", "qwen"])
+def test_the_first_phase_of_relatives_learns_the_nanos_image_tokens(name: str) -> None:
+    """Eight steps at a high rate come nearer to them; the language model stays."""
+    variant = VARIANTS[name]
+    config = replace(variant.config, batch_size=8, warmup=1)
+    model = variant.build(build_tokenizer(variant.token_names), 0)
+    before = model.get_input_embeddings().weight.clone()
+    losses = train_vision(model, config, variant, 8, lambda _: None)
+    assert losses[-1] < 0.8 * losses[0]
+    assert torch.equal(model.get_input_embeddings().weight, before)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.doctor.weights import read_weights
 from seethink.errors import UserError
 from seethink.models.describe import meta_model
-from seethink.models.load import check_source, make_chat, model_path
+from seethink.models.load import PACKAGED, check_source, make_chat, model_path
 from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family_of, owners_of
 
 SECTION = "model"
@@ -76,7 +76,9 @@ def _skip(report: Report, what: str) -> None:
 def _folder(report: Report, recipe: Recipe, path: str) -> Path | None:
     """The model's folder; of a hub name, the copy that is already on this machine."""
     if Path(path).is_dir():
-        report.add(SECTION, "source", Status.PASS, f"{recipe.model}: {'packaged' if recipe.model == 'nano' else path}")
+        report.add(
+            SECTION, "source", Status.PASS, f"{recipe.model}: {'packaged' if recipe.model in PACKAGED else path}"
+        )
         return Path(path)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError

@@ -1,4 +1,4 @@
-"""Models and processors from folders, hub names, or `nano`. Weights are safetensors; no pickle is read."""
+"""Models and processors from folders, hub names, or the package. Weights are safetensors; no pickle is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from seethink.models.lora import has_adapters, merged_state
 from seethink.models.parts import PartsError, banned_token_ids, family_of, split_parts, use_modules
 from seethink.types import Sample
 
-NANO = Path(__file__).resolve().parents[1] / "world" / "assets" / "nano"
+_ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
+PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-qwen")}
+"""The base models that come with seethink, by the names that recipes and commands know them by."""
+NANO = PACKAGED["nano"]
 
 
 class ModelError(UserError):
@@ -58,8 +61,8 @@ class LoadedModel:
 
 
 def model_path(source: str) -> str:
-    """`nano` is the packaged base model; everything else is transformers' business."""
-    return str(NANO) if source == "nano" else source
+    """The folder of a packaged base model; everything else is transformers' business."""
+    return str(PACKAGED.get(source, source))
 
 
 def load_model(
@@ -129,8 +132,10 @@ def check_source(source: str, path: str) -> None:
     looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
     if looks_local and not (folder / "config.json").is_file():
         raise ModelError(f"{source!r} is not a checkpoint folder (no config.json in it)")
-    if not looks_local and source != "nano" and "/" not in source:
-        raise ModelError(f"no model {source!r}; give `nano`, a checkpoint folder, or a hub name such as org/model")
+    if not looks_local and source not in PACKAGED and "/" not in source:
+        raise ModelError(
+            f"no model {source!r}; give {', '.join(PACKAGED)}, a checkpoint folder, or a hub name such as org/model"
+        )
 
 
 def stop_token_ids(model: Any, chat: Chat) -> tuple[int, ...]:

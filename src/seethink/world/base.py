@@ -22,32 +22,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors import torch as weights_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from seethink.errors import UserError
+from seethink.models.forward import hidden_states, is_image_token, output_head
+from seethink.models.load import load_model
+from seethink.models.parts import family_of, split_parts
 from seethink.world.draw import COLORS
-from seethink.world.nano import build_model, build_processor, build_tokenizer
+from seethink.world.nano import IMAGE_SEQ_LENGTH, build_tokenizer
 from seethink.world.scenes import DOMAINS, draw_scene, make_scene
-from seethink.world.talk import Turn, conversation, pick_domain, practice
+from seethink.world.talk import Talk, Turn, pick_domain, practice
+from seethink.world.variants import BaseConfig, Variant
 
 T = TypeVar("T")
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class BaseConfig:
-    """How the stored base model was made; `seethink world base` runs exactly this."""
-
-    vision_steps: int = 3500
-    vision_lr: float = 2e-3
-    steps: int = 4000
-    lr: float = 1.5e-3
-    practice_steps: int = 2000
-    practice_lr: float = 1e-3
-    batch_size: int = 64
-    warmup: int = 100
-    weight_decay: float = 0.05
-    seed: int = 0
+CURVE_STEPS = 250
+"""`base.json` has the mean loss of so many steps."""
 
 
 @dataclass(slots=True)
@@ -88,9 +81,6 @@ class Encoder:
         return ids, mask
 
 
-Talk = Callable[[np.random.Generator], tuple[Any, list[Turn]]]
-
-
 def make_batches(config: BaseConfig, encoder: Encoder, talk: Talk, steps: int, phase: int) -> Iterator[Batch]:
     """A phase's deterministic stream of training batches; neighbours in length share a batch."""
     buffer_batches = 8
@@ -117,12 +107,25 @@ def collate(rows: list[tuple[list[int], list[bool], Any]], pad_id: int) -> Batch
     return Batch(input_ids, loss_mask, _pixels(images) if images else None)
 
 
-def batch_loss(model: Any, batch: Batch) -> Tensor:
+def batch_loss(model: Any, batch: Batch, variant: Variant) -> Tensor:
     """Mean cross-entropy over the assistant's tokens; right padding needs no mask under causal attention."""
-    hidden = model.model(input_ids=batch.input_ids, pixel_values=batch.pixel_values, use_cache=False)[0]
+    images = variant.image_inputs(batch.pixel_values) if batch.pixel_values is not None else {}
+    hidden = hidden_states(model, batch.input_ids, _positions(model, batch.input_ids, images), images)
     targets = batch.loss_mask[:, 1:]
-    logits = model.lm_head(hidden[:, :-1][targets])
+    logits = output_head(model)(hidden[:, :-1][targets])
     return F.cross_entropy(logits, batch.input_ids[:, 1:][targets])
+
+
+def _positions(model: Any, input_ids: Tensor, images: dict[str, Tensor]) -> Tensor:
+    """[B, T], or [3, B, T] with M-RoPE."""
+    plain = torch.arange(input_ids.shape[1]).expand(input_ids.shape)
+    if family_of(model).positions == "1-D":
+        return plain
+    if not images:
+        return plain.expand(3, -1, -1)
+    kinds = is_image_token(model, input_ids).int()
+    positions, _ = model.model.get_rope_index(input_ids, kinds, image_grid_thw=images["image_grid_thw"])
+    return positions  # type: ignore[no-any-return]
 
 
 def prefetched(items: Iterator[T]) -> Iterator[T]:
@@ -184,55 +187,102 @@ class Descent:
             self._log(f"step {len(self.losses)}/{self._steps} loss {mean:.4f} {seconds:.0f}s, {left:.0f}s left")
 
 
-def train_vision(model: Any, config: BaseConfig, stop_after: int | None, log: Log) -> list[float]:
+VisionLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(image tokens [B, Q, H], pixels [B, 3, H, W], targets [B, colours]) -> scalar."""
+
+
+def train_vision(model: Any, config: BaseConfig, variant: Variant, stop_after: int | None, log: Log) -> list[float]:
     """The first phase; returns the loss of each step."""
-    values = max(domain.high for domain in DOMAINS.values()) + 2
-    width = model.config.image_seq_length * model.config.text_config.hidden_size
-    probe = torch.nn.Linear(width, len(COLORS) * values)
-    parts = (model.model.vision_tower, model.model.multi_modal_projector, probe)
-    params = [p for part in parts for p in part.parameters()]
+    parts = split_parts(model)
+    params = [*parts["vision"].values(), *parts["connector"].values()]
+    if variant.imitates:
+        loss_of = imitation()
+    else:
+        loss_of, more = probing(output_head(model).in_features)
+        params += more
     descent = Descent(params, config, config.vision_lr, config.vision_steps, log)
     for pixels, targets in prefetched(islice(vision_batches(config), stop_after)):
-        tokens = model.model.get_image_features(pixels, return_dict=True).pooler_output
-        logits = probe(tokens.flatten(1)).view(-1, values)
-        descent.step(F.cross_entropy(logits, targets.flatten()))
+        descent.step(loss_of(image_tokens(model, variant.image_inputs(pixels)), pixels, targets))
     return descent.losses
 
 
+def image_tokens(model: Any, images: dict[str, Tensor]) -> Tensor:
+    """[N, Q, H] what the language model gets for each picture."""
+    return torch.stack([*model.get_image_features(**images, return_dict=True).pooler_output])
+
+
+def probing(width: int) -> tuple[VisionLoss, list[torch.nn.Parameter]]:
+    """A linear probe must tell the value of every colour; (the loss, the probe's parameters)."""
+    values = max(domain.high for domain in DOMAINS.values()) + 2
+    probe = torch.nn.Linear(IMAGE_SEQ_LENGTH * width, len(COLORS) * values)
+
+    def loss(tokens: Tensor, _: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(probe(tokens.flatten(1)).view(-1, values), targets.flatten())
+
+    return loss, list(probe.parameters())
+
+
+def imitation() -> VisionLoss:
+    """The packaged nano's image tokens are to be told as they are; squared error as a share of their variance."""
+    teacher = load_model("nano").model
+
+    def loss(tokens: Tensor, pixels: Tensor, _: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = image_tokens(teacher, {"pixel_values": pixels})
+        return F.mse_loss(tokens, wanted) / wanted.var()
+
+    return loss
+
+
 def train_base(
-    config: BaseConfig, out: Path | None, *, stop_after: int | None = None, log: Log = print
+    config: BaseConfig, out: Path | None, *, variant: Variant, stop_after: int | None = None, log: Log = print
 ) -> dict[str, list[float]]:
-    """Train and save to `out` (bf16 safetensors, tokenizer, processor); returns the losses by phase and step."""
-    started = time.perf_counter()
-    tokenizer = build_tokenizer()
-    processor = build_processor(tokenizer)
-    model = build_model(tokenizer, config.seed).train()
-    encoder = Encoder(tokenizer, processor.image_seq_length)
-    losses = {"vision": train_vision(model, config, stop_after, log)}
-    for phase, (name, talk, lr, steps) in enumerate(language_phases(config), start=1):
-        batches = islice(make_batches(config, encoder, talk, steps, phase), stop_after)
-        losses[name] = train_language(model, config, batches, lr, steps, log)
-        # Each phase starts from what the one before would have stored, so that a stored one can be gone on from.
-        round_to_stored(model)
+    """Train and save to `out` (bf16 safetensors, tokenizer, processor); returns the losses by phase and step.
+
+    `out` keeps the weights after each phase until all are done, and the same command goes on from them. Raises
+    UserError where they are another configuration's.
+    """
+    tokenizer = build_tokenizer(variant.token_names)
+    processor = variant.processor(tokenizer)
+    model = variant.build(tokenizer, config.seed).train()
+    encoder = Encoder(tokenizer, IMAGE_SEQ_LENGTH)
+    losses: dict[str, list[float]] = {}
+
+    def language(number: int, talk: Talk, lr: float, steps: int) -> list[float]:
+        batches = islice(make_batches(config, encoder, talk, steps, number), stop_after)
+        return train_language(model, config, variant, batches, lr, steps, log)
+
+    phases: dict[str, Callable[[], list[float]]] = {
+        "vision": lambda: train_vision(model, config, variant, stop_after, log),
+        "language": lambda: language(1, variant.talk, config.lr, config.steps),
+        "practice": lambda: language(2, practice, config.practice_lr, config.practice_steps),
+    }
+    seconds = 0.0
+    for name, train in phases.items():
+        done = load_phase(model, out, name, config) if out is not None else None
+        if done is None:
+            started = time.perf_counter()
+            done = PhaseRecord(train(), time.perf_counter() - started)
+            if name != "vision":
+                # Each phase of language starts from what the one before would have stored.
+                round_to_stored(model)
+            if out is not None:
+                save_phase(model, out, name, config, done)
+        losses[name], seconds = done.losses, seconds + done.seconds
     if out is not None:
-        save(model, processor, out, config, time.perf_counter() - started)
+        save(model, processor, out, config, seconds, losses)
     return losses
 
 
-def language_phases(config: BaseConfig) -> list[tuple[str, Talk, float, int]]:
-    """(name, what is talked about, lr, steps)."""
-    return [
-        ("language", conversation, config.lr, config.steps),
-        ("practice", practice, config.practice_lr, config.practice_steps),
-    ]
-
-
 def train_language(
-    model: Any, config: BaseConfig, batches: Iterator[Batch], lr: float, steps: int, log: Log
+    model: Any, config: BaseConfig, variant: Variant, batches: Iterator[Batch], lr: float, steps: int, log: Log
 ) -> list[float]:
-    descent = Descent(list(model.parameters()), config, lr, steps, log)
+    for part, named in split_parts(model).items():
+        for weight in named.values():
+            weight.requires_grad_(part not in variant.frozen)
+    descent = Descent([p for p in model.parameters() if p.requires_grad], config, lr, steps, log)
     for batch in prefetched(batches):
-        descent.step(batch_loss(model, batch))
+        descent.step(batch_loss(model, batch, variant))
     return descent.losses
 
 
@@ -243,10 +293,50 @@ def round_to_stored(model: Any) -> None:
         weight.copy_(weight.to(torch.bfloat16))
 
 
-def save(model: Any, processor: Any, out: Path, config: BaseConfig, seconds: float) -> None:
-    """A Hugging Face folder plus `base.json`, which says how it was made."""
+@dataclass(slots=True)
+class PhaseRecord:
+    """What is known of a phase that is done."""
+
+    losses: list[float]
+    """Of each step."""
+    seconds: float
+
+
+def phase_file(out: Path, name: str) -> Path:
+    return out / f"unfinished.{name}.safetensors"
+
+
+def save_phase(model: Any, out: Path, name: str, config: BaseConfig, done: PhaseRecord) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"config": json.dumps(asdict(config)), "done": json.dumps(asdict(done))}
+    weights_file.save_model(model, str(phase_file(out, name)), metadata=about)
+
+
+def load_phase(model: Any, out: Path, name: str, config: BaseConfig) -> PhaseRecord | None:
+    """Weights and record of a phase that an interrupted command finished; None where it did not. Raises UserError."""
+    file = phase_file(out, name)
+    if not file.exists():
+        return None
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    if json.loads(about["config"]) != asdict(config):
+        raise UserError(f"{file} was made with other settings; remove it, or choose another --out")
+    weights_file.load_model(model, file)
+    return PhaseRecord(**json.loads(about["done"]))
+
+
+def save(
+    model: Any, processor: Any, out: Path, config: BaseConfig, seconds: float, losses: dict[str, list[float]]
+) -> None:
+    """A Hugging Face folder plus `base.json`, which says how it was made; the phases' files go."""
     state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
     model.save_pretrained(out, state_dict=state)
     processor.save_pretrained(out)
-    about = {"config": asdict(config), "seconds": round(seconds), "torch": torch.__version__}
+    curves = {
+        name: [round(float(np.mean(all_[i : i + CURVE_STEPS])), 4) for i in range(0, len(all_), CURVE_STEPS)]
+        for name, all_ in losses.items()
+    }
+    about = {"config": asdict(config), "seconds": round(seconds), "torch": torch.__version__, "losses": curves}
     (out / "base.json").write_text(json.dumps(about, indent=2) + "\n")
+    for name in losses:
+        phase_file(out, name).unlink()

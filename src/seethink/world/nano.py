@@ -29,6 +29,14 @@ SPECIAL_TOKENS = (
     "<video>",
 )
 THINK_TOKENS = ("<think>", "</think>")
+TOKEN_NAMES = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+}
+"""By what names InternVL's processor asks the tokenizer for its tokens."""
+PIXEL_STATS: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -42,7 +50,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> Any:
+def build_tokenizer(token_names: dict[str, str] = TOKEN_NAMES) -> Any:
     """A byte-level BPE tokenizer of at most VOCAB_SIZE entries; the world's words are one token each."""
     from transformers import PreTrainedTokenizerFast
 
@@ -68,12 +76,7 @@ def build_tokenizer() -> Any:
         pad_token="<|endoftext|>",
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        extra_special_tokens={
-            "start_image_token": "<img>",
-            "end_image_token": "</img>",
-            "context_image_token": "<IMG_CONTEXT>",
-            "video_token": "<video>",
-        },
+        extra_special_tokens=dict(token_names),
     )
 
 
@@ -102,11 +105,10 @@ def build_processor(tokenizer: Any) -> Any:
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
     size = {"height": SIZE, "width": SIZE}
-    stats: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     return InternVLProcessor(
-        image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=False, **stats),
+        image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=False, **PIXEL_STATS),
         tokenizer=tokenizer,
-        video_processor=InternVLVideoProcessor(size=size, **stats),
+        video_processor=InternVLVideoProcessor(size=size, **PIXEL_STATS),
         image_seq_length=IMAGE_SEQ_LENGTH,
         chat_template=CHAT_TEMPLATE,
     )
@@ -129,33 +131,41 @@ def build_model(tokenizer: Any, seed: int) -> Any:
             "layer_scale_init_value": 1.0,
             "use_qk_norm": False,
         },
-        text_config={
-            "model_type": "qwen2",
-            "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "intermediate_size": 384,
-            "max_position_embeddings": 2048,
-            "rope_theta": 10000.0,
-            "tie_word_embeddings": True,
-            "bos_token_id": None,
-            "eos_token_id": ids("<|im_end|>"),
-            "pad_token_id": ids("<|endoftext|>"),
-        },
+        text_config=text_config(tokenizer),
         image_token_id=ids("<IMG_CONTEXT>"),
         image_seq_length=IMAGE_SEQ_LENGTH,
         downsample_ratio=0.5,
         tie_word_embeddings=True,
     )
-    config.eos_token_id = ids("<|im_end|>")
-    config.pad_token_id = ids("<|endoftext|>")
     torch.manual_seed(seed)
-    model = InternVLForConditionalGeneration(config)
+    return finish_model(InternVLForConditionalGeneration(config), tokenizer)
+
+
+def text_config(tokenizer: Any) -> dict[str, Any]:
+    """The language model: four layers of Qwen2, 128 wide."""
+    return {
+        "model_type": "qwen2",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 384,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def finish_model(model: Any, tokenizer: Any) -> Any:
+    """Wider initial weights, and the ends of turns that `generate` goes by."""
     _widen_init(model)
-    model.generation_config.eos_token_id = config.eos_token_id
-    model.generation_config.pad_token_id = config.pad_token_id
+    for owner in (model.config, model.generation_config):
+        owner.eos_token_id, owner.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     return model
 
 
@@ -165,5 +175,7 @@ def _widen_init(model: Any) -> None:
     for name, weight in model.named_parameters():
         if "embed_tokens" in name or "position_embeddings" in name:
             torch.nn.init.normal_(weight, std=0.1)
-        elif weight.ndim == 2 or ("patch_embeddings" in name and weight.ndim == 4):
+        elif "query_tokens" in name:
+            torch.nn.init.normal_(weight)
+        elif weight.ndim == 2 or ("patch_embed" in name and weight.ndim >= 4):
             torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)

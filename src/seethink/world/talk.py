@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from seethink.world.trace import caption, direct_answer
 MATH_SHARE, TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.1, 0.75
 
 Turn = tuple[str, str]
+Talk = Callable[[np.random.Generator], tuple[Any, list[Turn]]]
+"""A generator -> a picture (or None) and the turns about it."""
 
 
 def pick_domain(rng: np.random.Generator) -> str:
@@ -32,6 +35,16 @@ def conversation(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
     turns = [("Describe the image.", caption(item)), (item.prompt, direct_answer(item.answer))]
     if not item.choices:
         turns.append(_another_question(item, rng))
+    return item.image, [turns[i] for i in rng.permutation(len(turns))]
+
+
+def perception(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
+    """A picture and what can be seen in it; nothing to compute, compare or choose."""
+    item = make_item(
+        pick_domain(rng), "easy", "train", rng, num_objects=int(rng.integers(1, 5)), task="read", choice_share=0.0
+    )
+    turns = [("Describe the image.", caption(item)), (item.prompt, direct_answer(item.answer))]
+    turns.append(_another_question(item, rng))
     return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
@@ -65,18 +78,29 @@ def practice(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
 
 
 def _practice_turn(rng: np.random.Generator) -> Turn:
-    kind = int(rng.integers(4))
-    if kind == 0:
-        return _find_option(rng)
-    if kind == 1:
-        a, b = int(rng.integers(0, 31)), int(rng.integers(0, 13))
-        return (f"Compute {a} plus {b}.", f"{a}+{b}={a + b}.") if rng.random() < 0.6 else _minus(a, b)
+    return list(PRACTICE.values())[int(rng.integers(len(PRACTICE)))](rng)
+
+
+def _sum(rng: np.random.Generator) -> Turn:
+    a, b = int(rng.integers(0, 31)), int(rng.integers(0, 13))
+    return (f"Compute {a} plus {b}.", f"{a}+{b}={a + b}.") if rng.random() < 0.6 else _minus(a, b)
+
+
+def _listing(rng: np.random.Generator) -> tuple[str, dict[str, int], str, str]:
+    """(a sentence that says the value of each name, the values, two of the names)."""
     names = [str(name) for name in rng.permutation(list(COLORS))[: int(rng.integers(2, 5))]]
     values = {name: int(rng.integers(0, 13)) for name in names}
-    listing = " ".join(f"{name} is {value}." for name, value in values.items())
     a, b = (str(name) for name in rng.permutation(names)[:2])
-    if kind == 2:
-        return f"{listing} What is {a}?", direct_answer(str(values[a]))
+    return " ".join(f"{name} is {value}." for name, value in values.items()), values, a, b
+
+
+def _recall(rng: np.random.Generator) -> Turn:
+    listing, values, a, _ = _listing(rng)
+    return f"{listing} What is {a}?", direct_answer(str(values[a]))
+
+
+def _named_sum(rng: np.random.Generator) -> Turn:
+    listing, values, a, b = _listing(rng)
     return f"{listing} Compute {a} plus {b}.", f"{values[a]}+{values[b]}={values[a] + values[b]}."
 
 
@@ -91,3 +115,12 @@ def _find_option(rng: np.random.Generator) -> Turn:
     options = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=False))
     at = int(rng.integers(len(texts)))
     return f"Which option is {texts[at]}?{options}", direct_answer(LETTERS[at])
+
+
+PRACTICE: dict[str, Callable[[np.random.Generator], Turn]] = {
+    "option": _find_option,
+    "sum": _sum,
+    "recall": _recall,
+    "named_sum": _named_sum,
+}
+"""What is practised without pictures."""

@@ -1,0 +1,150 @@
+"""The nano's relatives: how they start from it, that they load wherever it does, and what the packaged ones can do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import seethink
+from seethink.config import RewardConfig
+from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.models.describe import describe
+from seethink.models.forward import hidden_states, output_head
+from seethink.models.load import NANO, PACKAGED, LoadedModel, load_model
+from seethink.models.parts import family_of, split_parts
+from seethink.rewards.base import Rewarder
+from seethink.types import Completion, Sample
+from seethink.world.make import to_sample
+from seethink.world.nano import build_tokenizer
+from seethink.world.questions import make_item
+from seethink.world.variants import VARIANTS
+
+RELATIVES = {"nano-qwen": "Qwen2_5_VL"}
+READING_FLOOR = 0.8
+"""Share of held-out digits; ten standard errors of 100 items above the best constant answer."""
+
+
+@pytest.fixture(scope="module")
+def nano() -> LoadedModel:
+    return load_model("nano")
+
+
+@pytest.fixture(scope="module", params=list(RELATIVES))
+def relative(request: pytest.FixtureRequest) -> LoadedModel:
+    return load_model(request.param)
+
+
+def questions(task: str, n: int) -> list[Sample]:
+    rng = np.random.default_rng(6)
+    items = [make_item("math", "easy", "test", rng, task=task, choice_share=0.0) for _ in range(n)]
+    return [to_sample(item, str(i), None) for i, item in enumerate(items)]
+
+
+def answers(loaded: LoadedModel, samples: list[Sample]) -> list[Completion]:
+    prompts = [loaded.chat.prompt(sample) for sample in samples]
+    return [g[0] for g in InProcessGenerator(loaded).generate(prompts, 1, Sampling(24, temperature=0.0), (0,))]
+
+
+def built(name: str) -> Any:
+    variant = VARIANTS[name]
+    return variant.build(build_tokenizer(variant.token_names), 0).eval()
+
+
+def test_the_package_holds_every_one_and_says_how_it_was_made() -> None:
+    assert list(PACKAGED) == ["nano", *RELATIVES]
+    package = Path(seethink.__file__).resolve().parent
+    for name in RELATIVES:
+        folder = PACKAGED[name]
+        assert folder.is_relative_to(package)
+        assert sum(file.stat().st_size for file in folder.iterdir()) <= 4 * 2**20
+        assert {file.suffix for file in folder.iterdir()} == {".json", ".jinja", ".safetensors"}
+        about = json.loads((folder / "base.json").read_text())
+        assert type(VARIANTS["nano"].config)(**about["config"]) == VARIANTS[name.removeprefix("nano-")].config
+        assert about["seconds"] > 0
+
+
+def test_a_relative_is_as_large_as_the_nano_and_made_of_the_same_parts(relative: LoadedModel) -> None:
+    assert type(relative.model).__name__.startswith(RELATIVES[relative.source])
+    parts = {part: sum(p.numel() for p in named.values()) for part, named in split_parts(relative.model).items()}
+    assert 1_400_000 <= sum(parts.values()) <= 1_900_000
+    assert parts["language"] == 845_440
+    assert min(parts.values()) > 80_000
+
+
+def test_the_connector_is_described(relative: LoadedModel) -> None:
+    kinds = {"nano-resampler": "Q-Former", "nano-qwen": "patch merger", "nano-weak": "pixel unshuffle"}
+    assert kinds[relative.source] in family_of(describe(relative.source).model).connector_kind
+
+
+def test_prompts_and_pixels_are_the_nanos(relative: LoadedModel, nano: LoadedModel) -> None:
+    [sample] = questions("read", 1)
+    theirs, ours = nano.chat.prompt(sample), relative.chat.prompt(sample)
+    assert ours.input_ids == theirs.input_ids
+    assert relative.chat.prompt_length(sample) == len(ours.input_ids)
+    expected = VARIANTS[relative.source.removeprefix("nano-")].image_inputs(theirs.mm_kwargs["pixel_values"])
+    assert set(ours.mm_kwargs) == set(expected)
+    for key, tensor in expected.items():
+        assert torch.equal(ours.mm_kwargs[key], tensor)
+
+
+def test_a_tuned_copy_has_the_same_prompts(relative: LoadedModel, tmp_path: Path) -> None:
+    """What the processor is told is saved with it: templates, image tokens, sizes."""
+    from seethink.models.load import export_model
+
+    export_model(relative.model, relative.chat, tmp_path, {})
+    [sample] = questions("read", 1)
+    assert load_model(str(tmp_path)).chat.prompt(sample).input_ids == relative.chat.prompt(sample).input_ids
+
+
+@torch.inference_mode()
+def test_greedy_answers_are_those_of_transformers_generate(relative: LoadedModel) -> None:
+    samples = questions("compare", 6)
+    ours = answers(relative, samples)
+    for sample, completion in zip(samples, ours, strict=True):
+        text = relative.chat.template_text(sample)
+        inputs = relative.chat.processor(images=list(sample.images), text=[text], return_tensors="pt")
+        out = relative.model.generate(**inputs, max_new_tokens=24, do_sample=False)
+        tail = out[0, -len(completion.token_ids) :].tolist()
+        assert tail == completion.token_ids
+        assert completion.text
+
+
+def test_it_reads_held_out_digits(relative: LoadedModel) -> None:
+    pairs = list(zip(samples := questions("read", 100), answers(relative, samples), strict=True))
+    Rewarder(RewardConfig()).score(pairs)
+    assert np.mean([c.reward_parts["accuracy"] for _, c in pairs]) >= READING_FLOOR
+
+
+@torch.inference_mode()
+def test_a_new_resampler_has_the_nanos_vision_encoder(nano: LoadedModel) -> None:
+    pixels = nano.chat.prompt(questions("read", 1)[0]).mm_kwargs["pixel_values"]
+    theirs = nano.model.model.vision_tower(pixels).last_hidden_state
+    vision = built("resampler").vision_model
+    last = vision.encoder(vision.embeddings(pixels)).last_hidden_state
+    torch.testing.assert_close(last, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resampler", "qwen"])
+@torch.inference_mode()
+def test_a_new_relative_has_the_nanos_language_model(nano: LoadedModel, name: str) -> None:
+    ids = torch.tensor([nano.chat.tokenizer("What is 3 plus 5?")["input_ids"]])
+    places = torch.arange(ids.shape[1])[None]
+    model = built(name)
+    rope = places.expand(3, -1, -1) if name == "qwen" else places
+    ours, theirs = (output_head(m)(hidden_states(m, ids, p, {})) for m, p in ((model, rope), (nano.model, places)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_new_weak_one_has_its_eyes_alone(nano: LoadedModel) -> None:
+    pixels = nano.chat.prompt(questions("read", 1)[0]).mm_kwargs["pixel_values"]
+    weak = built("weak")
+    ours, theirs = (m.get_image_features(pixels, return_dict=True).pooler_output for m in (weak, nano.model))
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(weak.get_input_embeddings().weight, nano.model.get_input_embeddings().weight)
+    assert PACKAGED["nano"] == NANO
