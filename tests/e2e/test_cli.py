@@ -23,6 +23,9 @@ COMMANDS = [
     ["report"],
     ["grade"],
     ["verifier", "check"],
+    ["lab", "list"],
+    ["lab", "run"],
+    ["lab", "report"],
     ["world", "make"],
     ["world", "base"],
 ]
@@ -48,7 +51,7 @@ def test_help_shows_an_example(command: list[str]) -> None:
 
 
 def test_help_lists_every_command() -> None:
-    listed = done("--help") + done("world", "--help") + done("verifier", "--help")
+    listed = done("--help") + done("world", "--help") + done("verifier", "--help") + done("lab", "--help")
     assert all(f" {command[-1]} " in listed for command in COMMANDS)
 
 

@@ -123,13 +123,22 @@ def test_a_killed_lab_stops_its_arms_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_lab_that_is_asked_to_stop_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_killed_arm_is_started_again_and_a_lab_that_is_asked_to_stop_says_how_to_go_on(tmp_path: Path) -> None:
     process = start(*smoke(tmp_path / "lab", "rl-zero"))
-    wait_for(120, lambda: next(iter(tmp_path.glob("lab/arms/rl-*/log.txt")), None))
+    lock = wait_for(120, lambda: next(iter(tmp_path.glob("lab/arms/coldstart-*/.lock")), None))
+    os.kill(wait_for(60, lambda: read_pid(lock)), signal.SIGKILL)
+    wait_for(120, lambda: (lock.parent / "log.txt").read_text().count("--- start") == 2)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 75
+    assert f"{lock.parent.name} was interrupted (exit code -9) and goes on" in said
     assert "the same command goes on" in said
+
+
+def read_pid(lock: Path) -> int | None:
+    """Of the process that holds the arm, once it has signed."""
+    text = lock.read_text()
+    return int(json.loads(text)["pid"]) if text.endswith("\n") else None
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
