@@ -148,16 +148,8 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "lab").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["run", "nonsense"], "no experiment 'nonsense'; choose from all, entropy-selection"),
-        (["run", "rl-zero", "--scale", "huge"], "--scale 'huge': choose from nano, smoke"),
-        (["report", "--out", "nowhere"], "run `seethink lab run NAME --out nowhere` first"),
-    ],
-)
-def test_mistakes_are_one_line(words: list[str], said: str, tmp_path: Path) -> None:
-    result = lab(*words, cwd=tmp_path)
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+    result = lab("run", "nonsense", cwd=tmp_path)
     assert result.returncode == 2
-    assert said in result.stderr
+    assert "no experiment 'nonsense'; choose from all, entropy-selection" in result.stderr
     assert "Traceback" not in result.stderr

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from seethink.lab.page import render
-from seethink.lab.results import ArmRow, ExperimentResult, Result, Results
-from seethink.lab.schema import Claim, Experiment, Term
+from seethink.lab.results import ArmRow, ExperimentResult, Result, Results, load_results
+from seethink.lab.schema import Claim, Experiment, LabError, Term
 from seethink.lab.table import as_markdown, bar, shown, size
 from seethink.lab.verdict import Effect
 
@@ -82,6 +83,11 @@ def test_text_is_escaped_and_no_script_may_run() -> None:
     assert EVIL not in page
     assert page.count("&lt;script&gt;") >= 4
     assert "script-src &#39;none&#39;" in page
+
+
+def test_a_folder_without_a_lab_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"lab\.json does not exist: run `seethink lab run NAME --out "):
+        load_results(tmp_path)
 
 
 def test_a_claim_without_an_interval_has_no_figure() -> None:
