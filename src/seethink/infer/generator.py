@@ -1,29 +1,31 @@
 """Sampling from the weights that are trained: in-process, prompt and image encoded once per group.
 
-Letters: P prompts, G completions per prompt, R rows being decoded (<= P * G), T tokens, V vocabulary.
+Letters: P prompts, G completions per prompt, R rows being decoded, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seethink.data.groups import left_pad, next_positions
 from seethink.data.prompts import prompt_lengths
-from seethink.infer.cache import GroupCache
 from seethink.infer.sampling import Draw, Sampling, completion_uniforms, sample_tokens
-from seethink.models.attention import grouped_queries
-from seethink.models.forward import hidden_states, output_head
+from seethink.infer.step import Step
+from seethink.infer.wave import Wave
 from seethink.models.load import LoadedModel
-from seethink.models.parts import family_of
 from seethink.types import Completion, Prompt
 
 PREFILL_ROWS = 64
 """Prompts prefilled at once."""
+MOST_WAVES = 4
+"""Prompts enter while rows are free, but a step's attention is a call for each wave."""
+SPARE = 8
+"""Finished rows are dropped when they are 1 / SPARE of a wave: dropping copies keys and values."""
 
 
 class Generator(Protocol):
@@ -47,6 +49,8 @@ class InProcessGenerator:
     def __init__(self, loaded: LoadedModel, *, max_rows: int = 256) -> None:
         self._loaded = loaded
         self._max_rows = max_rows
+        self._step: Step | None = None
+        self._running: list[_Answers] = []
         self.policy_version = 0
 
     @torch.inference_mode()
@@ -60,132 +64,152 @@ class InProcessGenerator:
     ) -> list[list[Completion]]:
         was_training = self._loaded.model.training
         self._loaded.model.eval()
+        self._running = []
         groups: list[list[Completion]] = [[] for _ in prompts]
-        chunk = min(PREFILL_ROWS, max(1, self._max_rows // group_size))
-        # Prompts of like length share a chunk, so that little is padded.
+        # Prompts of like length enter together, so that little is padded.
         lengths = prompt_lengths(prompts)
-        order = sorted(range(len(prompts)), key=lambda i: lengths[i])
-        for start in range(0, len(order), chunk):
-            places = order[start : start + chunk]
-            uniforms = np.stack(
-                [
-                    completion_uniforms(seed, place, sample, sampling.max_new_tokens)
-                    for place in places
-                    for sample in range(group_size)
-                ]
-            )
-            with self._loaded.autocast(), grouped_queries(self._loaded.model):
-                rows = self._decode([prompts[i] for i in places], group_size, sampling, uniforms)
-            for number, place in enumerate(places):
-                groups[place] = rows[number * group_size : (number + 1) * group_size]
-            if progress is not None:
-                progress(len(places))
+        waiting = deque(sorted(range(len(prompts)), key=lambda i: lengths[i]))
+        logits: list[Tensor] = []
+        with self._loaded.autocast():
+            while waiting or self._running:
+                while places := self._entering(waiting, group_size):
+                    wave = Wave.prefill(self._loaded, [prompts[i] for i in places], group_size)
+                    self._running.append(_Answers(wave, places, group_size, sampling, seed))
+                    logits.append(wave.first_logits)
+                ended, following = self._take(self._draw(torch.cat(logits), sampling))
+                for answers in ended:
+                    for place, completions in answers.collect(self._loaded, self.policy_version):
+                        groups[place] = completions
+                    if progress is not None:
+                        progress(len(answers.places))
+                logits = [self._advance(torch.cat(following))] if following else []
         self._loaded.model.train(was_training)
         return groups
 
-    def _decode(
-        self, prompts: list[Prompt], group_size: int, sampling: Sampling, uniforms: np.ndarray
-    ) -> list[Completion]:
-        """One completion per row of `uniforms` [P * G, T], prompts in order."""
-        state = _Rows.prefill(self._loaded, prompts, group_size, sampling.max_new_tokens)
-        uniforms_RT = torch.from_numpy(uniforms).to(self._loaded.device)
-        draws: list[tuple[Tensor, Draw]] = []
-        drawn_RT = torch.full(uniforms.shape, -1, device=self._loaded.device)
-        for step in range(sampling.max_new_tokens):
-            logits, rows = state.logits, state.rows
-            for rule in sampling.rules:
-                logits = rule(logits.float(), drawn_RT[rows], torch.full_like(rows, step))
-            draw = sample_tokens(logits, uniforms_RT[rows, step], sampling)
-            drawn_RT[rows, step] = draw.token_ids
-            draws.append((rows, draw))
-            if not state.advance(draw.token_ids, last=step + 1 == sampling.max_new_tokens):
-                break
-        return self._collect(draws, len(uniforms))
+    def _entering(self, waiting: deque[int], group_size: int) -> list[int]:
+        """The prompts that enter now: where a quarter of the rows is free, as many as fit."""
+        free = self._max_rows - sum(len(a.wave.rows) for a in self._running)
+        if self._running and (len(self._running) == MOST_WAVES or free < max(group_size, self._max_rows // 4)):
+            return []
+        count = min(PREFILL_ROWS, max(1, free // group_size), len(waiting))
+        return [waiting.popleft() for _ in range(count)]
 
-    def _collect(self, draws: list[tuple[Tensor, Draw]], count: int) -> list[Completion]:
-        """Per-step draws -> per-row completions, one transfer for all."""
-        shape, device = (count, len(draws)), self._loaded.device
-        ids = torch.full(shape, -1, device=device)
-        logps, entropies, watched = (torch.zeros(shape, device=device) for _ in range(3))
-        for step, (rows, draw) in enumerate(draws):
-            ids[rows, step] = draw.token_ids
-            logps[rows, step] = draw.logprobs
-            entropies[rows, step] = draw.entropies
-            if draw.watched is not None:
-                watched[rows, step] = draw.watched
-        lengths = (ids >= 0).sum(1).tolist()
-        watching = bool(draws) and draws[0][1].watched is not None
-        columns = [t.tolist() for t in (ids, logps, entropies, watched[:, : len(draws) * watching])]
-        packed = zip(lengths, *columns, strict=True)
-        return [self._completion(n, *(values[:n] for values in rest)) for n, *rest in packed]
-
-    def _completion(
-        self, length: int, ids: list[int], logps: list[float], entropies: list[float], watched: list[float]
-    ) -> Completion:
-        stopped = bool(ids) and ids[-1] in self._loaded.stop_ids
-        text = self._loaded.chat.decode(ids[:-1] if stopped else ids)
-        made = Completion(ids, logps, entropies, text, not stopped, self.policy_version)
-        made.watched_mass = watched
-        return made
-
-
-class _Rows:
-    """The rows being decoded: cache, mask, positions and the next logits. Finished rows leave."""
-
-    def __init__(self, loaded: LoadedModel, cache: GroupCache, mask: Tensor, positions: Tensor, logits: Tensor) -> None:
-        self._loaded, self._cache, self._mask = loaded, cache, mask
-        self._positions = positions
-        self._rope = family_of(loaded.model).positions == "M-RoPE"
-        self.rows = torch.arange(len(mask), device=mask.device)
-        """Numbers of the rows still running."""
-        self.logits = self._allowed(logits)
-
-    @classmethod
-    def prefill(cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int, max_new_tokens: int) -> _Rows:
-        """Left-padded prompts once through the model, then every row `group_size` times."""
-        prefix = left_pad(prompts, loaded.chat.pad_id).to(loaded.device)
-        cache = GroupCache(group_size, max_new_tokens)
-        mask = prefix.attention_mask
-        hidden = hidden_states(
-            loaded.model, prefix.input_ids, prefix.position_ids, prefix.mm_kwargs, attention_mask=mask, cache=cache
-        )
-        logits = output_head(loaded.model)(hidden[:, -1])
-        cache.fork()
-        following = next_positions(prefix)
-        return cls(loaded, cache, *(t.repeat_interleave(group_size, 0) for t in (mask, following, logits)))
-
-    def advance(self, token_ids: Tensor, *, last: bool) -> bool:
-        """Feed the drawn tokens and compute the next logits; False when no row runs on."""
-        running = ~torch.isin(token_ids, torch.tensor(self._loaded.stop_ids, dtype=torch.long, device=token_ids.device))
-        if last or not running.any():
-            return False
-        if not running.all():
-            self._keep(running)
-            token_ids = token_ids[running]
-        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
-        # Without padding every key is visible and the model needs no mask.
-        padded = bool((self._mask == 0).any())
-        positions = self._positions[:, None]
-        hidden = hidden_states(
-            self._loaded.model,
-            token_ids[:, None],
-            positions.expand(3, -1, -1) if self._rope else positions,
-            {},
-            attention_mask=self._mask if padded else None,
-            cache=self._cache,
-        )
-        self._positions = self._positions + 1
-        self.logits = self._allowed(output_head(self._loaded.model)(hidden[:, -1]))
-        return True
-
-    def _keep(self, running: Tensor) -> None:
-        self.rows, self._mask, self._positions = (
-            self.rows[running],
-            self._mask[running],
-            self._positions[running],
-        )
-        self._cache.select(running)
-
-    def _allowed(self, logits_RV: Tensor) -> Tensor:
+    def _draw(self, logits_RV: Tensor, sampling: Sampling) -> Draw:
+        """A token for every row."""
         banned = torch.tensor(self._loaded.banned_ids, dtype=torch.long, device=logits_RV.device)
-        return logits_RV.index_fill(-1, banned, float("-inf"))
+        logits_RV = logits_RV.index_fill(-1, banned, float("-inf"))
+        if sampling.rules:
+            drawn_RT = torch.cat([a.drawn[a.wave.rows] for a in self._running])
+            lengths_R = torch.cat([torch.full_like(a.wave.rows, a.length) for a in self._running])
+            for rule in sampling.rules:
+                logits_RV = rule(logits_RV.float(), drawn_RT, lengths_R)
+        return sample_tokens(logits_RV, torch.cat([a.uniforms() for a in self._running]), sampling)
+
+    def _take(self, draw: Draw) -> tuple[list[_Answers], list[Tensor]]:
+        """Waves that have ended, which leave, and the tokens that the others go on with."""
+        stop_ids = torch.tensor(self._loaded.stop_ids, dtype=torch.long, device=draw.token_ids.device)
+        stopped = torch.isin(draw.token_ids, stop_ids)
+        sizes = [len(a.wave.rows) for a in self._running]
+        parts = zip(*(t.split(sizes) if t is not None else [None] * len(sizes) for t in draw), strict=True)
+        following = [
+            a.take(Draw(*part), stop) for a, part, stop in zip(self._running, parts, stopped.split(sizes), strict=True)
+        ]
+        ended = [a for a, ids in zip(self._running, following, strict=True) if ids is None]
+        self._running = [a for a in self._running if a not in ended]
+        return ended, [ids for ids in following if ids is not None]
+
+    def _advance(self, token_ids: Tensor) -> Tensor:
+        """[R, V] logits after these tokens."""
+        if self._step is None:
+            self._step = Step(self._loaded, self._attend)
+        logits_RV = self._step(token_ids, torch.cat([a.wave.positions for a in self._running]))
+        for answers in self._running:
+            answers.wave.advance()
+        return logits_RV
+
+    def _attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
+        """Every wave's rows over their own keys and values."""
+        waves = [a.wave for a in self._running]
+        if len(waves) == 1:
+            return waves[0].attend(layer, query, key, value, scale, window)
+        sizes = [len(w.rows) for w in waves]
+        parts = zip(waves, *(t.split(sizes) for t in (query, key, value)), strict=True)
+        return torch.cat([wave.attend(layer, *part, scale, window) for wave, *part in parts])
+
+
+class _Answers:
+    """A wave and what its rows have drawn, numbered by prompt and sample: [P * G]."""
+
+    def __init__(
+        self, wave: Wave, places: list[int], group_size: int, sampling: Sampling, seed: tuple[int, ...]
+    ) -> None:
+        self.wave, self.places = wave, places
+        limit, device = sampling.max_new_tokens, wave.rows.device
+        pairs = [(place, sample) for place in places for sample in range(group_size)]
+        self._uniforms = torch.from_numpy(np.stack([completion_uniforms(seed, *pair, limit) for pair in pairs]))
+        self._uniforms = self._uniforms.to(device)
+        self.drawn = torch.full((len(pairs), limit), -1, device=device)
+        """[P * G, T] token ids, -1 where none was drawn; a row that has ended may go on as ballast."""
+        self._group_size = group_size
+        self._draws: list[tuple[Tensor, Draw]] = []
+        self._alive = torch.ones(len(pairs), dtype=torch.bool, device=device)
+
+    @property
+    def length(self) -> int:
+        return len(self._draws)
+
+    def uniforms(self) -> Tensor:
+        """[R] those of the next token."""
+        return self._uniforms[self.wave.rows, self.length]
+
+    def take(self, draw: Draw, stopped: Tensor) -> Tensor | None:
+        """Note what was drawn; the tokens to go on with, or None where every row has ended."""
+        self.drawn[self.wave.rows, self.length] = draw.token_ids
+        self._draws.append((self.wave.rows, draw))
+        self._alive = self._alive & ~stopped
+        alive, rows = int(self._alive.sum()), len(self._alive)
+        if alive == 0 or self.length == self.drawn.shape[1]:
+            return None
+        if rows - alive < max(1, rows // SPARE):
+            return draw.token_ids
+        keep = self._alive.nonzero().squeeze(1)
+        self._alive = self._alive[keep]
+        self.wave.select(keep)
+        return draw.token_ids[keep]
+
+    def collect(self, loaded: LoadedModel, policy_version: int) -> Iterator[tuple[int, list[Completion]]]:
+        """(prompt, completions) of every prompt; one transfer for all."""
+        ids = self.drawn[:, : self.length]
+        columns = [ids, *(self._column(name) for name in ("logprobs", "entropies", "watched"))]
+        stops = torch.isin(ids, torch.tensor(loaded.stop_ids, dtype=torch.long, device=ids.device))
+        lengths = torch.where(stops.any(1), stops.int().argmax(1) + 1, (ids >= 0).sum(1))
+        rows = zip(*(t.tolist() for t in (lengths, stops.any(1), *columns)), strict=True)
+        made = [
+            _completion(loaded, stopped, policy_version, *(values[:length] for values in rest))
+            for length, stopped, *rest in rows
+        ]
+        for number, place in enumerate(self.places):
+            yield place, made[number * self._group_size : (number + 1) * self._group_size]
+
+    def _column(self, name: str) -> Tensor:
+        """[P * G, T] of one by-product; [P * G, 0] where it was not asked for."""
+        draws = [(rows, getattr(draw, name)) for rows, draw in self._draws]
+        if draws[0][1] is None:
+            return torch.empty(len(self.drawn), 0)
+        table = torch.zeros(len(self.drawn), len(draws), dtype=draws[0][1].dtype, device=self.drawn.device)
+        for step, (rows, values) in enumerate(draws):
+            table[rows, step] = values
+        return table
+
+
+def _completion(
+    loaded: LoadedModel,
+    stopped: bool,
+    policy_version: int,
+    ids: list[int],
+    logprobs: list[float],
+    entropies: list[float],
+    watched: list[float],
+) -> Completion:
+    text = loaded.chat.decode(ids[:-1] if stopped else ids)
+    return Completion(ids, logprobs, entropies, text, not stopped, policy_version, watched_mass=watched)
