@@ -16,6 +16,7 @@ from torch import Tensor
 from seethink.data.prompts import prompt_lengths
 from seethink.infer.sampling import Draw, Sampling, completion_uniforms, sample_tokens
 from seethink.infer.step import Step
+from seethink.infer.threads import threads_for
 from seethink.infer.wave import Wave
 from seethink.models.load import LoadedModel
 from seethink.types import Completion, Prompt
@@ -50,6 +51,7 @@ class InProcessGenerator:
         self._loaded = loaded
         self._max_rows = max_rows
         self._step: Step | None = None
+        self._parameters = sum(p.numel() for p in loaded.model.parameters())
         self._running: list[_Answers] = []
         self.policy_version = 0
 
@@ -76,19 +78,24 @@ class InProcessGenerator:
                     wave = Wave.prefill(self._loaded, [prompts[i] for i in places], group_size)
                     self._running.append(_Answers(wave, places, group_size, sampling, seed))
                     logits.append(wave.first_logits)
-                ended, following = self._take(self._draw(torch.cat(logits), sampling))
+                with threads_for(self._rows * self._parameters):
+                    ended, following = self._take(self._draw(torch.cat(logits), sampling))
+                    logits = [self._advance(torch.cat(following))] if following else []
                 for answers in ended:
                     for place, completions in answers.collect(self._loaded, self.policy_version):
                         groups[place] = completions
                     if progress is not None:
                         progress(len(answers.places))
-                logits = [self._advance(torch.cat(following))] if following else []
         self._loaded.model.train(was_training)
         return groups
 
+    @property
+    def _rows(self) -> int:
+        return sum(len(a.wave.rows) for a in self._running)
+
     def _entering(self, waiting: deque[int], group_size: int) -> list[int]:
         """The prompts that enter now: where a quarter of the rows is free, as many as fit."""
-        free = self._max_rows - sum(len(a.wave.rows) for a in self._running)
+        free = self._max_rows - self._rows
         if self._running and (len(self._running) == MOST_WAVES or free < max(group_size, self._max_rows // 4)):
             return []
         count = min(PREFILL_ROWS, max(1, free // group_size), len(waiting))

@@ -17,6 +17,8 @@ from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.types import Prompt
 
+HAS_KERNEL = ("cpu",)
+"""Devices with a kernel that gives attention and log-sum-exp at once; elsewhere both are written out."""
 FIRST_ROOM = 32
 """Places for own tokens at first; doubled when they are full."""
 
@@ -71,12 +73,13 @@ class Wave:
         query = (query * scale).reshape(rows, -1, shared, width)
         scores = query @ keys[:, :, max(0, self.length + 1 - window) if window else 0 :].transpose(2, 3)
         values = values[:, :, -scores.shape[-1] :]
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         seen = self._seen(layer, query, window)
         if seen is None:
-            out = scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
+            out = scores.softmax(-1).to(values.dtype) @ values
         else:
             prompt, lse = seen
-            weights = torch.cat([lse[..., None], scores.float()], -1).softmax(-1).to(values.dtype)
+            weights = torch.cat([lse[..., None], scores], -1).softmax(-1).to(values.dtype)
             out = torch.addcmul(weights[..., 1:] @ values, prompt, weights[..., :1])
         return out.reshape(rows, 1, heads, width)
 
@@ -149,12 +152,13 @@ def prompt_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor |
 
     -> [P, K, Q, D] and the log-sum-exp of the scores [P, K, Q] in float32.
     """
-    if query.device.type == "cpu":
+    if query.device.type in HAS_KERNEL:
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         expanded = None if mask is None else mask.expand(-1, -1, query.shape[2], -1)
         out, lse = flash(query, keys, values, 0.0, False, attn_mask=expanded, scale=1.0)
         return out, lse
-    scores = (query @ keys.transpose(2, 3)).float()
+    scores = query @ keys.transpose(2, 3)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is not None:
         scores = scores + mask
     lse = scores.logsumexp(-1)
