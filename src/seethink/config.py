@@ -88,7 +88,9 @@ class OptimConfig(Section):
     beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the squared gradient's mean.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
     max_bad_steps: int = Field(3, gt=0, description="Stop after so many steps in a row with NaN or infinity; skipped.")
-    micro_tokens: int = Field(8192, gt=0, description="Token budget of one forward and backward.")
+    micro_tokens: int = Field(
+        2048, gt=0, description="Token budget of one forward and backward; more fills a GPU, a CPU is slower for it."
+    )
     shared_prompt: bool = Field(True, description="In RL, a group's prompt goes through the model once, exactly.")
     gradient_checkpointing: bool = Field(False, description="Recompute layers in backward: less memory, more time.")
 

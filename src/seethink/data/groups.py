@@ -45,11 +45,13 @@ def next_positions(prefix: Prefix) -> Tensor:
     return (highest if highest.ndim == 1 else highest.amax(0)) + 1
 
 
-def pack_groups(sequences: list[PackedSequence], *, micro_tokens: int, pad_id: int, device: Any) -> list[Microbatch]:
+def pack_groups(
+    sequences: list[PackedSequence], *, micro_tokens: int, pad_id: int, device: Any, copies: bool = True
+) -> list[Microbatch]:
     """Response rows that follow shared prompts. Sequences of one `group` have one prompt.
 
-    Prompts of like length share a forward of at most `micro_tokens`, each response micro-batch with what it sees of its
-    prompt too; longest first, so that little is padded. The same input gives the same batches.
+    Prompts of like length share a forward of at most `micro_tokens`; so do responses, with what each sees of its prompt
+    where that is copied (`copies`). Longest first, so that little is padded. The same input gives the same batches.
     """
     groups: dict[int, list[PackedSequence]] = {}
     for sequence in sequences:
@@ -57,7 +59,7 @@ def pack_groups(sequences: list[PackedSequence], *, micro_tokens: int, pad_id: i
     batches: list[Microbatch] = []
     for chunk in _prompt_chunks(list(groups.values()), micro_tokens):
         prefix = left_pad([PromptHalf(group[0]) for group in chunk], pad_id).to(device)
-        batches += _response_batches(chunk, prefix, micro_tokens, pad_id)
+        batches += _response_batches(chunk, prefix, micro_tokens, pad_id, prefix.input_ids.shape[1] if copies else 0)
     return batches
 
 
@@ -75,15 +77,16 @@ def _prompt_chunks(groups: list[list[PackedSequence]], micro_tokens: int) -> lis
 
 
 def _response_batches(
-    groups: list[list[PackedSequence]], prefix: Prefix, micro_tokens: int, pad_id: int
+    groups: list[list[PackedSequence]], prefix: Prefix, micro_tokens: int, pad_id: int, seen: int
 ) -> list[Microbatch]:
+    """`seen`: tokens of a prompt that count for each of its responses."""
     rows = [(number, s) for number, group in enumerate(groups) for s in group if s.response_ids]
     rows.sort(key=lambda row: (-len(row[1].response_ids), row[1].index))
-    starts, seen = next_positions(prefix), prefix.input_ids.shape[1]
+    starts = next_positions(prefix)
     batches = []
     while rows:
         fit = max(1, micro_tokens // (seen + len(rows[0][1].response_ids)))
-        chunk, rows = rows[:fit], rows[fit:]
+        chunk, rows = sorted(rows[:fit], key=lambda row: row[0]), rows[fit:]
         batch = collate([[replace(s, prompt_ids=[], mm_kwargs={}, rope_ids=None)] for _, s in chunk], pad_id)
         batch.prefix, batch.prefix_rows = prefix, torch.tensor([number for number, _ in chunk])
         batch.position_ids += starts.cpu()[batch.prefix_rows][:, None]

@@ -164,10 +164,13 @@ def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:
 
 
 def _shared_batch(recipe: Recipe, load: Load, sequences: float) -> int:
-    """Prompts stay alive, once each, while their responses go through; the budget is that of either."""
+    """Prompts stay alive, once each, while their responses go through; the budget is that of either.
+
+    Where prompts are copied for their responses (models/prefix_attention.py) fewer of these share a micro-batch.
+    """
     budget = recipe.optim.micro_tokens
     prompts = min(max(budget, load.prompt), round(sequences / recipe.rollout.group_size * load.prompt))
-    rows = min(max(1, budget // (load.prompt + load.response)), round(sequences))
+    rows = min(max(1, budget // load.response), round(sequences))
     return prompts + rows * load.response
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from seethink.models.forward import hidden_states
+from seethink.models.prefix_attention import SharedKeys, copy_free, runs_of
 from seethink.types import Microbatch, Prefix
 
 
@@ -43,6 +44,22 @@ class _PrefixLayer(DynamicLayer):
         return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
 
 
+class _BesideLayer(DynamicLayer):
+    """The response's own keys and values, which name the prompt's for `prefix_attention`."""
+
+    def __init__(self, shared: SharedKeys) -> None:
+        super().__init__()
+        self.lazy_initialization(shared.keys, shared.values)
+        self.shared = shared
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        key_states.shared = self.shared  # type: ignore[attr-defined]
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        return 0
+
+
 class SharedPrompt:
     """The prompts' forward, its graph kept until `backward`."""
 
@@ -63,31 +80,43 @@ class SharedPrompt:
         self._leaves = [t.detach().float() if t.dtype != torch.float64 else t.detach() for t in self._made]
         for leaf, tensor in zip(self._leaves, self._made, strict=True):
             leaf.requires_grad_(tensor.requires_grad)
+        keys, values = pairs[0]
+        self._copy_free = copy_free(model, keys.dtype) and keys.shape == values.shape
 
     def hidden(self, batch: Microbatch) -> Tensor:
         """[B, R, H]: the hidden states that predict each token of the responses in `batch`."""
         assert batch.prefix_rows is not None
         rows = batch.prefix_rows
-        *states, last = (self._rows(leaf, made, rows) for leaf, made in zip(self._leaves, self._made, strict=True))
-        first = last[:, None]
-        ids = batch.input_ids[:, :-1]
-        if ids.shape[1] == 0:
+        *states, last = (leaf.to(made.dtype) for leaf, made in zip(self._leaves, self._made, strict=True))
+        first = last[rows][:, None]
+        if batch.input_ids.shape[1] == 1:
             return first
-        cache = Cache(layers=[_PrefixLayer(k, v) for k, v in zip(states[::2], states[1::2], strict=True)])
-        positions = batch.position_ids[:, :-1]
-        following = hidden_states(
-            self._model,
-            ids,
-            positions.expand(3, -1, -1) if self._prefix.position_ids.ndim == 3 else positions,
-            {},
-            attention_mask=torch.cat([self._prefix.attention_mask[rows], torch.ones_like(ids)], dim=1),
-            cache=cache,
-        )
+        pairs = list(zip(states[::2], states[1::2], strict=True))
+        following = self._beside(pairs, batch, rows) if self._copy_free else None
+        if following is None:
+            following = self._behind(pairs, batch, rows)
         return torch.cat([first, following], dim=1)
 
-    @staticmethod
-    def _rows(leaf: Tensor, made: Tensor, rows: Tensor) -> Tensor:
-        return leaf.index_select(0, rows).to(made.dtype)
+    def _beside(self, pairs: list[tuple[Tensor, Tensor]], batch: Microbatch, rows: Tensor) -> Tensor | None:
+        """The prompt's keys and values stay where they are; None where the model's attention does not look there."""
+        runs = runs_of(rows, self._prefix.attention_mask)
+        layers = [_BesideLayer(SharedKeys(k, v, runs)) for k, v in pairs]
+        following = self._forward(batch, None, Cache(layers=layers))
+        self._copy_free = all(layer.shared.was_read for layer in layers)
+        return following if self._copy_free else None
+
+    def _behind(self, pairs: list[tuple[Tensor, Tensor]], batch: Microbatch, rows: Tensor) -> Tensor:
+        """The prompt's keys and values are copied for every response and put before its own."""
+        layers = [_PrefixLayer(k.index_select(0, rows), v.index_select(0, rows)) for k, v in pairs]
+        own = torch.ones_like(batch.input_ids[:, :-1])
+        return self._forward(batch, torch.cat([self._prefix.attention_mask[rows], own], dim=1), Cache(layers=layers))
+
+    def _forward(self, batch: Microbatch, attention_mask: Tensor | None, cache: Cache) -> Tensor:
+        positions = batch.position_ids[:, :-1]
+        if self._prefix.position_ids.ndim == 3:
+            positions = positions.expand(3, -1, -1)
+        ids = batch.input_ids[:, :-1]
+        return hidden_states(self._model, ids, positions, {}, attention_mask=attention_mask, cache=cache)
 
     def backward(self) -> None:
         """Take the gradients that the responses left into the prompt's graph."""

@@ -25,6 +25,7 @@ from seethink.data.quarantine import FILE, Quarantine
 from seethink.infer.generator import InProcessGenerator
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel, load_recipe_model
+from seethink.models.prefix_attention import copy_free
 from seethink.progress import progress_bar
 from seethink.rewards.base import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
@@ -177,7 +178,8 @@ def microbatches(
         sequences = _with_gradient(sequences)
     budget, pad_id, device = recipe.optim.micro_tokens, loaded.chat.pad_id, loaded.device
     if recipe.optim.shared_prompt and shared_prompt.refusal(loaded.model) is None:
-        packed = pack_groups(sequences, micro_tokens=budget, pad_id=pad_id, device=device)
+        copies = not copy_free(loaded.model, loaded.compute_dtype)
+        packed = pack_groups(sequences, micro_tokens=budget, pad_id=pad_id, device=device, copies=copies)
     else:
         length = loaded.pack_length(recipe.sft.pack_length)
         packed = pack(sequences, pack_length=length, micro_tokens=budget, pad_id=pad_id)

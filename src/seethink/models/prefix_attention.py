@@ -1,0 +1,176 @@
+"""Attention of responses to themselves and to the prompt they share, without a copy of the prompt for each of them.
+
+Every query attends to its own response (causal) and to the whole prompt; a flash kernel does each, and the two results
+are merged by their log-sums of exponentials. The responses of a prompt form one long query, so that the prompt's keys
+are read where they lie. Backward runs the same kernels' backward with the merged output and log-sums, as ring
+attention does (Liu et al. 2023, arXiv 2310.01889): the probabilities that they recompute are then those of the whole.
+
+Letters: P prompts, B responses, R response tokens, T prompt tokens, K key-value heads, H query heads, D head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Prompts in a row with equally many responses and equally much padding: one call of a kernel."""
+
+    prompts: slice
+    rows: slice
+    pad: int
+
+
+@dataclass(slots=True)
+class SharedKeys:
+    """The prompts' keys and values [P, K, T, D] of a layer, and which rows follow them."""
+
+    keys: Tensor
+    values: Tensor
+    runs: tuple[Run, ...]
+    was_read: bool = False
+
+
+def copy_free(model: Any, dtype: torch.dtype) -> bool:
+    """Whether every layer attends to all that is before a token, with torch's attention, where the kernels run."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    whole = set(kinds) == {"full_attention"} if kinds else getattr(config, "sliding_window", None) is None
+    runs = model.device.type == "cpu" or (model.device.type == "cuda" and dtype in (torch.float16, torch.bfloat16))
+    return whole and runs and config._attn_implementation == "sdpa"
+
+
+def runs_of(rows: Tensor, attention_mask: Tensor) -> tuple[Run, ...]:
+    """rows [B]: the prompt of each response, ascending; attention_mask [P, T] of prompts padded on the left."""
+    pads = (attention_mask == 0).sum(1).tolist()
+    numbers, counts = (t.tolist() for t in rows.unique_consecutive(return_counts=True))
+
+    def alike(place: int) -> tuple[int, int, int]:
+        return counts[place], pads[numbers[place]], numbers[place] - place
+
+    found, start = [], 0
+    for (count, pad, _), places in groupby(range(len(numbers)), key=alike):
+        first, *others = (numbers[place] for place in places)
+        end = start + count * (1 + len(others))
+        found.append(Run(slice(first, first + 1 + len(others)), slice(start, end), pad))
+        start = end
+    return tuple(found)
+
+
+def attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """transformers' `sdpa`; for keys that carry `SharedKeys`, attention to those as well.
+
+    query [B, H, R, D], key and value [B, K, R, D] -> [B, R, H, D].
+    """
+    shared: SharedKeys | None = getattr(key, "shared", None)
+    if shared is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    if attention_mask is not None or kwargs.get("dropout") or kwargs.get("position_bias") is not None:
+        raise ValueError("a shared prompt goes with plain causal attention; set optim.shared_prompt=false")
+    shared.was_read = True
+    scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+    prompt = shared.keys.to(key.dtype), shared.values.to(value.dtype)
+    return _AfterPrompt.apply(query.transpose(1, 2), key, value, *prompt, shared.runs, scale), None
+
+
+class _AfterPrompt(torch.autograd.Function):
+    """q [B, R, H, D], k and v [B, K, R, D], the prompts' pk and pv [P, K, T, D] -> [B, R, H, D]."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, runs: tuple[Run, ...], scale: float
+    ) -> Tensor:
+        q = q.contiguous()
+        out, sums = torch.empty_like(q), []
+        for queries, into in zip(_by_key_head(q, k), _by_key_head(out, k), strict=True):
+            own, own_sums = _forward(queries, k, v, scale, causal=True)
+            merged = torch.empty_like(own_sums)
+            for run in runs:
+                rows, where = run.rows, (run.prompts, slice(None), slice(run.pad, None))
+                seen, seen_sums = _forward(_fold(queries, run), pk[where], pv[where], scale)
+                seen_sums = seen_sums.unflatten(2, (-1, q.shape[1])).transpose(1, 2).reshape_as(own_sums[rows])
+                torch.logaddexp(own_sums[rows], seen_sums, out=merged[rows])
+                share = (seen_sums - merged[rows]).exp_().transpose(1, 2)[..., None].to(q.dtype)
+                into[rows] = own[rows].lerp(seen.reshape_as(own[rows]), share)
+            sums.append(merged)
+        ctx.save_for_backward(q, k, v, pk, pv, out, *sums)
+        ctx.runs, ctx.scale = runs, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        q, k, v, pk, pv, out, *sums = ctx.saved_tensors
+        gq, *gradients = (torch.empty_like(q), *(torch.zeros_like(t) for t in (k, v, pk, pv)))
+        parts = zip(*(_by_key_head(t, k) for t in (grad.contiguous(), q, out, gq)), sums, strict=True)
+        for *pieces, into, merged in parts:
+            own, *of_own = _backward(*pieces, merged, k, v, ctx.scale, causal=True)
+            for run in ctx.runs:
+                rows, where = run.rows, (run.prompts, slice(None), slice(run.pad, None))
+                folded = (_fold(t, run) for t in pieces)
+                seen_sums = _fold(merged.transpose(1, 2), run).transpose(1, 2)
+                seen, *of_prompt = _backward(*folded, seen_sums, pk[where], pv[where], ctx.scale)
+                into[rows] = own[rows].add_(seen.reshape_as(own[rows]))
+                for total, part in zip(gradients[2:], of_prompt, strict=True):
+                    total[where] += part
+            for total, part in zip(gradients[:2], of_own, strict=True):
+                total += part
+        return gq, *gradients, None, None
+
+
+def _by_key_head(t: Tensor, k: Tensor) -> tuple[Tensor, ...]:
+    """[B, R, H, D] -> views [B, R, K, D], one query head a key head, as the CPU kernel wants; CUDA's takes them all."""
+    return t.unflatten(2, (k.shape[1], -1)).unbind(3) if t.device.type == "cpu" else (t,)
+
+
+def _fold(rows: Tensor, run: Run) -> Tensor:
+    """[B, R, ...] -> [prompts of the run, responses of each * R, ...]; nothing is copied."""
+    return rows[run.rows].unflatten(0, (run.prompts.stop - run.prompts.start, -1)).flatten(1, 2)
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """q [B, Q, K, D], k and v [B, K, T, D] -> output [B, Q, K, D], log-sums [B, K, Q].
+
+    On CUDA q may have a multiple of K heads. That branch follows the operator's schema; it has not been run.
+    """
+    if q.device.type == "cpu":
+        flash = aten._scaled_dot_product_flash_attention_for_cpu
+        out, sums = flash(q.transpose(1, 2), k, v, 0.0, causal, attn_mask=None, scale=scale)
+        return out.transpose(1, 2), sums
+    lengths = None, None, q.shape[1], k.shape[2]
+    out, sums, *_ = aten._flash_attention_forward(
+        q, k.transpose(1, 2), v.transpose(1, 2), *lengths, 0.0, causal, False, scale=scale
+    )
+    return out, sums
+
+
+def _backward(
+    grad: Tensor, q: Tensor, out: Tensor, sums: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q [B, Q, K, D], k and v [B, K, T, D]; the rest as in `_forward`."""
+    if q.device.type == "cpu":
+        flash = aten._scaled_dot_product_flash_attention_for_cpu_backward
+        grad, q, out = (t.transpose(1, 2) for t in (grad, q, out))
+        gq, gk, gv = flash(grad, q, k, v, out, sums, 0.0, causal, attn_mask=None, scale=scale)
+        return gq.transpose(1, 2), gk, gv
+    no_dropout = torch.zeros(2, dtype=torch.uint64, device=q.device)
+    k, v, sums = k.transpose(1, 2), v.transpose(1, 2), sums.contiguous()
+    lengths = None, None, q.shape[1], k.shape[1]
+    gq, gk, gv = aten._flash_attention_backward(
+        grad, q, k, v, out, sums, *lengths, 0.0, causal, no_dropout, no_dropout[:0], scale=scale
+    )
+    return gq, gk.transpose(1, 2), gv.transpose(1, 2)
+
+
+ALL_ATTENTION_FUNCTIONS.register("sdpa", attention)
