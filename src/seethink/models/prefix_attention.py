@@ -81,7 +81,8 @@ def attention(
         raise ValueError("a shared prompt goes with plain causal attention; set optim.shared_prompt=false")
     shared.was_read = True
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    prompt = shared.keys.to(key.dtype), shared.values.to(value.dtype)
+    # Rotary angles may have turned queries and keys into float32, which autocast takes back for torch's own attention.
+    query, key, *prompt = (t.to(value.dtype) for t in (query, key, shared.keys, shared.values))
     return _AfterPrompt.apply(query.transpose(1, 2), key, value, *prompt, shared.runs, scale), None
 
 

@@ -84,7 +84,10 @@ def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ())
 def train_on(run: Run, episode: Episode, reference: torch.nn.Module | None, critic: Critic | None) -> dict[str, float]:
     """`update`, with micro-batches that fit, unless something in the episode is not finite."""
     policy = run.policy
-    longest = max(len(g.prompt.input_ids) + len(c.token_ids) for g in episode.groups for c in g.completions)
+    # Where prompts are shared it is the responses that can be divided further.
+    with_prompt = not run.recipe.optim.shared_prompt
+    pairs = [(group.prompt, c) for group in episode.groups for c in group.completions]
+    longest = max(len(c.token_ids) + with_prompt * len(prompt.input_ids) for prompt, c in pairs)
     faults, metrics = episode_faults(episode), {}
     if not faults:
         metrics = run.fit(lambda recipe: update(policy, recipe, episode, reference, critic), longest=longest)

@@ -17,7 +17,7 @@ from seethink.errors import UserError
 from seethink.progress import console
 
 T = TypeVar("T")
-SMALLEST = 64
+SMALLEST = 16
 """Tokens; a micro-batch below it would not be smaller for being halved."""
 PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
 
