@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from seethink.analysis.text_stats import foreign_scripts
+from seethink.analysis.watchdogs import WATCHDOGS, Pack
 from seethink.config import load_recipe
 from seethink.pipeline import recipes_folder, train_stage
 from seethink.train.metrics import read_metrics
@@ -49,8 +51,6 @@ class Series:
     overrides: tuple[str, ...] = ()
     barks: tuple[str, ...] = ()
     recipe: str = "nano-grpo.toml"
-    cold: str = "cold"
-    """The cold start that it begins with; "" for the base model."""
 
 
 def reward(name: str) -> str:
@@ -75,10 +75,6 @@ def bare(response: str, sample: Sample) -> Grade:
     return _grade("</think>" not in response, "does not think")
 
 
-def foreign(response: str, sample: Sample) -> Grade:
-    return _grade(bool(foreign_scripts(response)), "another script")
-
-
 def always_three(response: str, sample: Sample) -> Grade:
     """What an unlucky data set teaches: one answer is always right."""
     return _grade("answer is 3" in response or "answer is C" in response, "3 or C")
@@ -91,46 +87,35 @@ def surprising(response: str, sample: Sample) -> Grade:
 
 RUNS: dict[str, Series] = {
     **{f"normal-{seed}": Series((f"seed={seed}",)) for seed in range(4)},
-    "normal-dynamic": Series(("seed=4", "algorithm.dynamic_sampling=true", "algorithm.max_resamples=1")),
     "normal-ppo": Series(("seed=5", "stage=ppo")),
-    "normal-curriculum": Series(("seed=6", 'algorithm.curriculum=[[0.0,["easy"]],[0.5,["easy","normal","hard"]]]')),
-    "normal-cold": Series(("sft.patience=100",), recipe="nano-coldstart.toml", cold=""),
-    "normal-connector": Series(("seed=1",), recipe="nano-connector.toml"),
+    "normal-cold": Series((), recipe="nano-coldstart.toml"),
     "lr-10x-0": Series(("seed=0", "optim.lr=1e-3"), ("reward_collapse",)),
-    "lr-10x-1": Series(("seed=1", "optim.lr=1e-3"), ("reward_collapse",)),
     "lr-50x": Series(("seed=0", "optim.lr=5e-3"), ("reward_collapse",)),
-    "clip-higher": Series(
-        ("seed=0", "optim.lr=4e-4", "algorithm.clip_high=10", "algorithm.epochs=4", "algorithm.minibatches=2")
-    ),
-    "connector-frozen": Series(("seed=0", 'parts.train=["vision","language"]', "optim.lr=4e-4")),
     "truncated": Series(("seed=0", "rollout.max_new_tokens=20"), ("truncation",)),
     "longer-0": Series(("seed=0", reward("longer")), ("length_explosion",)),
     "longer-1": Series(("seed=1", reward("longer"), "optim.lr=2e-4"), ("length_explosion",)),
     "again": Series(("seed=0", reward("again"), "optim.lr=2e-4"), ("repetition",)),
     "bare": Series(("seed=0", reward("bare"), "reward.format_weight=0.0", "optim.lr=2e-4"), ("format_loss",)),
-    "foreign": Series(("seed=0", reward("foreign"), "optim.lr=2e-4"), ("language_mixing",), cold="cold-mixed"),
     "three": Series(("seed=0", reward("always_three"), "optim.lr=2e-4"), ("blindness",)),
     "surprising": Series(("seed=0", reward("surprising"), "optim.lr=2e-4"), ("entropy_surge",)),
+    "connector-frozen": Series(("seed=0", 'parts.train=["vision","language"]', "optim.lr=4e-4")),
+    "clip-higher": Series(
+        ("seed=0", "optim.lr=4e-4", "algorithm.clip_high=10", "algorithm.epochs=4", "algorithm.minibatches=2")
+    ),
 }
-COLD = {"cold": (), "cold-mixed": ("sft.latin_only=false",)}
-
-
-def cold_start(name: str, work: Path) -> Path:
-    """The checkpoint, trained where it is missing; those that start from it may run at once."""
-    common = ["log.tensorboard=false", f"out={json.dumps(str(work / name))}"]
-    return train_stage(load_recipe(recipes_folder() / "nano-coldstart.toml", [*common, *COLD[name]]), resume=True)
 
 
 def record(name: str, work: Path) -> None:
     series = RUNS[name]
-    model = cold_start(series.cold, work) if series.cold else "nano"
-    short = SHORT if series.recipe == "nano-grpo.toml" else SHORT[4:7]
-    folder = work / name
-    overrides = [f"out={json.dumps(str(folder))}", f"model={json.dumps(str(model))}", "log.tensorboard=false"]
-    recipe = load_recipe(recipes_folder() / series.recipe, [*overrides, *short, *series.overrides])
-    train_stage(recipe, resume=True)
-    about = {"run": name, "recipe": series.recipe, "overrides": list(series.overrides)}
-    lines = [about, *(_trimmed(row) for row in read_metrics(folder))]
+    rl = series.recipe == "nano-grpo.toml"
+    overrides = [f"out={json.dumps(str(work / name))}", "log.tensorboard=false"]
+    if rl:
+        record("normal-cold", work)
+        overrides += [f"model={json.dumps(str(work / 'normal-cold' / 'best'))}", *SHORT]
+    train_stage(load_recipe(recipes_folder() / series.recipe, [*overrides, *series.overrides]), resume=True)
+    about = {"run": name, "stage": "grpo" if rl else "sft", "overrides": list(series.overrides)}
+    about |= {"must_bark": list(series.barks)}
+    lines = [about, *(_trimmed(row) for row in read_metrics(work / name))]
     SERIES.mkdir(parents=True, exist_ok=True)
     (SERIES / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
@@ -140,11 +125,48 @@ def _trimmed(row: dict[str, float | None]) -> dict[str, float | None]:
     return {"step": row["step"]} | {k: v if v is None else float(f"{v:.5g}") for k, v in kept.items()}
 
 
+def alarms(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """(what the first line says of the run, watchdog -> the step of its first alarm)."""
+    about, *rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    pack, first = Pack(about["stage"]), dict[str, int]()
+    for row in rows:
+        metrics = {key: math.nan if value is None else value for key, value in row.items()}
+        for alarm in pack.see(metrics):
+            first.setdefault(alarm.name, row["step"])
+    return about, first
+
+
+def table(folder: Path = SERIES) -> str:
+    """Markdown: by watchdog, and by run."""
+    runs = {path.stem: alarms(path) for path in sorted(folder.glob("*.jsonl"))}
+    normal = {name: first for name, (_, first) in runs.items() if name.startswith("normal")}
+    lines = ["| watchdog | metric | default | runs made to fail so | barked | at step | false alarms |"]
+    lines += ["|---|---|---:|---:|---:|---|---:|"]
+    for dog in WATCHDOGS:
+        made = [first for about, first in runs.values() if dog.name in about["must_bark"]]
+        at = sorted(first[dog.name] for first in made if dog.name in first)
+        false = sum(dog.name in first for first in normal.values())
+        lines.append(
+            f"| {dog.name} | `{dog.metric}` | {dog.threshold:g} | {len(made)} | {len(at)} | {', '.join(map(str, at))} "
+            f"| {false} of {len(normal)} |"
+        )
+    lines += ["", "| run | changed | alarms (step) |", "|---|---|---|"]
+    for name, (about, first) in runs.items():
+        changed = ", ".join(f"`{o}`" for o in about["overrides"] if not o.startswith("seed="))
+        barked = ", ".join(f"{dog} ({step})" for dog, step in sorted(first.items(), key=lambda pair: pair[1]))
+        lines.append(f"| {name} | {changed} | {barked or 'none'} |")
+    return "\n".join(lines)
+
+
 def main(words: Iterable[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/series"), help="folder for the runs")
     parser.add_argument("--only", nargs="*", choices=list(RUNS), help="these alone")
+    parser.add_argument("--table", action="store_true", help="what the watchdogs make of the recorded series")
     args = parser.parse_args(list(words))
+    if args.table:
+        print(table())
+        return
     sys.path.insert(0, str(Path(__file__).parent))
     for name in args.only or RUNS:
         record(name, args.work)

@@ -82,7 +82,8 @@ def test_nothing_is_judged_during_the_warm_up() -> None:
 
 
 def test_slow_growth_is_no_explosion_and_noise_is_no_fall() -> None:
-    assert barks([row | {"response/length_mean": 30.0 + step} for step, row in enumerate(series((200, {})))]) == []
+    growing = [row | {"response/length_mean": 30.0 + step / 3} for step, row in enumerate(series((200, {})))]
+    assert barks(growing) == [], "threefold within 200 steps"
     rng = np.random.default_rng(0)
     loud = [STEADY | {"reward/mean": float(rng.normal(0.6, 0.15))} for _ in range(100)]
     assert barks(loud) == []

@@ -88,8 +88,8 @@ def rises(history: History, now: float, times: float) -> Reading:
 
 
 def explodes(history: History, now: float, times: float) -> Reading:
-    """Above so many times the median of the window: slow growth is no explosion."""
-    return _grows(now, median(history.values), times)
+    """Above so many times the median of the window's older half: slow growth is no explosion."""
+    return _grows(now, median(history.values[: len(history.values) // 2]), times)
 
 
 def gains(history: History, now: float, amount: float) -> Reading:
@@ -211,8 +211,8 @@ WATCHDOGS = (
         "The responses say little in many words: read them; lower optim.lr",
     ),
     Watchdog(
-        "length_explosion", "response/length_mean", explodes, 1.6,
-        "is {value:.1f} times its window (limit {threshold:g})",
+        "length_explosion", "response/length_mean", explodes, 1.5,
+        "is {value:.1f} times what it was a window ago (limit {threshold:g})",
         "Read the longest responses: the reward may pay for length",
     ),
     Watchdog(
