@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from seethink import __version__
-from seethink.errors import UserError
+from seethink.errors import UserError, as_user_error
 from seethink.lab.cli import app as lab
 from seethink.progress import console
-
-T = TypeVar("T")
+from seethink.rewards.cli import app as verifier
+from seethink.world.cli import app as world
 
 app = typer.Typer(
     help="Post-train vision-language models to reason: cold start, GRPO, connector tuning, and how to tell.",
@@ -25,8 +24,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=False,
 )
-world = typer.Typer(help="The procedural visual world and its nano base model.", no_args_is_help=True)
-verifier = typer.Typer(help="The LLM verifier beside the rule grader.", no_args_is_help=True)
 app.add_typer(world, name="world")
 app.add_typer(verifier, name="verifier")
 app.add_typer(lab, name="lab")
@@ -99,7 +96,7 @@ def doctor(
     report = diagnose(recipe, overrides or [], data=data, gpus=gpus, ask_verifier=ask_verifier, step=step)
     print_report(report, console, strict=strict)
     if out is not None:
-        _user_error(lambda: out.write_text(as_json(report, strict=strict), encoding="utf-8"))
+        as_user_error(lambda: out.write_text(as_json(report, strict=strict), encoding="utf-8"))
         console.print(f"report: {escape(str(out))}", soft_wrap=True)
     if report.failed(strict=strict):
         raise typer.Exit(1)
@@ -221,7 +218,7 @@ def hallucination(
     findings, about = measure(model, data, **limits, seed=seed, reading=make_reading(reading or []), verifier=judge)
     console.print(table(findings, model))
     if out is not None:
-        _user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))
+        as_user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))
 
 
 @app.command(epilog="Example: `seethink entropy runs/nano-grpo/checkpoints/step_000100 --size 200 --out entropy.json`")
@@ -296,7 +293,7 @@ def report(
     """One self-contained HTML page: curves, tables, parts, and the rollouts themselves."""
     from seethink.report import write_report
 
-    console.print(f"report: {escape(str(_user_error(lambda: write_report(run, out))))}", soft_wrap=True)
+    console.print(f"report: {escape(str(as_user_error(lambda: write_report(run, out))))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink grade cases.jsonl --out verdicts.jsonl`")
@@ -307,75 +304,7 @@ def grade(
     """Grade a file as the reward does; with `expected` in it, accuracy and error rates by type, and the misses."""
     from seethink.rewards.grade_files import grade_file, render
 
-    console.print(render(_user_error(lambda: grade_file(cases, out))))
-
-
-@verifier.command(
-    "check", epilog="Example: `seethink verifier check cases.jsonl --base-url http://127.0.0.1:8000/v1 --model NAME`"
-)
-def verifier_check(
-    cases: Annotated[Path, typer.Argument(help="Labelled JSONL: id, gold, prediction, expected, question?")],
-    base_url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible server.")],
-    model: Annotated[str, typer.Option(help="Model name as the server knows it.")],
-    api_key_env: Annotated[str | None, typer.Option(help="NAME of the environment variable with the key.")] = None,
-) -> None:
-    """Accuracy, false-positive and false-negative rate of a verifier, before a run trusts it."""
-    from seethink.rewards.verifier_check import check_verifier
-    from seethink.rewards.verifier_config import VerifierConfig
-
-    def check() -> object:
-        config = VerifierConfig(base_url=base_url, model=model, api_key_env=api_key_env)
-        return check_verifier(config, cases)
-
-    console.print(escape(str(_user_error(check))))
-
-
-def _user_error(work: Callable[[], T]) -> T:
-    """Run `work`; a ValueError or a missing file is the user's to mend."""
-    try:
-        return work()
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from None
-
-
-@world.command("make", epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`")
-def world_make(
-    path: Annotated[Path, typer.Argument(help="Parquet file to write.")],
-    source: Annotated[
-        str, typer.Option(help="world:DOMAINS[:traces][?image=blank|crop|absent&share=S&denials=S]")
-    ] = "world:all",
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
-    size: Annotated[int, typer.Option(min=1)] = 1000,
-    seed: int = 0,
-) -> None:
-    """Write world items with their images as Parquet."""
-    from seethink.data.dataset import load_samples
-    from seethink.world.make import is_world, write_parquet
-
-    if not is_world(source):
-        raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces][?OPTIONS]")
-    samples = load_samples(source, split, size, seed)
-    _user_error(lambda: write_parquet(samples, path))
-    console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
-
-
-@world.command("base", epilog="Example: `seethink world base --variant qwen --out models/nano-qwen`")
-def world_base(
-    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("models/nano"),
-    variant: Annotated[str, typer.Option(help="nano, resampler, qwen or weak.")] = "nano",
-    seed: int = 0,
-) -> None:
-    """Train a base model of the nano family as the packaged one was (about half an hour on 2 cores).
-
-    The same command goes on after the last finished phase of one that was interrupted.
-    """
-    from dataclasses import replace
-
-    from seethink.world.base import train_base
-    from seethink.world.variants import variant_named
-
-    kind = variant_named(variant)
-    train_base(replace(kind.config, seed=seed), out, variant=kind, log=console.print)
+    console.print(render(as_user_error(lambda: grade_file(cases, out))))
 
 
 def _version(show: bool) -> None:
