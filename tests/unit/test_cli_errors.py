@@ -46,7 +46,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["train", SFT, "--dry-run", "stage=dpo"], "stage: Input should be 'sft', 'grpo' or 'ppo'"),
         (["train", SFT, "out=r", "data.train=none.jsonl"], "no data at 'none.jsonl'"),
         (["train", SFT, "out=r", "data.train=world:maths"], "no domain 'maths'; choose from math"),
-        (["train", GRPO, "out=r", "model=nanno"], "no model 'nanno'; give nano, "),
+        (["train", GRPO, "out=r", "model=nanno"], "no model 'nanno'; give nano, nano-resampler, nano-qwen"),
         (["train", GRPO, "out=r", "model=./none"], "'./none' is not a checkpoint folder (no config.json in it)"),
         (["train", GRPO, "out=r", "model=nano", "reward.function=nowhere:f"], "reward.function='nowhere:f'"),
         (["train", GRPO, "out=r", "model=nano", "reward.function=json:nothing"], "reward.function='json:nothing'"),

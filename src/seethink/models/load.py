@@ -24,7 +24,7 @@ from seethink.models.parts import PartsError, banned_token_ids, family_of, split
 from seethink.types import Sample
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
-PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-qwen")}
+PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-resampler", "nano-qwen", "nano-weak")}
 """The base models that come with seethink, by the names that recipes and commands know them by."""
 NANO = PACKAGED["nano"]
 

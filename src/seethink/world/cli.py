@@ -37,11 +37,11 @@ def make(
 
 @app.command("base", epilog="Example: `seethink world base --variant qwen --out models/nano-qwen`")
 def base(
-    out: Annotated[Path, typer.Option(help="Folder for the model.")] = Path("models/nano"),
+    out: Annotated[Path | None, typer.Option(help="Folder for the model; models/nano or models/nano-VARIANT.")] = None,
     variant: Annotated[str, typer.Option(help="nano, resampler, qwen or weak.")] = "nano",
     seed: int = 0,
 ) -> None:
-    """Train a base model of the nano family as the packaged one was (about half an hour on 2 cores).
+    """Train a base model of the nano family as the packaged one was (nano: an hour on 2 cores; the others: minutes).
 
     The same command goes on after the last finished phase of one that was interrupted.
     """
@@ -51,4 +51,5 @@ def base(
     from seethink.world.variants import variant_named
 
     kind = variant_named(variant)
-    train_base(replace(kind.config, seed=seed), out, variant=kind, log=console.print)
+    folder = out or Path("models/nano" if variant == "nano" else f"models/nano-{variant}")
+    train_base(replace(kind.config, seed=seed), folder, variant=kind, log=console.print)
