@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from seethink.analysis.entropy import EntropyMeter
@@ -23,14 +21,6 @@ from seethink.types import Completion, RolloutGroup, Sample
 from seethink.world.make import world_samples
 
 FEW = ("--size", "3", "--samples", "2", "--max-new-tokens", "12", "--words", "the,e,is")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(*words: object) -> str:

@@ -10,7 +10,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,6 @@ from seethink.train.run import Run
 pytestmark = pytest.mark.slow
 SIZES = ((40, 40), (80, 30), (30, 64))
 WORDS = ["what", "is", "the", "sum", "of", "red", "and", "blue", "digits", "in", "this", "picture"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from helpers.killed import KILLED
 from seethink.analysis import blindness
@@ -39,14 +37,6 @@ STAGES: dict[str, dict[str, Any]] = {
     "grpo": RL,
     "ppo": RL,
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe(stage: str, out: Path, *, every: int = 1, action: str = "warn", **sections: Any) -> Recipe:

@@ -9,12 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from helpers.killing import stage_recipe
 from seethink.config import Recipe, load_recipe
@@ -24,14 +23,6 @@ from seethink.train.checkpoint import CheckpointError, newest_checkpoint
 from seethink.train.metrics import MetricsWriter, read_metrics
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def recipe(folder: Path, **overrides: Any) -> Recipe:

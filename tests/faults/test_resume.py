@@ -8,12 +8,10 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from helpers.killing import stage_recipe
 from helpers.nano import save_nano
@@ -25,15 +23,6 @@ from seethink.train.checkpoint import CheckpointError, newest_checkpoint
 from seethink.train.folder import RunFolderError
 from seethink.train.identity import SAMPLED, model_identity
 from seethink.train.lock import FolderInUseError, FolderLock
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
 
 ROWS = [
     {"id": f"r{i}", "prompt": f"What is {i} plus 1?", "answer": str(i + 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,12 +32,3 @@ def nano(nano_folder: Path) -> LoadedModel:
 def nano64(nano_folder: Path) -> LoadedModel:
     """float64, to train: differences of 1e-10 are visible."""
     return load_nano(nano_folder, torch.float64)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, and no fight for cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

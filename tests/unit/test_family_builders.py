@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,6 @@ SIZES = ((40, 40), (80, 30))
 """A square and a wide picture: tiles, grids and crops differ."""
 PER_TOKEN = ("attention_mask", "token_type_ids", "mm_token_type_ids")
 MANY_IMAGE_FAMILIES = tuple(f for f in FAMILIES if f not in ONE_IMAGE_FAMILIES)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small only lose to threads that wait for each other, above all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
