@@ -13,8 +13,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.families import FAMILIES, save_family
 from helpers.nano import gradients, nano_recipe, random_episode, relative_error
+from seethink.models import prefix_attention
 from seethink.models.load import LoadedModel, load_model
-from seethink.models.prefix_attention import Run, SharedKeys, attention, copy_free, runs_of
+from seethink.models.prefix_attention import Run, SharedKeys, attention, copy_free, kernels_agree, runs_of
 from seethink.models.shared_prompt import SharedPrompt
 from seethink.train.grpo import make_loss, microbatches
 from seethink.train.policy import Policy
@@ -102,3 +103,30 @@ def test_attention_that_does_not_look_gets_copies(nano64: LoadedModel, monkeypat
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", sdpa_attention_forward)
     assert not _shared_after_use(nano64)._copy_free
     assert relative_error(gradient(), without) < 1e-6  # the families' own float32 norms
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_kernels_are_tried_before_they_are_used(dtype: torch.dtype) -> None:
+    kernels_agree.cache_clear()
+    assert kernels_agree(torch.device("cpu"), dtype)
+
+
+@pytest.mark.parametrize("fault", ["raises", "a wrong gradient", "a wrong sum"])
+def test_kernels_that_differ_are_left_alone(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward, backward = prefix_attention._forward, prefix_attention._backward
+
+    def broken_forward(*arguments: object, **options: object) -> tuple[Tensor, Tensor]:
+        if fault == "raises":
+            raise RuntimeError("no such kernel")
+        out, sums = forward(*arguments, **options)  # type: ignore[arg-type]
+        return out, sums + (fault == "a wrong sum")
+
+    def broken_backward(*arguments: object, **options: object) -> tuple[Tensor, ...]:
+        first, *others = backward(*arguments, **options)  # type: ignore[arg-type]
+        return first * (1.1 if fault == "a wrong gradient" else 1), *others
+
+    monkeypatch.setattr(prefix_attention, "_forward", broken_forward)
+    monkeypatch.setattr(prefix_attention, "_backward", broken_backward)
+    kernels_agree.cache_clear()
+    assert not kernels_agree(torch.device("cpu"), torch.float32)
+    kernels_agree.cache_clear()

@@ -10,16 +10,20 @@ Letters: P prompts, B responses, R response tokens, T prompt tokens, K key-value
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 aten = torch.ops.aten
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,29 @@ def copy_free(model: Any, dtype: torch.dtype) -> bool:
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     whole = set(kinds) == {"full_attention"} if kinds else getattr(config, "sliding_window", None) is None
-    runs = model.device.type == "cpu" or (model.device.type == "cuda" and dtype in (torch.float16, torch.bfloat16))
-    return whole and runs and config._attn_implementation == "sdpa"
+    return whole and config._attn_implementation == "sdpa" and kernels_agree(model.device, dtype)
+
+
+@lru_cache
+def kernels_agree(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernels run on this device in this precision and give what plain attention gives, gradients too.
+
+    They are operators below torch's public interface: a version or a device where they differ costs speed, not a run.
+    """
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        generator = torch.Generator().manual_seed(0)
+        shapes = (2, 3, 4, 64), (2, 2, 3, 64), (2, 2, 3, 64), (1, 2, 5, 64), (1, 2, 5, 64)
+        drawn = [torch.randn(*shape, generator=generator).to(device, dtype).requires_grad_() for shape in shapes]
+        try:
+            out = _AfterPrompt.apply(*drawn, (Run(slice(0, 1), slice(0, 2), 0),), 0.125)
+            ours = [out, *torch.autograd.grad(out.float().square().sum(), drawn)]
+        except (RuntimeError, TypeError, ValueError) as error:
+            log.info("shared prompts are copied: attention's kernels do not run here: %s", error)
+            return False
+        plain = _plain(*drawn, 0.125)
+        theirs = [plain, *torch.autograd.grad(plain.float().square().sum(), drawn)]
+    allowed = 50 * torch.finfo(dtype).eps
+    return all((a - b).abs().max() <= allowed * b.abs().max() for a, b in zip(ours, theirs, strict=True))
 
 
 def runs_of(rows: Tensor, attention_mask: Tensor) -> tuple[Run, ...]:
@@ -84,6 +109,15 @@ def attention(
     # Rotary angles may have turned queries and keys into float32, which autocast takes back for torch's own attention.
     query, key, *prompt = (t.to(value.dtype) for t in (query, key, shared.keys, shared.values))
     return _AfterPrompt.apply(query.transpose(1, 2), key, value, *prompt, shared.runs, scale), None
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, scale: float) -> Tensor:
+    """What `_AfterPrompt` gives for one prompt, over copies of its keys and values."""
+    shared, (rows, _, length, _), seen = q.shape[2] // k.shape[1], k.shape, pk.shape[2]
+    copies = (torch.cat([p.expand(rows, -1, -1, -1), own], 2) for p, own in ((pk, k), (pv, v)))
+    keys, values = (t.repeat_interleave(shared, 1) for t in copies)
+    mask = torch.ones(length, seen + length, dtype=torch.bool, device=q.device).tril(seen)
+    return scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=mask, scale=scale).transpose(1, 2)
 
 
 class _AfterPrompt(torch.autograd.Function):
