@@ -71,6 +71,7 @@ class PartsConfig(Section):
     lr_vision: float | None = Field(None, gt=0, description="Default: optim.lr.")
     lr_connector: float | None = Field(None, gt=0, description="Default: optim.lr.")
     lr_language: float | None = Field(None, gt=0, description="Default: optim.lr.")
+    vision_cache_mb: int = Field(512, ge=0, description="Kept features of a frozen, large vision encoder; 0: none.")
 
 
 class LoraConfig(Section):

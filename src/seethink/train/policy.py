@@ -18,6 +18,7 @@ from seethink.models.logprobs import token_logprobs
 from seethink.models.lora import add_adapters
 from seethink.models.shared_prompt import SharedPrompt
 from seethink.models.trainable import PartsProof, param_groups
+from seethink.models.vision_cache import keep_features
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
 from seethink.types import Microbatch
 
@@ -50,6 +51,7 @@ class Policy:
         if recipe.optim.gradient_checkpointing:
             enable_checkpointing(loaded.model)
         groups = param_groups(loaded.model, recipe)
+        keep_features(loaded.model, recipe)
         adam = recipe.optim
         self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.beta1, adam.beta2), fused=True)
         self.proof = PartsProof(loaded.model, recipe, self.optimizer)

@@ -1,0 +1,109 @@
+"""A frozen vision encoder's features, kept: an image goes through it once for decoding, training, passes and epochs.
+
+Connector and language model may learn: what is kept is what the connector reads. Images are encoded one at a time, so
+that a feature does not depend on what stood beside the image when it was first seen, and a run that is killed and
+resumed has the same ones to the last bit. That costs small encoders more than the cache saves them: see LEAST_WORK.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from seethink.config import Recipe
+from seethink.models.parts import family_of
+
+LEAST_WORK = 1e11
+"""Encoder parameters times pixels of an image from which the cache is used: about 1 GFLOP an image with patches of 14
+pixels. The nano model has 2e9, the vision encoder of InternVL3-2B 6e13."""
+
+
+def keep_features(model: nn.Module, recipe: Recipe) -> VisionCache | None:
+    """Put a cache before the vision encoder, where the recipe freezes it and the family's encoder stands alone."""
+    family = family_of(model)
+    encoders = [model.get_submodule(path) for path in family.vision]
+    for encoder in encoders:
+        if isinstance(encoder.forward, VisionCache):
+            encoder.forward = encoder.forward.plain
+    if "vision" in recipe.parts.train or recipe.parts.vision_cache_mb == 0:
+        return None
+    # Qwen's merger, a connector, lies inside the encoder and may learn.
+    if len(encoders) != 1 or any(path.startswith(f"{family.vision[0]}.") for path in family.connector):
+        return None
+    return VisionCache(encoders[0], recipe.parts.vision_cache_mb * 2**20)
+
+
+class VisionCache:
+    """Stands in for the encoder's `forward`; the images seen last are kept, `limit` bytes of features at most."""
+
+    def __init__(self, encoder: nn.Module, limit: int) -> None:
+        self._encoder, self._limit = encoder, limit
+        self.plain = encoder.forward
+        self._kept: OrderedDict[bytes, list[Tensor]] = OrderedDict()
+        self._structure: Any = None
+        self.bytes = self.hits = self.misses = 0
+        encoder.forward = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        pixels = kwargs.get("pixel_values", args[0] if args else None)
+        if not self._applies(pixels):
+            return self.plain(*args, **kwargs)
+        leaves, structure = tree_flatten((args, kwargs))
+        count = len(pixels)
+        rows = [[leaf[i : i + 1] if _has_rows(leaf, count) else leaf for leaf in leaves] for i in range(count)]
+        features = [self._features(row, structure) for row in rows]
+        return tree_unflatten([torch.cat(parts) for parts in zip(*features, strict=True)], self._structure)
+
+    def _applies(self, pixels: Any) -> bool:
+        weights = list(self._encoder.parameters())
+        if not isinstance(pixels, Tensor) or pixels.ndim != 4 or any(p.requires_grad for p in weights):
+            return False
+        return sum(p.numel() for p in weights) * pixels.shape[-1] * pixels.shape[-2] >= LEAST_WORK
+
+    def _features(self, row: list[Any], structure: Any) -> list[Tensor]:
+        """The encoder's outputs for one image, in the order of its output's structure."""
+        key = self._key(row)
+        if key in self._kept:
+            self.hits += 1
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        self.misses += 1
+        # Not in inference mode, whose tensors the trainer could not use.
+        with torch.inference_mode(False), torch.no_grad():
+            args, kwargs = tree_unflatten([t.clone() if isinstance(t, Tensor) else t for t in row], structure)
+            features, self._structure = tree_flatten(self.plain(*args, **kwargs))
+        self._keep(key, features)
+        return features
+
+    def _keep(self, key: bytes, features: list[Tensor]) -> None:
+        self._kept[key] = features
+        self.bytes += _size(features)
+        while self.bytes > self._limit:
+            self.bytes -= _size(self._kept.popitem(last=False)[1])
+
+    def _key(self, row: list[Any]) -> bytes:
+        """Image, further arguments, precision, and the weights' versions, which count every change in place."""
+        digest = hashlib.sha256()
+        for leaf in row:
+            if isinstance(leaf, Tensor):
+                digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+                digest.update(leaf.detach().contiguous().flatten().view(torch.uint8).cpu().numpy().tobytes())
+            else:
+                digest.update(repr(leaf).encode())
+        weights = list(self._encoder.parameters())
+        cast = torch.is_autocast_enabled(weights[0].device.type)
+        digest.update(f"{weights[0].dtype}{cast}{sum(p._version for p in weights)}".encode())
+        return digest.digest()
+
+
+def _has_rows(leaf: Any, count: int) -> bool:
+    return isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == count
+
+
+def _size(features: list[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in features)
