@@ -30,7 +30,7 @@ quickstart: setup
 	$(BIN)/seethink quickstart --out runs/quickstart
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # vLLM's wheel for the CPU is made for this torch. The .pth file lets torchvision import in all of vLLM's processes.
 $(VLLM)/.installed: tests/serving/requirements.txt
