@@ -10,6 +10,7 @@ import torch
 
 # Sums in one order; and models this small only lose to threads that wait for each other.
 torch.set_num_threads(1)
+os.environ.pop("COLUMNS", None)  # tests that care for the width set it themselves
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

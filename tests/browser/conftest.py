@@ -17,8 +17,9 @@ from visit import CHROMIUM, Visit
 from seethink.report import write_report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    # Of a module: playwright's event loop runs while it is open, and other files' tests want one of their own.
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium (Debian: apt-get install chromium)")
