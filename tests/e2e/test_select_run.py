@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from helpers.nano import labels_drawn
 from seethink.analysis import checkpoints
 from seethink.cli import app
 from seethink.config import make_recipe
@@ -46,15 +47,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The checkpoints that are really sampled."""
-    made: list[str] = []
-
-    def counting(*args: object, label: str, **rest: object) -> object:
-        made.append(label)
-        return real(*args, label=label, **rest)
-
-    real = checkpoints.draw_graded
-    monkeypatch.setattr(checkpoints, "draw_graded", counting)
-    return made
+    return labels_drawn(monkeypatch, checkpoints)
 
 
 def run(*words: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from seethink.rl.rollout import Episode
 from seethink.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 from seethink.world.draw import SIZE
 from seethink.world.nano import build_model, build_processor
+
+if TYPE_CHECKING:
+    import pytest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 WORDS = ("what", "is", "the", "sum", "of", "red", "and", "blue", "digits", "in", "this", "picture")
@@ -138,3 +142,16 @@ def likes_e(response: str, sample: Sample) -> Grade:
     """A `reward.function` of the text alone: correct where at least one character in ten is an e."""
     correct = 10 * response.lower().count("e") >= max(1, len(response))
     return Grade(Verdict.CORRECT if correct else Verdict.WRONG, None, "counts e")
+
+
+def labels_drawn(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[str]:
+    """The labels of what `module` really samples from here on, in order."""
+    made: list[str] = []
+    real = module.draw_graded
+
+    def counting(*args: object, label: str, **rest: object) -> object:
+        made.append(label)
+        return real(*args, label=label, **rest)
+
+    monkeypatch.setattr(module, "draw_graded", counting)
+    return made

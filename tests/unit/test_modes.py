@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.nano import load_nano, make_samples
+from helpers.nano import labels_drawn, load_nano, make_samples
 from seethink.analysis.measured import Measured
 from seethink.analysis.statistics import paired_bootstrap
 from seethink.config import LogConfig, RewardConfig
@@ -46,15 +46,7 @@ def rewarder() -> Rewarder:
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is really sampled, in order."""
-    made: list[str] = []
-
-    def counting(*args: object, label: str, **rest: object) -> object:
-        made.append(label)
-        return real(*args, label=label, **rest)
-
-    real = modes.draw_graded
-    monkeypatch.setattr(modes, "draw_graded", counting)
-    return made
+    return labels_drawn(monkeypatch, modes)
 
 
 @pytest.fixture(scope="module")

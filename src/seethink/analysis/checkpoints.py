@@ -22,12 +22,12 @@ from seethink.config import LogConfig, PartModules, RewardConfig
 from seethink.data.lengths import processor_identity
 from seethink.data.prompts import PromptList
 from seethink.errors import UserError
-from seethink.eval.runner import draw_graded
+from seethink.eval.runner import draw_graded, item_accuracy
 from seethink.infer.sampling import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.base import Rewarder
 from seethink.train.identity import model_identity
-from seethink.types import Completion, Sample, Verdict
+from seethink.types import Completion, Sample
 
 DEPTH = 3
 """Folders below the run in which a checkpoint may lie: some trainers write step_20/actor/huggingface."""
@@ -184,9 +184,8 @@ def _measure(
 
 def _accuracy(groups: Sequence[Sequence[Completion]]) -> Estimate:
     """Every item counts once, whatever number of its responses could be graded."""
-    verdicts = [[c.grade.verdict for c in g if c.grade and c.grade.verdict is not Verdict.ERROR] for g in groups]
-    means = [sum(v is Verdict.CORRECT for v in own) / len(own) if own else 0.0 for own in verdicts]
-    return Estimate(np.array(means), np.array([float(bool(own)) for own in verdicts]))
+    means = [item_accuracy(group) for group in groups]
+    return Estimate(np.array([mean or 0.0 for mean in means]), np.array([float(mean is not None) for mean in means]))
 
 
 def run_recipe(run: Path) -> dict[str, Any]:

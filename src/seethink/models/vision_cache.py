@@ -45,7 +45,7 @@ class VisionCache:
     """Stands in for the encoder's `forward`; the images seen last are kept, `limit` bytes of features at most."""
 
     def __init__(self, encoder: nn.Module, limit: int) -> None:
-        self._encoder, self._limit = encoder, limit
+        self._limit, self._weights = limit, list(encoder.parameters())
         self.plain = encoder.forward
         self._kept: OrderedDict[bytes, list[Tensor]] = OrderedDict()
         self._structure: Any = None
@@ -63,10 +63,9 @@ class VisionCache:
         return tree_unflatten([torch.cat(parts) for parts in zip(*features, strict=True)], self._structure)
 
     def _applies(self, pixels: Any) -> bool:
-        weights = list(self._encoder.parameters())
-        if not isinstance(pixels, Tensor) or pixels.ndim != 4 or any(p.requires_grad for p in weights):
+        if not isinstance(pixels, Tensor) or pixels.ndim != 4 or any(p.requires_grad for p in self._weights):
             return False
-        return sum(p.numel() for p in weights) * pixels.shape[-1] * pixels.shape[-2] >= LEAST_WORK
+        return sum(p.numel() for p in self._weights) * pixels.shape[-1] * pixels.shape[-2] >= LEAST_WORK
 
     def _features(self, row: list[Any], structure: Any) -> list[Tensor]:
         """The encoder's outputs for one image, in the order of its output's structure."""
@@ -98,9 +97,8 @@ class VisionCache:
                 digest.update(leaf.detach().contiguous().flatten().view(torch.uint8).cpu().numpy().tobytes())
             else:
                 digest.update(repr(leaf).encode())
-        weights = list(self._encoder.parameters())
-        cast = torch.is_autocast_enabled(weights[0].device.type)
-        digest.update(f"{weights[0].dtype}{cast}{sum(p._version for p in weights)}".encode())
+        cast = torch.is_autocast_enabled(self._weights[0].device.type)
+        digest.update(f"{self._weights[0].dtype}{cast}{sum(p._version for p in self._weights)}".encode())
         return digest.digest()
 
 
