@@ -36,8 +36,9 @@ class Wave:
         self.length = 0
         """Own tokens that are in the cache, the same for all rows."""
         self._prompts = prompts
-        self._hidden = torch.zeros(mask.shape, dtype=prompts[0][0].dtype, device=mask.device)
-        self._hidden = self._hidden.masked_fill(mask == 0, float("-inf"))[:, None, None] if (mask == 0).any() else None
+        padding = mask == 0
+        visible = torch.zeros(mask.shape, dtype=prompts[0][0].dtype, device=mask.device)
+        self._hidden = visible.masked_fill(padding, float("-inf"))[:, None, None] if padding.any() else None
         self._own: list[tuple[Tensor, Tensor]] = []
         self._prompt_of = torch.arange(len(mask), device=mask.device).repeat_interleave(len(positions) // len(mask))
         self._arrange()
