@@ -15,21 +15,29 @@ from helpers.nano import gradients, load_nano, nano_recipe, random_episode, rela
 from seethink.rl.rollout import Episode
 from seethink.train import grpo
 from seethink.train.bad_steps import BadNumbersError, completion_faults
+from seethink.train.checkpoint import Checkpoint
 from seethink.train.grpo import train_on
 from seethink.train.memory import OutOfMemory, is_out_of_memory
 from seethink.train.policy import Policy
 from seethink.train.ppo import Critic
-from seethink.train.run import Run
+from seethink.train.run import Run, prepare_folder
 from seethink.types import Grade, Verdict
 
 REWARDS = [[1.0, 0.0, 0.2], [0.0, 1.0, 1.0]]
 
 
-def make_run(folder: Path, out: Path, *overrides: str, dtype: torch.dtype = torch.float32, stage: str = "grpo") -> Run:
+def make_run(
+    folder: Path,
+    out: Path,
+    *overrides: str,
+    dtype: torch.dtype = torch.float32,
+    stage: str = "grpo",
+    checkpoint: Checkpoint | None = None,
+) -> Run:
     loaded = load_nano(folder, dtype)
     recipe = nano_recipe(folder, *overrides, stage=stage, out=str(out))
     critic = Critic(recipe, loaded) if stage == "ppo" else None
-    run = Run(recipe, loaded, 10, None, critic.state() if critic else {})
+    run = Run(recipe, loaded, 10, checkpoint, critic.state() if critic else {})
     run.critic = critic  # type: ignore[attr-defined]
     return run
 
@@ -140,6 +148,21 @@ def test_34_after_k_in_a_row_the_run_stops(random_nano: Path, tmp_path: Path) ->
             run.save_if_due({})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["optim/skipped"] for line in lines] == [1, 0, 1, 1]
+
+
+def test_34_a_resumed_run_counts_on(random_nano: Path, tmp_path: Path) -> None:
+    """One bad step before the kill and one after it are two in a row."""
+    overrides = ("optim.max_bad_steps=2", "checkpoint.every=1")
+    with make_run(random_nano, tmp_path, *overrides) as run, pytest.MonkeyPatch.context() as patch:
+        episode = random_episode(run.loaded, REWARDS)
+        bad_reward(patch, episode)
+        run.log(train_on(run, episode, None, None))
+        run.save_if_due({})
+    checkpoint = prepare_folder(nano_recipe(random_nano, *overrides, out=str(tmp_path)), resume=True)
+    with make_run(random_nano, tmp_path, *overrides, checkpoint=checkpoint) as run:
+        run.log(train_on(run, episode, None, None))
+        with pytest.raises(BadNumbersError, match="2 steps in a row"):
+            run.save_if_due({})
 
 
 def test_34_a_masked_reward_is_no_fault(random_nano: Path) -> None:
