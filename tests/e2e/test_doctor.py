@@ -13,8 +13,9 @@ from helpers.doctoring import examine, good_rows, one, worst, write_rows
 from helpers.families import save_family
 from helpers.nano import picture
 from seethink import cli
+from seethink.data.image_tokens import TRIED
 from seethink.doctor.check import Status
-from seethink.doctor.lengths import TRIED, LengthMeter, histogram
+from seethink.doctor.lengths import LengthMeter, histogram
 from seethink.types import Sample
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -126,6 +127,7 @@ def test_lengths_are_those_of_the_prompts(tmp_path: Path, family: str) -> None:
     samples.append(Sample("none", "what is red"))
     counted = LengthMeter(chat).measure(samples)
     assert [length for length, _ in counted] == [len(chat.prompt(s).input_ids) for s in samples]  # type: ignore[misc]
+    assert [chat.prompt_length(s) for s in samples] == [length for length, _ in counted]  # type: ignore[misc]
     assert counted[-1][1] == 0  # type: ignore[index]
 
 

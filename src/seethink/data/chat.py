@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from seethink.data.dataset import LETTERS
+from seethink.data.image_tokens import ImageTokens, Sizes
 from seethink.data.template import TemplateError
 from seethink.errors import UserError
 from seethink.types import Prompt, Sample
@@ -34,7 +35,7 @@ class Chat:
         self.special_tokens = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
         self.eos_id: int = self.tokenizer.eos_token_id
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
-        self._image_lengths: dict[tuple[tuple[int, int], ...], int] = {}
+        self.image_tokens = ImageTokens(processor, self._image_length)
         self._edit: Callable[[str], str] = str
 
     def edited(self, edit: Callable[[str], str]) -> Chat:
@@ -59,22 +60,14 @@ class Chat:
         return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
 
     def prompt_length(self, sample: Sample) -> int:
-        """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError.
+        """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError."""
+        of_images = self.image_tokens.of(tuple((image.width, image.height) for image in sample.images))
+        return len(self._text_ids(self.template_text(sample))) + of_images
 
-        What an image's tokens are depends on the sizes of the sample's images alone, so each combination of sizes is
-        tried once, on blank images.
-        """
-        sizes = tuple((image.width, image.height) for image in sample.images)
-        if sizes not in self._image_lengths:
-            self._image_lengths[sizes] = self.image_length(sizes)
-        return len(self._text_ids(self.template_text(sample))) + self._image_lengths[sizes]
-
-    def image_length(self, sizes: tuple[tuple[int, int], ...]) -> int:
+    def _image_length(self, sizes: Sizes) -> int:
         """What the processor adds to a text with so many images."""
-        if not sizes:
-            return 0
-        text = self.template_text(Sample("sizes", "", tuple(Image.new("RGB", size) for size in sizes)))
         blanks = [Image.new("RGB", size) for size in sizes]
+        text = self.template_text(Sample("sizes", "", tuple(blanks)))
         special = self.wants_bos(text)
         ids = self.processor(images=blanks, text=[text], return_tensors="pt", add_special_tokens=special)["input_ids"]
         return len(ids[0]) - len(self._text_ids(text))

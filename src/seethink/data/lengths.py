@@ -21,6 +21,7 @@ import transformers
 from seethink.config import ReadConfig
 from seethink.data.columns import IMAGE_MARK
 from seethink.data.dataset import load_samples
+from seethink.data.image_tokens import ImageTokens
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
 from seethink.errors import UserError
 from seethink.progress import console, progress_bar
@@ -150,7 +151,7 @@ def processor_identity(chat: Chat) -> str:
         _described(processor),
         str(getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)),
         _vocabulary(tokenizer),
-        Path(inspect.getfile(type(chat))).read_text(encoding="utf-8"),
+        *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(chat), ImageTokens)),
     ):
         digest.update(part.encode("utf-8", "replace"))
         digest.update(b"\0")

@@ -1,9 +1,4 @@
-"""Prompt lengths with image tokens, of every row, in bounded time.
-
-`Chat.prompt_length` runs the processor once for each combination of image sizes: with as many sizes as images that is
-hours for a large data set. Most processors also tell the tokens of a size without an image; where that agrees with the
-first sizes that were tried in full, it is used for the others.
-"""
+"""Prompt lengths of every row, and the image tokens among them."""
 
 from __future__ import annotations
 
@@ -13,11 +8,7 @@ from dataclasses import dataclass, field
 from seethink.data.chat import Chat
 from seethink.types import Sample
 
-TRIED = 6
-"""Sizes tried in full before the processor's own count is trusted."""
 BUCKETS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-
-Sizes = tuple[tuple[int, int], ...]
 
 
 class LengthMeter:
@@ -25,10 +16,6 @@ class LengthMeter:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._known: dict[Sizes, int] = {(): 0}
-        self._agreed: list[int] = []
-        """Full count less the processor's, of the single images tried."""
-        self._trusted = hasattr(chat.processor, "_get_num_multimodal_tokens")
 
     def measure(self, samples: Sequence[Sample]) -> list[tuple[int, int] | Exception]:
         """(tokens of the prompt, image tokens among them) of each, or what the processor says against it."""
@@ -37,7 +24,7 @@ class LengthMeter:
         for place, sample in enumerate(samples):
             try:
                 texts[place] = self._chat.template_text(sample)
-                found.append((0, self._of_images(sample)))
+                found.append((0, self._chat.image_tokens.of(tuple((i.width, i.height) for i in sample.images))))
             except Exception as error:  # processors raise what they like of images that they do not take
                 texts.pop(place, None)
                 found.append(error)
@@ -63,35 +50,6 @@ class LengthMeter:
         if not said:
             return []
         return [len(row) + 1 for row in self._chat.tokenizer(said, add_special_tokens=False)["input_ids"]]
-
-    def _of_images(self, sample: Sample) -> int:
-        sizes = tuple((image.width, image.height) for image in sample.images)
-        if sizes not in self._known:
-            self._known[sizes] = self._image_tokens(sizes)
-        return self._known[sizes]
-
-    def _image_tokens(self, sizes: Sizes) -> int:
-        if len(sizes) == 1 and self._trusted:
-            return self._one_image(sizes[0])
-        return self._chat.image_length(sizes)
-
-    def _one_image(self, size: tuple[int, int]) -> int:
-        told = self._told(size)
-        if told is not None and len(self._agreed) >= TRIED:
-            return told + self._agreed[0]
-        counted = self._chat.image_length((size,))
-        if told is None or (self._agreed and counted - told != self._agreed[0]):
-            self._trusted = False
-        else:
-            self._agreed.append(counted - told)
-        return counted
-
-    def _told(self, size: tuple[int, int]) -> int | None:
-        try:
-            counts = self._chat.processor._get_num_multimodal_tokens(image_sizes=[(size[1], size[0])])
-            return int(counts["num_image_tokens"][0])
-        except Exception:  # an interface that is not promised; without it the image is processed
-            return None
 
 
 @dataclass
