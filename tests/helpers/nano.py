@@ -155,3 +155,7 @@ def labels_drawn(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[st
 
     monkeypatch.setattr(module, "draw_graded", counting)
     return made
+
+
+def completions_of(episode: Episode) -> list[Completion]:
+    return [c for group in episode.groups for c in group.completions]

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.server
-import io
 import os
 import struct
-import threading
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seethink.data import fetch
+from helpers.pictures import BLUE, RED, encoded, near, picture, picture_folder
 from seethink.data.images import FORMATS, MAX_PIXELS, ImageError, ImageRef, check_image, open_image
 from seethink.types import Sample
-
-RED, BLUE = (220, 30, 40), (20, 40, 230)
-
-
-def picture(width: int = 8, height: int = 4) -> Image.Image:
-    """Red with a blue top-left corner, so that turning it shows."""
-    image = Image.new("RGB", (width, height), RED)
-    image.paste(BLUE, (0, 0, width // 2, height // 2))
-    return image
-
-
-def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def near(image: Image.Image, at: tuple[int, int], color: tuple[int, ...], tolerance: int = 12) -> bool:
-    return max(abs(a - b) for a, b in zip(image.getpixel(at), color, strict=True)) <= tolerance  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder with a picture in it, and one outside that no data set may reach."""
-    inside = tmp_path / "data"
-    (inside / "sub").mkdir(parents=True)
-    picture().save(inside / "in.png")
-    picture().save(inside / "sub" / "deep.png")
-    picture().save(tmp_path / "secret.png")
-    return inside
+    return picture_folder(tmp_path)
 
 
 @pytest.mark.parametrize("source", ["in.png", "sub/deep.png", "sub/../in.png", "./in.png"])
@@ -366,123 +337,6 @@ def test_samples_load_their_pictures() -> None:
     sample = Sample("s", "Q?", (plain, ref))
     assert [p.size for p in sample.pictures()] == [(8, 4), (4, 4)]
     assert sample.pictures()[0] is plain
-
-
-class _Server(http.server.BaseHTTPRequestHandler):
-    """Pictures and traps on loopback."""
-
-    def do_GET(self) -> None:
-        port = self.server.server_address[1]
-        pages: dict[str, tuple[int, dict[str, str], bytes]] = {
-            "/a.png": (200, {}, encoded(picture())),
-            "/text": (200, {}, b"hello"),
-            "/large": (200, {}, bytes(fetch.MAX_BYTES // 500)),
-            "/moved": (302, {"Location": "/a.png"}, b""),
-            "/inside": (302, {"Location": f"http://127.0.0.2:{port}/a.png"}, b""),
-            "/file": (302, {"Location": "file:///etc/passwd"}, b""),
-            "/ftp": (302, {"Location": "ftp://127.0.0.1/x"}, b""),
-            "/loop": (302, {"Location": "/loop"}, b""),
-        }
-        status, headers, body = pages.get(self.path, (404, {}, b""))
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_address[1]}"
-    made.shutdown()
-    made.server_close()
-
-
-def test_loopback_is_never_fetched(server: str, root: Path) -> None:
-    for address in (
-        server,
-        server.replace("127.0.0.1", "localhost"),
-        server.replace("127.0.0.1", "[::ffff:127.0.0.1]"),
-    ):
-        with pytest.raises(ImageError, match=r"not of the public internet|could not be fetched") as error:
-            open_image(f"{address}/a.png", root, allow_urls=True)
-        assert error.value.reason == "image_address"
-    with pytest.raises(ImageError, match=r"set data\.allow_urls"):
-        open_image(f"{server}/a.png", root)
-
-
-def only_home(address: str) -> None:
-    """As if 127.0.0.1 were a public address; every other stays what it is."""
-    if address != "127.0.0.1":
-        raise fetch.FetchError(f"the address leads to {address}, which is not of the public internet")
-
-
-def test_fetching(server: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "require_global", only_home)
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    for path in ("a.png", "moved"):
-        ref = check_image(f"{server}/{path}", root, allow_urls=True)
-        assert isinstance(ref, ImageRef)
-        assert ref.load().tobytes() == picture().tobytes()
-    with pytest.raises(fetch.FetchError, match="is over 1,000 bytes"):
-        fetch.fetch(f"{server}/large", max_bytes=1000)
-    with pytest.raises(fetch.FetchError, match="did not come within"):
-        fetch.fetch(f"{server}/large", deadline_s=-1)
-    for path, said in (
-        ("inside", "leads to 127.0.0.2"),
-        ("file", "could not be fetched"),
-        ("ftp", "could not be fetched"),
-        ("loop", "could not be fetched"),
-        ("none", "could not be fetched: .*404"),
-        ("text", "is not one of PNG"),
-    ):
-        with pytest.raises(ImageError, match=said):
-            open_image(f"{server}/{path}", root, allow_urls=True)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://example.org/a",
-        "file:///etc/passwd",
-        "s3://b/k",
-        "http://user:pass@example.org/a",
-        "http://[::1",
-        "http://exa mple/a",
-        "http:///a",
-        "http://169.254.169.254/latest",
-        "http://10.0.0.1/a",
-        "http://0x7f000001/a",
-        "http://0/a",
-        "http://\N{SNOWMAN}.invalid/a",
-    ],
-)
-def test_addresses_that_are_refused(url: str) -> None:
-    with pytest.raises(fetch.FetchError):
-        fetch.fetch(url)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
-        "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff0e::1", "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a00:1::1",
-    ],
-)  # fmt: skip
-def test_private_addresses(address: str) -> None:
-    with pytest.raises(fetch.FetchError, match="not of the public internet"):
-        fetch.require_global(address)
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_public_addresses(address: str) -> None:
-    fetch.require_global(address)
 
 
 def test_no_file_is_left_open(root: Path) -> None:
