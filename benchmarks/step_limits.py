@@ -92,6 +92,7 @@ def limits(model: Any, cell: Cell) -> dict[str, Any]:
     working = 4 * parameters + decode_bytes(model) * (cell.prompts * cell.prompt + cell.rows * cell.response)
     peak, copy, memory = matmul_peak(), copy_peak(min(working, 2**29)), copy_peak(2**28)
     needed = sum(forward.values())
+    repeated = needed + (cell.group - 1) * (forward["vision"] + forward["prompt"])
     seconds = {
         "fwd_bwd": 3 * needed / peak,
         # AdamW reads weight, gradient and two moments and writes three of them; the clip reads the gradient.
@@ -102,6 +103,7 @@ def limits(model: Any, cell: Cell) -> dict[str, Any]:
     return {
         "seconds": seconds | {"total": sum(seconds.values()), "replay": seconds["fwd_bwd"] + seconds["optimizer"]},
         "train_tflop": 3 * needed / 1e12,
+        "work_ratio": repeated / needed,
         "matmul_gflops": peak / 1e9,
         "copy_gbs": copy / 1e9,
     }

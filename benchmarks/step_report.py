@@ -18,7 +18,8 @@ TITLES = {
 NOTES = """\
 Seconds are medians; the sides ran in turn. **Ratio** is TRL's median over seethink's: above 1 seethink is faster;
 where it is below 1 the cell is lost and says so. CPU ratio is the same of CPU seconds, all threads: other jobs on the
-machine disturb it less. Tokens/s count every row's prompt, for both sides alike. Peak memory
+machine disturb it less. Work is the FLOPs with prompt and pictures repeated for every sample, over those with them
+once per group: what sharing alone can give. Tokens/s count every row's prompt, for both sides alike. Peak memory
 is resident memory at its highest, and in brackets what it is above the process with the model loaded. `% of limit` is
 seethink's: the least time that the needed work (prompts and pictures once per group) could take at the matrix-product
 and copy speeds measured in the same process, over the time taken. `rest` is reward, advantages, padding, metrics.
@@ -100,7 +101,7 @@ def _facts(results: list[dict[str, Any]]) -> str:
 
 def _table(results: list[dict[str, Any]], track: str) -> list[str]:
     phases = PHASES[track]
-    heads = ["G", "P", "R", "prompts", "TRL rows", "**ratio**", "CPU ratio", "seethink s", "TRL s"]
+    heads = ["G", "P", "R", "prompts", "TRL rows", "**ratio**", "CPU ratio", "work", "seethink s", "TRL s"]
     heads += [f"{phase} s (seethink / TRL)" for phase in phases]
     heads += ["tokens/s (seethink / TRL)", "% of limit", "peak MB seethink", "peak MB TRL"]
     if track == "step":
@@ -115,6 +116,7 @@ def _line(result: dict[str, Any], track: str) -> str:
     value = ratio(result, track)
     cells = [cell.group, cell.prompt, cell.response, cell.prompts, result["trl"]["micro_rows"]]
     cells += [f"**{value:.2f}**" + (" lost" if value < 1 else ""), f"{ratio(result, track, 'cpu'):.2f}"]
+    cells += [f"{result['limits'].get('work_ratio', float('nan')):.2f}"]
     cells += [f"{totals['ours']:.3f}", f"{totals['trl']:.3f}"]
     for phase in PHASES[track]:
         cells.append(" / ".join(f"{seconds(result, track, side, phase):.3f}" for side in ("ours", "trl")))

@@ -33,6 +33,7 @@ from seethink.data.columns import (
 )
 from seethink.data.files import RawRow, read_files
 from seethink.data.hub import is_hub_name, open_hub
+from seethink.data.image_store import ImageStore
 from seethink.data.images import ImageRef, check_image
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, as_quarantine, problem
 from seethink.progress import console
@@ -76,11 +77,13 @@ def read_rows(
     size: int | None = None,
     seed: int = 0,
     graded: bool = False,
+    store: ImageStore | None = None,
 ) -> Iterator[RowResult]:
     """Every row of a source in order, streamed. Raises DataError for a source that cannot be read at all.
 
     `source` is `world:DOMAINS[:traces]`, a path, or a Hugging Face name; `size` is the world's; with `graded` a row
-    without a gold answer is bad. Images are decoded once, to check them, by a thread a core, and not kept.
+    without a gold answer is bad. Images are decoded once, to check them, by a thread a core, and not kept; encoded ones
+    that are no files go to `store`.
     """
     config = config or ReadConfig()
     if is_world(source):
@@ -90,7 +93,7 @@ def read_rows(
     head, style = _probe(raw, config.style, source)
 
     def read(row: RawRow) -> RowResult:
-        return _read_row(row, style, root, config, graded)
+        return _read_row(row, style, root, config, store, graded)
 
     yield from _in_order(read, chain(head, raw))
 
@@ -114,7 +117,7 @@ def load_samples(
     samples: list[Sample] = []
     problems: list[Problem] = []
     last: RowResult | None = None
-    rows = read_rows(source, split, config, size=size, seed=seed, graded=graded)
+    rows = read_rows(source, split, config, size=size, seed=seed, graded=graded, store=ImageStore())
     for result in rows if size is None else _until(rows, size):
         if result.sample is not None:
             samples.append(result.sample)
@@ -215,12 +218,14 @@ def _in_order(work: Callable[[T], R], items: Iterator[T]) -> Iterator[R]:
 # --- raw rows -> samples
 
 
-def _read_row(raw: RawRow, style: Style, root: Path, config: ReadConfig, graded: bool) -> RowResult:
+def _read_row(
+    raw: RawRow, style: Style, root: Path, config: ReadConfig, store: ImageStore | None, graded: bool
+) -> RowResult:
     if isinstance(raw.data, RowError):
         return RowResult(raw.file, raw.row, None, problem=problem(raw.file, raw.row, raw.default_id, raw.data))
     columns = tuple(c for c in style.columns if raw.data.get(c) is not None)
     try:
-        sample = to_sample(raw.data, raw.default_id, root, style=style, config=config, graded=graded)
+        sample = to_sample(raw.data, raw.default_id, root, style=style, config=config, store=store, graded=graded)
     except RowError as error:
         found = problem(raw.file, raw.row, raw.data.get("id") or raw.default_id, error)
         return RowResult(raw.file, raw.row, style, columns, problem=found)
@@ -235,6 +240,7 @@ def to_sample(
     *,
     style: Style = STYLES[-1],
     config: ReadConfig | None = None,
+    store: ImageStore | None = None,
     graded: bool = False,
 ) -> Sample:
     """One row -> Sample. Raises RowError with what was expected and found."""
@@ -243,12 +249,12 @@ def to_sample(
     choices, answer = _gold(fields, row)
     _require(answer, fields, row, style, graded)
     _check_marks(fields, choices)
-    limits: dict[str, Any] = {"max_pixels": config.max_pixels, "allow_urls": config.allow_urls}
+    given: dict[str, Any] = {"max_pixels": config.max_pixels, "allow_urls": config.allow_urls, "store": store}
     difficulty = row.get("difficulty") or _inside(fields.meta.get("extra_info"), "difficulty")
     return Sample(
         id=str(row.get("id") or default_id),
         question=fields.question,
-        images=tuple(check_image(image, root, **limits) for image in fields.images),
+        images=tuple(check_image(image, root, **given) for image in fields.images),
         answer=answer,
         choices=choices,
         domain=str(row.get("domain") or fields.meta.get("data_source") or "default"),

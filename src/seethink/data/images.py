@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seethink.config import MAX_PIXELS
 from seethink.data.fetch import FetchError, fetch
+from seethink.data.image_store import ImageStore, Slice
 from seethink.data.quarantine import RowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -50,7 +51,7 @@ class ImageRef:
     sha256: str
     """Of the encoded file."""
     path: Path | None = None
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | Slice | None = field(default=None, repr=False)
     """The encoded file, where it is no file of its own."""
 
     @property
@@ -61,27 +62,40 @@ class ImageRef:
     def height(self) -> int:
         return self.size[1]
 
+    def encoded(self) -> bytes:
+        """The encoded file. Raises ImageError where it is gone."""
+        if self.path is not None:
+            return _read_file(self.path, self.name)
+        return self.data.read() if isinstance(self.data, Slice) else self.data or b""
+
     def load(self) -> Image.Image:
         """The picture as RGB. Raises ImageError where the file is no longer the one that was checked."""
-        data = _read_file(self.path, self.name) if self.path is not None else self.data or b""
+        data = self.encoded()
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise ImageError("image_unreadable", f"{self.name!r} has changed since it was checked; start again")
         return _decode(data, self.name, self.width * self.height)
 
 
 def check_image(
-    source: Any, root: Path | None, *, max_pixels: int = MAX_PIXELS, allow_urls: bool = False
+    source: Any,
+    root: Path | None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    allow_urls: bool = False,
+    store: ImageStore | None = None,
 ) -> ImageRef | Image.Image:
     """A reference to an image that decodes. Sources are those of `open_image`; a PIL image is converted instead.
 
-    Raises ImageError.
+    An image that is no file of its own is kept in `store`, else in memory. Raises ImageError.
     """
     if isinstance(source, Image.Image):
         return _convert(source)
     path, data, name = _find(source, root, allow_urls)
     picture = _decode(data, name, max_pixels)
     digest = hashlib.sha256(data).hexdigest()
-    return ImageRef(name, picture.size, digest, path, None if path else data)
+    if path is not None:
+        return ImageRef(name, picture.size, digest, path)
+    return ImageRef(name, picture.size, digest, data=data if store is None else store.keep(data, digest))
 
 
 def open_image(

@@ -21,6 +21,7 @@ import transformers
 from seethink.config import ReadConfig
 from seethink.data.columns import IMAGE_MARK
 from seethink.data.dataset import load_samples
+from seethink.data.image_store import cache_root
 from seethink.data.image_tokens import ImageTokens
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
 from seethink.errors import UserError
@@ -171,11 +172,7 @@ def _vocabulary(tokenizer: Any) -> str:
 
 
 def cache_folder() -> Path:
-    """`$SEETHINK_CACHE/lengths`, else `$XDG_CACHE_HOME/seethink/lengths`, else `~/.cache/seethink/lengths`."""
-    own = os.environ.get("SEETHINK_CACHE")
-    if own:
-        return Path(own) / "lengths"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seethink" / "lengths"
+    return cache_root() / "lengths"
 
 
 def _read(path: Path) -> dict[str, int]:

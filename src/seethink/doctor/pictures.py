@@ -47,7 +47,8 @@ def _format(image: Image.Image | ImageRef) -> str:
     if not isinstance(image, ImageRef):
         return "drawn by the world"
     if image.data is not None:
-        return next((name for start, name in _STARTS if image.data.startswith(start)), "other")
+        encoded = image.encoded()
+        return next((name for start, name in _STARTS if encoded.startswith(start)), "other")
     suffix = Path(image.name).suffix.lstrip(".").upper()
     return _SUFFIXES.get(suffix, suffix)[:8] or "other"
 

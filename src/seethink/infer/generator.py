@@ -67,6 +67,10 @@ class InProcessGenerator:
         was_training = self._loaded.model.training
         self._loaded.model.eval()
         self._running = []
+        self._banned, self._stop = (
+            torch.tensor(ids, dtype=torch.long, device=self._loaded.device)
+            for ids in (self._loaded.banned_ids, self._loaded.stop_ids)
+        )
         groups: list[list[Completion]] = [[] for _ in prompts]
         # Prompts of like length enter together, so that little is padded.
         lengths = prompt_lengths(prompts)
@@ -82,7 +86,7 @@ class InProcessGenerator:
                     ended, following = self._take(self._draw(torch.cat(logits), sampling))
                     logits = [self._advance(torch.cat(following))] if following else []
                 for answers in ended:
-                    for place, completions in answers.collect(self._loaded, self.policy_version):
+                    for place, completions in answers.collect(self._loaded, self._stop, self.policy_version):
                         groups[place] = completions
                     if progress is not None:
                         progress(len(answers.places))
@@ -103,8 +107,7 @@ class InProcessGenerator:
 
     def _draw(self, logits_RV: Tensor, sampling: Sampling) -> Draw:
         """A token for every row."""
-        banned = torch.tensor(self._loaded.banned_ids, dtype=torch.long, device=logits_RV.device)
-        logits_RV = logits_RV.index_fill(-1, banned, float("-inf"))
+        logits_RV = logits_RV.index_fill(-1, self._banned, float("-inf"))
         if sampling.rules:
             drawn_RT = torch.cat([a.drawn[a.wave.rows] for a in self._running])
             lengths_R = torch.cat([torch.full_like(a.wave.rows, a.length) for a in self._running])
@@ -114,8 +117,7 @@ class InProcessGenerator:
 
     def _take(self, draw: Draw) -> tuple[list[_Answers], list[Tensor]]:
         """Waves that have ended, which leave, and the tokens that the others go on with."""
-        stop_ids = torch.tensor(self._loaded.stop_ids, dtype=torch.long, device=draw.token_ids.device)
-        stopped = torch.isin(draw.token_ids, stop_ids)
+        stopped = torch.isin(draw.token_ids, self._stop)
         sizes = [len(a.wave.rows) for a in self._running]
         parts = zip(*(t.split(sizes) if t is not None else [None] * len(sizes) for t in draw), strict=True)
         following = [
@@ -184,11 +186,13 @@ class _Answers:
         self.wave.select(keep)
         return draw.token_ids[keep]
 
-    def collect(self, loaded: LoadedModel, policy_version: int) -> Iterator[tuple[int, list[Completion]]]:
+    def collect(
+        self, loaded: LoadedModel, stop_ids: Tensor, policy_version: int
+    ) -> Iterator[tuple[int, list[Completion]]]:
         """(prompt, completions) of every prompt; one transfer for all."""
         ids = self.drawn[:, : self.length]
         columns = [ids, *(self._column(name) for name in ("logprobs", "entropies", "watched"))]
-        stops = torch.isin(ids, torch.tensor(loaded.stop_ids, dtype=torch.long, device=ids.device))
+        stops = torch.isin(ids, stop_ids)
         lengths = torch.where(stops.any(1), stops.int().argmax(1) + 1, (ids >= 0).sum(1))
         rows = zip(*(t.tolist() for t in (lengths, stops.any(1), *columns)), strict=True)
         made = [
