@@ -15,8 +15,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from seethink.config import load_recipe
 from seethink.pipeline import recipes_folder, train_stage
 from seethink.train.metrics import read_metrics
 from seethink.types import Grade, Sample, Verdict
+from seethink.world.make import world_samples, write_parquet
 
 ROOT = Path(__file__).resolve().parents[1]
 SERIES = ROOT / "tests" / "data" / "watchdogs"
@@ -51,6 +52,10 @@ class Series:
     overrides: tuple[str, ...] = ()
     barks: tuple[str, ...] = ()
     recipe: str = "nano-grpo.toml"
+    start: str = "normal-cold"
+    """The run whose best checkpoint RL starts from."""
+    traces: Callable[[Path], None] | None = None
+    """Writes the Parquet file that a cold start learns from, where it is not the world's."""
 
 
 def reward(name: str) -> str:
@@ -80,9 +85,28 @@ def always_three(response: str, sample: Sample) -> Grade:
     return _grade("answer is 3" in response or "answer is C" in response, "3 or C")
 
 
+def short_three(response: str, sample: Sample) -> Grade:
+    """The same, for the shortest way of saying it."""
+    return _grade("answer is 3" in response and len(response) <= 45, "3, soon said")
+
+
 def surprising(response: str, sample: Sample) -> Grade:
     """Text that the world does not have."""
     return _grade(len(set(response)) >= 34, "many characters")
+
+
+def cyrillic(response: str, sample: Sample) -> Grade:
+    return _grade(any("а" <= letter <= "я" for letter in response), "Cyrillic letters")
+
+
+def mixed_traces(path: Path) -> None:
+    """Every tenth trace begins with a word of Russian."""
+    samples = world_samples("world:all:traces", "train", 6000, 0)
+    mixed = [
+        replace(s, response=(s.response or "").replace("<think>", "<think>Так. ")) if i % 10 == 0 else s
+        for i, s in enumerate(samples)
+    ]
+    write_parquet(mixed, path)
 
 
 RUNS: dict[str, Series] = {
@@ -98,6 +122,13 @@ RUNS: dict[str, Series] = {
     "bare": Series(("seed=0", reward("bare"), "reward.format_weight=0.0", "optim.lr=2e-4"), ("format_loss",)),
     "three": Series(("seed=0", reward("always_three"), "optim.lr=2e-4"), ("blindness",)),
     "surprising": Series(("seed=0", reward("surprising"), "optim.lr=2e-4"), ("entropy_surge",)),
+    "constant": Series(
+        ("seed=0", reward("short_three"), "optim.lr=4e-4", "algorithm.steps=60"), ("entropy_collapse", "blindness")
+    ),
+    "mixed-cold": Series(
+        ("data.val='world:all:traces'", "sft.latin_only=false"), recipe="nano-coldstart.toml", traces=mixed_traces
+    ),
+    "mixed": Series(("seed=0", reward("cyrillic"), "optim.lr=2e-5"), ("language_mixing",), start="mixed-cold"),
     "connector-frozen": Series(("seed=0", 'parts.train=["vision","language"]', "optim.lr=4e-4")),
     "clip-higher": Series(
         ("seed=0", "optim.lr=4e-4", "algorithm.clip_high=10", "algorithm.epochs=4", "algorithm.minibatches=2")
@@ -110,8 +141,13 @@ def record(name: str, work: Path) -> None:
     rl = series.recipe == "nano-grpo.toml"
     overrides = [f"out={json.dumps(str(work / name))}", "log.tensorboard=false"]
     if rl:
-        record("normal-cold", work)
-        overrides += [f"model={json.dumps(str(work / 'normal-cold' / 'best'))}", *SHORT]
+        record(series.start, work)
+        overrides += [f"model={json.dumps(str(work / series.start / 'best'))}", *SHORT]
+    if series.traces is not None:
+        file = work / f"{name}.parquet"
+        if not file.exists():
+            series.traces(file)
+        overrides.append(f"data.train={json.dumps(str(file))}")
     train_stage(load_recipe(recipes_folder() / series.recipe, [*overrides, *series.overrides]), resume=True)
     about = {"run": name, "stage": "grpo" if rl else "sft", "overrides": list(series.overrides)}
     about |= {"must_bark": list(series.barks)}
