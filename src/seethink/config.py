@@ -90,7 +90,7 @@ class OptimConfig(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
     max_bad_steps: int = Field(3, gt=0, description="Stop after so many steps in a row with NaN or infinity; skipped.")
     micro_tokens: int = Field(
-        2048, gt=0, description="Token budget of one forward and backward; more fills a GPU, a CPU is slower for it."
+        1024, gt=0, description="Token budget of one forward and backward; more fills a GPU, a CPU is slower for it."
     )
     shared_prompt: bool = Field(True, description="In RL, a group's prompt goes through the model once, exactly.")
     gradient_checkpointing: bool = Field(False, description="Recompute layers in backward: less memory, more time.")
