@@ -61,7 +61,7 @@ class Chat:
 
     def prompt_length(self, sample: Sample) -> int:
         """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError."""
-        of_images = self.image_tokens.of(tuple((image.width, image.height) for image in sample.images))
+        of_images = self.image_tokens.of(sample)
         return len(self._text_ids(self.template_text(sample))) + of_images
 
     def _image_length(self, sizes: Sizes) -> int:

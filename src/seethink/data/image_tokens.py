@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from seethink.types import Sample
+
 TRIED = 6
 """Sizes tried in full before the processor's own count is trusted."""
 
@@ -27,8 +29,9 @@ class ImageTokens:
         """Full count less the processor's own, of the single images tried."""
         self._trusted = hasattr(processor, "_get_num_multimodal_tokens")
 
-    def of(self, sizes: Sizes) -> int:
-        """Tokens that images of these sizes add to a text."""
+    def of(self, sample: Sample) -> int:
+        """Tokens that the sample's images add to its text."""
+        sizes = tuple((image.width, image.height) for image in sample.images)
         if sizes not in self._known:
             self._known[sizes] = self._one_image(sizes) if len(sizes) == 1 and self._trusted else self._try_out(sizes)
         return self._known[sizes]

@@ -24,7 +24,7 @@ class LengthMeter:
         for place, sample in enumerate(samples):
             try:
                 texts[place] = self._chat.template_text(sample)
-                found.append((0, self._chat.image_tokens.of(tuple((i.width, i.height) for i in sample.images))))
+                found.append((0, self._chat.image_tokens.of(sample)))
             except Exception as error:  # processors raise what they like of images that they do not take
                 texts.pop(place, None)
                 found.append(error)
