@@ -73,7 +73,7 @@ def test_a_dry_run_starts_quickly() -> None:
         "import sys; sys.argv = ['seethink', 'train', sys.argv[1], '--dry-run']\n"
         "from seethink.cli import app\n"
         "app(standalone_mode=False)\n"
-        "sys.exit(3 if {'torch', 'transformers', 'sklearn'} & set(sys.modules) else 0)"
+        "sys.exit(3 if {'torch', 'transformers', 'pyarrow'} & set(sys.modules) else 0)"
     )
     command = [sys.executable, "-c", code, str(RECIPES / "nano-grpo.toml")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

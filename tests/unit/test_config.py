@@ -208,7 +208,7 @@ def test_the_keys_are_few_and_known() -> None:
 def test_the_configuration_imports_neither_torch_nor_transformers() -> None:
     code = (
         "import sys, seethink.config, seethink.cli; "
-        "print([m for m in ('torch', 'transformers', 'sklearn', 'pyarrow') if m in sys.modules])"
+        "print([m for m in ('torch', 'transformers', 'pyarrow') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 
 import numpy as np
 import pytest
 
 from seethink.types import Sample
-from seethink.world.digits import SPLITS, _pool, digit_ink
+from seethink.world.digits import SPLITS, _pool, digit_ink, load_digits
 from seethink.world.draw import COLORS, SIZE
 from seethink.world.make import parse_source, world_samples
 from seethink.world.questions import LETTERS, TASKS, Item, make_item
@@ -163,17 +164,20 @@ def test_splits_share_no_handwritten_digit() -> None:
     assert sum(len(value) for split in SPLITS for value in _pool(split)) == 1797
 
 
-def test_digit_ink_shows_the_value_asked_for() -> None:
-    from sklearn.datasets import load_digits
+def test_the_digits_are_the_published_ones() -> None:
+    """The hashes are of scikit-learn 1.9.1's copy of the set, as bytes."""
+    ink, labels = load_digits()
+    assert ink.shape == (1797, 8, 8)
+    assert sha256(ink.tobytes()).hexdigest() == "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
+    assert sha256(labels.tobytes()).hexdigest() == "8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0"
 
-    data = load_digits()
-    labels = {
-        (image / 16).astype(np.float32).tobytes(): label for image, label in zip(data.images, data.target, strict=True)
-    }
+
+def test_digit_ink_shows_the_value_asked_for() -> None:
+    values = {(ink / 16).astype(np.float32).tobytes(): label for ink, label in zip(*load_digits(), strict=True)}
     rng = np.random.default_rng(0)
     for value in range(10):
         for split in SPLITS:
-            assert labels[digit_ink(split, value, rng)[1].tobytes()] == value
+            assert values[digit_ink(split, value, rng)[1].tobytes()] == value
 
 
 def test_the_picture_shows_the_values() -> None:
