@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ SIZE = 56
 SCALE = 3
 """Vector shapes are drawn this much larger and reduced, for smooth edges."""
 
-COLORS: dict[str, tuple[int, int, int]] = {
+Color = tuple[int, int, int]
+COLORS: dict[str, Color] = {
     "red": (214, 39, 40),
     "green": (30, 150, 60),
     "blue": (31, 90, 200),
@@ -26,54 +27,61 @@ CELLS = ((0, 0), (28, 0), (0, 28), (28, 28))
 """Top-left corners of the four cells of a 2x2 scene, in reading order."""
 
 
-@dataclass
 class Canvas:
-    """A paper-coloured square; vector shapes go to `pen` (at SCALE times the size), ink is blended at the end."""
+    """A paper-coloured square. Nothing is drawn before `finish`: most layouts are some other split's and are dropped.
 
-    rng: np.random.Generator
+    Vector shapes are drawn at SCALE times the size; ink is blended over them.
+    """
 
-    def __post_init__(self) -> None:
-        shade = int(self.rng.integers(236, 256))
-        self._image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), (shade, shade, shade))
-        self.pen = ImageDraw.Draw(self._image)
-        self._ink: list[tuple[NDArray[np.float32], int, int, tuple[int, int, int]]] = []
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self._shade = int(rng.integers(236, 256))
+        self._shapes: list[Callable[[ImageDraw.ImageDraw], None]] = []
+        self._ink: list[tuple[NDArray[np.float32], int, int, int, Color]] = []
 
-    def tint(self, name: str) -> tuple[int, int, int]:
+    def tint(self, name: str) -> Color:
         """The named colour, a little varied."""
         jitter = self.rng.integers(-14, 15, size=3)
         red, green, blue = (int(c) for c in np.clip(np.array(COLORS[name]) + jitter, 0, 255))
         return red, green, blue
 
-    def box(self, x: float, y: float, width: float, height: float, color: tuple[int, int, int]) -> None:
-        self.pen.rectangle(_scaled(x, y, x + width, y + height), fill=color)
+    def box(self, x: float, y: float, width: float, height: float, color: Color, radius: float = 0) -> None:
+        corners = _scaled(x, y, x + width, y + height)
+        self._shapes.append(lambda pen: pen.rounded_rectangle(corners, radius * SCALE, fill=color))
 
-    def disc(self, x: float, y: float, radius: float, color: tuple[int, int, int]) -> None:
-        self.pen.ellipse(_scaled(x - radius, y - radius, x + radius, y + radius), fill=color)
-
-    def ring(self, x: float, y: float, radius: float, color: tuple[int, int, int], width: float = 1.0) -> None:
+    def disc(self, x: float, y: float, radius: float, color: Color) -> None:
         box = _scaled(x - radius, y - radius, x + radius, y + radius)
-        self.pen.ellipse(box, outline=color, width=max(1, round(width * SCALE)))
+        self._shapes.append(lambda pen: pen.ellipse(box, fill=color))
 
-    def line(self, x0: float, y0: float, x1: float, y1: float, color: tuple[int, int, int], width: float = 1.0) -> None:
-        self.pen.line(_scaled(x0, y0, x1, y1), fill=color, width=max(1, round(width * SCALE)))
+    def ring(self, x: float, y: float, radius: float, color: Color, width: float = 1.0) -> None:
+        box = _scaled(x - radius, y - radius, x + radius, y + radius)
+        self._shapes.append(lambda pen: pen.ellipse(box, outline=color, width=max(1, round(width * SCALE))))
 
-    def triangle(self, x: float, y: float, radius: float, color: tuple[int, int, int]) -> None:
+    def line(self, x0: float, y0: float, x1: float, y1: float, color: Color, width: float = 1.0) -> None:
+        ends = _scaled(x0, y0, x1, y1)
+        self._shapes.append(lambda pen: pen.line(ends, fill=color, width=max(1, round(width * SCALE))))
+
+    def triangle(self, x: float, y: float, radius: float, color: Color) -> None:
         corners = [
             (SCALE * (x + radius * math.sin(a)), SCALE * (y - radius * math.cos(a)))
             for a in (0.0, 2 * math.pi / 3, 4 * math.pi / 3)
         ]
-        self.pen.polygon(corners, fill=color)
+        self._shapes.append(lambda pen: pen.polygon(corners, fill=color))
 
-    def ink(self, alpha: NDArray[np.float32], x: int, y: int, side: int, color: tuple[int, int, int]) -> None:
+    def ink(self, alpha: NDArray[np.float32], x: int, y: int, side: int, color: Color) -> None:
         """Blend `alpha` (resized to side x side) in `color`, its corner at (x, y)."""
-        mask = Image.fromarray(np.round(alpha * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
-        self._ink.append((np.asarray(mask, dtype=np.float32) / 255, x, y, color))
+        self._ink.append((alpha, x, y, side, color))
 
     def finish(self) -> Image.Image:
         """The picture at SIZE x SIZE with light sensor noise."""
-        pixels = np.asarray(self._image.reduce(SCALE), dtype=np.float32).copy()
-        for alpha, x, y, color in self._ink:
-            side = alpha.shape[0]
+        image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), (self._shade,) * 3)
+        pen = ImageDraw.Draw(image)
+        for shape in self._shapes:
+            shape(pen)
+        pixels = np.asarray(image.reduce(SCALE), dtype=np.float32).copy()
+        for ink, x, y, side, color in self._ink:
+            mask = Image.fromarray(np.round(ink * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+            alpha = np.asarray(mask, dtype=np.float32) / 255
             patch = pixels[y : y + side, x : x + side]
             blend = alpha[: patch.shape[0], : patch.shape[1], None]
             patch += blend * (np.array(color, dtype=np.float32) - patch)

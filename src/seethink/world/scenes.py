@@ -115,11 +115,7 @@ def _draw_dice(canvas: Canvas, values: dict[str, int], split: Split) -> object:
     layout = []
     for (cell, (x, y)), (name, value) in zip(_cells(canvas, len(values)), values.items(), strict=True):
         dx, dy = (int(v) for v in canvas.rng.integers(1, 6, size=2))
-        canvas.pen.rounded_rectangle(
-            [3 * (x + dx), 3 * (y + dy), 3 * (x + dx + 22), 3 * (y + dy + 22)],
-            radius=12,
-            fill=canvas.tint(name),
-        )
+        canvas.box(x + dx, y + dy, 22, 22, canvas.tint(name), radius=4)
         for px, py in _PIPS[value]:
             canvas.disc(x + dx + 11 + 6.5 * px, y + dy + 11 + 6.5 * py, 2.3, (250, 250, 250))
         layout.append((cell, dx, dy))
