@@ -37,6 +37,8 @@ Item = tuple[str, str, str | None, Sequence[str] | None]
 """(response, gold, answer_type, choices)"""
 
 MAX_SHOWN = 400
+CACHED = 1024
+"""Verdicts kept: a group's responses mostly say the same few things. More would fill for hours, a kilobyte each."""
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
@@ -77,12 +79,12 @@ def _grade(
     return Grade(Verdict.CORRECT if correct else Verdict.WRONG, statement.text[:MAX_SHOWN], reason)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=CACHED)
 def _checked(gold: str, answer_type: str | None, options: tuple[str, ...]) -> str:
     return validate_gold(gold, answer_type, options)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=CACHED)
 def _decide(
     statement: Statement, gold: str, answer_type: str | None, options: tuple[str, ...], symbolic: Symbolic
 ) -> tuple[bool, str]:

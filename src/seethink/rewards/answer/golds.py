@@ -47,7 +47,7 @@ def _check_choices(gold: str, choices: list[str]) -> None:
                          "correct the gold or the choices")  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _letter_among(gold: str, choices: tuple[str, ...]) -> str | None:
     match = _LETTER.fullmatch(gold)
     if match and ord(match[1].upper()) - ord("A") < len(choices):

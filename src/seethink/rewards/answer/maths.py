@@ -46,7 +46,7 @@ class Value:
     text: str
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def read(text: str, thousands: bool = True) -> Value | None:
     """The whole text as mathematics, or None."""
     cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
