@@ -166,7 +166,7 @@ def draw(steps: dict[str, np.ndarray], samples: dict[str, np.ndarray], cycles: d
     parts, room = [], HEIGHT + 24
     for place, (name, hours, values) in enumerate(charts):
         chart = line_chart([Series(name, list(zip((60 * hours).tolist(), values.tolist(), strict=True)), "a")], name)
-        sized = chart.replace("<svg ", f'<svg width="{WIDTH}" height="{HEIGHT}" ')
+        sized = str(chart).replace("<svg ", f'<svg width="{WIDTH}" height="{HEIGHT}" ')
         parts.append(f'<text class="title" x="46" y="{place * room + 16}">{name}, over minutes</text>')
         parts.append(f'<g transform="translate(0 {place * room + 20})">{sized}</g>')
     size = f'width="{2 * WIDTH}" viewBox="0 0 {WIDTH} {len(charts) * room}"'
