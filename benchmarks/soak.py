@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--read", type=Path, help="Write the report of these samples again.")
     args = parser.parse_args()
     samples = args.out.with_suffix(".json")
+    samples.parent.mkdir(parents=True, exist_ok=True)
     if args.read:
         found = json.loads(args.read.read_text(encoding="utf-8"))
     else:
