@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from seethink.rewards.answer import maths
 from seethink.rewards.answer.choice import Choices
+from seethink.rewards.answer.clean import CACHED
 from seethink.rewards.answer.compare import NeedsSymbolicError, Symbolic, refuse
 from seethink.rewards.answer.extract import Statement, extract
 from seethink.rewards.answer.golds import gold_letter, kind_of, validate_gold
@@ -37,8 +38,6 @@ Item = tuple[str, str, str | None, Sequence[str] | None]
 """(response, gold, answer_type, choices)"""
 
 MAX_SHOWN = 400
-CACHED = 1024
-"""Verdicts kept: a group's responses mostly say the same few things. More would fill for hours, a kilobyte each."""
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 

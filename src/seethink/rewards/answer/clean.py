@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+CACHED = 1024
+"""What each of the grader's caches keeps: a group's responses mostly say the same few things, and more would fill for
+hours, a kilobyte each."""
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _INVISIBLE = dict.fromkeys(
     [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from seethink.rewards.answer import maths
-from seethink.rewards.answer.clean import latex, plain, words
+from seethink.rewards.answer.clean import CACHED, latex, plain, words
 from seethink.rewards.answer.syntax import NotMathsError
 from seethink.rewards.answer.text import normalise
 
@@ -47,7 +47,7 @@ def _check_choices(gold: str, choices: list[str]) -> None:
                          "correct the gold or the choices")  # fmt: skip
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=CACHED)
 def _letter_among(gold: str, choices: tuple[str, ...]) -> str | None:
     match = _LETTER.fullmatch(gold)
     if match and ord(match[1].upper()) - ord("A") < len(choices):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from seethink.rewards.answer.clean import latex, words
+from seethink.rewards.answer.clean import CACHED, latex, words
 from seethink.rewards.answer.compare import Symbolic
 from seethink.rewards.answer.extract import Statement
 from seethink.rewards.answer.match import matches
@@ -46,7 +46,7 @@ class Value:
     text: str
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=CACHED)
 def read(text: str, thousands: bool = True) -> Value | None:
     """The whole text as mathematics, or None."""
     cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")

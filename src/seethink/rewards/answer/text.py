@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from seethink.rewards.answer.clean import latex, words
+from seethink.rewards.answer.clean import CACHED, latex, words
 
 _SMALL = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -34,7 +34,7 @@ _HEDGE = re.compile(r"\b(?:or|either|maybe|perhaps)\b", re.I)
 _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|they|he|she|there|this|that) )", re.I)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=CACHED)
 def normalise(text: str) -> str:
     """One spelling for answers that say the same."""
     said = _COMMANDS.sub("", words(latex(text))).strip(_EDGES)
