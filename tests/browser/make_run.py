@@ -70,6 +70,7 @@ def make_sft(path: Path, rng: random.Random, trained: tuple[str, ...], with_data
             "time/train_s": 0.4,
             "throughput/trained_tokens_per_s": 5100 + rng.random(),
         }
+        row |= {f"parts/change_{part}": change for part, change in _change(trained, step).items()}
         rows.append(row | ({"loss/val": 0.36 + 1.8 * fall} if step % 20 == 0 else {}))
     _lines(path / "metrics.jsonl", rows)
     _write(path / "parts.json", _parts(trained, 200))
@@ -134,6 +135,10 @@ def _rl_row(step: int, steps: int, rng: random.Random) -> dict[str, Any]:
     fall = math.exp(-2 * done)
     return {
         "step": step,
+        **{
+            f"parts/change_{part}": change
+            for part, change in _change(("vision", "connector", "language"), step).items()
+        },
         "loss/policy": rng.gauss(0, 0.01),
         "reward/mean": 0.8 * accuracy + 0.2 * form,
         "reward/accuracy": accuracy,
@@ -173,19 +178,19 @@ def _look(step: int, done: float) -> dict[str, Any]:
     return row | {"blindness/samples": 64, "blindness/path_mismatch": 3e-7, "time/blindness_s": 1.7}
 
 
+def _change(trained: tuple[str, ...], step: int) -> dict[str, float]:
+    speed = {"vision": 0.4, "connector": 1.0, "language": 0.7}
+    return {part: 0.01 * speed[part] * math.sqrt(step) if part in trained else 0.0 for part in speed}
+
+
 def _parts(trained: tuple[str, ...], steps: int) -> dict[str, Any]:
     sizes = {"vision": 402_816, "connector": 82_304, "language": 868_992}
-    speed = {"vision": 0.4, "connector": 1.0, "language": 0.7}
     rows = [
         {"part": part, "parameters": count, "trainable": part in trained,
          "in_optimizer": count if part in trained else 0, "lr": 2e-4 if part in trained else None}
         for part, count in sizes.items()
     ]  # fmt: skip
-    changes = [
-        {"step": step} | {part: 0.01 * speed[part] * math.sqrt(step) if part in trained else 0.0 for part in sizes}
-        for step in range(1, steps + 1)
-    ]
-    return {"parts": rows, "changes": changes}
+    return {"parts": rows, "step": steps, "change": _change(trained, steps)}
 
 
 def _scores(stage: str, rng: random.Random) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def test_every_stage_is_trained_evaluated_and_reported(run: Path) -> None:
 def test_stages_hand_their_weights_on_and_freeze_what_they_should(run: Path) -> None:
     recipe = json.loads((run / "grpo" / "recipe.json").read_text())
     assert recipe["model"] == str(run / "coldstart" / "best")
-    last = json.loads((run / "connector" / "parts.json").read_text())["changes"][-1]
+    last = json.loads((run / "connector" / "parts.json").read_text())["change"]
     assert last["vision"] == last["language"] == 0.0
     assert last["connector"] > 0.0
 

@@ -191,8 +191,13 @@ def test_connector_tuning_leaves_the_other_parts_to_the_last_bit(tmp_path: Path)
     assert {row["part"]: row["trainable"] for row in parts["parts"]} == {
         "vision": False, "connector": True, "language": False,
     }  # fmt: skip
-    for change in parts["changes"]:
-        assert change["vision"] == change["language"] == 0.0 < change["connector"]
+    proofs = [
+        {part: row[f"parts/change_{part}"] for part in parts["change"]}
+        for row in records(out)
+        if "parts/change_vision" in row
+    ]
+    assert parts["change"] == pytest.approx(proofs[-1])
+    assert all(change["vision"] == change["language"] == 0.0 < change["connector"] for change in proofs)
     assert "optim/grad_norm_vision" not in records(out)[0]
 
 

@@ -63,7 +63,7 @@ FOLDERS = st.fixed_dictionaries(
         "recipe.json": st.dictionaries(TEXTS, VALUES, max_size=4) | VALUES,
         "metrics.jsonl": METRICS,
         "eval.json": st.fixed_dictionaries({"scores": SCORES}) | VALUES,
-        "parts.json": st.fixed_dictionaries({"parts": VALUES, "changes": VALUES}) | VALUES,
+        "parts.json": st.fixed_dictionaries({"parts": VALUES, "change": VALUES}) | VALUES,
         "data.json": VALUES,
         "blindness.jsonl": st.lists(
             st.dictionaries(st.sampled_from(["step", "verdict", "failed"]), VALUES), max_size=2

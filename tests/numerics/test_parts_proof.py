@@ -28,7 +28,7 @@ def recipe(folder: Path, **parts: object) -> object:
 
 def test_a_run_on_text_alone_is_allowed(tmp_path: Path) -> None:
     train_sft(recipe(tmp_path))
-    last = json.loads((tmp_path / "run" / "parts.json").read_text())["changes"][-1]
+    last = json.loads((tmp_path / "run" / "parts.json").read_text())["change"]
     assert last["vision"] == last["connector"] == 0.0
     assert last["language"] > 0.0
 

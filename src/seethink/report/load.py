@@ -48,7 +48,6 @@ class Stage:
     recipe: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     parts: list[dict[str, Any]] = field(default_factory=list)
-    changes: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
     blindness: list[dict[str, Any]] = field(default_factory=list)
@@ -76,7 +75,7 @@ class Stage:
 
     def change(self, part: str) -> Points:
         """The relative L2 change of a part's weights since the stage began, by step."""
-        return _drawable(self.changes, part) or self.points(f"parts/change_{part}")
+        return self.points(f"parts/change_{part}")
 
 
 @dataclass(slots=True)
@@ -262,7 +261,6 @@ def _load_stage(name: str, folder: Path, problems: list[str]) -> Stage:
         recipe=_object(folder / "recipe.json", problems),
         metrics=_rows(folder / "metrics.jsonl", problems),
         parts=_dicts(parts.get("parts")),
-        changes=_dicts(parts.get("changes")),
         data=_object(folder / "data.json", problems),
         scores=[score for row in _dicts(evaluation.get("scores")) if (score := _score(row))],
         blindness=_rows(folder / "blindness.jsonl", problems),

@@ -90,7 +90,6 @@ class Run:
         self._watchdogs = Watchdogs(self.folder, recipe.watchdogs, recipe.stage, self.state.get("watchdogs"), self.step)
         self._budget = TokenBudget(recipe, self.state.get("micro_tokens"))
         self._score: float | None = self.state.get("score")
-        self._changes: list[dict[str, Any]] = self.state.get("part_changes", [])
         self._stop = StopSignals(recipe.checkpoint.grace_s)
         self._end: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None
         """What a checkpoint of the last finished step holds beside weights and optimizer; None before the first."""
@@ -161,7 +160,6 @@ class Run:
             "watchdogs": self._watchdogs.state,
             "micro_tokens": self._budget.state,
             "score": self._score,
-            "part_changes": list(self._changes),
             "versions": versions(),
             "rng": rng,
         }
@@ -195,9 +193,9 @@ class Run:
             updated = metrics.get("optim/grad_norm", 0.0) > 0 and not metrics.get("optim/skipped")
             change = self.policy.proof.check(updated=updated, saw_images=self.policy.saw_images)
             metrics |= {f"parts/change_{part}": amount for part, amount in change.items()}
-            self._changes.append({"step": self.step, **change})
+            about = {"parts": self.policy.proof.as_json(), "step": self.step, "change": change}
             with spare("parts.json"):
-                write_json(self.folder / "parts.json", {"parts": self.policy.proof.as_json(), "changes": self._changes})
+                write_json(self.folder / "parts.json", about)
         metrics |= self._watchdogs.see(self.step, metrics)
         score = metrics.get(self.recipe.checkpoint.best_metric or "", math.nan)
         self._score = score if math.isfinite(score) else self._score
