@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from seethink.infer.lean import lean
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.models.parts import family_of
@@ -49,7 +49,7 @@ class Step:
     def __init__(self, loaded: LoadedModel, attend: Attend) -> None:
         self._model, self._attend = loaded.model, attend
         self._plain = _plain_step(loaded, attend)
-        self.captured: GraphModule | None = None
+        self.captured: StepFn | None = None
         try:
             self.captured = _capture(loaded, attend)
         except Exception as error:  # whatever tracing stumbles over, the model itself still runs
@@ -57,7 +57,7 @@ class Step:
 
     def __call__(self, token_ids: Tensor, positions: Tensor) -> Tensor:
         if self.captured is not None:
-            return self.captured(token_ids, positions)  # type: ignore[no-any-return]
+            return self.captured(token_ids, positions)
         with _attention(self._model):
             return self._plain(token_ids, positions)
 
@@ -132,25 +132,22 @@ def _plain_step(loaded: LoadedModel, attend: Attend) -> StepFn:
     return step
 
 
-def _capture(loaded: LoadedModel, attend: Attend) -> GraphModule:
+def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
     stand_in = torch.ops.seethink.attend.default
     trace = make_fx(
         _plain_step(loaded, stand_in), tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True
     )
+    # Two tensors: one given twice would be taken for one input.
+    given = [torch.zeros(TRACED_ROWS, dtype=torch.long, device=loaded.device) for _ in range(2)]
     with _attention(loaded.model), torch.inference_mode(False), torch.no_grad():
-        # Two tensors: one given twice would be taken for one input.
-        module = trace(*(torch.zeros(TRACED_ROWS, dtype=torch.long, device=loaded.device) for _ in range(2)))
-    for node in list(module.graph.nodes):
+        module = trace(*given)
+        expected = module(*given)
+        module, constants = lean(module)
+        if not torch.equal(module(*given, *constants), expected):
+            raise RuntimeError("the captured step gives other logits than the model")
+    for node in module.graph.nodes:
         if node.target is stand_in:
             node.target = attend
-        elif _does_nothing(node):
-            node.replace_all_uses_with(node.args[0])
-            module.graph.erase_node(node)
-    module.graph.eliminate_dead_code()
     module.recompile()
-    return module
-
-
-def _does_nothing(node: torch.fx.Node) -> bool:
-    """A conversion to the type that a tensor has already."""
-    return node.target is torch.ops.aten.to.dtype and node.args[0].meta["val"].dtype == node.args[1]  # type: ignore[union-attr]
+    forward = module.forward
+    return lambda token_ids, positions: forward(token_ids, positions, *constants)

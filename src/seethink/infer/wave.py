@@ -8,6 +8,8 @@ Letters: P prompts, R rows, H query heads, K key heads, S = H / K, D head width,
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
@@ -39,7 +41,7 @@ class Wave:
         padding = mask == 0
         visible = torch.zeros(mask.shape, dtype=prompts[0][0].dtype, device=mask.device)
         self._hidden = visible.masked_fill(padding, float("-inf"))[:, None, None] if padding.any() else None
-        self._own: list[tuple[Tensor, Tensor]] = []
+        self._own: list[tuple[_Room, _Room]] = []
         self._prompt_of = torch.arange(len(mask), device=mask.device).repeat_interleave(len(positions) // len(mask))
         self._arrange()
 
@@ -71,10 +73,10 @@ class Wave:
         rows, heads, _, width = query.shape
         keys, values = self._extended(layer, key, value)
         shared = heads // keys.shape[1]
+        if 0 < window <= self.length:
+            keys, values = keys[:, :, -window:], values[:, :, -window:]
         query = (query * scale).reshape(rows, -1, shared, width)
-        scores = query @ keys[:, :, max(0, self.length + 1 - window) if window else 0 :].transpose(2, 3)
-        values = values[:, :, -scores.shape[-1] :]
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        scores = _whole(query @ keys.transpose(2, 3))
         seen = self._seen(layer, query, window)
         if seen is None:
             out = scores.softmax(-1).to(values.dtype) @ values
@@ -92,26 +94,30 @@ class Wave:
     def _extended(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's own keys and values, each [R, K, T, D], the new ones last."""
         if layer == len(self._own):
-            self._own.append((_room(key, FIRST_ROOM), _room(value, FIRST_ROOM)))
+            self._own.append((_Room.of(key, FIRST_ROOM), _Room.of(value, FIRST_ROOM)))
+        elif self.length == len(self._own[layer][0].places):
+            self._own[layer] = tuple(_Room.of(room.states, 2 * self.length) for room in self._own[layer])  # type: ignore[assignment]
         keys, values = self._own[layer]
-        if self.length == keys.shape[2]:
-            keys, values = (torch.cat([t, torch.empty_like(t)], 2) for t in (keys, values))
-            self._own[layer] = keys, values
+        keys.places[self.length].copy_(key)
+        values.places[self.length].copy_(value)
         end = self.length + 1
-        keys[:, :, self.length], values[:, :, self.length] = key[:, :, 0], value[:, :, 0]
-        return keys[:, :, :end], values[:, :, :end]
+        return keys.states[:, :, :end], values.states[:, :, :end]
 
     def _seen(self, layer: int, query: Tensor, window: int) -> tuple[Tensor, Tensor] | None:
         """Attention of query [R, K, S, D] over the prompts and its log-sum-exp [R, K, S]; None where out of sight."""
         keys, values = self._prompts[layer]
-        first = max(0, keys.shape[2] + self.length + 1 - window) if window else 0
+        mask = self._hidden
+        first = keys.shape[2] + self.length + 1 - window if window else 0
         if first >= keys.shape[2]:
             return None
-        mask = None if self._hidden is None else self._hidden[..., first:]
+        if first > 0:
+            keys, values = keys[:, :, first:], values[:, :, first:]
+            mask = None if mask is None else mask[..., first:]
         folded = self._by_prompt(query).transpose(1, 2).flatten(2, 3)
-        out, lse = prompt_attention(folded, keys[:, :, first:], values[:, :, first:], mask)
+        out, lse = prompt_attention(folded, keys, values, mask)
         shape = (len(keys), keys.shape[1], -1, query.shape[2])
-        return tuple(self._by_row(t.reshape(*shape, *t.shape[3:]).transpose(1, 2)) for t in (out, lse))  # type: ignore[return-value]
+        out = out.reshape(*shape, query.shape[3]).transpose(1, 2)
+        return self._by_row(out), self._by_row(lse.reshape(shape).transpose(1, 2))
 
     def _by_prompt(self, states: Tensor) -> Tensor:
         """[R, ...] -> [P, M, ...]; zeros where a prompt has fewer rows than another."""
@@ -130,8 +136,7 @@ class Wave:
     def select(self, keep: Tensor) -> None:
         """Only the rows `keep` [rows kept] go on."""
         self.rows, self.positions = self.rows[keep], self.positions[keep]
-        used = self.length
-        self._own = [(_room(k[keep, :, :used], k.shape[2]), _room(v[keep, :, :used], v.shape[2])) for k, v in self._own]
+        self._own = [(keys.select(keep, self.length), values.select(keep, self.length)) for keys, values in self._own]
         prompts, self._prompt_of = self._prompt_of[keep].unique(return_inverse=True)
         if len(prompts) < len(self._prompts[0][0]):
             self._prompts = [(k[prompts], v[prompts]) for k, v in self._prompts]
@@ -154,21 +159,36 @@ def prompt_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor |
     -> [P, K, Q, D] and the log-sum-exp of the scores [P, K, Q] in float32.
     """
     if query.device.type in HAS_KERNEL:
-        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        flash = torch._scaled_dot_product_flash_attention_for_cpu
         expanded = None if mask is None else mask.expand(-1, -1, query.shape[2], -1)
         out, lse = flash(query, keys, values, 0.0, False, attn_mask=expanded, scale=1.0)
         return out, lse
-    scores = query @ keys.transpose(2, 3)
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = _whole(query @ keys.transpose(2, 3))
     if mask is not None:
         scores = scores + mask
     lse = scores.logsumexp(-1)
     return (scores - lse[..., None]).exp().to(values.dtype) @ values, lse
 
 
-def _room(states: Tensor, places: int) -> Tensor:
-    """[R, K, T, D] at the start of a buffer with so many places."""
-    rows, heads, used, width = states.shape
-    buffer = states.new_empty(rows, heads, places, width)
-    buffer[:, :, :used] = states
-    return buffer
+def _whole(scores: Tensor) -> Tensor:
+    """In float32 at least."""
+    return scores.float() if scores.dtype.itemsize < 4 else scores
+
+
+class _Room(NamedTuple):
+    """A layer's keys or values [R, K, places, D], and a view of each place [R, K, 1, D]."""
+
+    states: Tensor
+    places: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, used: Tensor, places: int) -> _Room:
+        """`used` [R, K, T, D] at the start."""
+        rows, heads, length, width = used.shape
+        states = used.new_empty(rows, heads, places, width)
+        states[:, :, :length] = used
+        return cls(states, states.split(1, 2))
+
+    def select(self, keep: Tensor, used: int) -> _Room:
+        """The rows `keep`, of which the first `used` places are filled."""
+        return _Room.of(self.states[keep, :, :used], len(self.places))
