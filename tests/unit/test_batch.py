@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seethink.data.batch import PackedSequence, collate, pack
+from seethink.data.groups import PROMPTS_SHARE, pack_groups
 from seethink.types import Microbatch
 
 PAD = 0
@@ -112,3 +115,28 @@ def test_outside_rl_there_are_no_advantages() -> None:
 
 def test_nothing_packs_into_nothing() -> None:
     assert pack([], pack_length=8, micro_tokens=8, pad_id=PAD) == []
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 12), st.lists(st.integers(1, 12), min_size=1, max_size=4)), min_size=1),
+    micro_tokens=st.integers(10, 120),
+)
+@settings(max_examples=60, deadline=None)
+def test_groups_keep_every_token_and_both_budgets(sizes: list[tuple[int, list[int]]], micro_tokens: int) -> None:
+    members = [
+        replace(sequence(100 * group + i, prompt, response), group=group, prompt_ids=[7] * prompt)
+        for group, (prompt, responses) in enumerate(sizes)
+        for i, response in enumerate(responses)
+    ]
+    batches = pack_groups(members, micro_tokens=micro_tokens, pad_id=PAD, device="cpu", copies=False)
+    prefixes = {id(batch.prefix): batch.prefix for batch in batches}
+    prompts = [int(n) for prefix in prefixes.values() for n in prefix.attention_mask.sum(1)]
+    assert sorted(prompts) == sorted(prompt for prompt, _ in sizes), "every prompt once"
+    for prefix in prefixes.values():
+        assert prefix.input_ids.numel() <= micro_tokens // PROMPTS_SHARE or len(prefix.input_ids) == 1
+    for batch in batches:
+        assert batch.input_ids.numel() <= micro_tokens or len(batch.input_ids) == 1
+    for member in members:
+        batch, row, columns = found(batches, member.index)
+        assert batch.input_ids[row, columns].tolist() == member.response_ids
+        assert int(batch.prefix.attention_mask[batch.prefix_rows[row]].sum()) == len(member.prompt_ids)

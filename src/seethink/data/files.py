@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.ipc
 import pyarrow.parquet
 
 from seethink.data.quarantine import DataError, RowError

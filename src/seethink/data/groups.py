@@ -12,6 +12,9 @@ from torch import Tensor
 from seethink.data.batch import PackedSequence, collate, join_images
 from seethink.types import Microbatch, Prefix
 
+PROMPTS_SHARE = 4
+"""Prompts take this part of a micro-batch's tokens, one prompt at least: their graph is kept beside the responses'."""
+
 
 class HasPrompt(Protocol):
     """What `left_pad` needs: a Prompt, or a sequence's prompt half."""
@@ -50,14 +53,15 @@ def pack_groups(
 ) -> list[Microbatch]:
     """Response rows that follow shared prompts. Sequences of one `group` have one prompt.
 
-    Prompts of like length share a forward of at most `micro_tokens`; so do responses, with what each sees of its prompt
-    where that is copied (`copies`). Longest first, so that little is padded. The same input gives the same batches.
+    Responses of like length share a forward of at most `micro_tokens`, with what each sees of its prompt where that is
+    copied (`copies`); prompts one of a share of them. Longest first, so that little is padded. The same input gives the
+    same batches.
     """
     groups: dict[int, list[PackedSequence]] = {}
     for sequence in sequences:
         groups.setdefault(sequence.group, []).append(sequence)
     batches: list[Microbatch] = []
-    for chunk in _prompt_chunks(list(groups.values()), micro_tokens):
+    for chunk in _prompt_chunks(list(groups.values()), micro_tokens // PROMPTS_SHARE):
         prefix = left_pad([PromptHalf(group[0]) for group in chunk], pad_id).to(device)
         batches += _response_batches(chunk, prefix, micro_tokens, pad_id, prefix.input_ids.shape[1] if copies else 0)
     return batches

@@ -17,6 +17,9 @@ from seethink.types import Microbatch
 
 LOGITS = 2**24
 """Logits that exist at one time, whatever the vocabulary; the others are recomputed in backward."""
+PROBABILITIES = 2**18
+"""Those that a CPU sums to entropies at one time: half a dozen intermediate results of them, one in float64, which
+then stay in its cache. On a GPU the calls would cost more than the memory."""
 
 
 def logprobs_and_entropy(
@@ -35,7 +38,8 @@ def logprobs_and_entropy(
     logp_NV = logits_NV.log_softmax(-1)
     chosen = logp_NV.gather(-1, targets_N[:, None]).squeeze(-1)
     with torch.no_grad():
-        entropy = entropy_of(logp_NV, logp_NV.exp())
+        rows = max(1, PROBABILITIES // logp_NV.shape[-1]) if logp_NV.device.type == "cpu" else max(1, len(logp_NV))
+        entropy = torch.cat([entropy_of(logp, logp.exp()) for logp in logp_NV.split(rows)])
     return chosen, entropy
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seethink.config import Recipe
+from seethink.models.closed_form import use_closed_forms
 from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
@@ -48,6 +49,7 @@ class Policy:
         self._total_steps = total_steps
         if recipe.lora.parts:
             add_adapters(loaded.model, recipe.lora, recipe.seed)
+        use_closed_forms(loaded.model)
         if recipe.optim.gradient_checkpointing:
             enable_checkpointing(loaded.model)
         groups = param_groups(loaded.model, recipe)
