@@ -31,8 +31,18 @@ def found(megabytes_an_hour: float) -> dict[str, Any]:
 @pytest.mark.parametrize(("rate", "verdict"), [(0.0, "flat"), (3.0, "GROWS")])
 def test_a_slope_is_told(rate: float, verdict: str, tmp_path: Path) -> None:
     text = write_report(found(rate), tmp_path / "soak.md")
-    resident = next(line for line in text.splitlines() if line.startswith("| resident"))
-    assert resident.endswith(f"| {verdict} |")
+    for name in ("| resident", "| lowest resident"):
+        assert next(line for line in text.splitlines() if line.startswith(name)).endswith(f"| {verdict} |")
     assert "| open file handles | 7 | 7 to 7 | flat |" in text
     svg = ET.parse(tmp_path / "soak.svg").getroot()
     assert len(svg.findall("{*}g/{*}svg")) == 4
+
+
+def test_what_the_allocator_keeps_for_a_while_is_not_what_is_held(tmp_path: Path) -> None:
+    """Levels that come and stay for minutes, but go once in a window."""
+    seen = found(0.0)
+    for number, step in enumerate(seen["steps"]):
+        step["rss"] += 0.0 if number % 50 == 7 else 1e6 * (number // 100)
+    lines = write_report(seen, tmp_path / "soak.md").splitlines()
+    assert next(line for line in lines if line.startswith("| lowest resident")).endswith("| flat |")
+    assert next(line for line in lines if line.startswith("| resident")).endswith("| GROWS |")
