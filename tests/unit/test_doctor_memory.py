@@ -101,6 +101,14 @@ def test_one_long_sequence_makes_a_micro_batch_longer_than_its_budget() -> None:
     assert micro_batch(recipe, Load(9000, 9000.0, 256.0, 1000, 4.0))[0] == 5000
 
 
+def test_shared_prompts_are_alive_beside_a_micro_batch_of_responses() -> None:
+    words = ("optim.micro_tokens=1000", "rollout.prompts_per_step=16", "rollout.group_size=8")
+    recipe = nano_recipe("nano", *words, stage="grpo")
+    assert micro_batch(recipe, Load(100, 100.0, 64.0, 50, 4.0))[0] == 250 + 20 * 50
+    assert micro_batch(recipe, Load(700, 700.0, 64.0, 3000, 4.0))[0] == 700 + 3000, "one prompt, one response"
+    assert micro_batch(recipe, Load(10, 10.0, 4.0, 2, 4.0))[0] == 16 * 10 + 128 * 2, "all there are"
+
+
 def test_a_checkpoint_on_disk(tmp_path: object) -> None:
     from pathlib import Path
 

@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from seethink.config import PARTS, Part, Recipe
+from seethink.data.groups import PROMPTS_SHARE
 from seethink.infer.generator import PREFILL_ROWS
 from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
@@ -164,12 +165,12 @@ def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:
 
 
 def _shared_batch(recipe: Recipe, load: Load, sequences: float) -> int:
-    """Prompts stay alive, once each, while their responses go through; the budget is that of either.
+    """Prompts stay alive, once each, while their responses go through; both have their budget (data/groups.py).
 
     Where prompts are copied for their responses (models/prefix_attention.py) fewer of these share a micro-batch.
     """
     budget = recipe.optim.micro_tokens
-    prompts = min(max(budget, load.prompt), round(sequences / recipe.rollout.group_size * load.prompt))
+    prompts = min(max(budget // PROMPTS_SHARE, load.prompt), round(sequences / recipe.rollout.group_size * load.prompt))
     rows = min(max(1, budget // load.response), round(sequences))
     return prompts + rows * load.response
 
