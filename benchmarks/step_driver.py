@@ -52,7 +52,9 @@ class Child:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent / "src")]),
             "OMP_NUM_THREADS": str(settings.threads),
-            "OMP_WAIT_POLICY": "PASSIVE",  # seethink's own default; the side that waits must not spin
+            # seethink's own defaults, for both: the side that waits must not spin for long.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "1000",
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }
