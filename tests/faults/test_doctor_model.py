@@ -205,7 +205,7 @@ def test_out_with_another_run(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_card_that_is_too_small(tmp_path: Path, data: Path) -> None:
-    report = examine(tmp_path, data=data, gpus="2x0.1")
+    report = examine(tmp_path, data=data, gpus="2x0.08")
     check = one(report, "memory", "fits")
     assert check.status is Status.FAIL
     assert "optim.gradient_checkpointing=true" in check.advice
