@@ -114,7 +114,7 @@ def table(steps: dict[str, np.ndarray], cycles: dict[str, np.ndarray]) -> list[s
     lines = ["| | median | slope an hour (95% interval) | limit | verdict |", "|---|---:|---:|---:|---|"]
     for period, since in (("", 0.0), (", second half", 0.5)):
         late = {key: values[steps["t"] >= steps["t"][0] + since * np.ptp(steps["t"])] for key, values in steps.items()}
-        for name, hours, values in memories(late, windows(late)):
+        for name, hours, values in memories(late):
             found = slope(hours, values / MB)
             lines.append(row(f"{name}, MB{period}", found, MEMORY_LIMIT, "{:.2f}", f"{found.level:.1f}"))
     for key, name in (
@@ -127,10 +127,9 @@ def table(steps: dict[str, np.ndarray], cycles: dict[str, np.ndarray]) -> list[s
     return lines
 
 
-def memories(
-    steps: dict[str, np.ndarray], cycles: dict[str, np.ndarray]
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def memories(steps: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(name, hours, bytes) of what is measured of the process's memory."""
+    cycles = windows(steps)
     yield f"lowest resident (RSS) memory of {CYCLE} steps", cycles["hours"], cycles["lowest"]
     for key, name in (("rss", "resident (RSS)"), ("pss", "proportional (PSS)"), ("uss", "unshared (USS)")):
         yield f"{name} memory after each step", steps["hours"], steps[key]

@@ -19,6 +19,17 @@ OTHERS = {"gemma3", "blip-2"}
 """Norms of 1 + weight and a gate of GELU; LayerNorm and an MLP without a gate."""
 
 
+class Norm(nn.Module):
+    """transformers' RMSNorm without the upcast."""
+
+    def __init__(self, weight: Tensor, eps: float) -> None:
+        super().__init__()
+        self.weight, self.variance_epsilon = nn.Parameter(weight), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
 def language_parts(model: Any) -> dict[str, nn.Module]:
     """The norms and gated layers of the language model, by name."""
     found = {n: m for n, m in model.named_modules() if hasattr(m, "variance_epsilon") or hasattr(m, "gate_proj")}
@@ -60,18 +71,9 @@ def test_in_float64_they_agree_to_1e_12(nano: LoadedModel, monkeypatch: pytest.M
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
     x = torch.randn(2, 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
-    class Norm(nn.Module):
-        variance_epsilon = 1e-3
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.linspace(0.5, 2, 8, dtype=torch.float64))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
+    norm = Norm(torch.linspace(0.5, 2, 8, dtype=torch.float64), 1e-3)
     norms, mlps = (
-        [m, copy.deepcopy(m)] for m in (Norm(), language_parts(nano.model)["model.language_model.layers.0.mlp"])
+        [m, copy.deepcopy(m)] for m in (norm, language_parts(nano.model)["model.language_model.layers.0.mlp"])
     )
     for (plain, closed), given in ((norms, x), ([m.double() for m in mlps], torch.randn(2, 4, 128).double())):
         assert use_closed_forms(closed) == [""]
@@ -83,18 +85,7 @@ def test_in_float64_they_agree_to_1e_12(nano: LoadedModel, monkeypatch: pytest.M
 
 def test_by_hand() -> None:
     """x = (3, 4), eps 0: the root mean square is sqrt(12.5); out = weight * x / it, gradient 0 along x."""
-
-    class Norm(nn.Module):
-        variance_epsilon = 0.0
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
-    norm = Norm()
+    norm = Norm(torch.tensor([1.0, 2.0]), 0.0)
     assert use_closed_forms(norm) == [""]
     x = torch.tensor([[3.0, 4.0]], requires_grad=True)
     norm(x).sum().backward()
