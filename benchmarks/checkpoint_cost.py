@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from seethink.config import load_recipe
-from seethink.pipeline import recipes_folder, train_stage
+from seethink.runs.lock import FolderLock
+from seethink.runs.metrics import read_metrics
+from seethink.studies.quickstart import recipes_folder, train_stage
 from seethink.train import grpo
-from seethink.train.lock import FolderLock
-from seethink.train.metrics import read_metrics
 from seethink.train.run import Run
 
 RECIPES = {

@@ -80,7 +80,7 @@ def measure(data: Path, out: Path) -> tuple[float, float, float, dict[str, objec
     recipe = str(RECIPES / "nano-grpo.toml")
     words = [recipe, "model=nano", f"out={out.parent / 'run'}", "--data", str(data), "--out", str(out)]
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "seethink.cli", "doctor", *words], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "seethink.cli.main", "doctor", *words], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     if os.waitstatus_to_exitcode(status) not in (0, 1):

@@ -17,13 +17,13 @@ from datetime import date
 import torch
 
 from seethink.config import load_recipe
-from seethink.infer.generator import InProcessGenerator
+from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import load_model
-from seethink.pipeline import recipes_folder
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
-from seethink.train.entropy_log import EntropyLog
+from seethink.studies.quickstart import recipes_folder
 from seethink.train.grpo import update
+from seethink.train.hooks.entropy import EntropyLog
 from seethink.train.policy import Policy
 from seethink.world.make import world_samples
 

@@ -33,8 +33,8 @@ def exact_match() -> Grader:
 
 
 def ours() -> Grader:
-    from seethink.rewards.answer import grade
-    from seethink.types import Verdict
+    from seethink.core.types import Verdict
+    from seethink.rewards.grader import grade
 
     def accepts(case: Case) -> bool:
         found = grade(case["prediction"], case["gold"], case.get("answer_type"), case.get("choices"))

@@ -19,10 +19,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from seethink.analysis.hallucination import Number
-from seethink.analysis.hallucination_run import measure
 from seethink.config import load_recipe
-from seethink.pipeline import recipes_folder, train_stage
+from seethink.eval.hallucination import Number
+from seethink.studies.hallucination import measure
+from seethink.studies.quickstart import recipes_folder, train_stage
 from seethink.world.damage import KINDS
 
 PLACES = ("before", "inside", "after", "elsewhere")

@@ -13,10 +13,10 @@ import math
 import numpy as np
 
 from seethink.config import RewardConfig
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.core.types import Completion, Sample
+from seethink.generate.in_process.generator import InProcessGenerator, Sampling
 from seethink.models.load import LoadedModel, load_model
-from seethink.rewards.base import Rewarder
-from seethink.types import Completion, Sample
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
 from seethink.world.questions import TASKS, make_item
 from seethink.world.scenes import DOMAINS

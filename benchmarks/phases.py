@@ -18,15 +18,15 @@ from datetime import date
 import torch
 
 from seethink.config import make_recipe
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.core.types import RolloutGroup
+from seethink.generate.in_process.generator import InProcessGenerator, Sampling
 from seethink.models.load import load_model
-from seethink.pipeline import peak_memory_mb
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import policy_loss
 from seethink.rl.rollout import Episode
+from seethink.studies.quickstart import peak_memory_mb
 from seethink.train.grpo import microbatches
 from seethink.train.policy import Policy
-from seethink.types import RolloutGroup
 from seethink.world.make import world_samples
 
 

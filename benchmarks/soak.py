@@ -34,14 +34,14 @@ import torch
 import transformers
 from soak_report import write_report
 
-from seethink.pipeline import recipes_folder
-from seethink.stopped import EXIT_RESUME
+from seethink.core.exits import EXIT_RESUME
+from seethink.studies.quickstart import recipes_folder
 
 CHILD = """
 import json, sys, time
 import psutil
-from seethink.cli import main
-from seethink.train.metrics import MetricsWriter
+from seethink.cli.main import main
+from seethink.runs.metrics import MetricsWriter
 
 looks, process, write = open(sys.argv.pop(1), "a", buffering=1), psutil.Process(), MetricsWriter.write
 

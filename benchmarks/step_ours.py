@@ -30,15 +30,15 @@ from step_work import (
 )
 
 from seethink.config import make_recipe
-from seethink.infer.generator import InProcessGenerator
+from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
+from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import load_model
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
-from seethink.train.entropy_log import EntropyLog
 from seethink.train.grpo import update
+from seethink.train.hooks.entropy import EntropyLog
+from seethink.train.hooks.rollouts import EpisodeRecorder
 from seethink.train.policy import Policy
-from seethink.train.rl_metrics import EpisodeRecorder
-from seethink.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 
 
 def grade(response: str, sample: Sample) -> Grade:

@@ -19,13 +19,13 @@ from step_models import SHAPES, make_cell, model_folder
 from step_work import make_rows
 
 from seethink.config import Recipe, make_recipe
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.core.types import Prompt, RolloutGroup, Sample
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
 from seethink.rl.rollout import Episode
 from seethink.train.grpo import update
 from seethink.train.policy import Policy
-from seethink.types import Prompt, RolloutGroup, Sample
 
 
 def main() -> None:

@@ -22,11 +22,11 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from seethink.analysis.watchdogs import WATCHDOGS, Pack
 from seethink.config import load_recipe
-from seethink.pipeline import recipes_folder, train_stage
-from seethink.train.metrics import read_metrics
-from seethink.types import Grade, Sample, Verdict
+from seethink.core.types import Grade, Sample, Verdict
+from seethink.runs.metrics import read_metrics
+from seethink.studies.quickstart import recipes_folder, train_stage
+from seethink.train.hooks.watchdog_rules import WATCHDOGS, Pack
 from seethink.world.make import world_samples, write_parquet
 
 ROOT = Path(__file__).resolve().parents[1]

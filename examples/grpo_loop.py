@@ -22,15 +22,15 @@ import time
 import torch
 
 from seethink.config import RewardConfig
-from seethink.data.batch import PackedSequence, collate
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.core.types import Completion, Prompt
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.logprobs import token_logprobs
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.advantages import group_advantages
 from seethink.rl.losses import policy_loss, token_weights
-from seethink.types import Completion, Prompt
+from seethink.rl.packing import PackedSequence, collate
 from seethink.world.make import world_samples
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from make_run import DOMAINS, HOSTILE
 
-from seethink.analysis.sketch import Sketch
+from seethink.core.sketch import Sketch
 
 THRESHOLD = 1.9
 CRITERIA = ("critical_entropy", "entropy_mean", "reward", "accuracy", "last")

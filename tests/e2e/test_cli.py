@@ -33,7 +33,7 @@ COMMANDS = [
 
 def seethink(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "seethink.cli", *words]
+    command = [sys.executable, "-m", "seethink.cli.main", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=env)
 
 
@@ -71,7 +71,7 @@ def test_a_dry_run_starts_quickly() -> None:
     """No torch: what it imports is what it costs."""
     code = (
         "import sys; sys.argv = ['seethink', 'train', sys.argv[1], '--dry-run']\n"
-        "from seethink.cli import app\n"
+        "from seethink.cli.main import app\n"
         "app(standalone_mode=False)\n"
         "sys.exit(3 if {'torch', 'transformers', 'pyarrow'} & set(sys.modules) else 0)"
     )

@@ -12,11 +12,11 @@ import pytest
 from helpers.doctoring import examine, good_rows, one, worst, write_rows
 from helpers.families import save_family
 from helpers.nano import picture
-from seethink import cli
+from seethink.cli import main as cli
+from seethink.core.types import Sample
 from seethink.data.image_tokens import TRIED
 from seethink.doctor.check import Status
 from seethink.doctor.lengths import LengthMeter, histogram
-from seethink.types import Sample
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from seethink.analysis.entropy import EntropyMeter
-from seethink.analysis.entropy_files import load_report
-from seethink.cli import app
+from seethink.cli.main import app
+from seethink.core.types import Completion, RolloutGroup, Sample
 from seethink.data.prompts import PromptList
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.entropy.meter import EntropyMeter
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
-from seethink.train.rl_metrics import store_rollouts
-from seethink.types import Completion, RolloutGroup, Sample
+from seethink.runs.rollouts import store_rollouts
+from seethink.studies.entropy.result_files import load_report
 from seethink.world.make import world_samples
 
 FEW = ("--size", "3", "--samples", "2", "--max-new-tokens", "12", "--words", "the,e,is")

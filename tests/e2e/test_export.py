@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from helpers.families import ONE_IMAGE_FAMILIES, save_family
-from seethink.cli import app
+from seethink.cli.main import app
 from seethink.config import make_recipe
 from seethink.export import ExportError, export_run
 from seethink.models.load import load_model
-from seethink.pipeline import train_stage
+from seethink.studies.quickstart import train_stage
 from seethink.world.make import world_samples, write_parquet
 
 

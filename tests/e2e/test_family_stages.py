@@ -21,7 +21,7 @@ from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from seethink.config import make_recipe
 from seethink.models.load import load_model
 from seethink.models.parts import split_parts
-from seethink.pipeline import train_stage
+from seethink.studies.quickstart import train_stage
 from seethink.train.run import Run
 
 pytestmark = pytest.mark.slow

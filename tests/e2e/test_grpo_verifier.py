@@ -16,8 +16,8 @@ from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says_no, says_ye
 from helpers.verifying import hurry  # noqa: F401
 from seethink.config import Recipe, make_recipe
 from seethink.report import write_report
+from seethink.runs.metrics import read_metrics
 from seethink.train.grpo import train_rl
-from seethink.train.metrics import read_metrics
 from seethink.world.make import png_bytes, world_samples
 
 SYNONYMS = {"red": "crimson", "green": "emerald", "blue": "azure", "orange": "tangerine", "purple": "violet"}

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from seethink.lab.plan import missing_models
-from seethink.lab.schema import load_experiments
+from seethink.studies.lab.plan import missing_models
+from seethink.studies.lab.schema import load_experiments
 
 ENV = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
 
 
 def lab(*words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "seethink.cli", "lab", *words]
+    command = [sys.executable, "-m", "seethink.cli.main", "lab", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=ENV, **kwargs)
 
 
 def start(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "seethink.cli", "lab", "run", *words]
+    command = [sys.executable, "-m", "seethink.cli.main", "lab", "run", *words]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV)
 
 
@@ -64,7 +64,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_every_experiment_runs_and_records_all_that_its_claims_ask_for(everything: Path) -> None:
     """Only a number that a few tiny answers leave undefined may be missing."""
-    from seethink.lab.results import load_results
+    from seethink.studies.lab.results import load_results
 
     results = load_results(everything)
     assert [e.experiment.name for e in results.experiments] == [

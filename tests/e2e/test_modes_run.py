@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seethink.cli import app
-from seethink.errors import UserError
-from seethink.eval import modes
+from seethink.cli.main import app
+from seethink.core.errors import UserError
+from seethink.studies import modes
 
 SMALL = ["--data", "world:math,dice", "--size", "3", "--samples", "2", "--max-new-tokens", "12", "--answer-tokens", "4"]
 

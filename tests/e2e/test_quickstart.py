@@ -27,7 +27,7 @@ UNTIMED = ("time/", "throughput/")
 
 
 def quickstart(out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "seethink.cli", "quickstart", "--out", str(out), *TINY, *overrides]
+    command = [sys.executable, "-m", "seethink.cli.main", "quickstart", "--out", str(out), *TINY, *overrides]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
 

@@ -36,7 +36,7 @@ def test_seethink_commands_know_their_words(line: str) -> None:
     command = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
     command = command if command[0] in ("world", "verifier", "lab") else command[:1]
     result = subprocess.run(
-        [sys.executable, "-m", "seethink.cli", *command, "--help"],
+        [sys.executable, "-m", "seethink.cli.main", *command, "--help"],
         capture_output=True,
         text=True,
         check=False,

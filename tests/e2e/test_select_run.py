@@ -11,12 +11,12 @@ import torch
 from typer.testing import CliRunner
 
 from helpers.nano import labels_drawn
-from seethink.analysis import checkpoints
-from seethink.cli import app
+from seethink.cli.main import app
 from seethink.config import make_recipe
-from seethink.errors import UserError
+from seethink.core.errors import UserError
 from seethink.models.load import NANO, load_model
-from seethink.pipeline import train_stage
+from seethink.studies.quickstart import train_stage
+from seethink.studies.selection import checkpoints
 from seethink.world.make import world_samples, write_parquet
 
 SMALL = ["--size", "4", "--samples", "2", "--max-new-tokens", "24", "--words", "answer,red,blue"]

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from helpers.killed import KILLED
 from seethink.config import Recipe, make_recipe
 from seethink.models.load import NANO
-from seethink.pipeline import train_stage
+from seethink.studies.quickstart import train_stage
 from seethink.train.run import RunFolderError
 
 UNTIMED = ("time/", "throughput/")

@@ -14,7 +14,7 @@ from helpers.families import build_config, picture, save_family
 from helpers.family_processors import WORDS, build_tokenizer
 from seethink.config import make_recipe
 from seethink.models.parts import PartsError
-from seethink.pipeline import train_stage
+from seethink.studies.quickstart import train_stage
 
 MODULES = {
     "vision": ["model.vision_*"],

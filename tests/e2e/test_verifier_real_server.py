@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from seethink.core.types import Verdict
 from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' models)
-from seethink.rewards.verifier import Verifier, VerifierConfig, VerifierRefusedError, VerifyItem
-from seethink.types import Verdict
+from seethink.rewards.verifier.verifier import Verifier, VerifierConfig, VerifierRefusedError, VerifyItem
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from helpers.killed import KILLED
-from seethink.analysis import blindness
-from seethink.analysis.blindness import BlindModelError, read_records
-from seethink.analysis.pictures import swapped
 from seethink.config import Recipe, make_recipe
-from seethink.pipeline import train_stage
+from seethink.data.counterfactual import swapped
 from seethink.report import write_report
+from seethink.studies.quickstart import train_stage
+from seethink.train.hooks import blindness
+from seethink.train.hooks.blindness import BlindModelError, read_records
 from seethink.world.make import world_samples, write_parquet
 
 STEPS = 4

@@ -17,10 +17,10 @@ import pytest
 
 from helpers.killing import stage_recipe
 from seethink.config import Recipe, load_recipe
-from seethink.pipeline import train_stage
-from seethink.train import checkpoint
-from seethink.train.checkpoint import CheckpointError, newest_checkpoint
-from seethink.train.metrics import MetricsWriter, read_metrics
+from seethink.runs import checkpoint
+from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
+from seethink.runs.metrics import MetricsWriter, read_metrics
+from seethink.studies.quickstart import train_stage
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -115,7 +115,7 @@ sys.path[:0] = [sys.argv[2]]
 import torch
 from helpers.nano import save_nano
 from seethink.models.load import load_model
-from seethink.train import checkpoint
+from seethink.runs import checkpoint
 home = pathlib.Path(sys.argv[1])
 loaded = load_model(str(save_nano(pathlib.Path(sys.argv[3]))))
 checkpoint.EXTRAS = 0
@@ -129,7 +129,7 @@ for name, size in (("state", 40_000_000), ("weights", 1)):
         save(2, x=torch.ones(size))
         print("no error")
     except Exception as error:
-        from seethink.atomic import disk_is_full, is_write_failure
+        from seethink.core.files import disk_is_full, is_write_failure
         print(name, is_write_failure(error), disk_is_full(error))
     print(sorted(p.name for p in (home / "c").iterdir()), checkpoint.newest_checkpoint(home / "c").step)
 """

@@ -17,7 +17,7 @@ from seethink.data.quarantine import REASONS
 from seethink.doctor.advice import ADVICE
 from seethink.doctor.check import Status
 from seethink.doctor.scan import Scan, Source, scan
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import world_samples, write_parquet
 
 Row = dict[str, Any]

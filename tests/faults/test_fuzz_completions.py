@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.fuzzing import fuzz, harmless, keeping, kept
-from seethink.analysis.critical import mark
 from seethink.config import RecipeError, RewardConfig, make_recipe
-from seethink.rewards.answer import grade_batch, validate_gold
-from seethink.rewards.base import Rewarder
+from seethink.core.types import Completion, Sample, Verdict
+from seethink.entropy.critical import mark
 from seethink.rewards.format import has_think_format
-from seethink.types import Completion, Sample, Verdict
+from seethink.rewards.grader import grade_batch, validate_gold
+from seethink.rewards.rewarder import Rewarder
 
 TAGS = "<think> </think> <answer> </answer> <script> \\boxed{ \\text{ } { [ ) ( , ; & % $ = ^ _ ** \\\\ \\left("
 MATHS = (

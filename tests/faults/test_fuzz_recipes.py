@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.fuzzing import fuzz, harmless, keeping, kept
 from seethink.config import RecipeError, load_recipe, make_recipe, recipe_keys
-from seethink.pipeline import recipes_folder
+from seethink.studies.quickstart import recipes_folder
 
 SHIPPED = [path.read_bytes() for path in sorted(recipes_folder().glob("*.toml"))]
 KEYS = sorted(recipe_keys())

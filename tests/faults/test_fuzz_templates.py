@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from helpers.fuzzing import fuzz, harmless, keeping, kept
 from helpers.nano import GOLDEN, make_samples
+from seethink.core.errors import UserError
 from seethink.data.chat import Chat
 from seethink.data.template import TemplateError, refuse_endless
-from seethink.errors import UserError
 from seethink.models.load import load_model
-from seethink.world.nano import build_processor
+from seethink.pretrain.nano import build_processor
 
 PIECES = """
 {{ |}}|{%|%}|{#|#}|{% for m in messages %}|{% endfor %}|{% if add_generation_prompt %}|{% endif %}|{{ m }}

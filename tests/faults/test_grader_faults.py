@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from seethink.rewards import pool, worker
-from seethink.rewards.answer import grade, grade_batch
-from seethink.rewards.answer.parse import parse
-from seethink.rewards.answer.symbolic import tree
-from seethink.rewards.answer.syntax import NotMathsError
+from seethink.core.types import Verdict
 from seethink.rewards.format import has_think_format
-from seethink.rewards.pool import Pool, get_pool
-from seethink.types import Verdict
+from seethink.rewards.grader import grade, grade_batch, pool, worker
+from seethink.rewards.grader.parse import parse
+from seethink.rewards.grader.pool import Pool, get_pool
+from seethink.rewards.grader.symbolic import tree
+from seethink.rewards.grader.syntax import NotMathsError
 
 SYMBOLIC = ("\\boxed{\\sum_{k=1}^{n} k}", "\\frac{n(n+1)}{2}", None, None)
 ENDLESS = "\\boxed{\\sum_{k=1}^{1000000007} \\sqrt{k+%d}}"
@@ -147,8 +146,8 @@ def test_threads_asyncio_and_forks_agree() -> None:  # 8
 def test_a_forked_child_makes_its_own_pool() -> None:  # 8
     code = (
         "import os, sys\n"
-        "from seethink.rewards.answer import grade\n"
-        "from seethink.rewards.pool import get_pool\n"
+        "from seethink.rewards.grader import grade\n"
+        "from seethink.rewards.grader.pool import get_pool\n"
         "assert grade('\\\\sum_{k=1}^{n} k', '\\\\frac{n(n+1)}{2}').verdict == 'correct'\n"
         "mine = get_pool().pids()\n"
         "child = os.fork()\n"

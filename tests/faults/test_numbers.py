@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from helpers.nano import gradients, load_nano, nano_recipe, random_episode, relative_error
+from seethink.core.types import Grade, Verdict
 from seethink.rl.rollout import Episode
+from seethink.runs.checkpoint import Checkpoint
 from seethink.train import grpo
-from seethink.train.bad_steps import BadNumbersError, completion_faults
-from seethink.train.checkpoint import Checkpoint
 from seethink.train.grpo import train_on
+from seethink.train.hooks.bad_steps import BadNumbersError, completion_faults
 from seethink.train.memory import OutOfMemory, is_out_of_memory
 from seethink.train.policy import Policy
 from seethink.train.ppo import Critic
 from seethink.train.run import Run, prepare_folder
-from seethink.types import Grade, Verdict
 
 REWARDS = [[1.0, 0.0, 0.2], [0.0, 1.0, 1.0]]
 

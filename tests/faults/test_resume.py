@@ -17,12 +17,12 @@ from helpers.killing import stage_recipe
 from helpers.nano import save_nano
 from seethink.config import Recipe, load_recipe
 from seethink.data.dataset import DataError
-from seethink.pipeline import Stage, run_pipeline, train_stage
-from seethink.train import folder as run_folder
-from seethink.train.checkpoint import CheckpointError, newest_checkpoint
-from seethink.train.folder import RunFolderError
-from seethink.train.identity import SAMPLED, model_identity
-from seethink.train.lock import FolderInUseError, FolderLock
+from seethink.runs import folder as run_folder
+from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
+from seethink.runs.folder import RunFolderError
+from seethink.runs.identity import SAMPLED, model_identity
+from seethink.runs.lock import FolderInUseError, FolderLock
+from seethink.studies.quickstart import Stage, run_pipeline, train_stage
 
 ROWS = [
     {"id": f"r{i}", "prompt": f"What is {i} plus 1?", "answer": str(i + 1),
@@ -192,7 +192,7 @@ def test_38_a_key_that_is_newer_than_the_run_had_its_default(home: Path) -> None
 
 @pytest.mark.slow
 def test_38_other_code_is_a_warning(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr("seethink.train.identity.__version__", "9.9.9")
+    monkeypatch.setattr("seethink.runs.identity.__version__", "9.9.9")
     train_stage(recipe(home), resume=True)
     said = " ".join(capsys.readouterr().out.split())
     assert "resuming with other code (seethink 0.1.0 -> 9.9.9): the numbers may differ" in said
@@ -202,7 +202,7 @@ def test_38_a_large_model_is_told_apart_without_being_read(
     random_nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Headers, sizes and the beginning of every tensor: what a further training changes, whatever the size."""
-    monkeypatch.setattr("seethink.train.identity.READ_WHOLE", 0)
+    monkeypatch.setattr("seethink.runs.identity.READ_WHOLE", 0)
     shutil.copytree(random_nano, tmp_path / "copy")
     assert model_identity(str(tmp_path / "copy")) == model_identity(str(random_nano)) is not None
     from safetensors.torch import load_file, save_file

@@ -26,7 +26,7 @@ RUN = """
 import sys
 from pathlib import Path
 from seethink.config import load_recipe
-from seethink.pipeline import train_stage
+from seethink.studies.quickstart import train_stage
 from seethink.train.run import Run
 
 save = Run.save_if_due
@@ -98,7 +98,7 @@ def test_41_an_address_with_a_password_is_refused_and_not_repeated(words: list[s
     head = 'name = "a"\nstage = "grpo"\nout = "o"\n[data]\ntrain = "d"\n[reward.verifier]\n'
     (tmp_path / "r.toml").write_text(head + verifier)
     (tmp_path / "cases.jsonl").write_text("")
-    ended = train(["-m", "seethink.cli", *words], tmp_path)
+    ended = train(["-m", "seethink.cli.main", *words], tmp_path)
     assert ended.returncode == 2
     assert "base_url" in ended.stderr
     assert PASSWORD not in ended.stdout + ended.stderr

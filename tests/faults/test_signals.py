@@ -14,9 +14,9 @@ import pytest
 
 from helpers.fork_server import ForkServer, Request
 from helpers.killing import outcome, stage_recipe
-from seethink.stopped import EXIT_RESUME
-from seethink.train.checkpoint import newest_checkpoint
-from seethink.train.metrics import read_metrics
+from seethink.core.exits import EXIT_RESUME
+from seethink.runs.checkpoint import newest_checkpoint
+from seethink.runs.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +80,7 @@ def test_29_killed_before_the_first_checkpoint_the_board_begins_again(server: Fo
 
 def slow_rollout() -> None:
     """Called in the run's process: the third rollout takes a minute."""
-    from seethink.infer.generator import InProcessGenerator
+    from seethink.generate.in_process.generator import InProcessGenerator
 
     generate = InProcessGenerator.generate
 
@@ -141,7 +141,7 @@ def test_29_asked_in_the_last_step_the_run_is_done(server: ForkServer, tmp_path:
 
 def test_29_workers_outlive_the_signals_of_the_group() -> None:
     """A terminal's Ctrl-C reaches the graders too; the step that is being finished needs them."""
-    from seethink.rewards.pool import Pool
+    from seethink.rewards.grader.pool import Pool
 
     pool = Pool(workers=1, deadline=20)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seethink.stopped import EXIT_RESUME
+from seethink.core.exits import EXIT_RESUME
 
 TINY = [
     "data.train_size=60", "data.val_size=12", "sft.epochs=4", "sft.val_every=2", "rollout.prompts_per_step=3",
@@ -23,7 +23,7 @@ TINY = [
 @pytest.mark.slow
 def test_29_sigterm_ends_the_pipeline_and_the_same_command_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "seethink.cli", "quickstart", "--out", str(out), *TINY]
+    command = [sys.executable, "-m", "seethink.cli.main", "quickstart", "--out", str(out), *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     metrics = out / "coldstart" / "metrics.jsonl"

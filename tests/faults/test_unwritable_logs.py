@@ -9,8 +9,8 @@ import pytest
 
 from helpers.killing import stage_recipe
 from seethink.config import Recipe, load_recipe
-from seethink.pipeline import train_stage
-from seethink.train.metrics import read_metrics
+from seethink.runs.metrics import read_metrics
+from seethink.studies.quickstart import train_stage
 
 CLOCKS = ("time/", "throughput/")
 

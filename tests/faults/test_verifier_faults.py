@@ -23,8 +23,8 @@ from helpers.scripted_openai import (
     sends_half,
 )
 from helpers.verifying import ITEM, configured, grade_with, hurry, items, verdicts  # noqa: F401
-from seethink.rewards.verifier import CanaryHit, Verifier, VerifyItem
-from seethink.types import Verdict
+from seethink.core.types import Verdict
+from seethink.rewards.verifier.verifier import CanaryHit, Verifier, VerifyItem
 
 pytestmark = pytest.mark.usefixtures("hurry")
 

@@ -22,8 +22,8 @@ from helpers.scripted_openai import (
     sends,
 )
 from helpers.verifying import ITEM, configured, grade_with, hurry, items, verdicts  # noqa: F401
-from seethink.rewards.verifier import Verifier, VerifierRefusedError
-from seethink.types import Grade, Verdict
+from seethink.core.types import Grade, Verdict
+from seethink.rewards.verifier.verifier import Verifier, VerifierRefusedError
 
 pytestmark = pytest.mark.usefixtures("hurry")
 
@@ -136,7 +136,7 @@ def test_17_wait_blocks_says_so_and_resumes_by_itself(caplog: pytest.LogCaptureF
 
 
 def test_17_notices_repeat_while_waiting(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seethink.rewards.verifier_limits._NOTICE_EVERY_S", 0.5)
+    monkeypatch.setattr("seethink.endpoint.limits._NOTICE_EVERY_S", 0.5)
     server = ScriptedOpenAI(lambda ask: says_yes())
     server.start()
     server.stop()

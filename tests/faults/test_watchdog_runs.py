@@ -11,10 +11,10 @@ import pytest
 
 from helpers.fork_server import ForkServer, Request
 from helpers.killing import outcome, stage_recipe
-from seethink.stopped import EXIT_WATCHDOG
-from seethink.train.checkpoint import newest_checkpoint
-from seethink.train.metrics import read_metrics
-from seethink.train.watchdogs import read_alarms
+from seethink.core.exits import EXIT_WATCHDOG
+from seethink.runs.checkpoint import newest_checkpoint
+from seethink.runs.metrics import read_metrics
+from seethink.train.hooks.watchdogs import read_alarms
 
 pytestmark = pytest.mark.slow
 

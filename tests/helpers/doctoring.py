@@ -13,9 +13,9 @@ from unittest.mock import patch
 from PIL import Image
 
 from helpers.nano import picture
+from seethink.core.types import Grade, Sample, Verdict
 from seethink.doctor.check import Check, Report, Status
 from seethink.doctor.run import diagnose
-from seethink.types import Grade, Sample, Verdict
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "nano-grpo.toml"
 

@@ -96,11 +96,11 @@ class ForkServer:
 def _serve() -> None:
     import torch
 
-    import seethink.pipeline
     import seethink.report
+    import seethink.studies.quickstart
 
     assert seethink.report
-    assert seethink.pipeline
+    assert seethink.studies.quickstart
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
     print(json.dumps({}), file=answers, flush=True)
@@ -158,7 +158,7 @@ def _child(request: Request, said: int) -> int:
     import importlib
     import traceback
 
-    from seethink.cli import main
+    from seethink.cli.main import main
 
     try:
         if request.patch is not None:
@@ -189,8 +189,9 @@ def _flush() -> None:
 
 def _patched(request: Request, said: int) -> None:
     """Says where the run is, and makes saves last longer."""
-    from seethink.train import checkpoint, run
-    from seethink.train.metrics import MetricsWriter
+    from seethink.runs import checkpoint
+    from seethink.runs.metrics import MetricsWriter
+    from seethink.train import run
 
     def say(place: str) -> None:
         os.write(said, f"{place}\n".encode())

@@ -26,7 +26,7 @@ KEPT = Path(__file__).resolve().parents[1] / "data" / "fuzz"
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 SECONDS = 5.0
 """CPU seconds that one input may take."""
-WORKER = "seethink.rewards.worker"
+WORKER = "seethink.rewards.grader.worker"
 _STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
 _STARTS += ("socket.getaddrinfo", "pickle.find_class", "webbrowser.open", "urllib.Request")
 _CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")

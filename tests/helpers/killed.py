@@ -6,8 +6,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from seethink.config import load_recipe
-from seethink.pipeline import train_stage
-from seethink.train.metrics import MetricsWriter
+from seethink.studies.quickstart import train_stage
+from seethink.runs.metrics import MetricsWriter
 
 write = MetricsWriter.write
 def write_and_die(self, step, metrics):

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 
 from seethink.config import Recipe, make_recipe
+from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 from seethink.data.chat import Chat
 from seethink.models.load import LoadedModel, load_model
+from seethink.pretrain.nano import build_model, build_processor
 from seethink.rl.rollout import Episode
-from seethink.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 from seethink.world.draw import SIZE
-from seethink.world.nano import build_model, build_processor
 
 if TYPE_CHECKING:
     import pytest

@@ -12,8 +12,8 @@ import pyarrow.parquet
 from PIL import Image
 
 from seethink.config import ReadConfig
+from seethink.core.types import Sample
 from seethink.data.dataset import load_samples
-from seethink.types import Sample
 
 Row = dict[str, Any]
 

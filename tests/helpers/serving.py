@@ -11,12 +11,12 @@ from typing import Any
 
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from seethink.config import make_recipe
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.core.types import Completion, Prompt, Sample
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel, export_model, load_model
-from seethink.pipeline import train_stage
-from seethink.types import Completion, Prompt, Sample
+from seethink.studies.quickstart import train_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"

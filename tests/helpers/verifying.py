@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI
-from seethink.rewards.verifier import Verifier, VerifierConfig, VerifyItem
-from seethink.types import Grade, Verdict
+from seethink.core.types import Grade, Verdict
+from seethink.rewards.verifier.verifier import Verifier, VerifierConfig, VerifyItem
 
 ITEM = VerifyItem("How long is the side?", gold="1/2 m", extracted="half a metre")
 
@@ -35,5 +35,5 @@ def grade_with(reply: Callable[[Ask], Reply], **changes: object) -> tuple[Grade 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits on a shorter scale."""
-    monkeypatch.setattr("seethink.rewards.verifier_limits._BACKOFF_FIRST_S", 0.05)
-    monkeypatch.setattr("seethink.rewards.verifier_limits._FIRST_PROBE_S", 0.2)
+    monkeypatch.setattr("seethink.endpoint.limits._BACKOFF_FIRST_S", 0.05)
+    monkeypatch.setattr("seethink.endpoint.limits._FIRST_PROBE_S", 0.2)

@@ -12,18 +12,18 @@ import torch
 
 import seethink
 from seethink.config import RewardConfig
-from seethink.infer.generator import InProcessGenerator, Sampling
+from seethink.core.types import Completion, Sample
+from seethink.generate.in_process.generator import InProcessGenerator, Sampling
 from seethink.models.describe import describe
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import NANO, PACKAGED, LoadedModel, load_model
 from seethink.models.parts import family_of, split_parts
-from seethink.rewards.base import Rewarder
-from seethink.types import Completion, Sample
+from seethink.pretrain.nano import build_tokenizer
+from seethink.pretrain.variants import VARIANTS
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
-from seethink.world.nano import build_tokenizer
 from seethink.world.questions import make_item
 from seethink.world.talk import PRACTICE
-from seethink.world.variants import VARIANTS
 
 RELATIVES = {"nano-resampler": "Blip2", "nano-qwen": "Qwen2_5_VL", "nano-weak": "InternVL"}
 READING_FLOOR = 0.8

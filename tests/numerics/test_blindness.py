@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from helpers.nano import nano_recipe
-from seethink.analysis.blindness import BlindModelError, BlindnessGuard, as_episode, read_records
-from seethink.analysis.pictures import blanked, swapped
-from seethink.data import batch as batch_module
+from seethink.core.types import Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.infer import generator as generator_module
-from seethink.infer.generator import InProcessGenerator
+from seethink.data.counterfactual import blanked, swapped
+from seethink.generate.in_process import generator as generator_module
+from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_model
+from seethink.rl import packing as batch_module
 from seethink.train import grpo, sft
 from seethink.train import grpo as grpo_module
+from seethink.train.hooks.blindness import BlindModelError, BlindnessGuard, as_episode, read_records
 from seethink.train.run import Run
-from seethink.types import Microbatch, Prompt, Sample
 from seethink.world.make import to_sample, world_samples
 from seethink.world.questions import make_item
 from seethink.world.trace import good_trace

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from helpers.families import FAMILIES, save_family
-from seethink.models.closed_form import use_closed_forms
 from seethink.models.load import LoadedModel, load_model
+from seethink.models.small_cpu.closed_form import use_closed_forms
 
 OTHERS = {"gemma3", "blip-2"}
 """Norms of 1 + weight and a gate of GELU; LayerNorm and an MLP without a gate."""

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from helpers.nano import make_samples, nano_recipe
-from seethink.infer import generator as module
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.core.types import Completion, Prompt, RolloutGroup
+from seethink.generate.in_process import generator as module
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.rl.rollout import Episode
 from seethink.train.grpo import microbatches
-from seethink.types import Completion, Prompt, RolloutGroup
 
 IMAGES = (1, 0, 2, 1, 0)
 LENGTH = 24

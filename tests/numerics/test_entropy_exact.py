@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from helpers.nano import load_nano, make_samples
-from seethink.analysis.critical import watched_ids
-from seethink.analysis.entropy import EntropyMeter
-from seethink.analysis.measure import EntropySettings, measure, rescore, score_groups
+from seethink.core.types import Completion, Prompt, RolloutGroup
 from seethink.data.prompts import PromptList
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling, sample_tokens
+from seethink.entropy.critical import watched_ids
+from seethink.entropy.meter import EntropyMeter
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.in_process.sampling import sample_tokens
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import logprobs_and_entropy
-from seethink.types import Completion, Prompt, RolloutGroup
+from seethink.studies.entropy.measurement import EntropySettings, measure, rescore, score_groups
 
 WORDS = ("the", "sum", "digits in")
 """Of the random nano's own vocabulary, so that it draws some."""

@@ -15,13 +15,13 @@ import torch
 
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.nano import gradients, relative_error
-from seethink.data.batch import PackedSequence, collate, pack
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.core.types import Completion, Microbatch, Prompt, Sample
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.forward import checkpointed, enable_checkpointing, output_head
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.logprobs import logprobs_and_entropy, token_logprobs
-from seethink.types import Completion, Microbatch, Prompt, Sample
+from seethink.rl.packing import PackedSequence, collate, pack
 
 SIZES = ((40, 40), (80, 30), (30, 64))
 QUESTIONS = ("what is the sum", "two plus three is what number", "what", "what is the largest red digit of all that")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from helpers.nano import make_samples, nano_recipe
-from seethink.infer.generator import InProcessGenerator
+from seethink.core.types import Completion, Sample
+from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel
 from seethink.rl.rollout import PromptSource, collect_episode
 from seethink.train.grpo import update
 from seethink.train.policy import Policy
 from seethink.train.ppo import Critic
-from seethink.types import Completion, Sample
 
 STEPS = 24
 LIKED = range(60)

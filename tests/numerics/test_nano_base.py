@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from seethink.config import RewardConfig
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import NANO, load_model
-from seethink.rewards.base import Rewarder
-from seethink.world.base import BaseConfig
+from seethink.pretrain.base import BaseConfig
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
 from seethink.world.questions import make_item
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.nano import gradients, make_samples, relative_error
-from seethink.data.batch import PackedSequence, collate, pack
+from seethink.core.types import Microbatch
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.rl.losses import sft_loss
-from seethink.types import Microbatch
+from seethink.rl.packing import PackedSequence, collate, pack
 
 IMAGES = (1, 0, 2, 1, 0, 0, 3)
 LAYOUTS = {"one row": (10_000, 10_000), "several rows": (160, 10_000), "several micro-batches": (160, 320)}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from seethink.infer.sampling import Sampling, completion_uniforms, sample_tokens
+from seethink.generate.in_process.sampling import completion_uniforms, sample_tokens
+from seethink.generate.protocol import Sampling
 from seethink.models.logprobs import logprobs_and_entropy
 
 LOGITS = torch.tensor([2.0, 0.5, float("-inf"), 1.5, -1.0, 0.5])

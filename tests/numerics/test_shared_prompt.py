@@ -16,12 +16,12 @@ import torch
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.nano import completion, gradients, nano_recipe, random_episode, relative_error
 from seethink.config import Recipe
+from seethink.core.types import RolloutGroup, Sample
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.shared_prompt import refusal
 from seethink.rl.rollout import Episode
 from seethink.train.grpo import make_loss, microbatches, update
 from seethink.train.policy import Policy
-from seethink.types import RolloutGroup, Sample
 
 LENGTHS = ((5, 1, 9), (2, 7, 3), (4, 4, 6), (8, 1, 2))
 SIZES = ((40, 40), (80, 30), (30, 64))

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from helpers.families import FAMILIES, save_family
 from helpers.nano import make_samples
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
-from seethink.infer.step import Step
-from seethink.infer.wave import Wave, prompt_attention
+from seethink.core.types import Prompt
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.in_process.step import Step
+from seethink.generate.in_process.wave import Wave, prompt_attention
+from seethink.generate.protocol import Sampling
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel, load_model
-from seethink.types import Prompt
 
 SEED = (5, 0, 0)
 
@@ -140,7 +140,7 @@ def test_the_two_forms_of_attention_over_prompts_agree(monkeypatch: pytest.Monke
     mask = torch.zeros(2, 1, 1, 9).masked_fill(torch.arange(9) < 4, float("-inf"))
     for hidden in (None, mask):
         kernel = prompt_attention(q, k, v, hidden)
-        monkeypatch.setattr("seethink.infer.wave.HAS_KERNEL", ())
+        monkeypatch.setattr("seethink.generate.in_process.wave.HAS_KERNEL", ())
         plain = prompt_attention(q, k, v, hidden)
         monkeypatch.undo()
         for a, b in zip(kernel, plain, strict=True):

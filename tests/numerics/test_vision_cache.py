@@ -13,8 +13,8 @@ from torch import Tensor
 from helpers.families import FAMILIES, save_family
 from helpers.nano import gradients, make_samples, nano_recipe, random_episode, relative_error
 from seethink.config import Recipe
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models import vision_cache
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.parts import family_of

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seethink.data.batch import PackedSequence, collate, pack
-from seethink.data.groups import PROMPTS_SHARE, pack_groups
-from seethink.types import Microbatch
+from seethink.core.types import Microbatch
+from seethink.rl.packing import PackedSequence, collate, pack
+from seethink.rl.prompt_groups import PROMPTS_SHARE, pack_groups
 
 PAD = 0
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.nano import make_samples, nano_recipe
-from seethink.analysis.blindness import hold_out, read_records
-from seethink.analysis.pictures import GREY, blanked, derangement, swapped
-from seethink.analysis.verdict import KINDS, View, judge, paired, summary
 from seethink.config import Recipe
+from seethink.core.types import Completion, Sample
+from seethink.data.counterfactual import GREY, blanked, derangement, swapped
 from seethink.data.quarantine import Quarantine
 from seethink.models.load import load_model
 from seethink.report.blindness import sight
 from seethink.report.load import Stage
-from seethink.types import Completion, Sample
+from seethink.train.hooks.blindness import hold_out, read_records
+from seethink.train.hooks.blindness_verdict import KINDS, View, judge, paired, summary
 
 NAN = math.nan
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import pytest
 from PIL import Image
 
+from seethink.core.errors import UserError
+from seethink.core.types import Sample
 from seethink.data.chat import Chat, _content
-from seethink.errors import UserError
-from seethink.types import Sample
+from seethink.pretrain.nano import IMAGE_SEQ_LENGTH
 from seethink.world.draw import SIZE
 from seethink.world.make import world_samples
-from seethink.world.nano import IMAGE_SEQ_LENGTH
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from helpers.nano import nano_recipe
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.trainable import param_groups
-from seethink.train.checkpoint import (
+from seethink.runs.checkpoint import (
     CheckpointError,
     Retention,
     clear_leftovers,
@@ -25,7 +25,7 @@ from seethink.train.checkpoint import (
     restore_weights,
     save_checkpoint,
 )
-from seethink.train.rng import restore_rng, rng_state, seed_everything
+from seethink.runs.rng import restore_rng, rng_state, seed_everything
 
 
 @pytest.fixture
@@ -121,9 +121,9 @@ def failing(*_: Any, **__: Any) -> None:
     "break_at",
     [
         lambda patch: patch.setattr(os, "replace", failing),
-        lambda patch: patch.setattr("seethink.train.checkpoint.save_file", failing),
-        lambda patch: patch.setattr("seethink.train.checkpoint._sync", failing),
-        lambda patch: patch.setattr("seethink.train.checkpoint.export_model", failing),
+        lambda patch: patch.setattr("seethink.runs.checkpoint.save_file", failing),
+        lambda patch: patch.setattr("seethink.runs.checkpoint._sync", failing),
+        lambda patch: patch.setattr("seethink.runs.checkpoint.export_model", failing),
     ],
     ids=["before the rename", "while writing tensors", "before the sync", "while writing weights"],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seethink import cli
+from seethink.cli import main as cli
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SFT, GRPO = str(RECIPES / "nano-coldstart.toml"), str(RECIPES / "nano-grpo.toml")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from seethink.coldstart.filters import verify_traces
 from seethink.config import RewardConfig, SftConfig
-from seethink.data.coldstart import verify_traces
-from seethink.rewards.base import Rewarder
-from seethink.types import Grade, Sample, Verdict
+from seethink.core.types import Grade, Sample, Verdict
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import world_samples
 
 GOOD = "<think>red is 3. blue is 4. 3+4=7.</think>The answer is 7."

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from seethink.config import ReadConfig
+from seethink.core.types import Sample
 from seethink.data.columns import STYLES, Fields, read_fields, recognise
 from seethink.data.dataset import DataError, load_samples, read_rows
 from seethink.data.quarantine import RowError
-from seethink.types import Sample
 
 Row = dict[str, Any]
 

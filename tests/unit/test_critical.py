@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.small_tokenizers import KINDS, LINES, small_tokenizer
-from seethink.analysis.critical import mark, spellings, watched_ids, word_spans
 from seethink.config import LogConfig
 from seethink.data.pieces import TokenPieces
+from seethink.entropy.critical import mark, spellings, watched_ids, word_spans
 
 WORDS = (*LogConfig().critical_words, "等等", "不过", "🤔")
 

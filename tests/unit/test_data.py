@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from helpers.rows import Row, load, png, row, write_arrow_file, write_jsonl, write_parquet, write_stream
+from seethink.core.types import Sample
 from seethink.data.dataset import (
     DataError,
     endless_order,
@@ -22,7 +23,6 @@ from seethink.data.dataset import (
     shuffled,
     to_sample,
 )
-from seethink.types import Sample
 
 
 def one(tmp_path: Path, **changes: Any) -> Sample:

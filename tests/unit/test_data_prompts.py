@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from seethink.errors import UserError
+from seethink.core.errors import UserError
+from seethink.core.types import Prompt, Sample
 from seethink.rl.rollout import PromptSource, scheduled
-from seethink.types import Prompt, Sample
 
 
 class CountingChat:

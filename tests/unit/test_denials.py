@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from seethink.analysis.denials import denial_spans, hallucinations, normalise
+from seethink.coldstart.filters import verify_traces
 from seethink.config import RewardConfig, SftConfig
-from seethink.data.coldstart import verify_traces
-from seethink.rewards.base import Rewarder
-from seethink.types import Completion, Sample
+from seethink.core.denials import denial_spans, hallucinations, normalise
+from seethink.core.types import Completion, Sample
+from seethink.rewards.rewarder import Rewarder
 
 CASES = [
     json.loads(line)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.families import FAMILIES, save_family
-from seethink.cli import app
+from seethink.cli.main import app
 from seethink.models.describe import as_json, describe, meta_model, tied
 from seethink.models.load import ModelError, load_model
 from seethink.models.parts import split_parts

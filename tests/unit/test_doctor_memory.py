@@ -7,15 +7,15 @@ import pytest
 from helpers.live_memory import LiveMemory
 from helpers.nano import nano_recipe
 from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.core.types import Microbatch
 from seethink.doctor.folder import EXTRAS, checkpoint_bytes
 from seethink.doctor.machine import parse_gpus
 from seethink.doctor.memory import Estimate, Load, estimate, micro_batch
-from seethink.errors import UserError
 from seethink.models.forward import image_token_id
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.train import sft
 from seethink.train.policy import Policy
-from seethink.types import Microbatch
 from seethink.world.make import world_samples
 
 ROWS = 32
@@ -112,7 +112,7 @@ def test_shared_prompts_are_alive_beside_a_micro_batch_of_responses() -> None:
 def test_a_checkpoint_on_disk(tmp_path: object) -> None:
     from pathlib import Path
 
-    from seethink.train.checkpoint import optimizer_tensors, save_checkpoint
+    from seethink.runs.checkpoint import optimizer_tensors, save_checkpoint
 
     recipe, loaded, policy, batches, _ = trained()
     policy.forward_backward(batches, sft.response_loss)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from helpers.small_tokenizers import small_tokenizer
-from seethink.analysis.critical import mark
-from seethink.analysis.entropy import EntropyMeter, Estimate, Response, Tokens, group_stats, tail_threshold
-from seethink.types import Completion, Grade, Verdict
+from seethink.core.types import Completion, Grade, Verdict
+from seethink.entropy.critical import mark
+from seethink.entropy.meter import EntropyMeter, Estimate, Response, Tokens, group_stats, tail_threshold
 
 WORDS = ("Wait", "But")
 NAN = math.nan

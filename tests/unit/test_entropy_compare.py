@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seethink.analysis.entropy import Estimate
-from seethink.analysis.entropy_compare import compare
-from seethink.analysis.entropy_files import Stored, load_report, load_stored
-from seethink.errors import UserError
+from seethink.core.errors import UserError
+from seethink.entropy.meter import Estimate
+from seethink.studies.entropy.comparison import compare
+from seethink.studies.entropy.result_files import Stored, load_report, load_stored
 
 
 def stored(sums: list[float], ids: list[str], *, unit: str = "prompt", threshold: float = 2.0) -> Stored:

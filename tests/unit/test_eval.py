@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from seethink.config import EvalConfig
-from seethink.errors import UserError
+from seethink.core.errors import UserError
+from seethink.core.types import Completion, Grade, Sample, Verdict
 from seethink.eval.runner import Score, _modes, _spread, eval_samples, item_record, score_table, summarise
-from seethink.types import Completion, Grade, Sample, Verdict
 
 FORMED, BARE = "<think>a</think>7", "7"
 

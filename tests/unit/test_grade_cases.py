@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from seethink.rewards.answer import grade
+from seethink.core.types import Verdict
 from seethink.rewards.grade_files import grade_file
-from seethink.types import Verdict
+from seethink.rewards.grader import grade
 
 OWN = Path(__file__).parents[1] / "data" / "grading.jsonl"
 SHARED = Path(__file__).parents[3] / "shared" / "grading" / "cases.jsonl"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seethink.rewards.answer import grade, grade_batch, validate_gold
-from seethink.rewards.answer.extract import extract
-from seethink.types import Verdict
+from seethink.core.types import Verdict
+from seethink.rewards.grader import grade, grade_batch, validate_gold
+from seethink.rewards.grader.extract import extract
 
 
 def verdict(response: str, gold: str, choices: list[str] | None = None) -> Verdict:
@@ -208,7 +208,7 @@ def test_cheap_path_speed() -> None:
 def test_the_parent_never_imports_sympy() -> None:
     code = (
         "import sys\n"
-        "from seethink.rewards.answer import grade\n"
+        "from seethink.rewards.grader import grade\n"
         "assert grade('4', '4').verdict == 'correct'\n"
         "assert grade('(x+1)^2', 'x^2+2x+1').verdict == 'correct'\n"
         "assert grade('\\\\sum_{k=1}^{n} k', '\\\\frac{n(n+1)}{2}').verdict == 'correct'\n"

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says, sends
-from seethink.analysis.denial_verifier import messages
-from seethink.analysis.denials import denial_spans
-from seethink.analysis.hallucination import Spoken, as_json, find, stored, table, token_places
-from seethink.analysis.hallucination_run import measure, verified
-from seethink.errors import UserError
-from seethink.rewards.verifier_config import VerifierConfig
+from seethink.config.verifier import VerifierConfig
+from seethink.core.denials import denial_spans
+from seethink.core.errors import UserError
+from seethink.eval.hallucination import Spoken, as_json, find, stored, table, token_places
+from seethink.studies.denial_verifier import messages
+from seethink.studies.hallucination import measure, verified
 
 SAYS = "so I can't see the image. it is 4."
 NOT = "red is 4."

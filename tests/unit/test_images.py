@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from helpers.pictures import BLUE, RED, encoded, near, picture, picture_folder
+from seethink.core.types import Sample
 from seethink.data.images import FORMATS, MAX_PIXELS, ImageError, ImageRef, check_image, open_image
-from seethink.types import Sample
 
 
 @pytest.fixture

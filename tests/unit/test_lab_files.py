@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seethink.lab.schema import Claim, LabError, Term, _experiment, load_experiments, load_scales
+from seethink.studies.lab.schema import Claim, LabError, Term, _experiment, load_experiments, load_scales
 
 ROWS = {
     "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
@@ -34,7 +34,7 @@ SHARED += "[arms.rl]\nparent = 'cold'\nstage = 'rl'\n"
 
 
 def load(tmp_path: Path, text: str) -> None:
-    from seethink.lab.schema import Shared
+    from seethink.studies.lab.schema import Shared
 
     (tmp_path / "mine.toml").write_text(text)
     _experiment(tmp_path / "mine.toml", Shared.model_validate(tomllib.loads(SHARED)).arms)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from seethink.lab.reading import Reading, Unreadable, read_term
-from seethink.lab.schema import Claim, Term
-from seethink.lab.verdict import Effect, judge, measure
+from seethink.studies.lab.reading import Reading, Unreadable, read_term
+from seethink.studies.lab.schema import Claim, Term
+from seethink.studies.lab.verdict import Effect, judge, measure
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from seethink.lab.page import render
-from seethink.lab.results import ArmRow, ExperimentResult, Result, Results, load_results
-from seethink.lab.schema import Claim, Experiment, LabError, Term
-from seethink.lab.table import as_markdown, bar, shown, size
-from seethink.lab.verdict import Effect
+from seethink.studies.lab.page import render
+from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results, load_results
+from seethink.studies.lab.schema import Claim, Experiment, LabError, Term
+from seethink.studies.lab.table import as_markdown, bar, shown, size
+from seethink.studies.lab.verdict import Effect
 
 EVIL = "<script>alert(1)</script>"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from seethink.lab import plan as planning
-from seethink.lab.plan import Job, Plan, job_key, make_plan, missing_models
-from seethink.lab.run import wall_seconds
-from seethink.lab.schema import Arm, LabError, load_experiments, load_scales
+from seethink.studies.lab import plan as planning
+from seethink.studies.lab.plan import Job, Plan, job_key, make_plan, missing_models
+from seethink.studies.lab.runner import wall_seconds
+from seethink.studies.lab.schema import Arm, LabError, load_experiments, load_scales
 
 EXPERIMENTS = load_experiments()
 PRESENT = [e for e in EXPERIMENTS.values() if not missing_models(e)]

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from seethink.config import EvalConfig, ReadConfig
+from seethink.core.errors import UserError
+from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.lengths import (
     cache_folder,
@@ -23,9 +25,7 @@ from seethink.data.lengths import (
     special_token,
 )
 from seethink.data.quarantine import DataError, Quarantine
-from seethink.errors import UserError
 from seethink.eval.runner import eval_samples
-from seethink.types import Prompt, Sample
 from seethink.world.draw import SIZE
 
 

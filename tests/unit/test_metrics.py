@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.nano import nano_recipe
-from seethink.train.metrics import MetricsWriter, read_metrics
+from seethink.runs.metrics import MetricsWriter, read_metrics
 from seethink.train.run import RunFolderError, flatten, refuse_changes, seconds_so_far
 
 

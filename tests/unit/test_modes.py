@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from helpers.nano import labels_drawn, load_nano, make_samples
-from seethink.analysis.measured import Measured
-from seethink.analysis.statistics import paired_bootstrap
 from seethink.config import LogConfig, RewardConfig
-from seethink.errors import UserError
-from seethink.eval import modes
-from seethink.eval.modes import ModeRow, ModesConfig, Variant, compare_modes, make_config, modes_table, without_think
+from seethink.core.errors import UserError
+from seethink.core.statistics import paired_bootstrap
+from seethink.core.types import Sample
 from seethink.models.load import LoadedModel
-from seethink.rewards.base import Rewarder
-from seethink.types import Sample
+from seethink.rewards.rewarder import Rewarder
+from seethink.studies import modes
+from seethink.studies.measurement_cache import Measured
+from seethink.studies.modes import ModeRow, ModesConfig, Variant, compare_modes, make_config, modes_table, without_think
 
 WORDS = ("?", "!", ";", ":", "=", "+", "(", ")")
 CONFIG = ModesConfig(budgets=(4, 9), samples=3, max_new_tokens=20, answer_tokens=5, words=WORDS)

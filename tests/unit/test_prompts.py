@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from seethink.core.types import Prompt, Sample
 from seethink.data.prompts import PromptList, prompt_lengths
-from seethink.types import Prompt, Sample
 
 
 class CountingChat:

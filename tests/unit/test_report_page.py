@@ -17,13 +17,13 @@ from rich.console import Console
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 from make_run import HOSTILE, SECRET, make_pipeline, make_rl, make_sft
 
+from seethink.core.redact import is_secret_name, redact, redact_text, visible
 from seethink.report import summary_table, write_report
 from seethink.report.axes import linear_axis, log_axis, tick_text
 from seethink.report.charts import Series, line_chart, smooth, thin
 from seethink.report.html import embed
 from seethink.report.images import Album
 from seethink.report.load import Score, Stage, inside, load_run
-from seethink.report.redact import is_secret_name, redact, redact_text, visible
 from seethink.report.rollouts import collect
 from seethink.report.scores import accuracy_sentences, domain_score, main_mode, mean_score
 

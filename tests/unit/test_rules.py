@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.nano import load_nano, make_samples
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.rules import CloseThinking, Forbid, written_table
-from seethink.infer.sampling import Sampling
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.in_process.rules import CloseThinking, Forbid, written_table
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
 from seethink.rewards.format import CLOSE
 

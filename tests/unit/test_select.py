@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from seethink.analysis.checkpoints import Measures, find_checkpoints, step_of
-from seethink.analysis.entropy import Estimate
-from seethink.analysis.select import BETTER, Selection, halves, regret, select
-from seethink.analysis.select_run import selection_text, trained_domains, verdict
-from seethink.analysis.statistics import resampled_ratios, t_interval
-from seethink.errors import UserError
-from seethink.types import Sample
+from seethink.core.errors import UserError
+from seethink.core.statistics import resampled_ratios, t_interval
+from seethink.core.types import Sample
+from seethink.entropy.meter import Estimate
+from seethink.studies.selection.checkpoints import Measures, find_checkpoints, step_of
+from seethink.studies.selection.command import selection_text, trained_domains, verdict
+from seethink.studies.selection.ranking import BETTER, Selection, halves, regret, select
 
 SAMPLES = [Sample(id=str(i), question="Q?", domain="math" if i < 8 else "dice") for i in range(16)]
 """Of each domain, four items for the criteria and four to judge them."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seethink.analysis.sketch import EDGES, MOST, WIDTH, Sketch, bins_of
+from seethink.core.sketch import EDGES, MOST, WIDTH, Sketch, bins_of
 
 ENTROPIES = st.lists(st.floats(0, 15.9, allow_subnormal=False), max_size=60)
 FILLED = st.lists(st.floats(0, 15.9, allow_subnormal=False), min_size=1, max_size=60)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seethink.analysis.statistics import (
+from seethink.core.statistics import (
     Interval,
     bootstrap_mean,
     clustered,

@@ -7,8 +7,8 @@ import random
 import pytest
 from PIL import Image
 
-from seethink.analysis.text_stats import compression, foreign_scripts, repetition, scripts, text_metrics
-from seethink.types import Completion, Sample
+from seethink.core.text_measures import compression, foreign_scripts, repetition, scripts, text_metrics
+from seethink.core.types import Completion, Sample
 
 
 def test_repetition() -> None:

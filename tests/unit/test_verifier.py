@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.scripted_openai import Ask, Concurrency, Reply, ScriptedOpenAI, after, says_no, says_yes
-from seethink.rewards.verifier import Verifier, VerifierConfig, VerifyItem
-from seethink.types import Grade, Verdict
+from seethink.core.types import Grade, Verdict
+from seethink.rewards.verifier.verifier import Verifier, VerifierConfig, VerifyItem
 
 
 def truthful(ask: Ask) -> Reply:

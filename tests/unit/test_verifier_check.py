@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says, says_no, says_yes
-from seethink.rewards.verifier import VerifierConfig
-from seethink.rewards.verifier_check import Rate, check_verifier
+from seethink.rewards.verifier.check import Rate, check_verifier
+from seethink.rewards.verifier.verifier import VerifierConfig
 
 
 def write_cases(path: Path, rows: list[dict[str, object]]) -> Path:

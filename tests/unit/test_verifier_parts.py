@@ -16,12 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from seethink.rewards.canaries import ATTACKS, CANARIES, CanarySchedule
-from seethink.rewards.verifier_cache import VerdictCache, cache_key
-from seethink.rewards.verifier_client import Endpoint
-from seethink.rewards.verifier_config import VerifierConfig
-from seethink.rewards.verifier_limits import Breaker, backoff_s, retry_after_s
-from seethink.rewards.verifier_prompt import VerifyItem, fence_in, gate, messages, read_verdict
+from seethink.config.verifier import VerifierConfig
+from seethink.endpoint.client import Endpoint
+from seethink.endpoint.limits import Breaker, backoff_s, retry_after_s
+from seethink.rewards.verifier.cache import VerdictCache, cache_key
+from seethink.rewards.verifier.canaries import ATTACKS, CANARIES, CanarySchedule
+from seethink.rewards.verifier.prompt import VerifyItem, fence_in, gate, messages, read_verdict
 
 ITEM = VerifyItem("How many?", "7", "seven")
 ANY_TEXT = st.text(st.characters(), max_size=200)
@@ -129,7 +129,7 @@ def test_the_first_verdict_wins_in_every_thread(tmp_path: Path) -> None:
 
 def test_processes_share_a_cache(tmp_path: Path) -> None:
     write = (
-        "import sys; from pathlib import Path; from seethink.rewards.verifier_cache import VerdictCache\n"
+        "import sys; from pathlib import Path; from seethink.rewards.verifier.cache import VerdictCache\n"
         "cache = VerdictCache(Path(sys.argv[1]))\n"
         "print(sum(cache.settle(str(place), sys.argv[2] == '1') for place in range(300)))"
     )
@@ -233,7 +233,7 @@ def test_a_missing_or_broken_key_is_named_not_shown(
 
 def test_the_configuration_imports_neither_torch_nor_openai() -> None:
     heavy = "{'torch', 'openai', 'transformers'}"
-    code = f"import sys, seethink.rewards.verifier_config; print({heavy} & set(sys.modules))"
+    code = f"import sys, seethink.config.verifier; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

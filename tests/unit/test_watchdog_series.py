@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from seethink.analysis.watchdogs import Pack
+from seethink.train.hooks.watchdog_rules import Pack
 
 FOLDER = Path(__file__).parents[1] / "data" / "watchdogs"
 SERIES = sorted(FOLDER.glob("*.jsonl"))

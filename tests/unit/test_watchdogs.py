@@ -10,10 +10,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from seethink.analysis.watchdogs import NAMES, SIGHT, WARM_UP, WATCHDOGS, Alarm, Pack, sight
 from seethink.config import Watchdog, WatchdogsConfig
-from seethink.stopped import StoppedByWatchdog
-from seethink.train.watchdogs import Watchdogs, read_alarms
+from seethink.core.exits import StoppedByWatchdog
+from seethink.train.hooks.watchdog_rules import NAMES, SIGHT, WARM_UP, WATCHDOGS, Alarm, Pack, sight
+from seethink.train.hooks.watchdogs import Watchdogs, read_alarms
 
 Metrics = dict[str, float]
 STEADY: Metrics = {

@@ -9,7 +9,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from seethink.types import Sample
+from seethink.core.types import Sample
 from seethink.world.digits import SPLITS, _pool, digit_ink, load_digits
 from seethink.world.draw import COLORS, SIZE
 from seethink.world.make import parse_source, world_samples

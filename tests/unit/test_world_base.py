@@ -16,11 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from seethink.errors import UserError
-from seethink.world.base import Batch, Encoder, make_batches, train_base, train_vision, vision_batches
-from seethink.world.nano import IMAGE_SEQ_LENGTH, build_processor, build_tokenizer
+from seethink.core.errors import UserError
+from seethink.pretrain.base import Batch, Encoder, make_batches, train_base, train_vision, vision_batches
+from seethink.pretrain.nano import IMAGE_SEQ_LENGTH, build_processor, build_tokenizer
+from seethink.pretrain.variants import VARIANTS, BaseConfig, variant_named
 from seethink.world.talk import Talk, Turn, conversation, perception, practice
-from seethink.world.variants import VARIANTS, BaseConfig, variant_named
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "base.json"
 SMALL = BaseConfig(batch_size=16)

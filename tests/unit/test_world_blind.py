@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from seethink.types import Sample
+from seethink.core.types import Sample
 from seethink.world.make import world_samples
 from seethink.world.questions import LETTERS, NUM_OBJECTS, TASKS
 from seethink.world.scenes import DOMAINS, make_scene

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seethink.analysis.denials import denial_spans, hallucinations
 from seethink.config import EvalConfig
+from seethink.core.denials import denial_spans, hallucinations
+from seethink.core.types import Sample, Verdict
 from seethink.eval.runner import eval_samples
-from seethink.rewards.answer import grade_batch
 from seethink.rewards.format import has_think_format
-from seethink.types import Sample, Verdict
+from seethink.rewards.grader import grade_batch
 from seethink.world.make import parse_options, parse_source, world_samples
 
 SIZE = 240

@@ -10,11 +10,11 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from seethink.core.errors import UserError
+from seethink.core.types import Prompt, Sample
 from seethink.data.dataset import LETTERS
 from seethink.data.image_tokens import ImageTokens, Sizes
 from seethink.data.template import TemplateError
-from seethink.errors import UserError
-from seethink.types import Prompt, Sample
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seethink.data.quarantine import DataError, RowError
-from seethink.rewards.answer.extract import extract
+from seethink.rewards.grader.extract import extract
 
 Row = Mapping[str, Any]
 IMAGE_MARK = "<image>"

@@ -18,8 +18,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from seethink.atomic import write_text
 from seethink.config import ReadConfig
+from seethink.core.console import console
+from seethink.core.files import write_text
+from seethink.core.types import Sample
 from seethink.data.columns import (
     IMAGE_MARK,
     STYLES,
@@ -36,10 +38,8 @@ from seethink.data.hub import is_hub_name, open_hub
 from seethink.data.image_store import ImageStore
 from seethink.data.images import ImageRef, check_image
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, as_quarantine, problem
-from seethink.progress import console
-from seethink.rewards.answer import validate_gold
-from seethink.rewards.answer.golds import gold_letter
-from seethink.types import Sample
+from seethink.rewards.grader import validate_gold
+from seethink.rewards.grader.golds import gold_letter
 from seethink.world.make import is_world, world_samples
 
 __all__ = ["DataError", "RowResult", "load_samples", "read_rows"]

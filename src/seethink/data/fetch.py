@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from seethink.errors import UserError
+from seethink.core.errors import UserError
 
 MAX_BYTES = 50_000_000
 TIMEOUT_S = 10.0

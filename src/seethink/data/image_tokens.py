@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seethink.types import Sample
+from seethink.core.types import Sample
 
 TRIED = 6
 """Sizes tried in full before the processor's own count is trusted."""

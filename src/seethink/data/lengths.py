@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import transformers
 
 from seethink.config import ReadConfig
+from seethink.core.console import console, progress_bar
+from seethink.core.errors import UserError
+from seethink.core.types import Sample
 from seethink.data.columns import IMAGE_MARK
 from seethink.data.dataset import load_samples
 from seethink.data.image_store import cache_root
 from seethink.data.image_tokens import ImageTokens
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
-from seethink.errors import UserError
-from seethink.progress import console, progress_bar
-from seethink.types import Sample
 
 if TYPE_CHECKING:
     from seethink.data.chat import Chat

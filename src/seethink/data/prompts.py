@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import overload
 
+from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.types import Prompt, Sample
 
 KEPT_BYTES = 2 * 1024**3
 """Pixel tensors kept for the next time; beyond it the longest unused go."""

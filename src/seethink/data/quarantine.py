@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seethink.errors import UserError
-from seethink.progress import console
+from seethink.core.console import console
+from seethink.core.errors import UserError
 
 REASONS: dict[str, str] = {
     "not_json": "not JSON",

@@ -12,7 +12,7 @@ import resource
 import signal
 from collections.abc import Callable
 
-from seethink.errors import UserError
+from seethink.core.errors import UserError
 
 CPU_SECONDS = 3
 MEMORY = 512 << 20

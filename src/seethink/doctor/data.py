@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seethink.config import Recipe
+from seethink.core.errors import UserError
 from seethink.data.quarantine import LEFT_OUT, REASONS, Problem
 from seethink.doctor.advice import ADVICE
 from seethink.doctor.check import Report, Status, plural
@@ -22,9 +23,8 @@ from seethink.doctor.model import Model
 from seethink.doctor.overlap import check_repeats
 from seethink.doctor.scan import WORLD_ROWS, Scan, Source, scan
 from seethink.doctor.show import plain
-from seethink.errors import UserError
 from seethink.eval.runner import eval_reading
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import is_world
 
 EXAMPLES = 3

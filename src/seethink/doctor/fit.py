@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from seethink.config import Recipe
+from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status, gigabytes
 from seethink.doctor.machine import Gpus
@@ -16,7 +17,6 @@ from seethink.doctor.memory import RESERVE, Estimate, Load, estimate, longest_re
 from seethink.doctor.scan import Scan
 from seethink.doctor.tokens import VIEW, vision_tokens
 from seethink.models.forward import image_token_id
-from seethink.types import Sample
 
 SECTION = "memory"
 ONE_DEVICE = "there is no sharding yet: one process, one device, so all of it must fit one GPU"

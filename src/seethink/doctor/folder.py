@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import Recipe
+from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, gigabytes
-from seethink.errors import UserError
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
 from seethink.train.run import DONE, refuse_changes

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from seethink.coldstart.filters import verify_traces
 from seethink.config import SftConfig
+from seethink.core.types import Grade, Sample, Verdict
 from seethink.data.chat import Chat
-from seethink.data.coldstart import verify_traces
-from seethink.rewards.answer.golds import kind_of
-from seethink.rewards.base import Rewarder
-from seethink.types import Grade, Sample, Verdict
+from seethink.rewards.grader.golds import kind_of
+from seethink.rewards.rewarder import Rewarder
 
 BATCH = 256
 KINDS = {"choice": "choice", "letter": "choice", "maths": "number or formula", "text": "text"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from seethink.core.errors import UserError
 from seethink.doctor.check import gigabytes
-from seethink.errors import UserError
 
 _GPUS = re.compile(r"\s*(?:(\d+)\s*x\s*)?(\d+(?:\.\d+)?)\s*(?:gi?b?)?\s*", re.I)
 

@@ -19,10 +19,10 @@ from typing import Any
 from torch import nn
 
 from seethink.config import PARTS, Part, Recipe
-from seethink.data.groups import PROMPTS_SHARE
-from seethink.infer.generator import PREFILL_ROWS
+from seethink.generate.in_process.generator import PREFILL_ROWS
 from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
+from seethink.rl.prompt_groups import PROMPTS_SHARE
 
 LOGIT_COPIES = 6
 """Float32 tensors of [positions, vocabulary] at once: scaled, masked, normalised, their exponential, two gradients."""
@@ -165,7 +165,7 @@ def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:
 
 
 def _shared_batch(recipe: Recipe, load: Load, sequences: float) -> int:
-    """Prompts stay alive, once each, while their responses go through; both have their budget (data/groups.py).
+    """Prompts stay alive, once each, while their responses go through; both have their budget (rl/prompt_groups.py).
 
     Where prompts are copied for their responses (models/prefix_attention.py) fewer of these share a micro-batch.
     """

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import PARTS, Part, Recipe
+from seethink.core.errors import UserError
 from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.doctor.weights import read_weights
-from seethink.errors import UserError
 from seethink.models.describe import meta_model
 from seethink.models.load import PACKAGED, check_source, make_chat, model_path
 from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family_of, owners_of

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seethink.analysis.blindness import IN_DOUBT
 from seethink.config import Recipe
 from seethink.doctor.check import Report, Status, plural
 from seethink.doctor.scan import Scan
+from seethink.train.hooks.blindness import IN_DOUBT
 from seethink.world.make import is_world
 
 Place = tuple[str, int]
@@ -56,7 +56,7 @@ def shared(train: Scan, train_rows: Sequence[int], held: Scan, held_rows: Sequen
 
 def held_back(recipe: Recipe, train: Scan) -> list[int]:
     """Rows of the training source that a run without data.val keeps from training, as train/sft.py and
-    analysis/blindness.py choose them."""
+    train/hooks/blindness.py choose them."""
     data = recipe.data
     if data.val is not None or is_world(data.train) or not train.good:
         return []

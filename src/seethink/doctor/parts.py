@@ -8,8 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from seethink.config import PARTS, Recipe
+from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, plural
-from seethink.errors import UserError
 from seethink.models.describe import meta_model
 from seethink.models.lora import add_adapters, is_adapter
 from seethink.models.parts import split_parts

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from seethink.core.types import Sample
 from seethink.data.images import ImageRef
-from seethink.types import Sample
 
 _STARTS = ((b"\x89PNG", "PNG"), (b"\xff\xd8", "JPEG"), (b"RIFF", "WEBP"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _SUFFIXES = {"JPG": "JPEG", "TIF": "TIFF"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.core.types import Completion, Sample, Verdict
 from seethink.doctor.check import Report, Status
 from seethink.doctor.golds import perfect
-from seethink.errors import UserError
-from seethink.rewards.base import Rewarder
-from seethink.types import Completion, Sample, Verdict
+from seethink.rewards.rewarder import Rewarder
 
 SECTION = "reward"
 SYMBOLIC = Sample("doctor", "", answer="\\frac{1}{2} + x^2")
@@ -81,7 +81,7 @@ def _check_verifier(report: Report, recipe: Recipe, *, ask: bool) -> None:
         said = f"{config.model} at {config.base_url} is not asked; --ask-verifier does"
         report.add(SECTION, "verifier", Status.INFO, said)
         return
-    from seethink.rewards.verifier import Verifier, VerifyItem
+    from seethink.rewards.verifier.verifier import Verifier, VerifyItem
 
     quick = config.model_copy(
         update={"on_down": "rule_only", "cache": None, "canary_every": 0, "recheck_share": 0.0, "max_retries": 1}

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import ReadConfig, SftConfig
+from seethink.core.console import progress_bar
+from seethink.core.errors import UserError
+from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.columns import Style
 from seethink.data.dataset import RowResult, read_rows
@@ -17,10 +20,7 @@ from seethink.data.quarantine import Problem, RowError, problem
 from seethink.doctor.golds import GoldGrader, Golds
 from seethink.doctor.lengths import LengthMeter, Lengths
 from seethink.doctor.pictures import Pictures, content_hash, question_hash
-from seethink.errors import UserError
-from seethink.progress import progress_bar
-from seethink.rewards.base import Rewarder
-from seethink.types import Sample
+from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import is_world
 
 BATCH = 64

@@ -8,23 +8,23 @@ from typing import Any
 
 import torch
 
-from seethink.analysis.blindness import as_episode
-from seethink.analysis.pictures import blanked
 from seethink.config import PARTS, Recipe
+from seethink.core.errors import UserError
+from seethink.core.types import Microbatch, Prompt, Sample
+from seethink.data.counterfactual import blanked
 from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.doctor.golds import perfect
 from seethink.doctor.machine import free_main_memory
 from seethink.doctor.memory import Estimate
 from seethink.doctor.model import Model
 from seethink.doctor.scan import Scan
-from seethink.errors import UserError
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.parts import split_parts
 from seethink.train import grpo, sft
+from seethink.train.hooks.blindness import as_episode
 from seethink.train.policy import LossFn, Policy
-from seethink.types import Microbatch, Prompt, Sample
 
 SECTION = "step"
 CPU_FLOPS = 2e10

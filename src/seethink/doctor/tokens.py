@@ -6,11 +6,11 @@ from typing import Any
 
 from PIL import Image
 
+from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status
 from seethink.models.forward import image_token_id
 from seethink.models.load import stop_token_ids
-from seethink.types import Prompt, Sample
 
 SECTION = "model"
 THINK = "<think>a</think>b"

@@ -13,22 +13,22 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from seethink.analysis.entropy import EntropyMeter
-from seethink.analysis.statistics import mean_se
-from seethink.atomic import write_text
 from seethink.config import EvalConfig, LogConfig, ReadConfig, Recipe
+from seethink.core.console import progress_bar
+from seethink.core.files import write_text
+from seethink.core.statistics import mean_se
+from seethink.core.types import Completion, RolloutGroup, Sample, Verdict
 from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import Quarantine
-from seethink.infer.generator import InProcessGenerator
-from seethink.infer.sampling import Sampling
+from seethink.entropy.meter import EntropyMeter
+from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
-from seethink.progress import progress_bar
-from seethink.rewards.base import Rewarder
 from seethink.rewards.format import has_think_format
-from seethink.train.rl_metrics import store_rollouts
-from seethink.types import Completion, RolloutGroup, Sample, Verdict
+from seethink.rewards.rewarder import Rewarder
+from seethink.runs.rollouts import store_rollouts
 from seethink.world.make import is_world, one_domain, parse_source
 
 ITEMS = "items.jsonl"
@@ -206,7 +206,7 @@ def item_record(sample: Sample, group: Sequence[Completion], mode: str) -> dict[
 
 def score_table(scores: list[Score]) -> Table:
     """Scores over all difficulties, for the terminal; domains are named by the data and shown as they stand."""
-    from seethink.report.redact import visible
+    from seethink.core.redact import visible
 
     table = Table("domain", "mode", title="Accuracy ± standard error")
     for heading in ("accuracy", "n", "mean tokens", "no answer", "format"):

@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from seethink import __version__
+from seethink.core.redact import redact_text, visible
 from seethink.report.figures import part_rows
 from seethink.report.load import Stage
 from seethink.report.page import recipe_lines
-from seethink.report.redact import redact_text, visible
 
 
 def write_card(path: Path, name: str, stage: Stage, lineage: dict[str, Any], *, dropped: dict[str, int]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from seethink.errors import UserError
+from seethink.core.errors import UserError
 from seethink.export.card import write_card
 from seethink.models.load import load_model
 from seethink.report.load import load_run

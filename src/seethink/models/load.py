@@ -14,14 +14,14 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from seethink.config import PartModules, Recipe
+from seethink.core.errors import UserError
+from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.template import refuse_endless
-from seethink.errors import UserError
 from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
 from seethink.models.parts import PartsError, banned_token_ids, family_of, split_parts, use_modules
-from seethink.types import Sample
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-resampler", "nano-qwen", "nano-weak")}

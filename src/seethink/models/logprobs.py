@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from seethink.core.types import Microbatch
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.shared_prompt import SharedPrompt
-from seethink.types import Microbatch
 
 LOGITS = 2**24
 """Logits that exist at one time, whatever the vocabulary; the others are recomputed in backward."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seethink.config import LoraConfig
-from seethink.errors import UserError
+from seethink.core.errors import UserError
 from seethink.models.forward import output_head
 from seethink.models.parts import PartsError, split_parts
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import nn
 
 from seethink.config import PARTS, Part, PartModules
-from seethink.errors import UserError
+from seethink.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from seethink.core.types import Microbatch, Prefix
 from seethink.models.forward import hidden_states
 from seethink.models.prefix_attention import SharedKeys, copy_free, runs_of
-from seethink.types import Microbatch, Prefix
 
 
 class _Recorder(DynamicLayer):

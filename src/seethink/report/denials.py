@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from seethink.analysis.hallucination import Finding, Spoken, find
+from seethink.eval.hallucination import Finding, Spoken, find
 from seethink.report.rollouts import Rollouts
 
 PLACES = ("before", "inside", "after", "elsewhere")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from seethink.analysis.sketch import EDGES, Sketch
+from seethink.core.sketch import EDGES, Sketch
 from seethink.report import charts
 from seethink.report.axes import tick_text
 from seethink.report.charts import Figure, Panel, Series, smooth, smoothing_window, thin

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from seethink.report.redact import visible
+from seethink.core.redact import visible
 from seethink.report.scores import percent
 
 TEMPLATES = files("seethink.report") / "templates"

@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from seethink.core.redact import redact, redact_text
 from seethink.report import figures, scores
 from seethink.report.alarms import alarms
 from seethink.report.blindness import sight
@@ -20,7 +21,6 @@ from seethink.report.dynamics import entropy_figures
 from seethink.report.html import asset, embed, environment, policy
 from seethink.report.load import Run, Stage, load_run, number
 from seethink.report.modes import modes
-from seethink.report.redact import redact, redact_text
 from seethink.report.rollouts import Rollouts, collect
 from seethink.report.selection import selection
 

@@ -15,10 +15,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from seethink.core.redact import visible
 from seethink.report.html import embed
 from seethink.report.images import Album
 from seethink.report.load import Run, Stage, number, parse_object
-from seethink.report.redact import visible
 
 MAX_GROUPS = 2000
 MAX_BYTES = 12_000_000

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from seethink.core.redact import visible
 from seethink.report.load import Run, Score, Stage, load_run
-from seethink.report.redact import visible
 
 ALL = "All domains"
 

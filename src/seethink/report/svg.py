@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from seethink.core.redact import visible
 from seethink.report.axes import Axis, tick_text
-from seethink.report.redact import visible
 
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 28

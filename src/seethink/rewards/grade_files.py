@@ -13,8 +13,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from seethink.rewards.answer import grade_batch, validate_gold
-from seethink.types import Grade, Verdict
+from seethink.core.types import Grade, Verdict
+from seethink.rewards.grader import grade_batch, validate_gold
 
 Row = dict[str, Any]
 

@@ -10,15 +10,14 @@ from typing import TypeVar
 import torch
 
 from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.core.types import Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
 from seethink.data.dataset import endless_order
 from seethink.data.prompts import PromptList
-from seethink.errors import UserError
-from seethink.infer.generator import Generator
-from seethink.infer.sampling import Sampling
-from seethink.rewards.base import Rewarder
+from seethink.generate.protocol import Generator, Sampling
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.advantages import group_advantages, has_variance
-from seethink.types import Prompt, RolloutGroup, Sample
 
 V = TypeVar("V")
 

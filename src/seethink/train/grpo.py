@@ -15,29 +15,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seethink.analysis.blindness import as_episode, hold_out, watch
 from seethink.config import Recipe
-from seethink.data.batch import PackedSequence, pack
+from seethink.core.console import progress_bar
+from seethink.core.types import Completion, Microbatch
 from seethink.data.dataset import refuse_changed_data
-from seethink.data.groups import pack_groups
 from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.infer.generator import InProcessGenerator
+from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.prefix_attention import copy_free
-from seethink.progress import progress_bar
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
+from seethink.rl.packing import PackedSequence, pack
+from seethink.rl.prompt_groups import pack_groups
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
-from seethink.train.bad_steps import Record, episode_faults, episode_records, offenders
-from seethink.train.entropy_log import EntropyLog
-from seethink.train.folder import is_allowed
+from seethink.runs.folder import is_allowed
+from seethink.train.hooks.bad_steps import Record, episode_faults, episode_records, offenders
+from seethink.train.hooks.blindness import as_episode, hold_out, watch
+from seethink.train.hooks.entropy import EntropyLog
+from seethink.train.hooks.rollouts import EpisodeRecorder
 from seethink.train.policy import LossFn, Policy, TokenOutputs
 from seethink.train.ppo import Critic
-from seethink.train.rl_metrics import EpisodeRecorder
 from seethink.train.run import Run, prepare_folder
-from seethink.types import Completion, Microbatch
 
 
 def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:

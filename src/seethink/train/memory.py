@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 
 from seethink.config import Recipe
-from seethink.errors import UserError
-from seethink.progress import console
+from seethink.core.console import console
+from seethink.core.errors import UserError
 
 T = TypeVar("T")
 SMALLEST = 16

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from seethink.config import Recipe
-from seethink.models.closed_form import use_closed_forms
+from seethink.core.types import Microbatch
 from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.models.lora import add_adapters
 from seethink.models.shared_prompt import SharedPrompt
+from seethink.models.small_cpu.closed_form import use_closed_forms
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
-from seethink.types import Microbatch
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from seethink.config import Recipe
+from seethink.core.types import Completion, Microbatch
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel
 from seethink.rl.advantages import gae, whiten
 from seethink.rl.losses import value_loss
 from seethink.train.policy import LossFn, Policy, TokenOutputs
-from seethink.types import Completion, Microbatch
 
 
 @dataclass(slots=True)

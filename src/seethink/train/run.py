@@ -12,14 +12,12 @@ from typing import Any, Self, TypeVar
 import torch
 
 from seethink import __version__
-from seethink.atomic import disk_is_full, is_write_failure, write_json
 from seethink.config import Recipe
+from seethink.core.console import console
+from seethink.core.exits import RunStopped
+from seethink.core.files import disk_is_full, is_write_failure, write_json
 from seethink.models.load import LoadedModel
-from seethink.progress import console
-from seethink.stopped import RunStopped
-from seethink.train.bad_steps import FOLDER as BAD_STEPS
-from seethink.train.bad_steps import BadSteps
-from seethink.train.checkpoint import (
+from seethink.runs.checkpoint import (
     Checkpoint,
     CheckpointError,
     Retention,
@@ -31,7 +29,7 @@ from seethink.train.checkpoint import (
     restore_weights,
     save_checkpoint,
 )
-from seethink.train.folder import (
+from seethink.runs.folder import (
     DONE,
     RunFolderError,
     final_model,
@@ -39,13 +37,15 @@ from seethink.train.folder import (
     refuse_changes,
     seconds_so_far,
 )
-from seethink.train.identity import flatten, versions
+from seethink.runs.identity import flatten, versions
+from seethink.runs.metrics import MetricsWriter, StepLines, spare
+from seethink.runs.rng import restore_rng, rng_state, seed_everything
+from seethink.train.hooks.bad_steps import FOLDER as BAD_STEPS
+from seethink.train.hooks.bad_steps import BadSteps
+from seethink.train.hooks.watchdogs import Watchdogs
 from seethink.train.memory import OutOfMemory, TokenBudget
-from seethink.train.metrics import MetricsWriter, StepLines, spare
 from seethink.train.policy import Policy
-from seethink.train.rng import restore_rng, rng_state, seed_everything
 from seethink.train.signals import StepAbandoned, StopSignals
-from seethink.train.watchdogs import Watchdogs
 
 __all__ = [
     "DONE",

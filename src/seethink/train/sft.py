@@ -14,26 +14,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seethink.analysis.blindness import Pairs, watch
+from seethink.coldstart.filters import FilterReport, verify_traces
 from seethink.config import Recipe
-from seethink.data.batch import PackedSequence, pack
+from seethink.core.console import console, progress_bar
+from seethink.core.types import Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.data.coldstart import FilterReport, verify_traces
 from seethink.data.dataset import DataError, refuse_changed_data, shuffled
 from seethink.data.lengths import load_fitting
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.infer.generator import InProcessGenerator
+from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_recipe_model
-from seethink.progress import console, progress_bar
-from seethink.rewards.base import Rewarder
+from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import sft_loss
-from seethink.train.bad_steps import Record, offenders, sample_records
-from seethink.train.entropy_log import EntropyLog
-from seethink.train.folder import is_allowed
+from seethink.rl.packing import PackedSequence, pack
+from seethink.runs.folder import is_allowed
+from seethink.train.hooks.bad_steps import Record, offenders, sample_records
+from seethink.train.hooks.blindness import Pairs, watch
+from seethink.train.hooks.entropy import EntropyLog
 from seethink.train.policy import Policy, TokenOutputs
 from seethink.train.run import Run, prepare_folder
-from seethink.types import Microbatch, Prompt, Sample
 
 VALIDATED_AT_ONCE = 512
 """Traces whose pixels exist at one time."""

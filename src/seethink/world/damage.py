@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from PIL import Image
 
-from seethink.types import Sample
+from seethink.core.types import Sample
 
 KINDS = ("blank", "crop", "absent")
 GREY = (128, 128, 128)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from seethink.types import Sample
+from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS
 from seethink.world.questions import TASKS, Item, make_item

@@ -1,0 +1,55 @@
+"""`seethink lab`: the paper's experiments on the nano model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seethink.core.console import console
+
+app = typer.Typer(help="The paper's experiments, each with its claim and its verdict.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder for arms, results and report.")]
+
+
+@app.command("list", epilog="Example: `seethink lab list`")
+def list_experiments() -> None:
+    """The experiments: section of the paper, claims, arms, and base models that are missing."""
+    from seethink.studies.lab.show import list_table
+
+    console.print(list_table())
+
+
+@app.command(epilog="Example: `seethink lab run all --seeds 3 --out lab`")
+def run(
+    names: Annotated[list[str], typer.Argument(help="Experiments by name, or `all`.")],
+    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ...; each has a cold start of its own.", min=1)] = 3,
+    scale: Annotated[str, typer.Option(help="`nano`, or `smoke` to see that everything runs.")] = "nano",
+    out: Out = Path("lab"),
+    jobs: Annotated[int | None, typer.Option(help="Arms trained at once; default: the cores.", min=1)] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would run, and how long it takes.")] = False,
+) -> None:
+    """Train and measure every arm that is not finished, then write the report.
+
+    Called again, it goes on where it stopped. Exit code 1: an arm failed. 75: it was asked to stop.
+    """
+    from seethink.studies.lab.commands import run_lab
+
+    report = run_lab(names, seeds=seeds, scale=scale, out=out, jobs=jobs, plan_only=plan)
+    if report is not None:
+        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink lab report --out lab --markdown docs/lab-results.md`")
+def report(
+    out: Out = Path("lab"),
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
+) -> None:
+    """Every claim with effect, interval, n and verdict beside the paper's figure: report.html and report.md."""
+    from seethink.studies.lab.commands import write_reports
+
+    page = write_reports(out, markdown)
+    console.print(f"report: {escape(str(page))}", soft_wrap=True)

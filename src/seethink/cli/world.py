@@ -1,0 +1,55 @@
+"""`seethink world`: the procedural visual world and the nano base models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seethink.core.console import console
+from seethink.core.errors import UserError, as_user_error
+
+app = typer.Typer(help="The procedural visual world and its nano base models.", no_args_is_help=True)
+
+
+@app.command("make", epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`")
+def make(
+    path: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    source: Annotated[
+        str, typer.Option(help="world:DOMAINS[:traces][?image=blank|crop|absent&share=S&denials=S]")
+    ] = "world:all",
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    size: Annotated[int, typer.Option(min=1)] = 1000,
+    seed: int = 0,
+) -> None:
+    """Write world items with their images as Parquet."""
+    from seethink.data.dataset import load_samples
+    from seethink.world.make import is_world, write_parquet
+
+    if not is_world(source):
+        raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces][?OPTIONS]")
+    samples = load_samples(source, split, size, seed)
+    as_user_error(lambda: write_parquet(samples, path))
+    console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
+
+
+@app.command("base", epilog="Example: `seethink world base --variant qwen --out models/nano-qwen`")
+def base(
+    out: Annotated[Path | None, typer.Option(help="Folder for the model; models/nano or models/nano-VARIANT.")] = None,
+    variant: Annotated[str, typer.Option(help="nano, resampler, qwen or weak.")] = "nano",
+    seed: int = 0,
+) -> None:
+    """Train a base model of the nano family as the packaged one was (nano: an hour on 2 cores; the others: minutes).
+
+    The same command goes on after the last finished phase of one that was interrupted.
+    """
+    from dataclasses import replace
+
+    from seethink.pretrain.base import train_base
+    from seethink.pretrain.variants import variant_named
+
+    kind = variant_named(variant)
+    folder = out or Path("models/nano" if variant == "nano" else f"models/nano-{variant}")
+    train_base(replace(kind.config, seed=seed), folder, variant=kind, log=console.print)

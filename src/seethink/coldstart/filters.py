@@ -1,0 +1,64 @@
+"""Teacher traces -> verified traces: rejection sampling, then length, repetition and language filters (paper 2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from seethink.config import SftConfig
+from seethink.core.denials import hallucinations
+from seethink.core.text_measures import foreign_scripts, repetition
+from seethink.core.types import Grade, Sample, Verdict
+from seethink.rewards.format import has_think_format
+
+Tokenize = Callable[[str], Sequence[int]]
+GradePairs = Callable[[Sequence[tuple[Sample, str]]], list[Grade]]
+
+
+@dataclass
+class FilterReport:
+    """What came in, what stayed, and why the rest was dropped."""
+
+    read: int
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def verify_traces(
+    samples: Sequence[Sample], config: SftConfig, grade: GradePairs, tokenize: Tokenize
+) -> tuple[list[Sample], FilterReport]:
+    """Keep traces in think format whose final answer matches and that neither ramble nor mix scripts.
+
+    Samples without a gold answer (captions) pass the answer check.
+    """
+    grades = iter(grade([(s, s.response or "") for s in samples if s.answer]))
+    kept: list[Sample] = []
+    dropped: Counter[str] = Counter()
+    for sample in samples:
+        verdict = next(grades).verdict if sample.answer else Verdict.CORRECT
+        reason = _reject(sample, verdict, config, tokenize)
+        if reason is None:
+            kept.append(sample)
+        else:
+            dropped[reason] += 1
+    return kept, FilterReport(len(samples), len(kept), dict(dropped.most_common()))
+
+
+def _reject(sample: Sample, verdict: Verdict, config: SftConfig, tokenize: Tokenize) -> str | None:
+    """The first reason against a trace, or None."""
+    response = sample.response or ""
+    if config.require_think and not has_think_format(response):
+        return "bad_format"
+    if verdict is not Verdict.CORRECT:
+        return "wrong_answer"
+    tokens = tokenize(response)
+    if len(tokens) > config.max_response_tokens:
+        return "too_long"
+    if repetition(tokens) > config.max_repetition:
+        return "rambling"
+    if config.drop_hallucinated and hallucinations(sample, response):
+        return "hallucinated"
+    if config.latin_only and foreign_scripts(response):
+        return "language_mixed"
+    return None

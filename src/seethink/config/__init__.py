@@ -1,0 +1,63 @@
+"""Every recipe key, with its meaning and its check. Imports no torch, so that `--dry-run` and editors are quick.
+
+A recipe is a TOML file; `key=value` words on the command line override it (`optim.lr=1e-6`). Unknown keys are refused.
+The resolved recipe is saved with the run. Each section is an object of its own that a caller can pass alone.
+"""
+
+from seethink.config.data import MAX_PIXELS, DataConfig, ReadConfig
+from seethink.config.guards import BlindnessConfig, Watchdog, WatchdogAction, WatchdogsConfig
+from seethink.config.load import (
+    RecipeError,
+    apply_override,
+    explain,
+    load_recipe,
+    make_reading,
+    make_recipe,
+    recipe_keys,
+    split_names,
+)
+from seethink.config.optim import OptimConfig
+from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
+from seethink.config.parts import LoraConfig, PartModules, PartsConfig
+from seethink.config.recipe import Recipe
+from seethink.config.reward import RewardConfig
+from seethink.config.rl import AlgorithmConfig, Difficulty, PpoConfig, RolloutConfig
+from seethink.config.section import PARTS, Part, Section
+from seethink.config.sft import SftConfig
+from seethink.config.verifier import VerifierConfig
+
+__all__ = [
+    "MAX_PIXELS",
+    "PARTS",
+    "AlgorithmConfig",
+    "BlindnessConfig",
+    "CheckpointConfig",
+    "DataConfig",
+    "Difficulty",
+    "EvalConfig",
+    "LogConfig",
+    "LoraConfig",
+    "OptimConfig",
+    "Part",
+    "PartModules",
+    "PartsConfig",
+    "PpoConfig",
+    "ReadConfig",
+    "Recipe",
+    "RecipeError",
+    "RewardConfig",
+    "RolloutConfig",
+    "Section",
+    "SftConfig",
+    "VerifierConfig",
+    "Watchdog",
+    "WatchdogAction",
+    "WatchdogsConfig",
+    "apply_override",
+    "explain",
+    "load_recipe",
+    "make_reading",
+    "make_recipe",
+    "recipe_keys",
+    "split_names",
+]

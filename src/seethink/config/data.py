@@ -1,0 +1,37 @@
+"""`[data]`: which rows are read, how, and which are left out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from seethink.config.section import Section
+
+MAX_PIXELS = 50_000_000
+"""Of one image: 150 MB as RGB."""
+
+
+class ReadConfig(Section):
+    """How rows are read and which are left out; evaluation reads as training does."""
+
+    style: Literal["auto", "seethink", "trl", "easyr1", "verl", "ms-swift", "vlm-r1"] = Field(
+        "auto", description="Whose columns the rows have; auto tells from the first rows (data/columns.py)."
+    )
+    image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
+    max_pixels: int = Field(MAX_PIXELS, gt=0, le=178_000_000, description="Images of more pixels are bad rows.")
+    allow_urls: bool = Field(False, description="Fetch images from http(s) addresses outside private networks.")
+    allow_download: bool = Field(False, description="Fetch data sets by their Hugging Face name, org/name[:config].")
+    max_bad_share: float = Field(0.05, ge=0, le=1, description="Stop where more of the rows are quarantined.")
+    max_prompt_tokens: int | None = Field(
+        None, gt=0, description="Longer prompts, image tokens included, are left out; the lengths are cached."
+    )
+
+
+class DataConfig(ReadConfig):
+    train: str = Field(
+        description="`world:DOMAINS[:traces][?OPTIONS]`, a file, a folder, or org/name with allow_download."
+    )
+    train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
+    val: str | None = Field(None, description="Held-out samples, for the validation loss (SFT) and blindness.")
+    val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")

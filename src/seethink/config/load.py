@@ -1,0 +1,113 @@
+"""TOML files and `key=value` words -> recipes, and error messages that say which key is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from seethink.config.data import ReadConfig
+from seethink.config.recipe import Recipe
+from seethink.core.errors import UserError
+
+
+class RecipeError(UserError):
+    """A recipe that cannot be used; the message says what to change."""
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a TOML recipe and apply `key=value` overrides. Raises RecipeError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"no recipe at {path}; see the recipes/ folder for complete ones") from None
+    except (ValueError, RecursionError, OSError) as error:
+        # ValueError: bad TOML, bad UTF-8, and integers of too many digits.
+        raise RecipeError(f"{path} is not a readable TOML file: {error}") from None
+    return make_recipe(table, overrides or [], source=str(path))
+
+
+def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str = "recipe") -> Recipe:  # noqa: B006
+    for override in overrides:
+        apply_override(table, override)
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: " + "; ".join(explain(e) for e in error.errors())) from None
+
+
+def make_reading(overrides: list[str]) -> ReadConfig:
+    """How to read data, from `data.KEY=VALUE` words, for commands without a recipe. Raises RecipeError."""
+    table: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(table, override)
+    strange = [key for key in table if key != "data"]
+    if strange:
+        raise RecipeError(f"{strange[0]!r}: only keys of [data] can be given here, e.g. data.style=easyr1")
+    try:
+        return ReadConfig.model_validate(table.get("data", {}))
+    except ValidationError as error:
+        raise RecipeError("data: " + "; ".join(explain(e) for e in error.errors())) from None
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names of a comma-separated list of the command line."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def apply_override(table: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"{override!r} is not of the form key=value, e.g. optim.lr=1e-6")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"{key}: {section!r} is a value, not a section")
+    table[last] = _parse(text)
+
+
+def _parse(text: str) -> Any:
+    """A TOML value; words that are not TOML are strings, so that `model=nano` needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where!r}{_suggest(where)}"
+    if error["type"] == "missing":
+        return f"{where!r} is required"
+    got = repr(error["input"])
+    # A server's address may hold a secret.
+    shown = f" (got {got})" if len(got) < 60 and not where.startswith("reward.verifier") else ""
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _suggest(where: str) -> str:
+    close = difflib.get_close_matches(where, list(recipe_keys()), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def recipe_keys(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, str]:
+    """Every key with its description: {"optim.lr": "...", ...}."""
+    keys: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        section = next((t for t in _types(field.annotation) if issubclass(t, BaseModel)), None)
+        if section is not None:
+            keys |= recipe_keys(section, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = field.description or ""
+    return keys
+
+
+def _types(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
+        return [annotation]
+    return [t for a in getattr(annotation, "__args__", ()) if isinstance(a, type) for t in _types(a)]

@@ -1,0 +1,25 @@
+"""`[optim]`: learning rates, schedule, and how a step is divided into micro-batches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from seethink.config.section import Section
+
+
+class OptimConfig(Section):
+    lr: float = Field(1e-5, gt=0, description="Learning rate of parts without a rate of their own.")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="What follows the warmup.")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="Share of the steps with a linearly rising rate.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the squared gradient's mean.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
+    max_bad_steps: int = Field(3, gt=0, description="Stop after so many steps in a row with NaN or infinity; skipped.")
+    micro_tokens: int = Field(
+        1024, gt=0, description="Token budget of one forward and backward; more fills a GPU, a CPU is slower for it."
+    )
+    shared_prompt: bool = Field(True, description="In RL, a group's prompt goes through the model once, exactly.")
+    gradient_checkpointing: bool = Field(False, description="Recompute layers in backward: less memory, more time.")

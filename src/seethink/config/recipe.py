@@ -1,0 +1,71 @@
+"""The whole recipe: its sections, and what must hold between them."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from seethink.config.data import DataConfig
+from seethink.config.guards import BlindnessConfig, WatchdogsConfig
+from seethink.config.optim import OptimConfig
+from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
+from seethink.config.parts import LoraConfig, PartsConfig
+from seethink.config.reward import RewardConfig
+from seethink.config.rl import AlgorithmConfig, PpoConfig, RolloutConfig
+from seethink.config.section import Part, Section
+from seethink.config.sft import SftConfig
+
+
+class Recipe(Section):
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="Shown on bars and in reports.")
+    stage: Literal["sft", "grpo", "ppo"] = Field(description="Which loop runs.")
+    model: str = Field(
+        "nano", description="`nano` or another packaged base (docs/nano.md), a checkpoint folder, or a hub name."
+    )
+    out: str = Field(description="Run folder.")
+    seed: int = Field(0, ge=0, description="Of data order, sampling and new weights.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of weights and activations.")
+    trust_remote_code: bool = Field(False, description="Run code that comes with the model. Off unless you mean it.")
+    data: DataConfig
+    parts: PartsConfig = PartsConfig()
+    lora: LoraConfig = LoraConfig()
+    optim: OptimConfig = OptimConfig()
+    sft: SftConfig = SftConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    ppo: PpoConfig = PpoConfig()
+    reward: RewardConfig = RewardConfig()
+    blindness: BlindnessConfig = BlindnessConfig()
+    watchdogs: WatchdogsConfig = WatchdogsConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if frozen := set(self.lora.parts) - set(self.parts.train):
+            raise ValueError(f"lora.parts names {', '.join(sorted(frozen))}, which parts.train leaves frozen")
+        if self.checkpoint.keep_best and self.checkpoint.best_metric is None:
+            raise ValueError("checkpoint.keep_best needs checkpoint.best_metric, a key of metrics.jsonl")
+        episode = self.rollout.prompts_per_step
+        if self.algorithm.minibatches > episode:
+            raise ValueError(
+                f"algorithm.minibatches={self.algorithm.minibatches} exceeds rollout.prompts_per_step={episode}; "
+                "a minibatch needs at least one prompt"
+            )
+        for where, share in [
+            *(("rollout.length_schedule", s) for s, _ in self.rollout.length_schedule),
+            *(("algorithm.curriculum", s) for s, _ in self.algorithm.curriculum),
+        ]:
+            if not 0 <= share < 1:
+                raise ValueError(f"{where} starts at share {share}; give the share of training done, 0 <= share < 1")
+        return self
+
+    def lr(self, part: Part) -> float:
+        own = {
+            "vision": self.parts.lr_vision,
+            "connector": self.parts.lr_connector,
+            "language": self.parts.lr_language,
+        }
+        return own[part] or self.optim.lr

@@ -1,0 +1,207 @@
+"""The data that passes between stages. Every field states its shape and meaning.
+
+Shape letters: P prompts, G completions per prompt (group), T tokens, B rows of a micro-batch, N images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+class ImageRef(Protocol):
+    """An image that lies somewhere else, so that no data set sits decoded in memory."""
+
+    @property
+    def sha256(self) -> str: ...
+    def load(self) -> Image:
+        """The RGB picture. Raises an error of its own where the file has changed."""
+        ...
+
+
+class Verdict(StrEnum):
+    """What a grader says. `ERROR` means "could not be graded": masked, never scored 0."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One graded response.
+
+    Example: `Grade(Verdict.CORRECT, extracted="12", reason="number: 12 = 12")`
+    """
+
+    verdict: Verdict
+    extracted: str | None
+    """The short answer found in the response, or None."""
+    reason: str
+    """One line for people: which rule decided, on what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question about zero or more images.
+
+    Example: `Sample(id="math-0-17", question="What is red plus blue?", images=(img,), answer="9")`
+    """
+
+    id: str
+    question: str
+    """Plain text of the user's turn. Images come first unless it holds `<image>` marks, one an image."""
+    images: tuple[Image | ImageRef, ...] = ()
+    """Decoded (the world's), or references that `pictures` loads: no data set sits decoded in memory."""
+    answer: str = ""
+    """The gold answer: a letter where `choices` is given, else free text."""
+    choices: tuple[str, ...] = ()
+    """Option texts in the order A, B, C, ...; empty for fill-in-the-blank."""
+    answer_type: str | None = None
+    """The kind of answer, as the grader names it (`number`, `interval_set`, ...); None: told from the gold."""
+    domain: str = "default"
+    difficulty: str = "normal"
+    response: str | None = None
+    """A whole assistant turn to imitate (a trace or a caption); None for RL and evaluation."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Where the row came from (`file`, `row`), and what a data set says besides."""
+    system: str = ""
+    """The system turn; "" for none of its own."""
+
+    def pictures(self) -> list[Image]:
+        """The images as RGB pictures, loaded where they are references. Raises ImageError where one has changed."""
+        from PIL.Image import Image
+
+        return [image if isinstance(image, Image) else image.load() for image in self.images]
+
+
+@dataclass(slots=True)
+class Prompt:
+    """A tokenized user turn with its image tensors, ready for prefill.
+
+    Example: 16 image tokens and a short question give `input_ids` of about 45 tokens and
+    `mm_kwargs = {"pixel_values": [1, 3, 56, 56]}`.
+    """
+
+    sample: Sample
+    input_ids: list[int]
+    """[T] token ids up to and including the assistant header."""
+    mm_kwargs: dict[str, Tensor]
+    """What the processor made of the images, passed to the model untouched; empty for text only."""
+    rope_ids: Tensor | None = None
+    """[3, T] positions by time, height and width (M-RoPE); None where positions simply count."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """One sampled response.
+
+    Example: `Completion(token_ids=[5, 9, 2], generator_logprobs=[-0.1, -2.0, -0.3], ...)`
+    """
+
+    token_ids: list[int]
+    """[T] sampled ids, the end-of-turn token included unless truncated."""
+    generator_logprobs: list[float]
+    """[T] log-probability of each sampled token at the sampling temperature, before top-p."""
+    entropies: list[float]
+    """[T] entropy, in nats over the whole vocabulary, of the distribution each token was drawn from."""
+    text: str
+    """Decoded response, special tokens of the chat template removed."""
+    truncated: bool
+    """True when the length limit ended it rather than an end-of-turn token."""
+    policy_version: int
+    """Optimizer steps behind the weights that sampled it."""
+    reward: float = float("nan")
+    """0.8 accuracy + 0.2 format by default; NaN when the grade is an error (masked)."""
+    reward_parts: dict[str, float] = field(default_factory=dict)
+    grade: Grade | None = None
+    advantage: float = 0.0
+    watched_mass: list[float] = field(default_factory=list)
+    """[T] summed probability of the watched tokens where each token was drawn; empty where none are watched."""
+
+
+@dataclass(slots=True)
+class RolloutGroup:
+    """The G completions of one prompt."""
+
+    prompt: Prompt
+    completions: list[Completion]
+
+    @property
+    def rewards(self) -> list[float]:
+        return [completion.reward for completion in self.completions]
+
+
+@dataclass(slots=True)
+class Prefix:
+    """Prompts that go through the model once for all their responses; padded on the left."""
+
+    input_ids: Tensor
+    """[P, T]"""
+    attention_mask: Tensor
+    """[P, T] 0 on the padding, else 1."""
+    position_ids: Tensor
+    """[P, T], or [3, P, T] with M-RoPE; 0 on the padding."""
+    mm_kwargs: dict[str, Tensor]
+    """Image tensors of all prompts, in order."""
+
+    def to(self, device: Any) -> Prefix:
+        """The same prompts on another device; itself where it is there already."""
+        if self.input_ids.device == device:
+            return self
+        images = {key: value.to(device) for key, value in self.mm_kwargs.items()}
+        ids, mask, positions = self.input_ids.to(device), self.attention_mask.to(device), self.position_ids.to(device)
+        return Prefix(ids, mask, positions, images)
+
+
+@dataclass(slots=True)
+class Microbatch:
+    """Packed sequences, several to a row; a row's `position_ids` restart at 0 where a sequence starts.
+
+    With a `prefix`, the rows are responses alone, one each, whose positions go on from their prompt's.
+
+    Example: two sequences of 3 and 2 tokens in one row of 6 ->
+    `position_ids = [[0, 1, 2, 0, 1, 0]]`, `loss_mask` False on prompts and on the final pad.
+    """
+
+    input_ids: Tensor
+    """[B, T] long; pad id where unused."""
+    position_ids: Tensor
+    """[B, T] long; restarts at every sequence, and at the padding."""
+    rope_ids: Tensor | None
+    """[3, B, T] long with M-RoPE, else None."""
+    loss_mask: Tensor
+    """[B, T] bool: True where the token at this place is a target of the loss."""
+    mm_kwargs: dict[str, Tensor]
+    """Image tensors of all sequences, row by row, in order; empty when no sequence has an image."""
+    generator_logprobs: Tensor
+    """[B, T] float, of the token at this place under the policy that sampled it; 0 outside RL and loss_mask."""
+    advantages: Tensor
+    """[B, T] float; 0 outside RL and loss_mask."""
+    weights: Tensor
+    """[B, T] float: the token's share, so that the loss of a step is the sum of weights * per-token loss."""
+    sequence_ids: Tensor
+    """[B, T] long: which sequence of the whole batch a token belongs to; -1 on padding."""
+    prefix: Prefix | None = None
+    """The prompts of the rows, where prompts are shared; batches in a row have the same object."""
+    prefix_rows: Tensor | None = None
+    """[B] long: which prompt of `prefix` a row follows."""
+
+    def to(self, device: Any) -> Microbatch:
+        """The same micro-batch on another device."""
+        moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved["mm_kwargs"] = {key: value.to(device) for key, value in self.mm_kwargs.items()}
+        return Microbatch(**{k: v.to(device) if hasattr(v, "to") else v for k, v in moved.items()})
+
+    @property
+    def model_positions(self) -> Tensor:
+        """What the model wants as `position_ids`: [B, T], or [4, B, T] with M-RoPE, the plain positions first."""
+        import torch
+
+        return self.position_ids if self.rope_ids is None else torch.cat([self.position_ids[None], self.rope_ids])

@@ -1,0 +1,218 @@
+"""Sampling from the weights that are trained: in-process, prompt and image encoded once per group.
+
+Letters: P prompts, G completions per prompt, R rows being decoded, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seethink.core.types import Completion, Prompt
+from seethink.data.prompts import prompt_lengths
+from seethink.generate.in_process.sampling import Draw, completion_uniforms, sample_tokens
+from seethink.generate.in_process.step import Step
+from seethink.generate.in_process.wave import Wave
+from seethink.generate.protocol import Sampling
+from seethink.models.load import LoadedModel
+from seethink.models.small_cpu.threads import threads_for
+
+PREFILL_ROWS = 64
+"""Prompts prefilled at once."""
+MOST_WAVES = 4
+"""Prompts enter while rows are free, but a step's attention is a call for each wave."""
+SPARE = 8
+"""Finished rows are dropped when they are 1 / SPARE of a wave: dropping copies keys and values."""
+
+
+class InProcessGenerator:
+    """Decodes with the trained model itself: no copy of the weights, nothing to synchronise."""
+
+    def __init__(self, loaded: LoadedModel, *, max_rows: int = 256) -> None:
+        self._loaded = loaded
+        self._max_rows = max_rows
+        self._step: Step | None = None
+        self._parameters = sum(p.numel() for p in loaded.model.parameters())
+        self._running: list[_Answers] = []
+        self.policy_version = 0
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seed: tuple[int, ...],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        was_training = self._loaded.model.training
+        self._loaded.model.eval()
+        self._running = []
+        self._banned, self._stop = (
+            torch.tensor(ids, dtype=torch.long, device=self._loaded.device)
+            for ids in (self._loaded.banned_ids, self._loaded.stop_ids)
+        )
+        groups: list[list[Completion]] = [[] for _ in prompts]
+        # Prompts of like length enter together, so that little is padded.
+        lengths = prompt_lengths(prompts)
+        waiting = deque(sorted(range(len(prompts)), key=lambda i: lengths[i]))
+        logits: list[Tensor] = []
+        with self._loaded.autocast():
+            while waiting or self._running:
+                while places := self._entering(waiting, group_size):
+                    wave = Wave.prefill(self._loaded, [prompts[i] for i in places], group_size)
+                    self._running.append(_Answers(wave, places, group_size, sampling, seed))
+                    logits.append(wave.first_logits)
+                with threads_for(self._rows * self._parameters):
+                    ended, following = self._take(self._draw(torch.cat(logits), sampling))
+                    logits = [self._advance(torch.cat(following))] if following else []
+                for answers in ended:
+                    for place, completions in answers.collect(self._loaded, self._stop, self.policy_version):
+                        groups[place] = completions
+                    if progress is not None:
+                        progress(len(answers.places))
+        self._loaded.model.train(was_training)
+        return groups
+
+    def load_weights(self, version: int) -> None:
+        """The weights are the trainer's own, so only their number is noted."""
+        self.policy_version = version
+
+    def close(self) -> None:
+        self._running, self._step = [], None
+
+    @property
+    def _rows(self) -> int:
+        return sum(len(a.wave.rows) for a in self._running)
+
+    def _entering(self, waiting: deque[int], group_size: int) -> list[int]:
+        """The prompts that enter now: where a quarter of the rows is free, as many as fit."""
+        free = self._max_rows - self._rows
+        if self._running and (len(self._running) == MOST_WAVES or free < max(group_size, self._max_rows // 4)):
+            return []
+        count = min(PREFILL_ROWS, max(1, free // group_size), len(waiting))
+        return [waiting.popleft() for _ in range(count)]
+
+    def _draw(self, logits_RV: Tensor, sampling: Sampling) -> Draw:
+        """A token for every row."""
+        logits_RV = logits_RV.index_fill(-1, self._banned, float("-inf"))
+        if sampling.rules:
+            drawn_RT = torch.cat([a.drawn[a.wave.rows] for a in self._running])
+            lengths_R = torch.cat([torch.full_like(a.wave.rows, a.length) for a in self._running])
+            for rule in sampling.rules:
+                logits_RV = rule(logits_RV.float(), drawn_RT, lengths_R)
+        return sample_tokens(logits_RV, torch.cat([a.uniforms() for a in self._running]), sampling)
+
+    def _take(self, draw: Draw) -> tuple[list[_Answers], list[Tensor]]:
+        """Waves that have ended, which leave, and the tokens that the others go on with."""
+        stopped = torch.isin(draw.token_ids, self._stop)
+        sizes = [len(a.wave.rows) for a in self._running]
+        parts = zip(*(t.split(sizes) if t is not None else [None] * len(sizes) for t in draw), strict=True)
+        following = [
+            a.take(Draw(*part), stop) for a, part, stop in zip(self._running, parts, stopped.split(sizes), strict=True)
+        ]
+        ended = [a for a, ids in zip(self._running, following, strict=True) if ids is None]
+        self._running = [a for a in self._running if a not in ended]
+        return ended, [ids for ids in following if ids is not None]
+
+    def _advance(self, token_ids: Tensor) -> Tensor:
+        """[R, V] logits after these tokens."""
+        if self._step is None:
+            self._step = Step(self._loaded, self._attend)
+        logits_RV = self._step(token_ids, torch.cat([a.wave.positions for a in self._running]))
+        for answers in self._running:
+            answers.wave.advance()
+        return logits_RV
+
+    def _attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
+        """Every wave's rows over their own keys and values."""
+        waves = [a.wave for a in self._running]
+        if len(waves) == 1:
+            return waves[0].attend(layer, query, key, value, scale, window)
+        sizes = [len(w.rows) for w in waves]
+        parts = zip(waves, *(t.split(sizes) for t in (query, key, value)), strict=True)
+        return torch.cat([wave.attend(layer, *part, scale, window) for wave, *part in parts])
+
+
+class _Answers:
+    """A wave and what its rows have drawn, numbered by prompt and sample: [P * G]."""
+
+    def __init__(
+        self, wave: Wave, places: list[int], group_size: int, sampling: Sampling, seed: tuple[int, ...]
+    ) -> None:
+        self.wave, self.places = wave, places
+        limit, device = sampling.max_new_tokens, wave.rows.device
+        pairs = [(place, sample) for place in places for sample in range(group_size)]
+        self._uniforms = torch.from_numpy(np.stack([completion_uniforms(seed, *pair, limit) for pair in pairs]))
+        self._uniforms = self._uniforms.to(device)
+        self.drawn = torch.full((len(pairs), limit), -1, device=device)
+        """[P * G, T] token ids, -1 where none was drawn; a row that has ended may go on as ballast."""
+        self._group_size = group_size
+        self._draws: list[tuple[Tensor, Draw]] = []
+        self._alive = torch.ones(len(pairs), dtype=torch.bool, device=device)
+
+    @property
+    def length(self) -> int:
+        return len(self._draws)
+
+    def uniforms(self) -> Tensor:
+        """[R] those of the next token."""
+        return self._uniforms[self.wave.rows, self.length]
+
+    def take(self, draw: Draw, stopped: Tensor) -> Tensor | None:
+        """Note what was drawn; the tokens to go on with, or None where every row has ended."""
+        self.drawn[self.wave.rows, self.length] = draw.token_ids
+        self._draws.append((self.wave.rows, draw))
+        self._alive = self._alive & ~stopped
+        alive, rows = int(self._alive.sum()), len(self._alive)
+        if alive == 0 or self.length == self.drawn.shape[1]:
+            return None
+        if rows - alive < max(1, rows // SPARE):
+            return draw.token_ids
+        keep = self._alive.nonzero().squeeze(1)
+        self._alive = self._alive[keep]
+        self.wave.select(keep)
+        return draw.token_ids[keep]
+
+    def collect(
+        self, loaded: LoadedModel, stop_ids: Tensor, policy_version: int
+    ) -> Iterator[tuple[int, list[Completion]]]:
+        """(prompt, completions) of every prompt; one transfer for all."""
+        ids = self.drawn[:, : self.length]
+        columns = [ids, *(self._column(name) for name in ("logprobs", "entropies", "watched"))]
+        stops = torch.isin(ids, stop_ids)
+        lengths = torch.where(stops.any(1), stops.int().argmax(1) + 1, (ids >= 0).sum(1))
+        rows = zip(*(t.tolist() for t in (lengths, stops.any(1), *columns)), strict=True)
+        made = [
+            _completion(loaded, stopped, policy_version, *(values[:length] for values in rest))
+            for length, stopped, *rest in rows
+        ]
+        for number, place in enumerate(self.places):
+            yield place, made[number * self._group_size : (number + 1) * self._group_size]
+
+    def _column(self, name: str) -> Tensor:
+        """[P * G, T] of one by-product; [P * G, 0] where it was not asked for."""
+        draws = [(rows, getattr(draw, name)) for rows, draw in self._draws]
+        if draws[0][1] is None:
+            return torch.empty(len(self.drawn), 0)
+        table = torch.zeros(len(self.drawn), len(draws), dtype=draws[0][1].dtype, device=self.drawn.device)
+        for step, (rows, values) in enumerate(draws):
+            table[rows, step] = values
+        return table
+
+
+def _completion(
+    loaded: LoadedModel,
+    stopped: bool,
+    policy_version: int,
+    ids: list[int],
+    logprobs: list[float],
+    entropies: list[float],
+    watched: list[float],
+) -> Completion:
+    text = loaded.chat.decode(ids[:-1] if stopped else ids)
+    return Completion(ids, logprobs, entropies, text, not stopped, policy_version, watched_mass=watched)

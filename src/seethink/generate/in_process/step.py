@@ -1,0 +1,153 @@
+"""One decoding step of any family: the model's own forward, captured once as a plain list of tensor operations.
+
+transformers' modules spend much of a small step in Python: masks, caches, keyword arguments, output classes. The
+capture (torch's `make_fx`, shapes symbolic in the number of rows) keeps the operations alone, on the same parameters;
+attention is the one operation that the decoder does itself (wave.py). A model that cannot be captured is run as
+it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from transformers.cache_utils import Cache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from seethink.models.forward import hidden_states, output_head
+from seethink.models.load import LoadedModel
+from seethink.models.parts import family_of
+from seethink.models.small_cpu.direct_calls import lean
+
+Attend = Callable[[int, Tensor, Tensor, Tensor, float, int], Tensor]
+"""(layer, query [R, H, 1, D], key and value [R, K, 1, D], scale, window) -> [R, 1, H, D]."""
+StepFn = Callable[[Tensor, Tensor], Tensor]
+"""(token ids [R], positions [R]) -> logits [R, V]."""
+
+NAME = "seethink_step"
+TRACED_ROWS = 5
+log = logging.getLogger(__name__)
+
+_library = torch.library.Library("seethink", "FRAGMENT")
+_library.define("attend(int layer, Tensor query, Tensor key, Tensor value, float scale, int window) -> Tensor")
+_library.impl(
+    "attend",
+    lambda layer, query, key, value, scale, window: query.transpose(1, 2).contiguous(),
+    "CompositeExplicitAutograd",
+)
+"""Stands for the decoder's attention while a step is captured; it has the shape, and is never run."""
+
+
+class Step:
+    """Callable as StepFn. `attend` is asked for every layer's attention."""
+
+    def __init__(self, loaded: LoadedModel, attend: Attend) -> None:
+        self._model, self._attend = loaded.model, attend
+        self._plain = _plain_step(loaded, attend)
+        self.captured: StepFn | None = None
+        try:
+            self.captured = _capture(loaded, attend)
+        except Exception as error:  # whatever tracing stumbles over, the model itself still runs
+            log.info("decoding without a captured step: %s", error)
+
+    def __call__(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        if self.captured is not None:
+            return self.captured(token_ids, positions)
+        with _attention(self._model):
+            return self._plain(token_ids, positions)
+
+
+class _States(NamedTuple):
+    """What a layer's keys and values are handed over as: transformers gives it to the attention unseen."""
+
+    layer: int
+    key: Tensor
+    value: Tensor
+    attend: Attend
+
+
+class _StepCache(Cache):
+    """Keeps nothing: hands the new keys and values on to the attention. The past is the decoder's."""
+
+    def __init__(self, attend: Attend) -> None:
+        super().__init__(layers=[])
+        self._attend = attend
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        states = _States(layer_idx, key_states, value_states, self._attend)
+        return states, states
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 1
+
+
+def _step_attention(
+    module: nn.Module,
+    query: Tensor,
+    states: _States,
+    _: Any,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window = sliding_window or 0
+    return states.attend(states.layer, query, states.key, states.value, float(scale), window), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, _step_attention)
+
+
+@contextmanager
+def _attention(model: Any) -> Iterator[None]:
+    """The language model's attention is the decoder's. No mask is made for it: every key it is given is visible."""
+    configs = {id(c): c for m in model.modules() if hasattr(m, "layer_idx") and (c := getattr(m, "config", None))}
+    configs |= {id(c): c for c in (model.config.get_text_config(),)}
+    before = [(c, c._attn_implementation) for c in configs.values()]
+    for config in configs.values():
+        config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        for config, name in before:
+            config._attn_implementation = name
+
+
+def _plain_step(loaded: LoadedModel, attend: Attend) -> StepFn:
+    model = loaded.model
+    rope = family_of(model).positions == "M-RoPE"
+
+    def step(token_ids: Tensor, positions: Tensor) -> Tensor:
+        columns = positions[:, None]
+        placed = columns.expand(3, -1, -1) if rope else columns
+        hidden = hidden_states(model, token_ids[:, None], placed, {}, cache=_StepCache(attend))
+        return output_head(model)(hidden[:, -1])  # type: ignore[no-any-return]
+
+    return step
+
+
+def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
+    stand_in = torch.ops.seethink.attend.default
+    trace = make_fx(
+        _plain_step(loaded, stand_in), tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True
+    )
+    # Two tensors: one given twice would be taken for one input.
+    given = [torch.zeros(TRACED_ROWS, dtype=torch.long, device=loaded.device) for _ in range(2)]
+    with _attention(loaded.model), torch.inference_mode(False), torch.no_grad():
+        module = trace(*given)
+        expected = module(*given)
+        module, constants = lean(module)
+        if not torch.equal(module(*given, *constants), expected):
+            raise RuntimeError("the captured step gives other logits than the model")
+    for node in module.graph.nodes:
+        if node.target is stand_in:
+            node.target = attend
+    module.recompile()
+    forward = module.forward
+    return lambda token_ids, positions: forward(token_ids, positions, *constants)

@@ -1,0 +1,62 @@
+"""What a rollout asks of a decoder, wherever it runs: in this process, or in a server.
+
+Letters: P prompts, G completions per prompt, R rows, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from seethink.core.types import Completion, Prompt
+
+LogitsRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(logits_RV, drawn_RT, lengths_R) -> logits_RV: what a rule lets through, given the ids drawn so far.
+
+`drawn_RT` is -1 beyond a row's length. Log-probs and entropies are those of the distribution that the rules leave.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens. `temperature=0` is greedy."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    rules: tuple[LogitsRule, ...] = ()
+    watched_ids: tuple[int, ...] = ()
+    """Tokens whose summed probability is recorded at every place (`Completion.watched_mass`)."""
+
+
+class Generator(Protocol):
+    """Samples completions from one version of the policy's weights."""
+
+    policy_version: int
+    """Optimizer steps behind the weights that are served; every completion carries it."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seed: tuple[int, ...],
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Completion]]:
+        """`group_size` completions per prompt, [P][G].
+
+        What is random in completion (p, g) is a function of (seed, p, g) alone. `progress` is told how many more
+        prompts are done.
+        """
+        ...
+
+    def load_weights(self, version: int) -> None:
+        """Serve the trainer's weights as they are now, and call them `version`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the decoder holds; it is not asked again."""
+        ...

@@ -1,0 +1,246 @@
+"""Reads the mathematics out of a stated answer and compares it with a gold in mathematics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from seethink.rewards.grader.clean import CACHED, latex, words
+from seethink.rewards.grader.compare import Symbolic
+from seethink.rewards.grader.extract import Statement
+from seethink.rewards.grader.match import matches
+from seethink.rewards.grader.parse import parse
+from seethink.rewards.grader.syntax import Call, Group, Node, NotMathsError, Num, Sym, symbols
+from seethink.rewards.grader.text import number_words, sentence
+from seethink.rewards.grader.units import DEGREE, PERCENT, Unit, comparable, split_unit
+
+_SPAN = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.S)
+_NUMBER = re.compile(
+    r"(?<![\w.\\^_{])-?\s?(?:\\?\$\s?)?(?:\d+\s?)?\\[dt]?frac\s?\{\s?\d{1,40}\s?\}\s?\{\s?\d{1,40}\s?\}"
+    r"|(?<![\w.,\\^_{])(?:(?<!\d\s)-\s?)?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,256}|(?=\.\d))(?:\.\d{1,256})?"
+    r"(?:\s?(?:\\times|\\cdot|\*|x)\s?10\s?\^\s?\{?-?\d{1,5}\}?|[eE][+-]?\d{1,4}(?!\w))?(?:\s?/\s?\d{1,40}(?![\w/]))?"
+)
+_UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
+                         r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
+                         r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
+_UNSETTLED = re.compile(
+    r"(?:\b(?:or|not|never|neither|nor)|n't|between|\band)(?:\s+(?:about|exactly|equal to|be))?$", re.I
+)
+_ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but)\b|;\s")
+_SCALE = re.compile(r"(?<=\d)\s*(thousand|million|billion|trillion)\b", re.I)
+_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+_STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
+MAX_SUFFIXES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One answer as mathematics, with the unit it was stated in."""
+
+    node: Node
+    unit: Unit | None
+    text: str
+
+
+@lru_cache(maxsize=CACHED)
+def read(text: str, thousands: bool = True) -> Value | None:
+    """The whole text as mathematics, or None."""
+    cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
+    cleaned = re.sub(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
+    if not cleaned:
+        return None
+    cleaned = _SCALE.sub(lambda m: rf" \times 10^{_POWERS[m[1].lower()]}", cleaned)
+    for value_text, unit in _with_and_without_unit(cleaned):
+        try:
+            return Value(parse(value_text, thousands), unit, cleaned)
+        except (NotMathsError, RecursionError):
+            continue
+    return None
+
+
+def _with_and_without_unit(cleaned: str) -> Iterator[tuple[str, Unit | None]]:
+    value_text, unit = split_unit(cleaned)
+    if unit is None:
+        yield cleaned, None
+        return
+    # `2n` or `5m`: letters glued to the number are variables unless they can only be a unit.
+    if not unit.dimension:
+        unit = None  # `5 units`, `4 people`
+    name, equals, rest = value_text.partition("=")
+    if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*\s*", name):
+        value_text = rest
+    yield value_text, unit
+    yield cleaned, None
+
+
+def is_maths(text: str) -> bool:
+    """Whether a gold is to be compared as mathematics rather than as words."""
+    value = read(text)
+    if value is None:
+        return False
+    return not isinstance(value.node, Sym) or "\\" in text or len(text.strip()) == 1
+
+
+def answered(statement: Statement, gold: Value) -> Iterator[Value]:
+    """The one answer that a statement makes; two readings only where `1,234` may be a list."""
+    value = _stated(statement, gold)
+    if value is None:
+        return
+    yield value
+    if isinstance(gold.node, Group) and _THOUSANDS.search(value.text):
+        other = read(value.text, False)
+        if other is not None:
+            yield other
+
+
+def _stated(statement: Statement, gold: Value) -> Value | None:
+    if statement.boxes and isinstance(gold.node, Group):
+        return _boxes_as_list(statement.boxes)
+    whole = read(statement.text)
+    if whole is not None:
+        return _with_unit_after(whole, statement.after) if statement.kind == "box" else whole
+    if statement.kind == "box":
+        return _in_words(statement.text)
+    return _head(statement) or _in_prose(statement.text, gold)
+
+
+def _head(statement: Statement) -> Value | None:
+    """`12, because ...` and `12 (see above)` state 12."""
+    if statement.kind == "free":
+        return None
+    head, *rest = _ASIDE.split(statement.text, maxsplit=1)
+    if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
+        return None
+    value = read(head)
+    return None if value is None or isinstance(value.node, Sym) else value
+
+
+def _boxes_as_list(boxes: tuple[str, ...]) -> Value | None:
+    values = [read(box) for box in boxes]
+    if None in values:
+        return None
+    nodes = tuple(value.node for value in values if value is not None)
+    return Value(Group("list", nodes), None, ", ".join(boxes))
+
+
+def _with_unit_after(value: Value, after: str) -> Value:
+    """`\\boxed{21} grams`: the unit stands outside the box."""
+    if value.unit is not None or not isinstance(value.node, Num) or not after.strip():
+        return value
+    unit_text = _UNIT_AFTER.match(words(latex(after.lstrip("$ "))).lstrip())
+    if unit_text is None:
+        return value
+    _, unit = split_unit(f"1 {unit_text.group()}")
+    return Value(value.node, unit, value.text) if unit is not None and unit.known else value
+
+
+def _in_words(text: str) -> Value | None:
+    """`twenty-one` is 21."""
+    counted = number_words(text.strip(" .").casefold().replace("-", " "))
+    return read(counted) if re.fullmatch(r"\d+", counted) else None
+
+
+def _in_prose(line: str, gold: Value) -> Value | None:
+    """The last mathematics of the last sentence: a marked span, a tail that is maths, or a number."""
+    last = sentence(line)
+    spans = [next(part for part in match.groups() if part) for match in _SPAN.finditer(last)]
+    if isinstance(gold.node, Group) and len(spans) > 1:
+        joined = read(", ".join(spans[-len(gold.node.items) :]))
+        if joined is not None:
+            return joined
+    beyond = last[last.rfind(spans[-1]) + len(spans[-1]) :].lstrip("$)]\\ ") if spans else ""
+    if re.search(r"\d", beyond):
+        return _tail(beyond) or (_last_number(beyond) if _is_number(gold.node) else None)
+    for span in reversed(spans[-3:]):
+        value = read(span)
+        if value is not None and (not isinstance(value.node, Sym) or isinstance(gold.node, Sym)):
+            return _unless_hedged(value, last, span)
+    return _tail(last) or (_last_number(last) if _is_number(gold.node) else None) or _in_words(last)
+
+
+def _unless_hedged(value: Value, line: str, span: str) -> Value | None:
+    return None if _UNSETTLED.search(line[: line.rfind(span)].rstrip(" $\\([")) else value
+
+
+def _tail(line: str) -> Value | None:
+    """The longest end of the sentence, from the start of a word, that is mathematics."""
+    text = latex(line)[-400:]
+    starts = [match.start() for match in _STARTS.finditer(text)][-MAX_SUFFIXES:]
+    for start in starts:
+        piece = text[start:]
+        if piece[0].isalpha() and not re.match(r"[A-Za-z](?:_\w+|\(\w\))?\s*(?:=|\\|[<>])", piece):
+            continue
+        value = read(piece)
+        if value is not None:
+            return None if _UNSETTLED.search(text[:start].rstrip()) else value
+    return None
+
+
+def _last_number(line: str) -> Value | None:
+    """The last number of a sentence, with its unit; none where two are offered."""
+    text = latex(line)
+    found = [match for match in _NUMBER.finditer(text[-2000:]) if re.search(r"\d", match.group())]
+    if not found:
+        return None
+    text, last = text[-2000:], found[-1]
+    if _UNSETTLED.search(text[: last.start()].rstrip()):
+        return None
+    unit = _UNIT_AFTER.match(text, last.end())
+    with_unit = read(last.group() + unit.group()) if unit else None
+    if with_unit is not None and with_unit.unit is not None and with_unit.unit.known:
+        return with_unit
+    return read(last.group())
+
+
+def _is_number(node: Node) -> bool:
+    return isinstance(node, Num | Call) and not symbols(node)
+
+
+def same(gold: Value, found: Value, symbolic: Symbolic) -> bool:
+    """Whether two values agree, units included. A unit on one side only is what the question implied."""
+    units = gold.unit, found.unit
+    if PERCENT in units:
+        return _same_percent(gold, found, symbolic)
+    if gold.unit is None or found.unit is None:
+        return matches(gold.node, found.node, symbolic) or _same_angle(gold, found, symbolic)
+    if not comparable(gold.unit, found.unit):
+        return False
+    return matches(gold.node, _scaled(found.node, found.unit.factor / gold.unit.factor), symbolic)
+
+
+def _same_percent(gold: Value, found: Value, symbolic: Symbolic) -> bool:
+    if gold.unit == found.unit:
+        return matches(gold.node, found.node, symbolic)
+    percent, other = (gold, found) if gold.unit == PERCENT else (found, gold)
+    if other.unit is not None:
+        return False
+    if matches(gold.node, _scaled(found.node, 100 if percent is gold else Fraction(1, 100)), symbolic):
+        return True
+    # `28` for 28% leaves the sign to the question; below one it would be another number.
+    value = other.node
+    return isinstance(value, Num) and abs(value.value) >= 1 and matches(gold.node, found.node, symbolic)
+
+
+def _same_angle(gold: Value, found: Value, symbolic: Symbolic) -> bool:
+    """Degrees against a bare number of radians: 30 degrees is pi/6."""
+    left, right = (
+        Call("deg", (value.node,)) if value.unit is not None and value.unit == DEGREE else value.node
+        for value in (gold, found)
+    )
+    return (left, right) != (gold.node, found.node) and matches(left, right, symbolic)
+
+
+def _scaled(node: Node, factor: Fraction | int) -> Node:
+    if factor == 1:
+        return node
+    if isinstance(node, Num):
+        places = None
+        if node.places is not None:
+            shift = 2 if factor == 100 else -2 if factor == Fraction(1, 100) else 0
+            places = node.places - shift
+        return Num(node.value * factor, places)
+    return Call("*", (node, Num(Fraction(factor))))

@@ -1,0 +1,122 @@
+"""Sequences -> packed micro-batches. Several sequences share a row; `position_ids` restart at each.
+
+transformers builds a block-diagonal causal mask from restarting positions, so packed sequences do not see each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from seethink.core.types import Microbatch
+from seethink.models.padding import join_images
+
+
+@dataclass(slots=True)
+class PackedSequence:
+    """A prompt and a response, with what RL knows of the response's tokens; letter: R response tokens."""
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    mm_kwargs: dict[str, Tensor] = field(default_factory=dict)
+    weight: float = 1.0
+    """Share in the loss of each response token."""
+    advantages: Sequence[float] = ()
+    """[R], or empty outside RL."""
+    generator_logprobs: Sequence[float] = ()
+    """[R], or empty outside RL."""
+    index: int = 0
+    """Place in the whole batch; comes back as `sequence_ids`."""
+    rope_ids: Tensor | None = None
+    """[3, prompt tokens] with M-RoPE, else None."""
+    group: int = 0
+    """Sequences of one group have the same prompt (models/shared_prompt.py)."""
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.response_ids)
+
+
+def pack(sequences: list[PackedSequence], *, pack_length: int, micro_tokens: int, pad_id: int) -> list[Microbatch]:
+    """All sequences in rows of at most `pack_length` tokens, rows in micro-batches of at most `micro_tokens`.
+
+    Longest first, each into the fullest row that has room; a sequence longer than `pack_length` gets a row alone.
+    The same input gives the same packing.
+    """
+    rows: list[list[PackedSequence]] = []
+    used: list[int] = []
+    for sequence in sorted(sequences, key=lambda s: (-len(s), s.index)):
+        fits = [i for i, filled in enumerate(used) if filled + len(sequence) <= pack_length]
+        if fits:
+            row = max(fits, key=lambda i: used[i])
+            rows[row].append(sequence)
+            used[row] += len(sequence)
+        else:
+            rows.append([sequence])
+            used.append(len(sequence))
+    return [collate(chunk, pad_id) for chunk in _split_rows(rows, micro_tokens)]
+
+
+def _split_rows(rows: list[list[PackedSequence]], micro_tokens: int) -> list[list[list[PackedSequence]]]:
+    """Rows of like width together, so that little is padded."""
+    rows = sorted(rows, key=lambda row: -sum(map(len, row)))
+    chunks: list[list[list[PackedSequence]]] = []
+    width = 0
+    for row in rows:
+        if chunks and width * (len(chunks[-1]) + 1) <= micro_tokens:
+            chunks[-1].append(row)
+        else:
+            chunks.append([row])
+            width = sum(map(len, row))
+    return chunks
+
+
+def collate(rows: list[list[PackedSequence]], pad_id: int) -> Microbatch:
+    width = max(sum(map(len, row)) for row in rows)
+    shape = (len(rows), width)
+    batch = Microbatch(
+        input_ids=torch.full(shape, pad_id),
+        position_ids=torch.zeros(shape, dtype=torch.long),
+        rope_ids=_empty_rope(rows, shape),
+        loss_mask=torch.zeros(shape, dtype=torch.bool),
+        mm_kwargs=join_images([sequence.mm_kwargs for row in rows for sequence in row]),
+        generator_logprobs=torch.zeros(shape),
+        advantages=torch.zeros(shape),
+        weights=torch.zeros(shape),
+        sequence_ids=torch.full(shape, -1),
+    )
+    for b, row in enumerate(rows):
+        start = 0
+        for sequence in row:
+            _fill(batch, b, start, sequence)
+            start += len(sequence)
+    return batch
+
+
+def _fill(batch: Microbatch, b: int, start: int, sequence: PackedSequence) -> None:
+    end, reply = start + len(sequence), start + len(sequence.prompt_ids)
+    batch.input_ids[b, start:end] = torch.tensor(sequence.prompt_ids + sequence.response_ids)
+    batch.position_ids[b, start:end] = torch.arange(end - start)
+    if batch.rope_ids is not None and sequence.rope_ids is not None:
+        batch.rope_ids[:, b, start:end] = with_response(sequence.rope_ids, len(sequence.response_ids))
+    batch.loss_mask[b, reply:end] = True
+    batch.weights[b, reply:end] = sequence.weight
+    batch.sequence_ids[b, start:end] = sequence.index
+    if len(sequence.advantages):
+        batch.advantages[b, reply:end] = torch.tensor(sequence.advantages, dtype=torch.float32)
+    if len(sequence.generator_logprobs):
+        batch.generator_logprobs[b, reply:end] = torch.tensor(sequence.generator_logprobs)
+
+
+def _empty_rope(rows: list[list[PackedSequence]], shape: tuple[int, int]) -> Tensor | None:
+    if all(sequence.rope_ids is None for row in rows for sequence in row):
+        return None
+    return torch.zeros(3, *shape, dtype=torch.long)
+
+
+def with_response(rope_ids: Tensor, length: int) -> Tensor:
+    """[3, P] positions of a prompt -> [3, P + length]: the response counts on from the highest, alike on all axes."""
+    response = rope_ids.max() + 1 + torch.arange(length, device=rope_ids.device)
+    return torch.cat([rope_ids, response.expand(3, -1)], dim=1)

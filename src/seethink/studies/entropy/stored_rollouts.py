@@ -1,0 +1,121 @@
+"""Stored rollouts -> groups that can be scored again: ours with their token ids, other trainers' from their text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seethink.core.errors import UserError
+from seethink.core.types import Completion, Grade, Sample, Verdict
+from seethink.data.chat import Chat
+from seethink.data.images import ImageRef, check_image
+
+TEXT = ("completion", "output", "response", "text")
+"""Where a row of another trainer holds what the model wrote, as text or as chat messages."""
+QUESTION = ("question", "prompt", "problem", "input")
+
+
+def read_rollouts(
+    path: Path, chat: Chat, samples: Sequence[Sample] = ()
+) -> tuple[list[Sample], list[list[Completion]]]:
+    """The questions, and their responses in a JSONL file or in all `rollouts/step_*.jsonl` of a run.
+
+    A line of ours is a group with all that makes its prompt. A line of another trainer is one response, whose prompt is
+    that of `samples` with its `id`, or whose question it holds. Raises UserError.
+    """
+    known = {sample.id: sample for sample in samples}
+    found: dict[str, tuple[Sample, list[Completion]]] = {}
+    for place, row, root in _rows(path):
+        try:
+            sample, completions = _ours(row, root, chat) if "completions" in row else _theirs(row, known, chat)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{place} cannot be read: {type(error).__name__}: {error}") from None
+        found.setdefault(f"{sample.id}\n{sample.question}", (sample, []))[1].extend(completions)
+    return [sample for sample, _ in found.values()], [completions for _, completions in found.values()]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], Path]]:
+    """(where it is, row, folder of its images) of every line."""
+    files = sorted((path / "rollouts").glob("step_*.jsonl")) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path} has no rollouts/step_*.jsonl: give the folder of an RL run, or a JSONL file")
+    for file in files:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from None
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield f"line {number} of {file}", _object(line, f"line {number} of {file}"), file.parent.parent
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{place} is not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{place} is not a JSON object")
+    return row
+
+
+def _ours(row: dict[str, Any], root: Path, chat: Chat) -> tuple[Sample, list[Completion]]:
+    sample = Sample(
+        id=str(row["id"]),
+        question=str(row["question"]),
+        images=tuple(_image(name, root) for name in row.get("images", ())),
+        answer=str(row.get("answer", "")),
+        choices=tuple(map(str, row.get("choices", ()))),
+        domain=str(row.get("domain", "default")),
+        difficulty=str(row.get("difficulty", "normal")),
+        system=str(row.get("system", "")),
+    )
+    return sample, [_completion(item, chat) for item in row["completions"]]
+
+
+def _image(name: Any, root: Path) -> Any:
+    checked = check_image(str(name), root)
+    assert isinstance(checked, ImageRef)
+    return checked
+
+
+def _completion(item: dict[str, Any], chat: Chat) -> Completion:
+    text, truncated = str(item["text"]), bool(item.get("truncated", False))
+    grade = Grade(Verdict(item["verdict"]), item.get("extracted"), "stored") if item.get("verdict") else None
+    ids = _ids(item.get("token_ids"), text, truncated=truncated, chat=chat)
+    return Completion(ids, [], [], text, truncated, 0, grade=grade)
+
+
+def _ids(stored: Any, text: str, *, truncated: bool, chat: Chat) -> list[int]:
+    """The stored ids where this tokenizer reads the text in them, else the text tokenized anew."""
+    size = len(chat.tokenizer)
+    if isinstance(stored, list) and all(isinstance(i, int) and 0 <= i < size for i in stored):
+        whole = stored[:-1] if stored and not truncated else stored
+        if chat.decode(whole) == text:
+            return stored
+    ids = chat.response_ids(text)
+    return ids[:-1] if truncated else ids
+
+
+def _theirs(row: dict[str, Any], known: dict[str, Sample], chat: Chat) -> tuple[Sample, list[Completion]]:
+    text = next((_text(row[key]) for key in TEXT if row.get(key)), None)
+    if text is None:
+        raise ValueError(f"a row needs `completions`, or what the model wrote in one of {', '.join(TEXT)}")
+    sample = known.get(str(row.get("id", "")))
+    if sample is None:
+        asked = next((_text(row[key]) for key in QUESTION if row.get(key)), "")
+        fitting = [s for s in known.values() if s.question and s.question in asked]
+        if not fitting:
+            raise ValueError("its prompt is not in --data: rows are matched by `id`, or by a question they hold")
+        sample = max(fitting, key=lambda s: len(s.question))
+    return sample, [_completion({"text": text, "truncated": row.get("truncated", False)}, chat)]
+
+
+def _text(value: Any) -> str:
+    """A text, or that of the last of some chat messages."""
+    if isinstance(value, list):
+        content = value[-1]["content"]
+        return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    return str(value)

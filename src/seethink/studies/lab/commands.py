@@ -1,0 +1,65 @@
+"""What the commands do: choose experiments, run them, write the reports."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import typer
+
+from seethink.core.console import console
+from seethink.runs.lock import FolderLock
+from seethink.studies.lab.plan import make_plan, missing_models
+from seethink.studies.lab.runner import run_plan
+from seethink.studies.lab.schema import Experiment, LabError, load_experiments
+from seethink.studies.lab.show import plan_table
+
+
+def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
+    """The path of the report; None where only the plan was wanted. Exit code 1 where an arm failed."""
+    plan = make_plan(choose(names), scale, seeds, out)
+    cores = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    if plan_only:
+        console.print(plan_table(plan, cores))
+        return None
+    with FolderLock(out, "--out "):
+        outcome = run_plan(plan, out, cores, _say)
+        page = write_reports(out)
+    if outcome.failed:
+        _say(f"{len(outcome.failed)} jobs failed; the others are in {page}")
+        raise typer.Exit(1)
+    return page
+
+
+def choose(names: list[str]) -> list[Experiment]:
+    """`all` leaves out those whose base model is missing, and says so. Raises LabError for an unknown name."""
+    known = load_experiments()
+    if "all" in names:
+        for experiment in known.values():
+            if lacking := missing_models(experiment):
+                _say(f"{experiment.name} is left out: the base model {lacking[0]!r} is not packaged here")
+        return [e for e in known.values() if not missing_models(e)]
+    for name in names:
+        if name not in known:
+            raise LabError(f"no experiment {name!r}; choose from all, {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def write_reports(out: Path, markdown: Path | None = None) -> Path:
+    """report.html and report.md in the lab's folder, and the table where `markdown` says. Raises LabError."""
+    from seethink.core.files import write_text
+    from seethink.studies.lab.page import render
+    from seethink.studies.lab.results import load_results
+    from seethink.studies.lab.table import as_markdown
+
+    results = load_results(out)
+    table = as_markdown(results)
+    write_text(out / "report.md", table)
+    write_text(out / "report.html", render(results))
+    if markdown is not None:
+        write_text(markdown, table)
+    return out / "report.html"
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,114 @@
+"""The process of one job: train the arm, then measure it. `python -m seethink.studies.lab.job FOLDER` reads job.json.
+
+Each part is skipped where its result is there already, so that the same command goes on after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.core.exits import EXIT_RESUME, RunStopped
+from seethink.core.files import write_json
+
+FILE = "job.json"
+DONE = "measured.json"
+"""What has been measured, with what settings: {"eval": {...}, ...}."""
+
+
+def main(folder: Path) -> None:
+    about = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    _stop_with_parent()
+    with _timed(folder, "train"):
+        model = _train(about)
+    _measure_all(model, folder, about["measures"])
+
+
+def _measure_all(model: str, folder: Path, measures: dict[str, Any]) -> None:
+    """One that fails keeps none of the others back; the first to fail is raised at the end."""
+    from seethink.studies.lab.measures import MEASURES
+
+    done, failure = finished(folder), None
+    for name, settings in measures.items():
+        if done.get(name) == settings:
+            continue
+        try:
+            with _timed(folder, name):
+                MEASURES[name](model, folder, settings)
+        except Exception as error:
+            print(f"{name} failed: {error}", file=sys.stderr)
+            failure = failure or error
+            continue
+        done[name] = settings
+        write_json(folder / DONE, done)
+    if failure is not None:
+        raise failure
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """Measurement -> the settings that it was made with."""
+    path = folder / DONE
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def _train(about: dict[str, Any]) -> str:
+    """The model to measure: trained, or as it is."""
+    if about["recipe"] is None:
+        return str(about["model"])
+    from seethink.studies.quickstart import train_stage
+
+    return str(train_stage(Recipe.model_validate(about["recipe"]), resume=True))
+
+
+@contextmanager
+def _timed(folder: Path, part: str) -> Iterator[None]:
+    """times.json: wall and CPU seconds of each part, over all starts."""
+    started, before = time.perf_counter(), _cpu_seconds()
+    try:
+        yield
+    finally:
+        path = folder / "times.json"
+        times = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        wall, cpu = times.get(part, (0.0, 0.0))
+        times[part] = [round(wall + time.perf_counter() - started, 2), round(cpu + _cpu_seconds() - before, 2)]
+        write_json(path, times)
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def _stop_with_parent() -> None:
+    """Where the lab was killed, its jobs save and stop: the next start must find no folder in use."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except RunStopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(EXIT_RESUME)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

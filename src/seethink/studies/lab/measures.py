@@ -1,0 +1,76 @@
+"""What is measured of an arm's model, each into a file of the arm's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from seethink.config import EvalConfig, LogConfig, RewardConfig
+from seethink.core.files import write_text
+from seethink.core.types import Sample
+from seethink.data.prompts import PromptList
+from seethink.eval.hallucination import as_json
+from seethink.eval.runner import eval_samples, evaluate
+from seethink.models.load import LoadedModel, load_model
+from seethink.rewards.rewarder import Rewarder
+from seethink.studies import hallucination as hallucination_run
+from seethink.studies.lab.reading import HALLUCINATION, IN_DOMAIN
+from seethink.studies.measurement_cache import Measured
+from seethink.studies.modes import MODES, ModesConfig, compare_modes, write_modes
+from seethink.studies.selection.command import select_run, settings_of
+
+WORLD = "world:all"
+
+
+def measure_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """eval.json and eval/items.jsonl; math and the other domains in numbers of their own."""
+    loaded, seed = load_model(model), settings["seed"]
+    config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
+    sizes = {"world:math": settings["math"], "world:other": settings["other"]}
+    samples = [s for data, size in sizes.items() for s in _items(loaded, data, size, seed)]
+    with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
+        evaluate(loaded, rewarder, PromptList(samples, loaded.chat), config, seed, label=folder.name, out=folder)
+
+
+def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """modes.json; budgets with the block closed by force and without."""
+    loaded = load_model(model)
+    config = ModesConfig(
+        MODES,
+        tuple(settings["budgets"]),
+        samples=2,
+        max_new_tokens=settings["max_new_tokens"],
+        words=LogConfig().critical_words,
+        seed=settings["seed"],
+    )
+    samples = _items(loaded, WORLD, settings["size"], settings["seed"])
+    with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
+        rows = compare_modes(loaded, rewarder, samples, config, Measured(folder / "modes.parts"))
+    write_modes(folder / "modes.json", loaded, WORLD, config, rows)
+
+
+def measure_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """hallucination.json, as `seethink hallucination` writes it."""
+    limits = {"size": settings["size"], "max_new_tokens": settings["max_new_tokens"], "seed": settings["seed"]}
+    findings, about = hallucination_run.measure(model, WORLD, samples=2, **limits)
+    write_text(folder / HALLUCINATION, as_json(findings, about))
+
+
+def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """select.json: every checkpoint of the arm by every criterion."""
+    asked = settings_of(folder, "", samples=2, max_new_tokens=settings["max_new_tokens"], seed=settings["seed"])
+    # By `last`, which can always choose: what the others would choose is in the file too.
+    select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
+
+
+def _items(loaded: LoadedModel, data: str, size: int, seed: int) -> list[Sample]:
+    return eval_samples(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
+
+
+MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
+    "eval": measure_items,
+    "modes": measure_modes,
+    "select": measure_selection,
+    "hallucination": measure_hallucination,
+}

@@ -1,0 +1,199 @@
+"""Experiments -> the jobs to run: every distinct arm once a seed, parents first.
+
+A job's key is a hash of what its weights depend on: the resolved recipe, the parent's key or the base model's weights,
+and the code that trains. Equal arms share a folder; an arm of other code or another recipe never passes for this one.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from seethink.config import Recipe, load_recipe
+from seethink.models.load import model_path
+from seethink.runs.identity import model_identity, versions
+from seethink.studies.lab.schema import Arm, Experiment, LabError, Scale, load_scales
+from seethink.studies.quickstart import recipes_folder
+
+TRAINING_CODE = (
+    "rl", "rewards", "models", "data", "world", "generate", "coldstart", "core/denials.py", "core/denial_patterns.py",
+    "core/text_measures.py", "train/grpo.py", "train/sft.py", "train/policy.py", "train/optim.py", "runs/rng.py",
+)  # fmt: skip
+"""What the weights depend on. Metrics, checkpoints and reports may change without an arm being trained again."""
+IRRELEVANT = ("out", "name", "model", "eval", "log")
+"""Recipe keys that no weight depends on; the model is in the parent's key."""
+MEASURED_BY = {
+    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "hallucination": "hallucination",
+}  # fmt: skip
+"""Source of a term -> the measurement that it needs; metrics are there after training."""
+
+
+@dataclass
+class Job:
+    """One arm with one seed."""
+
+    key: str
+    folder: Path
+    stage: str | None
+    seed: int
+    recipe: Recipe | None
+    """None for a base model."""
+    model: str
+    """What an untrained arm is."""
+    parent: Job | None = None
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """`eval`, `modes`, `select` or `hallucination` -> its settings."""
+    names: set[str] = field(default_factory=set)
+    """`experiment/arm` pairs that it serves."""
+    train_s: float = 0.0
+    """Expected, on one core."""
+
+    @property
+    def label(self) -> str:
+        return self.folder.name
+
+
+@dataclass
+class Plan:
+    scale_name: str
+    scale: Scale
+    seeds: int
+    experiments: list[Experiment]
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """By key, parents before children."""
+    arms: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Experiment -> arm -> a key for each seed."""
+
+    def seconds(self, job: Job) -> float:
+        return job.train_s + sum(self.scale.seconds[name] for name in job.measures)
+
+
+def missing_models(experiment: Experiment) -> list[str]:
+    """Packaged base models that the experiment needs and this installation lacks."""
+    wanted = {arm.model for arm in experiment.arms.values() if arm.model}
+    return sorted(name for name in wanted if not Path(model_path(name)).is_dir())
+
+
+def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
+    """Raises LabError for an unknown scale, a missing base model, or an arm whose recipe is refused."""
+    scales = load_scales()
+    if scale not in scales.scales:
+        raise LabError(f"--scale {scale!r}: choose from {', '.join(scales.scales)}")
+    plan = Plan(scale, scales.scales[scale], seeds, list(experiments))
+    for experiment in plan.experiments:
+        if lacking := missing_models(experiment):
+            raise LabError(
+                f"experiment {experiment.name!r} needs the base model {lacking[0]!r}, which is not packaged here; "
+                "see `seethink lab list`"
+            )
+        used = {name for claim in experiment.claims for term in claim.terms for name in term.arms}
+        plan.arms[experiment.name] = {
+            name: [_add_job(plan, experiment, name, seed, out, scales.stages).key for seed in range(seeds)]
+            for name in experiment.arms
+            if name in used
+        }
+        _add_measures(plan, experiment)
+    return plan
+
+
+def _add_job(plan: Plan, experiment: Experiment, name: str, seed: int, out: Path, recipes: dict[str, str]) -> Job:
+    arm = experiment.arms[name]
+    parent = _add_job(plan, experiment, arm.parent, seed, out, recipes) if arm.parent else None
+    recipe = None if arm.stage is None else _recipe(plan.scale, arm, seed, recipes[arm.stage])
+    origin = parent.key if parent else model_identity(arm.model or "")
+    key = job_key(recipe, origin, seed)
+    job = plan.jobs.get(key)
+    if job is None:
+        folder = out / "arms" / f"{arm.stage or arm.model}-s{seed}-{key}"
+        job = Job(key, folder, arm.stage, seed, recipe, arm.model or "", parent)
+        if arm.stage is not None:
+            job.train_s = plan.scale.seconds[arm.stage] * arm.cost * (arm.length if arm.stage == "rl" else 1.0)
+        plan.jobs[key] = job
+    job.names.add(f"{experiment.name}/{name}")
+    return job
+
+
+def _recipe(scale: Scale, arm: Arm, seed: int, file: str) -> Recipe:
+    """`model` and `out` are filled in when the job starts."""
+    words = [f"seed={seed}", "log.tensorboard=false", *scale.recipes[arm.stage or ""]]
+    if arm.stage == "rl":
+        words.append(f"algorithm.steps={max(2, round(scale.rl_steps * arm.length))}")
+    prompts = [word for word in words if word.startswith("rollout.prompts_per_step=")]
+    most = int(prompts[-1].partition("=")[2]) if prompts else None
+    return load_recipe(recipes_folder() / file, [*words, *(_fitting(word, most) for word in arm.set)])
+
+
+def _fitting(override: str, prompts: int | None) -> str:
+    """A tiny scale has fewer prompts an episode than an arm may want minibatches."""
+    key, _, value = override.partition("=")
+    if key == "algorithm.minibatches" and prompts is not None:
+        return f"{key}={min(int(value), prompts)}"
+    return override
+
+
+def _add_measures(plan: Plan, experiment: Experiment) -> None:
+    for claim in experiment.claims:
+        for term in claim.terms:
+            needed = MEASURED_BY.get(term.source)
+            for name in term.arms if needed else ():
+                for key in plan.arms[experiment.name][name]:
+                    job = plan.jobs[key]
+                    job.measures[needed or ""] = _settings(plan.scale, needed or "", job.seed)
+
+
+def _settings(scale: Scale, measure: str, seed: int) -> dict[str, Any]:
+    """The same items for every arm of a seed, so that arms compare item by item."""
+    if measure == "eval":
+        return {"seed": seed, **scale.eval.model_dump()}
+    settings = {"seed": seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+    return settings | ({"budgets": list(scale.budgets)} if measure == "modes" else {})
+
+
+def job_key(recipe: Recipe | None, origin: str | None, seed: int) -> str:
+    """12 hexadecimal digits; a base model's evaluation draws from its seed too."""
+    about: dict[str, Any] = {"origin": origin, "seed": seed, "versions": versions(), "code": code_fingerprint()}
+    if recipe is not None:
+        about["recipe"] = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in IRRELEVANT}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@cache
+def code_fingerprint() -> str:
+    """Of the sources that weights depend on, comments, docstrings and layout aside."""
+    digest = hashlib.sha256()
+    root = Path(str(files("seethink")))
+    for name in TRAINING_CODE:
+        place = root / name
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """A string that stands alone does nothing, whether a docstring or the note of a field."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+    return tree
+
+
+def _is_text(line: ast.AST) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+
+
+def descendants(jobs: Sequence[Job], job: Job) -> list[Job]:
+    """Those that cannot run without it, itself left out."""
+    return [other for other in jobs if job in ancestors(other)]
+
+
+def ancestors(job: Job) -> list[Job]:
+    return [] if job.parent is None else [job.parent, *ancestors(job.parent)]

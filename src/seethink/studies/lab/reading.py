@@ -1,0 +1,164 @@
+"""A term of a claim -> its number, read from the folder of one arm and seed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seethink.core.files import read_json_lines
+from seethink.eval.runner import ITEMS
+from seethink.runs.metrics import read_metrics
+from seethink.studies.lab.schema import Term
+
+IN_DOMAIN = "math"
+HALLUCINATION = "hallucination.json"
+
+
+class Unreadable(Exception):  # noqa: N818  (no fault of the program: the arm has not recorded it)
+    """Why there is no number, in a few words."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A number, and where it is a mean over items theirs: {id: value}, weighted so that their mean is the number."""
+
+    value: float
+    items: dict[str, float] | None = None
+
+    def less(self, other: Reading) -> Reading:
+        """The difference, over the items that both have."""
+        if self.items is None or other.items is None:
+            return Reading(self.value - other.value)
+        items = {k: v - other.items[k] for k, v in self.items.items() if k in other.items}
+        return Reading(float(np.mean(list(items.values()))) if items else math.nan, items)
+
+
+def read_term(term: Term, folders: dict[str, Path]) -> Reading:
+    """`folders` has the folder of each arm for one seed. Raises Unreadable."""
+    reading = _read(term, folders[term.arm])
+    return reading if term.minus is None else reading.less(_read(term, folders[term.minus]))
+
+
+def _read(term: Term, folder: Path) -> Reading:
+    reading = READERS[term.source](term, folder)
+    if not math.isfinite(reading.value):
+        raise Unreadable(f"{term.arm}: no finite value of {getattr(term, term.source)}")
+    return reading
+
+
+# --- held-out items
+
+
+def _eval(term: Term, folder: Path) -> Reading:
+    """Every domain of the group counts the same."""
+    rows = read_json_lines(folder / "eval" / ITEMS)
+    rows = [row for row in rows if in_group(row["domain"], term.domain) and row[term.eval or ""] is not None]
+    rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
+    if not rows:
+        raise Unreadable(f"{term.arm} has not been evaluated")
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row["domain"]] = sizes.get(row["domain"], 0) + 1
+    weight = {domain: len(rows) / len(sizes) / size for domain, size in sizes.items()}
+    items = {row["id"]: weight[row["domain"]] * row[term.eval or ""] for row in rows}
+    return Reading(float(np.mean(list(items.values()))), items)
+
+
+def in_group(domain: str, group: str) -> bool:
+    return group == "all" or (domain == IN_DOMAIN) == (group == "in")
+
+
+# --- the training itself
+
+
+def _metric(term: Term, folder: Path) -> Reading:
+    records = read_metrics(folder)
+    first, last = math.floor(term.span[0] * len(records)), math.ceil(term.span[1] * len(records))
+    values = [r[term.metric] for r in records[first:last] if r.get(term.metric or "") is not None]
+    if not values:
+        raise Unreadable(f"{term.arm}: metrics.jsonl has no {term.metric}")
+    return Reading(STATS[term.stat](np.array(values, dtype=float)))
+
+
+def jitter(values: np.ndarray) -> float:
+    """Median absolute change of the logarithm from step to step: how unsteady a positive series is, at any scale.
+
+    A trend moves it little and single spikes hardly; a series that jumps about all the time has a large one.
+    """
+    steps = np.abs(np.diff(np.log(values[values > 0])))
+    return float(np.median(steps)) if len(steps) else math.nan
+
+
+STATS: dict[str, Callable[[np.ndarray], float]] = {
+    "mean": lambda values: float(values.mean()),
+    "max": lambda values: float(values.max()),
+    "jitter": jitter,
+}
+
+
+# --- what other commands wrote
+
+
+def _mode(term: Term, folder: Path) -> Reading:
+    rows = [r for r in _object(folder / "modes.json", term)["rows"] if r["mode"] == term.mode]
+    if term.budget is not None:
+        largest = max((r["budget"] for r in rows), default=0)
+        rows = [r for r in rows if r["forced"] and r["budget"] == round(term.budget * largest)]
+    rows = [r for r in rows if r["domain"] != "all" and in_group(r["domain"], term.domain)]
+    if not rows:
+        raise Unreadable(f"{term.arm}: modes.json has no {term.mode}")
+    return Reading(float(np.mean([r[term.column] for r in rows])))
+
+
+TARGETS = {"in": "in_domain", "out": "out_of_domain"}
+
+
+def _regret(term: Term, folder: Path) -> Reading:
+    """Held-out accuracy of the best checkpoint less that of the one that the criterion chooses."""
+    table = _object(folder / "select.json", term)
+    accuracy = {name: v["value"] for name, v in table["targets"][TARGETS[term.domain]]["values"].items()}
+    chosen = table["criteria"].get(term.regret, {}).get("chosen")
+    if chosen is None:
+        raise Unreadable(f"{term.arm}: {term.regret} chooses no checkpoint")
+    return Reading(max(accuracy.values()) - accuracy[chosen])
+
+
+def _correlation(term: Term, folder: Path) -> Reading:
+    """Pearson's, over the arm's checkpoints."""
+    table = _object(folder / "select.json", term)
+    wanted = (term.correlation, TARGETS[term.domain])
+    found = [c["pearson"] for c in table["correlations"] if (c["criterion"], c["target"]) == wanted]
+    if not found or found[0] is None:
+        raise Unreadable(f"{term.arm}: no finite value of the correlation of {term.correlation}")
+    return Reading(found[0])
+
+
+def _hallucination(term: Term, folder: Path) -> Reading:
+    rows = _object(folder / HALLUCINATION, term)["rows"]
+    value = next(row[term.hallucination]["value"] for row in rows if row["group"] == "all")
+    if value is None:
+        raise Unreadable(f"{term.arm}: no answer of that kind, so no finite value of {term.hallucination}")
+    return Reading(value)
+
+
+def _object(path: Path, term: Term) -> dict[str, Any]:
+    if not path.exists():
+        raise Unreadable(f"{term.arm} has no {path.name}")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+READERS: dict[str, Callable[[Term, Path], Reading]] = {
+    "eval": _eval,
+    "metric": _metric,
+    "mode": _mode,
+    "regret": _regret,
+    "correlation": _correlation,
+    "hallucination": _hallucination,
+}

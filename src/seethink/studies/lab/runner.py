@@ -1,0 +1,278 @@
+"""Runs a plan: every job a process of one thread, parents before children, as many at once as there are cores.
+
+What is finished is left alone, what was killed goes on, a job that fails takes only its descendants with it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import platform
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seethink.core.exits import EXIT_RESUME, RunStopped
+from seethink.core.files import write_json
+from seethink.studies.lab import job as process
+from seethink.studies.lab.plan import Job, Plan, descendants
+from seethink.train.run import final_model
+
+RETRIES = 2
+"""Times that a job is started again after a signal, or after it stopped to be resumed."""
+START = "--- start\n"
+"""Stands in a job's log before what each of its processes said."""
+INDEX = "lab.json"
+"""In the lab's folder: what was planned, where it lies, what became of it."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Key -> the first cause, in a line."""
+
+
+def run_plan(plan: Plan, out: Path, jobs: int, say: Say) -> Outcome:
+    """Run what is not finished; writes lab.json. Raises RunStopped after SIGTERM or Ctrl-C."""
+    runner = _Runner(plan, jobs, say)
+    with _stoppable(runner.stop):
+        try:
+            runner.run()
+        finally:
+            write_index(plan, out, runner.outcome)
+    if runner.stopped:
+        raise RunStopped("stopped; the same command goes on where the arms were saved")
+    return runner.outcome
+
+
+def is_finished(job: Job) -> bool:
+    """Trained, and measured with the settings that are asked for."""
+    done = process.finished(job.folder)
+    return is_trained(job) and all(done.get(name) == settings for name, settings in job.measures.items())
+
+
+def is_trained(job: Job) -> bool:
+    return job.recipe is None or final_model(job.folder) is not None
+
+
+class _Runner:
+    def __init__(self, plan: Plan, jobs: int, say: Say) -> None:
+        self._plan, self._slots, self._say = plan, jobs, say
+        self.outcome = Outcome({key for key, job in plan.jobs.items() if is_finished(job)})
+        self.stopped = False
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._ended: queue.SimpleQueue[tuple[Job, int]] = queue.SimpleQueue()
+        self._starts: dict[str, int] = {}
+        self._waiting: list[tuple[float, str]] = []
+        """A heap: first the jobs with the most work behind them."""
+        self._clock = Clock(plan, self.outcome.done, jobs)
+
+    def run(self) -> None:
+        todo = [job for key, job in self._plan.jobs.items() if key not in self.outcome.done]
+        self._say(f"{len(self._plan.jobs)} jobs, {len(todo)} to do; {self._slots} at once; {self._clock.left()}")
+        for job in todo:
+            if job.parent is None or is_trained(job.parent):
+                self._enqueue(job)
+        self._start_some()
+        while self._running:
+            job, code = self._ended.get()
+            del self._running[job.key]
+            self._settle(job, code)
+            self._start_some()
+
+    def stop(self) -> None:
+        self.stopped = True
+        for child in self._running.values():
+            child.terminate()
+
+    def _enqueue(self, job: Job) -> None:
+        behind = [job, *descendants(list(self._plan.jobs.values()), job)]
+        heapq.heappush(self._waiting, (-sum(map(self._plan.seconds, behind)), job.key))
+
+    def _start_some(self) -> None:
+        while self._waiting and len(self._running) < self._slots and not self.stopped:
+            self._start(self._plan.jobs[heapq.heappop(self._waiting)[1]])
+
+    def _start(self, job: Job) -> None:
+        self._starts[job.key] = self._starts.get(job.key, 0) + 1
+        write_job(job)
+        with (job.folder / "log.txt").open("ab") as log:
+            log.write(START.encode())
+            log.flush()
+            command = [sys.executable, "-m", "seethink.studies.lab.job", str(job.folder)]
+            # A session of its own: Ctrl-C reaches the lab, which asks each child once.
+            child = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), start_new_session=True)
+        self._running[job.key] = child
+        threading.Thread(target=lambda: self._ended.put((job, child.wait())), daemon=True).start()
+
+    def _settle(self, job: Job, code: int) -> None:
+        done = len(self.outcome.done) + 1
+        if code == 0:
+            self.outcome.done.add(job.key)
+            self._clock.finish(job)
+            self._say(f"[{done}/{len(self._plan.jobs)}] {job.label} {_times(job)}; {self._clock.left()}")
+            self._enqueue_children(job)
+        elif self.stopped:
+            return
+        elif (code < 0 or code == EXIT_RESUME) and self._starts[job.key] <= RETRIES:
+            self._say(f"{job.label} was interrupted (exit code {code}) and goes on")
+            self._enqueue(job)
+        else:
+            self._fail(job, code)
+
+    def _enqueue_children(self, job: Job) -> None:
+        for child in self._plan.jobs.values():
+            if child.parent is job and child.key not in self._starts and child.key not in self.outcome.done:
+                self._enqueue(child)
+
+    def _fail(self, job: Job, code: int) -> None:
+        """An arm that was trained and could not be measured serves its children all the same."""
+        cause = first_cause(job.folder / "log.txt") or f"exit code {code}"
+        self.outcome.failed[job.key] = cause
+        self._say(f"FAILED {job.label} ({', '.join(sorted(job.names))}): {cause}; log: {job.folder / 'log.txt'}")
+        if is_trained(job):
+            self._enqueue_children(job)
+            return
+        for lost in descendants(list(self._plan.jobs.values()), job):
+            self.outcome.failed.setdefault(lost.key, f"its parent {job.label} failed: {cause}")
+
+
+class Clock:
+    """How long the rest will take, from the plan and how far off the plan has been so far."""
+
+    def __init__(self, plan: Plan, done: set[str], jobs: int) -> None:
+        self._plan, self._jobs = plan, jobs
+        self._left = {key: plan.seconds(job) for key, job in plan.jobs.items() if key not in done}
+        self._planned = self._taken = 0.0
+
+    def finish(self, job: Job) -> None:
+        self._planned += self._left.pop(job.key, 0.0)
+        self._taken += sum(wall for wall, _ in read_times(job.folder).values())
+
+    def left(self) -> str:
+        pace = self._taken / self._planned if self._planned else 1.0
+        minutes = pace * sum(self._left.values()) / self._jobs / 60
+        return f"about {minutes // 60:.0f} h {minutes % 60:.0f} min left"
+
+
+def write_job(job: Job) -> None:
+    """job.json: all that the process needs."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    recipe = None
+    if job.recipe is not None:
+        assert job.parent is not None or job.model
+        model = _model_of(job.parent) if job.parent else job.model
+        recipe = job.recipe.model_copy(update={"model": model, "out": str(job.folder)}).model_dump(mode="json")
+    about = {"recipe": recipe, "model": job.model, "measures": job.measures}
+    write_json(job.folder / process.FILE, about)
+
+
+def _model_of(job: Job) -> str:
+    return job.model if job.recipe is None else str(final_model(job.folder))
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "NO_COLOR": "1", "COLUMNS": "160"}
+
+
+def first_cause(log: Path) -> str | None:
+    """The line of a failed job's newest log that says why: a user's error, or the last one that is not blank."""
+    newest = log.read_text(encoding="utf-8", errors="replace").rpartition(START)[2]
+    lines = [line.strip() for line in newest.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("error: ")]
+    return (said or lines or [None])[-1]
+
+
+def read_times(folder: Path) -> dict[str, tuple[float, float]]:
+    """Part -> (wall, CPU seconds)."""
+    path = folder / "times.json"
+    found: dict[str, tuple[float, float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def _times(job: Job) -> str:
+    return ", ".join(f"{part} {wall:.0f} s" for part, (wall, _) in read_times(job.folder).items())
+
+
+def write_index(plan: Plan, out: Path, outcome: Outcome) -> None:
+    """lab.json keeps what earlier calls did for other experiments."""
+    path = out / INDEX
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"experiments": {}}
+    before["facts"] = _facts()
+    for experiment in plan.experiments:
+        before["experiments"][experiment.name] = {
+            "scale": plan.scale_name,
+            "seeds": plan.seeds,
+            "arms": {
+                name: [_entry(plan.jobs[key], outcome) for key in keys]
+                for name, keys in plan.arms[experiment.name].items()
+            },
+        }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, before)
+
+
+def _facts() -> dict[str, str]:
+    """When, where and of which commit; without the last where the sources are no git repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    cores = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    return {"Date": time.strftime("%Y-%m-%d"), "Machine": cores, "Commit": commit}
+
+
+def _entry(job: Job, outcome: Outcome) -> dict[str, Any]:
+    trained = job.key in outcome.done or is_trained(job)
+    state = "trained" if trained else "failed" if job.key in outcome.failed else "waiting"
+    cause = outcome.failed.get(job.key)
+    return {"folder": f"arms/{job.label}", "seed": job.seed, "state": state, **({"cause": cause} if cause else {})}
+
+
+@contextmanager
+def _stoppable(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C call `stop`."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: stop()) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wall_seconds(plan: Plan, done: set[str], jobs: int) -> float:
+    """How long the plan takes on so many cores: the same order as the runner's, with the planned seconds."""
+    everything = list(plan.jobs.values())
+    weight = {j.key: sum(map(plan.seconds, [j, *descendants(everything, j)])) for j in everything}
+    free, ends, now = [0.0] * jobs, dict.fromkeys(done, 0.0), 0.0
+    waiting = [j for j in everything if j.key not in done]
+    while waiting:
+        ready_at = {j.key: ends[j.parent.key] if j.parent and j.parent.key in ends else 0.0 for j in waiting}
+        ready = [j for j in waiting if j.parent is None or j.parent.key in ends]
+        now = heapq.heappop(free)
+        startable = [j for j in ready if ready_at[j.key] <= now]
+        if not startable:
+            heapq.heappush(free, min(ready_at[j.key] for j in ready))
+            continue
+        job = max(startable, key=lambda j: weight[j.key])
+        ends[job.key] = now + plan.seconds(job)
+        heapq.heappush(free, ends[job.key])
+        waiting.remove(job)
+    return max(ends.values(), default=0.0)

@@ -1,0 +1,204 @@
+"""What an experiment's TOML file may say. Unknown keys are refused; every file is checked when the lab starts."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from seethink.config import Section, explain
+from seethink.core.errors import UserError
+
+S = TypeVar("S", bound=Section)
+LAB = files("seethink.studies.lab")
+Group = Literal["in", "out", "all"]
+"""Domains: `in` is math, which RL trains on; `out` the others; every domain counts the same."""
+
+
+class LabError(UserError):
+    """An experiment that cannot be read or run; the message says what to do."""
+
+
+class Arm(Section):
+    """A model and how it came about."""
+
+    parent: str | None = Field(None, description="Arm that training starts from: of this file, or of shared.toml.")
+    model: str | None = Field(None, description="In place of a parent: a packaged base model.")
+    stage: Literal["coldstart", "rl", "tune", "distil"] | None = Field(
+        None, description="Which recipe trains it (scales.toml); none: the model as it is."
+    )
+    set: tuple[str, ...] = Field((), description="Recipe overrides of this arm, as on the command line.")
+    length: float = Field(1.0, gt=0, le=4, description="RL steps, as a share of the scale's.")
+    cost: float = Field(1.0, gt=0, description="Time of a step against a plain one, for the plan.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.parent is None) == (self.model is None):
+            raise ValueError("give either parent or model")
+        if self.stage is None and (self.parent is not None or self.set):
+            raise ValueError("an arm without a stage is a base model: give model alone")
+        return self
+
+
+class Term(Section):
+    """A number of an arm, one a seed. Exactly one of the sources says which."""
+
+    arm: str = Field(description="The arm.")
+    minus: str | None = Field(None, description="Less the same number of this arm: a gain.")
+    eval: Literal["accuracy", "tokens"] | None = Field(None, description="Source: held-out items.")
+    metric: str | None = Field(None, description="Source: a key of metrics.jsonl, over the steps of `span`.")
+    mode: Literal["slow", "nothink", "nowait", "budget"] | None = Field(None, description="Source: modes.json.")
+    regret: str | None = Field(None, description="Source: accuracy lost by choosing the checkpoint by this criterion.")
+    correlation: str | None = Field(None, description="Source: this criterion's correlation with accuracy.")
+    hallucination: Literal["share", "accuracy_with", "accuracy_without"] | None = Field(
+        None, description="Source: statements in the reasoning that no image can be seen."
+    )
+    domain: Group = Field("all", description="Of eval, mode, regret and correlation.")
+    difficulty: Literal["easy", "normal", "hard"] | None = Field(None, description="Of eval; default: all.")
+    span: tuple[float, float] = Field((0.0, 1.0), description="Of metric: from and to, as shares of the steps.")
+    stat: Literal["mean", "jitter", "max"] = Field(
+        "mean", description="Of metric; jitter: median absolute change of its logarithm from step to step."
+    )
+    budget: float | None = Field(None, gt=0, le=1, description="Of mode budget: tokens, as a share of the largest.")
+    column: Literal["accuracy", "tokens_mean"] = Field("accuracy", description="Of mode.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
+        if not 0 <= self.span[0] < self.span[1] <= 1:
+            raise ValueError(f"span {list(self.span)} is not [from, to] with 0 <= from < to <= 1")
+        if (self.regret or self.correlation) and self.domain == "all":
+            raise ValueError("regret and correlation are of domain 'in' or 'out'")
+        if (self.mode == "budget") != (self.budget is not None):
+            raise ValueError("mode = 'budget' and budget go together")
+        return self
+
+    @property
+    def source(self) -> str:
+        return next(name for name in SOURCES if getattr(self, name) is not None)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return (self.arm,) if self.minus is None else (self.arm, self.minus)
+
+
+SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination")
+
+
+class Claim(Section):
+    """A statement of the paper and when the lab agrees with it. Effect: `left` less (or over) `right`.
+
+    more: agrees where the whole interval lies above nothing and the effect reaches `least`; disagrees where the whole
+    interval stays short of `least`. less: the same downwards. not-more, not-less: the opposite verdicts.
+    same: agrees where the whole interval lies within ±`least`, disagrees where it lies wholly outside.
+    """
+
+    text: str = Field(min_length=1, description="The claim, in a few words.")
+    paper: str = Field(min_length=1, description="The paper's figure for it, or that it gives none.")
+    paper_effect: float | None = Field(None, description="That figure in the effect's unit, where it gives one.")
+    left: Term = Field(description="What the claim speaks of.")
+    right: Term | None = Field(None, description="What that is compared with; none: with nothing.")
+    ratio: bool = Field(False, description="Compare by left / right; `least` is a factor above 1 then.")
+    expect: Literal["more", "less", "same", "not-more", "not-less"] = Field(description="What the paper says.")
+    least: float = Field(ge=0, description="The smallest effect that counts, in the number's own unit.")
+    level: float = Field(0.9, gt=0.5, lt=1, description="Of the interval; 0.9 leaves 5 % on the side of the claim.")
+
+    @model_validator(mode="after")
+    def _ratio_needs_two(self) -> Self:
+        if self.ratio and (self.right is None or self.least < 1):
+            raise ValueError("a ratio needs right, and a least of 1 or more")
+        return self
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return (self.left,) if self.right is None else (self.left, self.right)
+
+
+class Experiment(Section):
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="The file's name.")
+    title: str = Field(min_length=1, description="A headline.")
+    section: str = Field(min_length=1, description="Of the paper, or `open` for a question that it leaves open.")
+    note: str = Field("", description="Where the lab's setting differs from the paper's.")
+    arms: dict[str, Arm] = Field({}, description="By name; those of shared.toml need not be repeated.")
+    claims: tuple[Claim, ...] = Field(min_length=1, description="What is compared.")
+
+
+class Shared(Section):
+    arms: dict[str, Arm] = Field(description="Arms that every experiment may name.")
+
+
+class EvalSize(Section):
+    math: int = Field(gt=0, description="In-domain items.")
+    other: int = Field(gt=0, description="Items of each other domain.")
+    samples: int = Field(gt=0, description="Answers an item at temperature 1.")
+    max_new_tokens: int = Field(gt=0, description="Longest answer.")
+
+
+class Scale(Section):
+    """How large everything is. Times are of one core, measured; the plan adds them up."""
+
+    recipes: dict[str, tuple[str, ...]] = Field(description="Stage -> overrides of its recipe.")
+    rl_steps: int = Field(gt=0, description="Episodes of an RL arm of length 1.")
+    eval: EvalSize = Field(description="Of every arm that a claim asks about.")
+    probe: int = Field(gt=0, description="Items of each domain for modes, checkpoints and hallucination.")
+    budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
+    seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")
+
+
+class Scales(Section):
+    stages: dict[str, str] = Field(description="Stage -> recipe file.")
+    scales: dict[str, Scale] = Field(description="By name.")
+
+
+def load_scales() -> Scales:
+    return _load(LAB / "scales.toml", Scales)
+
+
+def load_experiments() -> dict[str, Experiment]:
+    """All packaged experiments by name, in the order of the paper; the open questions last. Raises LabError."""
+    shared = _load(LAB / "shared.toml", Shared).arms
+    found = [_experiment(file, shared) for file in _toml_files(LAB / "experiments")]
+    return {e.name: e for e in sorted(found, key=lambda e: (e.section == "open", e.section, e.name))}
+
+
+def _toml_files(folder: Traversable) -> list[Traversable]:
+    return sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+
+
+def _experiment(file: Traversable, shared: dict[str, Arm]) -> Experiment:
+    experiment = _load(file, Experiment)
+    if f"{experiment.name}.toml" != file.name:
+        raise LabError(f"{file.name}: name = {experiment.name!r} is not the file's name")
+    if again := experiment.arms.keys() & shared.keys():
+        raise LabError(f"{file.name}: arm {min(again)!r} is in shared.toml already; choose another name")
+    arms = shared | experiment.arms
+    named = [arm.parent for arm in experiment.arms.values() if arm.parent]
+    named += [name for claim in experiment.claims for term in claim.terms for name in term.arms]
+    for name in named:
+        if name not in arms:
+            raise LabError(f"{file.name}: no arm {name!r}; there are {', '.join(arms)}")
+    _refuse_circles(file.name, arms)
+    return experiment.model_copy(update={"arms": arms})
+
+
+def _refuse_circles(file: str, arms: dict[str, Arm]) -> None:
+    for start in arms:
+        name: str | None = start
+        for _ in arms:
+            name = arms[name].parent if name else None
+        if name is not None:
+            raise LabError(f"{file}: arm {start!r} is its own ancestor")
+
+
+def _load(file: Traversable, model: type[S]) -> S:
+    try:
+        return model.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise LabError(f"{file.name} is not a readable TOML file: {error}") from None
+    except ValidationError as error:
+        raise LabError(f"{file.name}: " + "; ".join(explain(e) for e in error.errors())) from None

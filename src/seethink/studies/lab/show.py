@@ -1,0 +1,48 @@
+"""Experiments and plans as tables for a terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from seethink.studies.lab.plan import Plan, missing_models
+from seethink.studies.lab.runner import is_finished, wall_seconds
+from seethink.studies.lab.schema import load_experiments
+
+
+def list_table() -> Table:
+    table = Table("name", "§", "what", "claims", title="Experiments")
+    for experiment in load_experiments().values():
+        lacking = missing_models(experiment)
+        claims = Text("\n".join(f"{claim.text} ({claim.paper})" for claim in experiment.claims))
+        title = Text(experiment.title + (f"\nneeds the base model {lacking[0]}" if lacking else ""))
+        table.add_row(experiment.name, experiment.section, title, claims, end_section=True)
+    return table
+
+
+def plan_table(plan: Plan, cores: int) -> Table:
+    """Every distinct arm once, with its seconds for a seed; the caption adds them up over the seeds."""
+    done = {key for key, job in plan.jobs.items() if is_finished(job)}
+    table = Table("stage", "serves", title=f"Plan at scale {plan.scale_name}, core-seconds of a seed")
+    for heading in ("train", "measure", "done"):
+        table.add_column(heading, justify="right")
+    for job in plan.jobs.values():
+        if job.seed == 0 and (job.recipe is not None or job.measures):
+            finished = sum(plan.jobs[key].names == job.names for key in done)
+            measured = sum(plan.scale.seconds[name] for name in job.measures)
+            cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
+            table.add_row(job.stage or job.model, Text(_served(job.names)), *cells)
+    left = [job for key, job in plan.jobs.items() if key not in done]
+    total = sum(map(plan.seconds, left))
+    hours = wall_seconds(plan, done, cores) / 3600
+    table.caption = (
+        f"{len(plan.jobs)} jobs with {plan.seeds} seeds, {len(left)} to do: {total:,.0f} core-seconds, "
+        f"about {hours:.2f} hours on {cores} cores"
+    )
+    return table
+
+
+def _served(names: set[str]) -> str:
+    """The first two arms by name, and how many others."""
+    first = sorted(names)[:2]
+    return ", ".join(first) + (f" and {len(names) - 2} more" if len(names) > 2 else "")

@@ -1,0 +1,69 @@
+"""Measurements kept by what they depend on, one JSON file each: a command that was killed, or is repeated, goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seethink import __version__
+from seethink.core.errors import UserError
+from seethink.core.files import write_text
+from seethink.core.types import Sample
+from seethink.data.images import ImageRef
+from seethink.data.lengths import processor_identity
+from seethink.models.load import LoadedModel
+from seethink.runs.identity import model_identity
+
+
+class Measured:
+    """Results in a folder. A key is a JSON object of everything that the result depends on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: dict[str, Any]) -> Any:
+        """The stored result; None where there is none, or only a damaged one."""
+        try:
+            stored = json.loads(self._path(key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return stored.get("result") if isinstance(stored, dict) and stored.get("key") == _plain(key) else None
+
+    def put(self, key: dict[str, Any], result: Any) -> None:
+        """Keep a result (JSON). Raises UserError where the folder cannot be written."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_text(self._path(key), json.dumps({"key": key, "result": result}) + "\n")
+        except OSError as error:
+            raise UserError(f"{self._folder} cannot be written: {error}; choose another place") from None
+
+    def _path(self, key: dict[str, Any]) -> Path:
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self._folder / f"{digest[:20]}.json"
+
+
+def _plain(key: dict[str, Any]) -> Any:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(key))
+
+
+def measured_with(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
+    """The part of a key that says which weights, processor, code and items a measurement is of."""
+    return {
+        "weights": model_identity(loaded.source) or loaded.source,
+        "processor": processor_identity(loaded.chat),
+        "items": samples_identity(samples),
+        "seethink": __version__,
+    }
+
+
+def samples_identity(samples: Sequence[Sample]) -> str:
+    """A hash of texts, golds and pictures, in their order."""
+    digest = hashlib.sha256()
+    for s in samples:
+        pictures = [i.sha256 if isinstance(i, ImageRef) else hashlib.sha256(i.tobytes()).hexdigest() for i in s.images]
+        digest.update(repr((s.id, s.system, s.question, s.choices, s.answer, s.domain, pictures)).encode())
+    return digest.hexdigest()

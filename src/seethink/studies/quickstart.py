@@ -1,0 +1,149 @@
+"""The whole recipe, one stage after another: cold start -> RL -> connector tuning, each evaluated, then the report.
+
+Every stage starts from the checkpoint that the one before ended with. A second call goes on where the first stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from seethink import __version__
+from seethink.config import EvalConfig, Recipe, load_recipe
+from seethink.core.console import console
+from seethink.data.prompts import PromptList
+from seethink.data.quarantine import FILE, Quarantine
+from seethink.eval.runner import eval_reading, eval_samples, evaluate
+from seethink.models.load import load_recipe_model
+from seethink.rewards.rewarder import Rewarder
+from seethink.runs.lock import FolderLock
+from seethink.train.grpo import train_rl
+from seethink.train.run import final_model, refuse_changes, seconds_so_far
+from seethink.train.sft import train_sft
+from seethink.world.scenes import OTHER_DOMAINS
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    """As the report shows it."""
+    folder: str
+    recipe: str
+    """File in the recipes folder."""
+
+
+QUICKSTART = (
+    Stage("cold start", "coldstart", "nano-coldstart.toml"),
+    Stage("RL", "grpo", "nano-grpo.toml"),
+    Stage("connector", "connector", "nano-connector.toml"),
+)
+
+
+def recipes_folder() -> Path:
+    """The shipped recipes: inside an installed package, or beside the sources."""
+    here = Path(__file__).resolve().parents[1]
+    return here / "recipes" if (here / "recipes").is_dir() else here.parents[1] / "recipes"
+
+
+def train_stage(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
+    """Run one recipe; returns the checkpoint it ends with. A finished run is left as it is."""
+    with FolderLock(Path(recipe.out)):
+        finished = final_model(Path(recipe.out)) if resume else None
+        if finished is not None:
+            refuse_changes(recipe, allow)
+            return finished
+        return (train_sft if recipe.stage == "sft" else train_rl)(recipe, resume=resume, allow=allow)
+
+
+def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage, ...] = QUICKSTART) -> Path:
+    """Train and evaluate every stage under `out`; returns the path of report.html."""
+    recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
+    with FolderLock(out, "--out "):
+        return _run_stages(out, seed, recipes)
+
+
+def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe]) -> Path:
+    from seethink.report import write_report
+
+    started, stages = time.perf_counter(), tuple(recipes)
+    first = recipes[stages[0]]
+    evaluator = _Evaluator(first, seed)
+    evaluator.run(first.model, "base", out / "base")
+    model = first.model
+    for stage, recipe in recipes.items():
+        console.rule(stage.name)
+        recipe = recipe.model_copy(update={"model": model})
+        model = str(train_stage(recipe, resume=True))
+        evaluator.run(model, stage.name, out / stage.folder)
+    _describe(out, stages, time.perf_counter() - started)
+    return write_report(out)
+
+
+def _stage_recipe(stage: Stage, out: Path, seed: int, overrides: list[str]) -> Recipe:
+    """The shipped recipe, moved under `out`. An override `grpo.KEY=VALUE` is for that stage's folder alone."""
+    own = [o.removeprefix(f"{stage.folder}:") for o in overrides if o.startswith(f"{stage.folder}:")]
+    common = [o for o in overrides if ":" not in o.partition("=")[0]]
+    folder = json.dumps(str(out / stage.folder))
+    return load_recipe(recipes_folder() / stage.recipe, [f"out={folder}", f"seed={seed}", *common, *own])
+
+
+class _Evaluator:
+    """Evaluates checkpoints on the same items, whose images are processed once."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        self._config: EvalConfig = recipe.eval
+        self._recipe, self._seed = recipe, seed
+        self._prompts: PromptList | None = None
+
+    def run(self, model: str, label: str, out: Path) -> None:
+        if (out / "eval.json").exists():
+            return
+        loaded = load_recipe_model(self._recipe.model_copy(update={"model": model}))
+        if self._prompts is None:
+            reading, quarantine = eval_reading(self._recipe), Quarantine(out / "eval" / FILE)
+            samples = eval_samples(self._config, self._seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
+            self._prompts = PromptList(samples, loaded.chat)
+        self._prompts.chat = loaded.chat
+        with Rewarder(self._recipe.reward, run_folder=out) as rewarder:
+            evaluate(loaded, rewarder, self._prompts, self._config, self._seed, label=label, out=out)
+
+
+def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
+    """pipeline.json: what the report needs to know about the whole."""
+    path = out / "pipeline.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    content: dict[str, Any] = {
+        "title": "seethink quickstart",
+        "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in stages)],
+        "in_domain": ["math"],
+        "out_of_domain": list(OTHER_DOMAINS),
+        # A call that finds everything done must not replace the time that the work took.
+        "seconds": max(round(seconds), before.get("seconds", 0)),
+        "training_seconds": round(sum(seconds_so_far(out / s.folder) for s in stages)),
+        "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0)),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {platform.system()}",
+        "versions": {
+            "seethink": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "command": "seethink quickstart",
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def peak_memory_mb() -> int:
+    """Highest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (1024**2 if sys.platform == "darwin" else 1024))

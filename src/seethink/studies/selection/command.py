@@ -1,0 +1,182 @@
+"""`seethink select`: find a run's checkpoints, measure and rank them, write select.json, export the chosen one."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from seethink.config import EvalConfig, LogConfig, make_reading, split_names
+from seethink.core.errors import UserError
+from seethink.core.files import write_json
+from seethink.core.statistics import Interval
+from seethink.core.types import Sample
+from seethink.eval.runner import eval_samples
+from seethink.runs.metrics import read_metrics
+from seethink.studies.measurement_cache import Measured
+from seethink.studies.selection.checkpoints import (
+    CheckpointSettings,
+    find_checkpoints,
+    load_checkpoint,
+    measure_checkpoints,
+    run_recipe,
+)
+from seethink.studies.selection.ranking import Scored, Selection, select
+from seethink.world.make import is_world, parse_source
+
+FILE, CACHE = "select.json", "select.parts"
+NOT_MODEL = shutil.ignore_patterns("*.pt", "*.pth", "*.bin", "*.pkl", "train_state", "global_step*", "manifest.json")
+"""What trainers keep in a checkpoint besides the model."""
+
+
+def select_run(
+    run: Path,
+    settings: CheckpointSettings,
+    *,
+    by: str,
+    data: str | None,
+    size: int,
+    in_domain: Sequence[str],
+    reading: Sequence[str] = (),
+    export: Path | None = None,
+) -> Selection:
+    """Measure and rank the checkpoints of `run` on 2 * `size` items a domain. Raises UserError."""
+    folders, recipe = find_checkpoints(run), run_recipe(run)
+    if export is not None and export.exists():
+        raise UserError(f"{export} exists; choose another folder for --export")
+    trained_on = str(recipe.get("data", {}).get("train", ""))
+    source = data or ("world:all" if is_world(trained_on) else None)
+    if source is None:
+        raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
+    chat, read = load_checkpoint(run, folders[0]).chat, make_reading(list(reading))
+    samples = eval_samples(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
+    inside = trained_domains(samples, in_domain, trained_on)
+    measures, threshold = measure_checkpoints(run, folders, samples, settings, Measured(run / CACHE))
+    rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if r.get("reward/mean") is not None}
+    selection = select(measures, samples, inside, rewards, by=by, seed=settings.seed)
+    about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
+    write_json(run / FILE, about | {"in_domain": inside} | selection.as_json())
+    if export is not None:
+        export_checkpoint(run, run / selection.chosen, export)
+    return selection
+
+
+def settings_of(run: Path, words: str, **settings: Any) -> CheckpointSettings:
+    """From the command line; critical words as said, or as the run's recipe has them."""
+    log = run_recipe(run).get("log", {})
+    critical = split_names(words) or tuple(log.get("critical_words", LogConfig().critical_words))
+    return CheckpointSettings(words=critical, **settings)
+
+
+def trained_domains(samples: Sequence[Sample], named: Sequence[str], trained_on: str) -> list[str]:
+    """The data's domains that the run was trained on: as named, or as the recipe of a world run says.
+
+    Raises UserError where neither tells.
+    """
+    domains = list(dict.fromkeys(s.domain for s in samples))
+    wanted = list(named) or (
+        list(parse_source(trained_on)[0]) if is_world(trained_on) else domains[: len(domains) == 1]
+    )
+    inside = [domain for domain in domains if domain in wanted]
+    unknown = [domain for domain in named if domain not in domains]
+    if unknown or not inside:
+        shown = ", ".join(domains)
+        raise UserError(
+            f"--in-domain {unknown[0]}: the data has only {shown}"
+            if unknown
+            else f"the data has the domains {shown}; say which the run was trained on: --in-domain {domains[0]}"
+        )
+    return inside
+
+
+def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
+    """A folder for transformers and vLLM: with a model card where the run is ours, else its model files."""
+    if (run / "recipe.json").is_file():
+        from seethink.export import export_run
+
+        export_run(run, out, checkpoint=checkpoint)
+    else:
+        shutil.copytree(checkpoint, out, ignore=NOT_MODEL)
+
+
+def selection_text(selection: Selection) -> Group:
+    """For the terminal: checkpoints ranked by the criterion, what the others choose, correlations."""
+    return Group(_ranking(selection), _choices(selection), _correlation_table(selection), Text(verdict(selection)))
+
+
+def _ranking(selection: Selection) -> Table:
+    """Checkpoints by the criterion that chooses, best first."""
+    by = selection.criteria[selection.by]
+    table = _table(
+        "checkpoint", f"Checkpoints by {selection.by}, with 95% intervals", [by.name, "n", "best in"], selection
+    )
+    for checkpoint in sorted(by.values, key=by.better)[::-1]:
+        cells = (_cell(by, checkpoint), str(by.values[checkpoint].n), f"{by.best_share[checkpoint]:.0%}")
+        table.add_row(escape(checkpoint), *cells, *_targets(selection, checkpoint))
+    return table
+
+
+def _choices(selection: Selection) -> Table:
+    """Which checkpoint each criterion chooses, and what that one scores."""
+    table = _table("criterion", "What each criterion chooses", ["chooses", "value", "best in"], selection)
+    for scored in selection.criteria.values():
+        chosen = scored.chosen
+        if chosen is None:
+            table.add_row(scored.name, "not measured")
+            continue
+        cells = (escape(chosen), _cell(scored, chosen), f"{scored.best_share[chosen]:.0%}")
+        table.add_row(scored.name, *cells, *_targets(selection, chosen))
+    return table
+
+
+def _table(first: str, title: str, headings: Sequence[str], selection: Selection) -> Table:
+    table = Table(first, title=title)
+    for heading in (*headings, *(f"held out, {target.replace('_', '-')}, %" for target in selection.targets)):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _targets(selection: Selection, checkpoint: str) -> list[str]:
+    return [_cell(target, checkpoint) for target in selection.targets.values()]
+
+
+def _cell(scored: Scored, checkpoint: str) -> str:
+    value = scored.values[checkpoint]
+    if scored.name == "last":
+        return f"step {value.value:.0f}"
+    share = scored.name.endswith(("accuracy", "domain", "share"))
+    return _interval(value, 100 if share else 1, 1 if share else 3)
+
+
+def _interval(found: Interval, scale: float = 1, digits: int = 2) -> str:
+    if not math.isfinite(found.value):
+        return "-"
+    if not math.isfinite(found.low):
+        return f"{scale * found.value:.{digits}f} (?)"
+    value, low, high = (f"{scale * number:.{digits}f}" for number in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
+
+
+def _correlation_table(selection: Selection) -> Table:
+    table = Table("criterion", title="Correlation with held-out accuracy over the checkpoints")
+    for heading in ("held out", "Pearson", "Spearman", "n"):
+        table.add_column(heading, justify="right")
+    for c in selection.correlations:
+        names = (c.criterion.replace("_", " "), c.target.replace("_", "-"))
+        table.add_row(*names, _interval(c.pearson), _interval(c.spearman), str(c.pearson.n))
+    return table
+
+
+def verdict(selection: Selection) -> str:
+    """Whether the criteria agree, and what was chosen."""
+    chosen = {scored.chosen for scored in selection.criteria.values() if scored.chosen is not None}
+    agree = "all criteria agree" if len(chosen) == 1 else f"the criteria disagree: {len(chosen)} different choices"
+    return f"chosen by {selection.by}: {selection.chosen} ({agree})"

@@ -1,0 +1,275 @@
+"""Which checkpoint of a run to keep: criteria with their uncertainty, and how well each tells held-out accuracy.
+
+Criteria are measured on one half of the items and judged by accuracy on the other, so that no criterion is correlated
+with itself. The paper (5.1) chooses by the entropy at critical tokens.
+Letters: C checkpoints, K items, B bootstrap resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seethink.core.errors import UserError
+from seethink.core.statistics import Interval, ends, pearson, resampled_ratios, spearman, t_interval
+from seethink.core.types import Sample
+from seethink.entropy.meter import Estimate
+from seethink.studies.selection.checkpoints import Measures
+
+BETTER = {
+    "critical_entropy": "higher",
+    "entropy_following": "higher",
+    "entropy_mean": "lower",
+    "tail_share": "higher",
+    "reward": "higher",
+    "accuracy": "higher",
+    "out_of_domain_accuracy": "higher",
+    "last": "higher",
+}
+"""Which way each criterion chooses. The paper: critical entropy goes with accuracy; over good training the mean falls
+while the share of tokens of high entropy rises (6.5)."""
+ENTROPIES = {"critical_entropy": "critical", "entropy_following": "following", "entropy_mean": "all"}
+TARGETS = ("in_domain", "out_of_domain")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One criterion or target on every checkpoint."""
+
+    name: str
+    values: dict[str, Interval]
+    """Checkpoint -> value; n is the items (reward: the steps) behind it."""
+    best_share: dict[str, float]
+    """Checkpoint -> share of the bootstrap resamples in which it is the best."""
+
+    @property
+    def chosen(self) -> str | None:
+        """The best checkpoint, of equal ones the later; None where nothing could be measured."""
+        known = [name for name, value in self.values.items() if math.isfinite(value.value)]
+        return max(reversed(known), key=self.better) if known else None
+
+    def better(self, checkpoint: str) -> float:
+        """Its value, signed so that more is better; -inf where it could not be measured."""
+        value = self.values[checkpoint].value
+        return sign(self.name) * value if math.isfinite(value) else -math.inf
+
+
+def sign(criterion: str) -> int:
+    return -1 if BETTER.get(criterion) == "lower" else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """How a criterion goes with held-out accuracy over the checkpoints."""
+
+    criterion: str
+    target: str
+    pearson: Interval
+    spearman: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Everything that select.json holds of a run."""
+
+    criteria: dict[str, Scored]
+    targets: dict[str, Scored]
+    correlations: list[Correlation]
+    by: str
+
+    @property
+    def chosen(self) -> str:
+        found = self.criteria[self.by].chosen
+        assert found is not None
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """NaN becomes null."""
+        return {
+            "by": self.by,
+            "chosen": self.chosen,
+            "criteria": {
+                name: {"better": BETTER[name], "chosen": scored.chosen, "values": _values(scored)}
+                for name, scored in self.criteria.items()
+            },
+            "targets": {name: {"values": _values(scored)} for name, scored in self.targets.items()},
+            "correlations": [
+                {"criterion": c.criterion, "target": c.target, **_flat("pearson", c.pearson),
+                 **_flat("spearman", c.spearman), "n": c.pearson.n}
+                for c in self.correlations
+            ],
+        }  # fmt: skip
+
+
+def halves(samples: Sequence[Sample]) -> np.ndarray:
+    """[K] True for the items that criteria are measured on: every other one of each domain."""
+    seen: dict[str, int] = {}
+    first = []
+    for sample in samples:
+        first.append(seen.get(sample.domain, 0) % 2 == 0)
+        seen[sample.domain] = seen.get(sample.domain, 0) + 1
+    return np.array(first)
+
+
+def select(
+    measures: Sequence[Measures],
+    samples: Sequence[Sample],
+    in_domain: Sequence[str],
+    rewards: dict[int, float],
+    *,
+    by: str = "critical_entropy",
+    seed: int = 0,
+) -> Selection:
+    """Rank the [C] checkpoints, in their order, measured on [K] `samples`.
+
+    `rewards` is the training reward by step, empty where it is not known. Raises UserError where `by` cannot choose.
+    """
+    inside = np.array([s.domain in in_domain for s in samples])
+    criterion_half = halves(samples)
+    _require_items(inside, criterion_half)
+    names = [m.name for m in measures]
+
+    def scored(name: str, measure: str, chosen: np.ndarray) -> Scored:
+        own = [m.estimates[measure] for m in measures]
+        return _scored(
+            name, names, np.stack([e.sums[chosen] for e in own]), np.stack([e.counts[chosen] for e in own]), seed
+        )
+
+    criteria = {name: scored(name, measure, criterion_half & inside) for name, measure in ENTROPIES.items()}
+    criteria["tail_share"] = scored("tail_share", "tail", criterion_half & inside)
+    if rewards:
+        criteria["reward"] = _reward(measures, rewards, seed)
+    criteria["accuracy"] = scored("accuracy", "accuracy", criterion_half & inside)
+    targets = {"in_domain": scored("in_domain", "accuracy", ~criterion_half & inside)}
+    if not inside.all():
+        criteria["out_of_domain_accuracy"] = scored("out_of_domain_accuracy", "accuracy", criterion_half & ~inside)
+        targets["out_of_domain"] = scored("out_of_domain", "accuracy", ~criterion_half & ~inside)
+    criteria["last"] = _last(measures)
+    _require(by, criteria)
+    return Selection(criteria, targets, _correlations(criteria, targets, seed), by)
+
+
+def _scored(name: str, names: list[str], sums: np.ndarray, counts: np.ndarray, seed: int) -> Scored:
+    """From [C, K] sums and counts, resampled alike for all: what all find hard does not blur their order."""
+    values = [Estimate(*own).mean for own in zip(sums, counts, strict=True)]
+    draws = resampled_ratios(sums, counts, seed=seed)
+    return _with_draws(name, names, values, (counts > 0).sum(1), draws)
+
+
+def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[int], draws: np.ndarray) -> Scored:
+    """`draws` is [B, C]."""
+    ranked = np.where(np.isfinite(draws), sign(name) * draws, -np.inf)
+    # Of equal checkpoints the later counts, as in `chosen`.
+    best = ranked.shape[1] - 1 - ranked[np.isfinite(ranked).any(1), ::-1].argmax(1)
+    shares = np.bincount(best, minlength=len(names)) / max(1, len(best))
+    # One item alone has no interval: resampled, it gives its own value again.
+    spans = [ends(draws[:, i]) if n[i] > 1 else (math.nan, math.nan) for i in range(len(names))]
+    intervals = [Interval(v, *spans[i], int(n[i])) for i, v in enumerate(values)]
+    return Scored(name, dict(zip(names, intervals, strict=True)), dict(zip(names, shares.tolist(), strict=True)))
+
+
+def _reward(measures: Sequence[Measures], rewards: dict[int, float], seed: int) -> Scored:
+    """Mean training reward of the steps around each checkpoint: up to half the distance to its neighbours."""
+    steps = [m.step for m in measures]
+    reach = float(np.median(np.diff(steps))) / 2
+    around = [[r for step, r in rewards.items() if abs(step - own) <= reach] for own in steps]
+    drawn = [
+        resampled_ratios(np.array([own]), np.ones((1, len(own))), seed=seed + place)
+        if own else np.full((1, 1), np.nan) for place, own in enumerate(around)
+    ]  # fmt: skip
+    length = max(map(len, drawn))
+    draws = np.concatenate([np.broadcast_to(d, (length, 1)) for d in drawn], axis=1)
+    values = [float(np.mean(own)) if own else math.nan for own in around]
+    return _with_draws("reward", [m.name for m in measures], values, [len(own) for own in around], draws)
+
+
+def _last(measures: Sequence[Measures]) -> Scored:
+    values = {m.name: Interval(float(m.step), float(m.step), float(m.step), 1) for m in measures}
+    newest = max(reversed(measures), key=lambda m: m.step).name
+    return Scored("last", values, {m.name: float(m.name == newest) for m in measures})
+
+
+def _require_items(inside: np.ndarray, criterion_half: np.ndarray) -> None:
+    """Raises UserError where a half has too few items for an interval."""
+    for place, own in (("in", inside), ("out of", ~inside)):
+        fewest = min((own & criterion_half).sum(), (own & ~criterion_half).sum())
+        if own.any() and fewest < 2:
+            raise UserError(
+                f"{own.sum()} held-out items {place} domain are too few: give four at least, better hundreds"
+            )
+
+
+def _require(by: str, criteria: dict[str, Scored]) -> None:
+    """Raises UserError where `by` is no criterion, or one that this run does not have."""
+    able = [name for name, scored in criteria.items() if scored.chosen is not None]
+    if by not in able:
+        why = {
+            "reward": "the run has no reward/mean in metrics.jsonl",
+            "out_of_domain_accuracy": "the data has no other domain than those trained on",
+            "critical_entropy": "no response holds a critical word; name others with --words",
+            "entropy_following": "no response holds a critical word; name others with --words",
+        }.get(by, "there is no such criterion")
+        raise UserError(f"--by {by}: {why}; choose of {', '.join(able)}")
+
+
+def _correlations(criteria: dict[str, Scored], targets: dict[str, Scored], seed: int) -> list[Correlation]:
+    found = []
+    for criterion in criteria.values():
+        for target in targets.values():
+            x, y = ([v.value for v in scored.values.values()] for scored in (criterion, target))
+            both = (pearson(x, y, seed=seed), spearman(x, y, seed=seed))
+            found.append(Correlation(criterion.name, target.name, *both))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Regret:
+    """What choosing by a criterion cost, over several runs (seeds)."""
+
+    criterion: str
+    target: str
+    regret: Interval
+    """Mean over runs of the best checkpoint's target less the chosen one's, between Student's ends; n is the runs."""
+    less_than_last: Interval
+    """Mean over runs of what it gained against keeping the last checkpoint."""
+
+
+def regret(per_run_tables: Sequence[dict[str, Any]], target: str = "out_of_domain") -> list[Regret]:
+    """Regret of each criterion over runs, given as the content of their select.json, best criterion first.
+
+    The best checkpoint is taken from the same measurements, so that a regret of 0 is out of reach of a criterion that
+    only knows the truth; differences between criteria are not touched by that. Raises UserError where no run has the
+    target. A criterion that a run lacks is judged over the others.
+    """
+    runs = [table for table in per_run_tables if target in table["targets"]]
+    if not runs:
+        raise UserError(f"no run has the target {target!r}; measure them on data with other domains")
+    found = []
+    for name in [name for name in BETTER if any(_choice(table, name) for table in runs)]:
+        having = [table for table in runs if _choice(table, name)]
+        scores = [{c: v["value"] for c, v in t["targets"][target]["values"].items()} for t in having]
+        chosen = [s[_choice(table, name)] for table, s in zip(having, scores, strict=True)]
+        last = [s[_choice(table, "last")] for table, s in zip(having, scores, strict=True)]
+        lost = t_interval([max(s.values()) - c for s, c in zip(scores, chosen, strict=True)])
+        found.append(Regret(name, target, lost, t_interval(np.subtract(chosen, last).tolist())))
+    return sorted(found, key=lambda r: r.regret.value)
+
+
+def _choice(table: dict[str, Any], criterion: str) -> Any:
+    return table["criteria"].get(criterion, {}).get("chosen")
+
+
+def _values(scored: Scored) -> dict[str, dict[str, float | int | None]]:
+    return {
+        name: {**_flat("", v), "n": v.n, "best_share": scored.best_share[name]} for name, v in scored.values.items()
+    }
+
+
+def _flat(name: str, interval: Interval) -> dict[str, float | None]:
+    keys = (f"{name}", f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
+    numbers = (interval.value, interval.low, interval.high)
+    return {key: number if math.isfinite(number) else None for key, number in zip(keys, numbers, strict=True)}

@@ -1,0 +1,239 @@
+"""The blindness guard: does the policy see the image, on both paths, and does the image matter?
+
+Before the first step and every `blindness.every` steps, held-out samples are asked with their true picture, with a
+blank one and with another sample's. Four checks follow:
+
+1. trainer: the gold answer's log-probs under `Policy.score` move with the pixels;
+2. decoder: so do the distributions that the generator samples from;
+3. path: what was decoded has the same log-probs in the trainer, so that both see the same picture;
+4. image: the true picture beats the blank AND the other one, in gold log-prob or in greedy accuracy.
+
+1 to 3 are bugs of a pipeline and always stop the run; 4 may be a property of the model: `blindness.action` decides.
+Nothing here draws from a global random state or touches weights, so training is the same with and without it.
+
+data/counterfactual.py makes the pictures, train/hooks/blindness_verdict.py judges.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seethink.config import Recipe
+from seethink.core.console import console
+from seethink.core.errors import UserError
+from seethink.core.files import read_json_lines, write_text
+from seethink.core.types import Completion, Microbatch, Prompt, RolloutGroup, Sample, Verdict
+from seethink.data.chat import Chat
+from seethink.data.counterfactual import blanked, swapped
+from seethink.data.lengths import load_fitting
+from seethink.data.quarantine import Quarantine
+from seethink.generate.protocol import Generator, Sampling
+from seethink.rewards.rewarder import Rewarder
+from seethink.rl.rollout import Episode, scheduled
+from seethink.runs.metrics import spare
+from seethink.train.hooks.blindness_verdict import KINDS, Findings, View, judge, summary
+from seethink.world.make import is_world
+
+if TYPE_CHECKING:
+    from seethink.train.run import Run
+
+FILE = "blindness.jsonl"
+IN_DOUBT = 4
+"""Before a model is called blind, it is shown so many times `blindness.samples`."""
+SFT_TOKENS = 256
+"""Longest answer decoded in SFT, which has no rollout length."""
+FOLLOWING = f"The records are in {FILE}; --resume looks again at this step, and goes on if it passes"
+STREAM = 0xB11D
+"""Keeps the guard's random numbers apart from those of training."""
+
+Pairs = Sequence[tuple[Prompt, list[int]]]
+Batcher = Callable[[Pairs], list[Microbatch]]
+"""(prompt, response ids) pairs -> micro-batches, made by the very code that makes the training ones; pair i has
+`sequence_ids` i."""
+
+
+class BlindModelError(UserError):
+    """The guard stopped a run; the message names the check, the numbers and what to do."""
+
+
+def hold_out(
+    recipe: Recipe, samples: list[Sample], chat: Chat, quarantine: Quarantine
+) -> tuple[list[Sample], list[Sample]]:
+    """(samples to train on, samples for the guard), for RL. SFT has its validation samples.
+
+    The guard's come from `data.val` or the world's own split; of a file without either, the first with images (at
+    most a tenth of it) are left out of training.
+    """
+    data, wanted = recipe.data, IN_DOUBT * recipe.blindness.samples
+    if recipe.blindness.every == 0:
+        return samples, []
+    if data.val is not None or is_world(data.train):
+        source, size = data.val or data.train, data.val_size or wanted
+        return samples, load_fitting(source, "val", size, recipe.seed, chat, data, quarantine, graded=True)
+    illustrated = [i for i, sample in enumerate(samples) if sample.images]
+    held = set(illustrated[: data.val_size or min(wanted, len(samples) // 10)])
+    return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]
+
+
+def as_episode(pairs: Pairs) -> tuple[Episode, list[Completion], list[int]]:
+    """Given responses as if they had been sampled: what `train.grpo.microbatches` takes."""
+    completions = [Completion(ids, [0.0] * len(ids), [0.0] * len(ids), "", False, 0, reward=0.0) for _, ids in pairs]
+    groups = [RolloutGroup(prompt, [c]) for (prompt, _), c in zip(pairs, completions, strict=True)]
+    return Episode(groups, max(len(ids) for _, ids in pairs)), completions, list(range(len(pairs)))
+
+
+def watch(run: Run, samples: Sequence[Sample], generator: Generator, batcher: Batcher) -> BlindnessGuard:
+    """A guard that has looked once if the run is new, or stopped right here. Raises BlindModelError."""
+    guard = BlindnessGuard(run, samples, generator, batcher)
+    guard.start()
+    return guard
+
+
+class BlindnessGuard:
+    """Looks when it is due, writes `blindness.jsonl`, and stops the run where it must."""
+
+    def __init__(self, run: Run, samples: Sequence[Sample], generator: Generator, batcher: Batcher) -> None:
+        self._run, self._recipe, self._generator, self._batcher = run, run.recipe, generator, batcher
+        self._path = run.folder / FILE
+        # By rule alone: a verifier costs time and may answer differently when asked again.
+        self._rewarder = Rewarder(self._recipe.reward.model_copy(update={"verifier": None}))
+        samples = samples if self._recipe.blindness.every else ()
+        golds = [(sample, _gold_ids(sample, run.loaded.chat)) for sample in samples if sample.images]
+        usable = [(s, ids) for s, ids in golds if ids and not set(ids) & set(run.loaded.banned_ids)]
+        usable = usable[: IN_DOUBT * self._recipe.blindness.samples]
+        self._golds = [ids for _, ids in usable]
+        true = [sample for sample, _ in usable]
+        self._samples: dict[str, Sequence[Sample | None]] = {
+            "true": true,
+            "blank": [blanked(sample) for sample in true],
+            "shuffled": swapped(true, (self._recipe.seed, STREAM)),
+        }
+        self._failure: str | None = None
+
+    def start(self) -> None:
+        """Take up the records of a resumed run; look now where none says that this step is in order."""
+        step, every = self._run.step, self._recipe.blindness.every
+        kept = [r for r in read_records(self._run.folder) if step and r["step"] <= step]
+        # A run that was stopped here goes on only if it passes now, or may go on without.
+        kept = [r for r in kept if not (r["step"] == step and r["stopped"])]
+        if kept:
+            write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+        else:
+            self._path.unlink(missing_ok=True)
+        if every and not self._golds:
+            console.print("blindness guard: not applicable, no held-out sample has an image; data.val can name some")
+        if not any(record["step"] == step for record in kept):
+            self.check(step)
+            self.stop_if_blind()
+
+    def check(self, step: int) -> dict[str, float]:
+        """The metrics of a look, or none where it is not due. `stop_if_blind` acts on it, once they are written."""
+        every = self._recipe.blindness.every
+        if not every or step % every or not self._golds:
+            return {}
+        started = time.perf_counter()
+        views = {kind: View() for kind in KINDS}
+        mismatch: list[float] = []
+        everyone, first = range(len(self._golds)), self._recipe.blindness.samples
+        for places in filter(len, (everyone[:first], everyone[first:])):
+            self._look(places, step, views, mismatch)
+            found = judge(views, float(np.mean(mismatch)), self._recipe.dtype)
+            if found.verdict in ("sees", "broken"):
+                break
+        metrics = found.metrics | {"time/blindness_s": time.perf_counter() - started}
+        self._report(step, found, metrics)
+        return metrics
+
+    def stop_if_blind(self) -> None:
+        """Raises BlindModelError where the last look says so."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise BlindModelError(failure)
+
+    def _look(self, places: range, step: int, views: dict[str, View], mismatch: list[float]) -> None:
+        """Add some samples to the views, and to the mismatch of decoder and trainer."""
+        for kind, view in views.items():
+            samples = {i: sample for i in places if (sample := self._samples[kind][i]) is not None}
+            # Built anew, so that nothing between pictures and model is left out.
+            prompts = [self._run.loaded.chat.prompt(sample) for sample in samples.values()]
+            pairs = [(prompt, self._golds[i]) for i, prompt in zip(samples, prompts, strict=True)]
+            gold = dict(zip(samples, self._score(pairs), strict=True))
+            completions = dict(zip(samples, self._decode(prompts, step, 0.0), strict=True))
+            correct = dict(zip(samples, self._correct(list(samples.values()), [*completions.values()]), strict=True))
+            view.gold += [gold.get(i, np.empty(0)) for i in places]
+            view.completions += [completions.get(i) for i in places]
+            view.correct += [correct.get(i, math.nan) for i in places]
+            if kind == "true":
+                mismatch += self._path_mismatch(prompts, [*completions.values()], step)
+
+    def _score(self, pairs: Pairs) -> list[np.ndarray]:
+        """Log-probs [T] of each pair's response through the trainer's batches and forward."""
+        rows = [np.empty(0)] * len(pairs)
+        if not pairs:
+            return rows
+        batches = self._batcher(pairs)
+        for batch, logprobs in zip(batches, self._run.policy.score(batches), strict=True):
+            owners, values = batch.sequence_ids[batch.loss_mask].cpu().numpy(), logprobs.float().cpu().numpy()
+            for i in np.unique(owners):
+                rows[i] = values[owners == i]
+        assert [len(row) for row in rows] == [len(ids) for _, ids in pairs]
+        return rows
+
+    def _decode(self, prompts: list[Prompt], step: int, temperature: float) -> list[Completion]:
+        recipe = self._recipe
+        if recipe.stage == "sft":
+            length = min(recipe.sft.max_response_tokens, SFT_TOKENS)
+        else:
+            progress = step / recipe.algorithm.steps
+            length = scheduled(recipe.rollout.length_schedule, progress, recipe.rollout.max_new_tokens)
+        groups = self._generator.generate(prompts, 1, Sampling(length, temperature), (recipe.seed, STREAM, step))
+        return [group[0] for group in groups]
+
+    def _correct(self, samples: list[Sample], completions: list[Completion]) -> list[float]:
+        """1, 0, or NaN without a gold answer or a grade."""
+        asked = [i for i, sample in enumerate(samples) if sample.answer]
+        grades = self._rewarder.grade([(samples[i], completions[i].text) for i in asked])
+        right = [math.nan] * len(samples)
+        for i, grade in zip(asked, grades, strict=True):
+            right[i] = math.nan if grade.verdict is Verdict.ERROR else float(grade.verdict is Verdict.CORRECT)
+        return right
+
+    def _path_mismatch(self, prompts: list[Prompt], completions: list[Completion], step: int) -> list[float]:
+        """For each sample the mean |decoder's - trainer's log-prob| of the decoded tokens."""
+        temperature = 1.0 if self._recipe.stage == "sft" else self._recipe.rollout.temperature
+        if temperature != 1.0:
+            # The trainer scores at the rollout's temperature, greedy decoding reports temperature 1.
+            completions = self._decode(prompts, step, temperature)
+        scored = self._score([(p, c.token_ids) for p, c in zip(prompts, completions, strict=True)])
+        return [float(np.abs(a - c.generator_logprobs).mean()) for a, c in zip(scored, completions, strict=True)]
+
+    def _report(self, step: int, found: Findings, metrics: dict[str, float]) -> None:
+        stop = bool(found.failed) and (found.verdict == "broken" or self._recipe.blindness.action == "stop")
+        about = {"step": step, "verdict": found.verdict, "failed": found.failed, "notes": found.notes, "stopped": stop}
+        self._append(about | {key: v if math.isfinite(v) else None for key, v in sorted(metrics.items())})
+        text = summary(step, found, self._recipe.dtype)
+        self._failure = f"{text}. {FOLLOWING}" if stop else None
+        if not stop:
+            style = "yellow" if found.failed else None
+            console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        with spare(FILE), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _gold_ids(sample: Sample, chat: Chat) -> list[int]:
+    """The response to imitate where there is one, else the answer itself without an end: it need not end a turn."""
+    return chat.response_ids(sample.response) if sample.response else chat.response_ids(sample.answer)[:-1]
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """What the guard of a run wrote; a half-written last line is left out."""
+    return read_json_lines(folder / FILE)

@@ -1,0 +1,88 @@
+"""Watchdogs beside a run: alarms go to the terminal and to `watchdogs.jsonl`, and may save or stop the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seethink.config import WatchdogAction, WatchdogsConfig
+from seethink.core.console import console
+from seethink.core.exits import StoppedByWatchdog
+from seethink.core.files import is_write_failure, read_json_lines, write_text
+from seethink.train.hooks.watchdog_rules import Alarm, Pack
+
+FILE = "watchdogs.jsonl"
+
+
+class Watchdogs:
+    """The watchdogs of one run. `state` is what a checkpoint of step `step` keeps of them; none for a new run."""
+
+    def __init__(
+        self, folder: Path, config: WatchdogsConfig, stage: str, state: Mapping[str, Any] | None, step: int
+    ) -> None:
+        self._path, self._config = folder / FILE, config
+        self._pack = Pack(stage, thresholds=config.thresholds, state=state)
+        self._asked: dict[WatchdogAction, list[Alarm]] = {}
+        self._drop_later(step)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self._pack.state
+
+    def see(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Judge a step's metrics; the metric of how many alarms it raised."""
+        self._asked = {}
+        for alarm in self._pack.see(metrics):
+            action = self._action(alarm.name)
+            if action != "off":
+                self._asked.setdefault(action, []).append(alarm)
+                self._raise(step, alarm, action)
+        return {"watchdogs/alarms": float(sum(map(len, self._asked.values())))}
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        return "checkpoint" in self._asked or "stop" in self._asked
+
+    def stop_if_asked(self, step: int) -> None:
+        """Raises StoppedByWatchdog after a step with an alarm whose action is `stop`; the step has been saved."""
+        if alarms := self._asked.get("stop"):
+            reasons = "; ".join(f"{alarm.name}: {alarm.message}" for alarm in alarms)
+            raise StoppedByWatchdog(
+                f"stopped by a watchdog after step {step}, which is saved: {reasons}. --resume goes on all the same; "
+                f"`watchdogs.actions.{alarms[0].name}=warn` does not stop for it"
+            )
+
+    def _action(self, name: str) -> WatchdogAction:
+        actions: Mapping[str, WatchdogAction] = self._config.actions
+        return actions.get(name, self._config.action)
+
+    def _raise(self, step: int, alarm: Alarm, action: WatchdogAction) -> None:
+        console.print(
+            f"WATCHDOG {alarm.name}, step {step}: {alarm.message} ({action})",
+            style="bold yellow", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+        record = {
+            "step": step, "name": alarm.name, "value": alarm.value, "threshold": alarm.threshold, "action": action,
+            "message": alarm.message,
+        }  # fmt: skip
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:  # a full disk is not worth the run
+            if not is_write_failure(error):
+                raise
+
+    def _drop_later(self, step: int) -> None:
+        """Alarms of steps that are done again."""
+        kept = [record for record in read_alarms(self._path.parent) if record["step"] <= step] if step else []
+        if kept:
+            write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+        else:
+            self._path.unlink(missing_ok=True)
+
+
+def read_alarms(folder: Path) -> list[dict[str, Any]]:
+    """The alarms of a run in their order; a half-written last line is left out."""
+    return read_json_lines(folder / FILE)
