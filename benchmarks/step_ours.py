@@ -140,7 +140,7 @@ def _recipe(cell: Cell, folder: str) -> dict[str, Any]:
         "model": folder,
         "out": "unused",
         "data": {"train": "world:math", "train_size": 16},
-        "optim": {"lr": LR, "beta1": BETAS[0], "beta2": BETAS[1], "max_grad_norm": MAX_NORM},
+        "optim": {"lr": LR, "betas": BETAS, "max_grad_norm": MAX_NORM},
         "rollout": {"prompts_per_step": cell.prompts, "group_size": cell.group, "max_new_tokens": cell.response},
         "algorithm": {"clip_low": CLIP, "clip_high": CLIP, "aggregation": "sequence", "steps": 1_000_000},
         "reward": {"function": "step_ours:grade", "accuracy_weight": 1.0, "format_weight": 0.0},

@@ -55,7 +55,7 @@ def run(home: Path, name: str, stage: str, *overrides: str, resume: bool = False
         "out": str(home / name),
         "data": {"train": str(home / "train.jsonl"), "val_size": 3},
         "optim": {"lr": 1e-3},
-        "parts": {"lr_vision": 1e-4},
+        "parts": {"lr": {"vision": 1e-4}},
         "sft": {"epochs": 1, "batch_size": 3, "val_every": 1},
         "algorithm": {"steps": 2},
         "rollout": {"prompts_per_step": 4, "group_size": 3, "max_new_tokens": 8},

@@ -214,7 +214,7 @@ def test_a_card_that_is_too_small(tmp_path: Path, data: Path) -> None:
 
 
 def test_a_rate_for_a_frozen_part(tmp_path: Path, data: Path) -> None:
-    report = examine(tmp_path, "parts.train=['language']", "parts.lr_vision=1e-5", data=data)
+    report = examine(tmp_path, "parts.train=['language']", "parts.lr.vision=1e-5", data=data)
     assert one(report, "parts", "rates").status is Status.WARN
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seethink.config import Recipe, make_recipe
+from seethink.config import FOREIGN, Recipe, make_recipe
 from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 from seethink.data.chat import Chat
 from seethink.models.load import LoadedModel, load_model
@@ -79,7 +79,7 @@ def make_samples(images: Sequence[int], seed: int = 0) -> list[Sample]:
 
 
 def nano_recipe(folder: Path | str = "unused", *overrides: str, stage: str = "grpo", out: str = "unused") -> Recipe:
-    """A recipe for the tests; `overrides` are `key=value` words as on the command line."""
+    """A recipe for the tests. `overrides` are `key=value` words; those of another stage's sections are dropped."""
     table: dict[str, Any] = {
         "name": f"test-{stage}",
         "stage": stage,
@@ -87,12 +87,12 @@ def nano_recipe(folder: Path | str = "unused", *overrides: str, stage: str = "gr
         "out": out,
         "data": {"train": "unused.jsonl"},
         "log": {"tensorboard": False},
-        "sft": {"pack_length": 160},
-        "optim": {"lr": 1e-3, "micro_tokens": 100_000},
+        "optim": {"lr": 1e-3, "micro_tokens": 100_000, "pack_length": 160},
         # A random model is blind; tests/numerics/test_blindness.py turns the guard on.
         "blindness": {"every": 0},
     }
-    return make_recipe(table, list(overrides))
+    own = [word for word in overrides if word.partition(".")[0] not in FOREIGN[table["stage"]]]
+    return make_recipe(table, own)
 
 
 def completion(token_ids: Sequence[int], reward: float, advantage: float = 0.0) -> Completion:

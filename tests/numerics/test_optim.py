@@ -45,7 +45,7 @@ def test_clipping_by_hand(max_norm: float) -> None:
 def test_parameter_groups(nano: LoadedModel) -> None:
     """Each parameter of a trained part once, with its part's rate; matrices decay, norms and biases do not."""
     recipe = nano_recipe(
-        "", 'parts.train=["connector", "language"]', "parts.lr_connector=3e-4", "optim.weight_decay=0.1"
+        "", 'parts.train=["connector", "language"]', "parts.lr.connector=3e-4", "optim.weight_decay=0.1"
     )
     groups = param_groups(nano.model, recipe)
     held = [p for group in groups for p in group["params"]]

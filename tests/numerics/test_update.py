@@ -66,7 +66,7 @@ def test_gradient_equals_eq_6_on_unpacked_sequences(nano64: LoadedModel, aggrega
 def test_micro_batch_split_changes_nothing(nano64: LoadedModel, aggregation: str) -> None:
     episode = random_episode(nano64, REWARDS)
     split = [
-        nano_recipe("", f"algorithm.aggregation={aggregation}", f"optim.micro_tokens={m}", f"sft.pack_length={p}")
+        nano_recipe("", f"algorithm.aggregation={aggregation}", f"optim.micro_tokens={m}", f"optim.pack_length={p}")
         for m, p in ((1, 1), (150, 70), (100_000, 10_000))
     ]
     counts = [len(microbatches(r, episode, completions_of(episode), list(range(12)), nano64)) for r in split]

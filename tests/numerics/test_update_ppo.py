@@ -41,7 +41,7 @@ def naive_estimates(
     return found
 
 
-@pytest.mark.parametrize("overrides", [(), ("optim.micro_tokens=150", "sft.pack_length=70", "ppo.gae_lambda=0.9")])
+@pytest.mark.parametrize("overrides", [(), ("optim.micro_tokens=150", "optim.pack_length=70", "ppo.gae_lambda=0.9")])
 def test_gae_lands_on_the_right_tokens(nano64: LoadedModel, overrides: tuple[str, ...]) -> None:
     episode = random_episode(nano64, REWARDS)
     recipe, policy, critic, batches = ppo_parts(nano64, episode, *overrides)

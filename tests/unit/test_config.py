@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from seethink.config import Recipe, RecipeError, load_recipe, make_recipe, recipe_keys
+from seethink.config import (
+    FOREIGN,
+    PARTS,
+    Recipe,
+    RecipeError,
+    load_recipe,
+    make_recipe,
+    part_lr,
+    recipe_keys,
+    saved_recipe,
+)
+from seethink.config.load import MOVED
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -19,13 +30,15 @@ SECTIONS = {"data", "parts", "lora", "optim", "sft", "rollout", "algorithm", "pp
 SECTIONS |= {"checkpoint", "log", "watchdogs"}
 
 
-def minimal() -> dict[str, Any]:
-    return {"name": "x", "stage": "sft", "out": "runs/x", "data": {"train": "world:math:traces"}}
+def minimal(*overrides: str) -> dict[str, Any]:
+    """A recipe of a stage that reads the overrides' sections."""
+    stage = "grpo" if {word.partition(".")[0] for word in overrides} & set(FOREIGN["sft"]) else "sft"
+    return {"name": "x", "stage": stage, "out": "runs/x", "data": {"train": "world:math:traces"}}
 
 
 def refused(*overrides: str) -> str:
     with pytest.raises(RecipeError) as error:
-        make_recipe(minimal(), list(overrides))
+        make_recipe(minimal(*overrides), list(overrides))
     message = str(error.value)
     assert "\n" not in message
     return message
@@ -109,7 +122,7 @@ def test_what_is_required_is_said(missing: str) -> None:
     ],
 )
 def test_overrides(override: str, value: object) -> None:
-    found: Any = make_recipe(minimal(), [override])
+    found: Any = make_recipe(minimal(override), [override])
     for key in override.partition("=")[0].split("."):
         found = getattr(found, key)
     assert found == value
@@ -147,7 +160,7 @@ def test_files(tmp_path: Path) -> None:
 def test_shipped_recipes_load_and_round_trip(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
-    again = make_recipe(json.loads(recipe.model_dump_json()))
+    again = make_recipe(json.loads(json.dumps(recipe.as_table())))
     assert again == recipe
     assert path.read_text(encoding="utf-8").startswith("#"), "a recipe says what it is"
 
@@ -162,8 +175,8 @@ def test_recipes_cannot_be_changed_once_made() -> None:
 
 
 def test_rates_of_parts_default_to_the_common_one() -> None:
-    recipe = make_recipe(minimal(), ["optim.lr=1e-3", "parts.lr_vision=1e-5"])
-    assert [recipe.lr(part) for part in ("vision", "connector", "language")] == [1e-5, 1e-3, 1e-3]
+    recipe = make_recipe(minimal(), ["optim.lr=1e-3", "parts.lr.vision=1e-5"])
+    assert [part_lr(part, recipe.parts, recipe.optim) for part in PARTS] == [1e-5, 1e-3, 1e-3]
 
 
 def test_defaults_are_the_papers() -> None:
@@ -217,3 +230,34 @@ def test_the_configuration_imports_neither_torch_nor_transformers() -> None:
 def test_keys_of_a_section_that_may_be_absent_are_listed() -> None:
     assert any(key.startswith("reward.verifier.") for key in recipe_keys())
     assert set(Recipe.model_fields) == {key.split(".")[0] for key in recipe_keys()}
+
+
+@pytest.mark.parametrize(
+    ("stage", "section"),
+    [("sft", "rollout"), ("sft", "algorithm"), ("sft", "ppo"), ("grpo", "sft"), ("grpo", "ppo"), ("ppo", "sft")],
+)
+def test_a_section_that_the_stage_does_not_read_is_refused(stage: str, section: str) -> None:
+    with pytest.raises(RecipeError, match=rf"stage '{stage}' does not read \[{section}\]: remove the section"):
+        make_recipe(minimal() | {"stage": stage, section: {}})
+    assert section not in make_recipe(minimal() | {"stage": stage}).as_table()
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(MOVED.items()))
+def test_the_message_of_a_moved_key_names_its_place(old: str, new: str) -> None:
+    assert f"unknown key '{old}'; it is '{new}' now" in refused(f"{old}=1")
+    assert new in recipe_keys() or new.rpartition(".")[0] in recipe_keys()
+
+
+def test_the_recipe_of_an_earlier_run_folder_is_read() -> None:
+    """recipe.json held every section, the stage's own or not, and some keys had other places."""
+    table = minimal() | {
+        "stage": "grpo",
+        "sft": {"pack_length": 320, "epochs": 2},
+        "ppo": {"gamma": 1.0},
+        "optim": {"lr": 1e-4, "beta1": 0.8, "beta2": 0.95},
+        "parts": {"lr_vision": 1e-6, "lr_connector": None, "lr_language": None},
+        "log": {"entropy_quantile": 0.99},
+    }
+    recipe = saved_recipe(table)
+    assert (recipe.optim.pack_length, recipe.optim.betas, recipe.parts.lr) == (320, (0.8, 0.95), {"vision": 1e-6})
+    assert saved_recipe(recipe.as_table()) == recipe

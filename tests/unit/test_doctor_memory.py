@@ -61,7 +61,7 @@ def test_weights_gradients_and_optimizer_exactly(train: str) -> None:
     "overrides",
     [
         [],
-        ["sft.pack_length=1024"],
+        ["optim.pack_length=1024"],
         ["dtype=bfloat16"],
         ["optim.gradient_checkpointing=true"],
         ['parts.train=["connector"]'],

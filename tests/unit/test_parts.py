@@ -123,7 +123,7 @@ def test_the_recipe_decides_what_learns(loaded: LoadedModel, train: tuple[str, .
 
 
 def test_rates_and_decay_by_part(loaded: LoadedModel) -> None:
-    overrides = ("parts.lr_vision=1e-5", "optim.lr=1e-3", "optim.weight_decay=0.1")
+    overrides = ("parts.lr.vision=1e-5", "optim.lr=1e-3", "optim.weight_decay=0.1")
     optimizer, _, _ = optimizer_for(loaded.model, *overrides)
     for group in optimizer.param_groups:
         assert group["lr"] == group["base_lr"] == (1e-5 if group["part"] == "vision" else 1e-3)

@@ -68,7 +68,7 @@ def train(
 
     resolved = load_recipe(recipe, overrides)
     if dry_run:
-        console.print_json(resolved.model_dump_json())
+        console.print_json(data=resolved.as_table())
         return
     from seethink.studies.quickstart import train_stage
 

@@ -14,12 +14,13 @@ from seethink.config.load import (
     make_reading,
     make_recipe,
     recipe_keys,
+    saved_recipe,
     split_names,
 )
 from seethink.config.optim import OptimConfig
 from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
-from seethink.config.parts import LoraConfig, PartModules, PartsConfig
-from seethink.config.recipe import Recipe
+from seethink.config.parts import LoraConfig, PartModules, PartsConfig, part_lr
+from seethink.config.recipe import FOREIGN, Recipe, Stage
 from seethink.config.reward import RewardConfig
 from seethink.config.rl import AlgorithmConfig, Difficulty, PpoConfig, RolloutConfig
 from seethink.config.section import PARTS, Part, Section
@@ -27,6 +28,7 @@ from seethink.config.sft import SftConfig
 from seethink.config.verifier import VerifierConfig
 
 __all__ = [
+    "FOREIGN",
     "MAX_PIXELS",
     "PARTS",
     "AlgorithmConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "RolloutConfig",
     "Section",
     "SftConfig",
+    "Stage",
     "VerifierConfig",
     "Watchdog",
     "WatchdogAction",
@@ -58,6 +61,8 @@ __all__ = [
     "load_recipe",
     "make_reading",
     "make_recipe",
+    "part_lr",
     "recipe_keys",
+    "saved_recipe",
     "split_names",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
 from pathlib import Path
@@ -10,8 +11,20 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from seethink.config.data import ReadConfig
-from seethink.config.recipe import Recipe
+from seethink.config.recipe import FOREIGN, Recipe
+from seethink.config.section import PARTS
 from seethink.core.errors import UserError
+
+MOVED = {
+    "sft.pack_length": "optim.pack_length",
+    "parts.lr_vision": "parts.lr.vision",
+    "parts.lr_connector": "parts.lr.connector",
+    "parts.lr_language": "parts.lr.language",
+    "optim.beta1": "optim.betas",
+    "optim.beta2": "optim.betas",
+    "log.entropy_quantile": "log.entropy_threshold",
+}
+"""Keys of earlier versions, and where their meaning is now."""
 
 
 class RecipeError(UserError):
@@ -37,6 +50,26 @@ def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str
         return Recipe.model_validate(table)
     except ValidationError as error:
         raise RecipeError(f"{source}: " + "; ".join(explain(e) for e in error.errors())) from None
+
+
+def saved_recipe(table: dict[str, Any]) -> Recipe:
+    """The recipe that a run folder holds, whichever version wrote it. Raises ValidationError for an unknown key."""
+    table = copy.deepcopy(table)
+    if not all(isinstance(table.get(name, {}), dict) for name in ("sft", "parts", "optim", "log")):
+        return Recipe.model_validate(table)
+    sft, parts, optim, log = (table.setdefault(name, {}) for name in ("sft", "parts", "optim", "log"))
+    if "pack_length" in sft:
+        optim["pack_length"] = sft.pop("pack_length")
+    rates = {part: parts.pop(f"lr_{part}") for part in PARTS if f"lr_{part}" in parts}
+    parts.setdefault("lr", {part: rate for part, rate in rates.items() if rate is not None})
+    if "beta1" in optim:
+        optim["betas"] = [optim.pop("beta1"), optim.pop("beta2")]
+    if log.get("entropy_quantile") == 0.99:
+        del log["entropy_quantile"]
+    for stage, sections in FOREIGN.items():
+        for section in sections if stage == table.get("stage") else ():
+            table.pop(section, None)
+    return Recipe.model_validate(table)
 
 
 def make_reading(overrides: list[str]) -> ReadConfig:
@@ -91,6 +124,8 @@ def explain(error: Any) -> str:
 
 
 def _suggest(where: str) -> str:
+    if where in MOVED:
+        return f"; it is {MOVED[where]!r} now"
     close = difflib.get_close_matches(where, list(recipe_keys()), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 

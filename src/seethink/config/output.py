@@ -11,8 +11,9 @@ from seethink.config.section import Section
 
 class EvalConfig(Section):
     data: str | None = Field(None, description="As data.train; None: no evaluation.")
+    every: int = Field(0, ge=0, description="Steps between evaluations during training; 0: none.")
     size: int = Field(500, gt=0, description="Items per domain.")
-    samples: int = Field(4, ge=0, description="k of avg@k at temperature 1; 0 skips it.")
+    samples: int = Field(4, ge=0, description="k of avg@k at temperature 1; 0: greedy alone.")
     greedy: bool = Field(True, description="Also decode greedily.")
     max_new_tokens: int = Field(4096, gt=0, description="Longest response.")
 
@@ -37,8 +38,5 @@ class LogConfig(Section):
     critical_window: int = Field(8, gt=0, description="Tokens after a critical word that count as following it.")
     entropy_threshold: float | None = Field(
         None, gt=0, description="Nats above which a token is in the tail. Default: the paper's 6.8, or for a small "
-        "vocabulary (under 10,000) log.entropy_quantile.",
+        "vocabulary (under 10,000) the 99th percentile of the first step.",
     )  # fmt: skip
-    entropy_quantile: float = Field(
-        0.99, gt=0, lt=1, description="Quantile of the first step's entropies that is a small vocabulary's threshold."
-    )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from seethink.config.optim import OptimConfig
 from seethink.config.section import PARTS, Part, Section
+
+Rate = Annotated[float, Field(gt=0)]
 
 
 class PartModules(Section):
@@ -19,9 +24,7 @@ class PartModules(Section):
 class PartsConfig(Section):
     modules: PartModules | None = Field(None, description="Where the parts are; only for unlisted families.")
     train: tuple[Part, ...] = Field(PARTS, min_length=1, description="Which parts learn; the others are frozen.")
-    lr_vision: float | None = Field(None, gt=0, description="Default: optim.lr.")
-    lr_connector: float | None = Field(None, gt=0, description="Default: optim.lr.")
-    lr_language: float | None = Field(None, gt=0, description="Default: optim.lr.")
+    lr: dict[Part, Rate] = Field({}, description="By part, e.g. { vision = 1e-6 }; the default is optim.lr.")
     vision_cache_mb: int = Field(512, ge=0, description="Kept features of a frozen, large vision encoder; 0: none.")
 
 
@@ -29,3 +32,8 @@ class LoraConfig(Section):
     parts: tuple[Part, ...] = Field((), description="Parts that learn through low-rank adapters, of parts.train.")
     rank: int = Field(16, gt=0, description="Rank of the adapters.")
     alpha: float = Field(32.0, gt=0, description="Adapters are scaled by alpha / rank.")
+
+
+def part_lr(part: Part, parts: PartsConfig, optim: OptimConfig) -> float:
+    """The learning rate of a part: its own, or the common one."""
+    return parts.lr.get(part, optim.lr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,13 +13,21 @@ from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartsConfig
 from seethink.config.reward import RewardConfig
 from seethink.config.rl import AlgorithmConfig, PpoConfig, RolloutConfig
-from seethink.config.section import Part, Section
+from seethink.config.section import Section
 from seethink.config.sft import SftConfig
+
+Stage = Literal["sft", "grpo", "ppo"]
+FOREIGN: dict[Stage, tuple[str, ...]] = {
+    "sft": ("rollout", "algorithm", "ppo"),
+    "grpo": ("sft", "ppo"),
+    "ppo": ("sft",),
+}
+"""Sections that a stage does not read; a recipe that has one is refused."""
 
 
 class Recipe(Section):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="Shown on bars and in reports.")
-    stage: Literal["sft", "grpo", "ppo"] = Field(description="Which loop runs.")
+    stage: Stage = Field(description="Which loop runs.")
     model: str = Field(
         "nano", description="`nano` or another packaged base (docs/nano.md), a checkpoint folder, or a hub name."
     )
@@ -42,6 +50,15 @@ class Recipe(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_sections_of_its_stage(cls, table: Any) -> Any:
+        stage = table.get("stage") if isinstance(table, dict) else None
+        for section in FOREIGN.get(stage, ()) if isinstance(stage, str) else ():  # type: ignore[call-overload]
+            if section in table:
+                raise ValueError(f"stage {stage!r} does not read [{section}]: remove the section, or change the stage")
+        return table
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if frozen := set(self.lora.parts) - set(self.parts.train):
@@ -62,10 +79,6 @@ class Recipe(Section):
                 raise ValueError(f"{where} starts at share {share}; give the share of training done, 0 <= share < 1")
         return self
 
-    def lr(self, part: Part) -> float:
-        own = {
-            "vision": self.parts.lr_vision,
-            "connector": self.parts.lr_connector,
-            "language": self.parts.lr_language,
-        }
-        return own[part] or self.optim.lr
+    def as_table(self) -> dict[str, Any]:
+        """The recipe as JSON values, without the sections that its stage does not read."""
+        return self.model_dump(mode="json", exclude=set(FOREIGN[self.stage]))

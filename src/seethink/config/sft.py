@@ -10,7 +10,6 @@ from seethink.config.section import Section
 class SftConfig(Section):
     epochs: int = Field(2, gt=0, description="Passes over the data.")
     batch_size: int = Field(64, gt=0, description="Samples per optimizer step.")
-    pack_length: int = Field(512, gt=0, description="Tokens of a packed row; longer samples get a row alone.")
     max_length: int = Field(16384, gt=0, description="Samples longer than this, prompt included, are dropped.")
     val_every: int = Field(20, gt=0, description="Steps between validation losses.")
     patience: int = Field(3, gt=0, description="Stop after so many validations without a better loss.")

@@ -28,6 +28,7 @@ def check_memory(
     if model is None:
         report.add(SECTION, "estimate", Status.SKIP, "nothing to reckon with before the model is understood")
         return None
+    recipe = _for_device(recipe, "cpu" if gpus is None else "cuda")
     load, whence = data_load(recipe, model, chat, train)
     found = estimate(model, recipe, load)
     report.tables.append(memory_table(found, recipe))
@@ -39,6 +40,12 @@ def check_memory(
     report.add(SECTION, "estimate", Status.INFO, f"{said}; {ONE_DEVICE}")
     _compare(report, found, recipe, gpus)
     return found
+
+
+def _for_device(recipe: Recipe, device_type: str) -> Recipe:
+    """The recipe with the token budget that it has on the device."""
+    optim = recipe.optim.model_copy(update={"micro_tokens": recipe.optim.tokens_on(device_type)})
+    return recipe.model_copy(update={"optim": optim})
 
 
 def data_load(recipe: Recipe, model: Any, chat: Chat | None, train: Scan | None) -> tuple[Load, str]:

@@ -160,8 +160,8 @@ def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:
         sequences = recipe.rollout.prompts_per_step * recipe.rollout.group_size / recipe.algorithm.minibatches
         if recipe.optim.shared_prompt:
             return _shared_batch(recipe, load, sequences), longest
-    tokens = min(max(recipe.optim.micro_tokens, longest), int(sequences * longest) + 1)
-    return tokens, min(max(recipe.sft.pack_length, longest), tokens)
+    tokens = min(max(recipe.optim.tokens_on("cpu"), longest), int(sequences * longest) + 1)
+    return tokens, min(max(recipe.optim.pack_length, longest), tokens)
 
 
 def _shared_batch(recipe: Recipe, load: Load, sequences: float) -> int:
@@ -169,7 +169,7 @@ def _shared_batch(recipe: Recipe, load: Load, sequences: float) -> int:
 
     Where prompts are copied for their responses (models/prefix_attention.py) fewer of these share a micro-batch.
     """
-    budget = recipe.optim.micro_tokens
+    budget = recipe.optim.tokens_on("cpu")
     prompts = min(max(budget // PROMPTS_SHARE, load.prompt), round(sequences / recipe.rollout.group_size * load.prompt))
     rows = min(max(1, budget // load.response), round(sequences))
     return prompts + rows * load.response

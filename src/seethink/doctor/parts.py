@@ -7,7 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from seethink.config import PARTS, Recipe
+from seethink.config import PARTS, Recipe, part_lr
 from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, plural
 from seethink.models.describe import meta_model
@@ -50,7 +50,7 @@ def _rows(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
             "part": part,
             "parameters": sum(p.numel() for p in named.values()),
             "trained": sum(p.numel() for p in named.values() if p.requires_grad),
-            "lr": recipe.lr(part) if part in recipe.parts.train else 0.0,
+            "lr": part_lr(part, recipe.parts, recipe.optim) if part in recipe.parts.train else 0.0,
             "adapters": sum(p.numel() for name, p in named.items() if is_adapter(name)),
         }
         for part, named in split_parts(model).items()
@@ -70,12 +70,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 def _check_rates(report: Report, recipe: Recipe) -> None:
     """A rate for a part that does not learn is a mistake that nothing else would tell."""
-    own = {
-        "vision": recipe.parts.lr_vision,
-        "connector": recipe.parts.lr_connector,
-        "language": recipe.parts.lr_language,
-    }
-    idle = [f"parts.lr_{part}" for part in PARTS if own[part] is not None and part not in recipe.parts.train]
+    idle = [f"parts.lr.{part}" for part in PARTS if part in recipe.parts.lr and part not in recipe.parts.train]
     if idle:
         found = f"{', '.join(idle)} set{'s' if len(idle) == 1 else ''} a rate for {plural(len(idle), 'frozen part')}"
         report.add(SECTION, "rates", Status.WARN, found, "name the part in parts.train, or remove its rate")

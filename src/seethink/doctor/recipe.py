@@ -43,7 +43,7 @@ def check_recipe(report: Report, path: Path, overrides: list[str], data: str | N
         said = f"{path}: stage {recipe.stage}, model {recipe.model!r}, trains {', '.join(recipe.parts.train)}"
         report.add(SECTION, "keys", Status.PASS, said)
     _check_function(report, recipe)
-    report.facts["recipe"] = recipe.model_dump(mode="json")
+    report.facts["recipe"] = recipe.as_table()
     return recipe
 
 

@@ -24,6 +24,8 @@ PAPER_THRESHOLD = 6.8
 """Nats above which the paper counts a token in the tail (6.5), of a vocabulary of about 150,000 tokens."""
 SMALLEST_VOCABULARY = 10_000
 """Below it 6.8 nats are out of reach: ln 10,000 = 9.2."""
+SMALL_VOCABULARY_QUANTILE = 0.99
+"""Of the first entropies measured: the tail's threshold where the vocabulary is smaller."""
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 CORRECT, WRONG, UNGRADED = 1, 0, -1
 
@@ -166,7 +168,7 @@ def group_stats(tokens: Tokens, threshold: float) -> dict[str, GroupStats]:
     }
 
 
-def tail_threshold(nats: float | None, quantile: float, vocabulary: int, first: np.ndarray) -> float:
+def tail_threshold(nats: float | None, vocabulary: int, first: np.ndarray) -> float:
     """Nats above which a token is in the tail: as said, or the paper's 6.8, or for a small vocabulary the quantile of
     the first entropies measured."""
     if nats is not None:
@@ -174,7 +176,7 @@ def tail_threshold(nats: float | None, quantile: float, vocabulary: int, first: 
     known = first[np.isfinite(first)]
     if vocabulary >= SMALLEST_VOCABULARY or not known.size:
         return PAPER_THRESHOLD
-    return float(np.quantile(known, quantile))
+    return float(np.quantile(known, SMALL_VOCABULARY_QUANTILE))
 
 
 class EntropyMeter:

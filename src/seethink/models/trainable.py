@@ -9,7 +9,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from seethink.config import PARTS, Part, Recipe
+from seethink.config import PARTS, Part, Recipe, part_lr
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
 
@@ -44,7 +44,7 @@ def param_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
             members = [p for p in named.values() if p.requires_grad and (p.ndim >= 2) == decayed]
             if members:
                 decay = recipe.optim.weight_decay if decayed else 0.0
-                lr = recipe.lr(part)
+                lr = part_lr(part, recipe.parts, recipe.optim)
                 groups.append({"params": members, "lr": lr, "base_lr": lr, "weight_decay": decay, "part": part})
     return groups
 
@@ -63,7 +63,7 @@ class PartsProof:
                 parameters=sum(p.numel() for p in named.values()),
                 trainable=any(p.requires_grad for p in named.values()),
                 in_optimizer=sum(p.numel() for p in named.values() if id(p) in held),
-                lr=recipe.lr(part) if part in self._trained else 0.0,
+                lr=part_lr(part, recipe.parts, recipe.optim) if part in self._trained else 0.0,
                 adapters=sum(p.numel() for name, p in named.items() if is_adapter(name)),
             )
             for part, named in self._parts.items()

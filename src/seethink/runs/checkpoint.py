@@ -20,11 +20,11 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-from seethink.core.files import sync
+from seethink.core.console import console
 from seethink.core.errors import UserError
+from seethink.core.files import sync
 from seethink.models.load import LoadedModel, export_model
 from seethink.models.lora import adapter_state, is_adapter
-from seethink.core.console import console
 from seethink.runs import manifest
 
 PREFIX = "step_"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seethink.core.files import write_json
 from seethink.config import Recipe, recipe_keys
-from seethink.core.errors import UserError
 from seethink.core.console import console
+from seethink.core.errors import UserError
+from seethink.core.files import write_json
 from seethink.runs.checkpoint import Checkpoint, clear_leftovers, newest_checkpoint, set_damaged_aside
 from seethink.runs.identity import changed_versions, differing_keys, model_identity, versions
 from seethink.runs.metrics import read_metrics
@@ -39,7 +39,7 @@ def prepare_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str] = ()) -
         raise RunFolderError(f"out={recipe.out!r} cannot be made: {error}; choose another folder") from None
     checkpoint = _take_up(recipe, allow) if resume else None
     _sign(recipe, checkpoint)
-    write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    write_json(folder / "recipe.json", recipe.as_table())
     return checkpoint
 
 

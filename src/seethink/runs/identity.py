@@ -15,7 +15,7 @@ import transformers
 from pydantic import ValidationError
 
 from seethink import __version__
-from seethink.config import Recipe
+from seethink.config import Recipe, saved_recipe
 from seethink.models.load import model_path
 
 SAMPLED = 4096
@@ -42,8 +42,8 @@ def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def differing_keys(saved: dict[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
     """Key -> (value that the run was started with, value now). Keys that are newer than the run had their default."""
     with contextlib.suppress(ValidationError):  # of a version with other keys: they differ as they stand
-        saved = Recipe.model_validate(saved).model_dump(mode="json")
-    old, new = flatten(saved), flatten(recipe.model_dump(mode="json"))
+        saved = saved_recipe(saved).as_table()
+    old, new = flatten(saved), flatten(recipe.as_table())
     keys = sorted((old.keys() | new.keys()) - HARMLESS)
     keys = [key for key in keys if not key.startswith(HARMLESS_SECTIONS)]
     return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}

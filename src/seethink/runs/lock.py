@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from seethink.core.errors import UserError
 from seethink.core.console import console
+from seethink.core.errors import UserError
 
 FILE = ".lock"
 

@@ -7,7 +7,6 @@ out, and so is what is written under `spare`.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
 from seethink.core.console import console
+from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
 
 
 class StepLines:

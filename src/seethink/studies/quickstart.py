@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from seethink import __version__
-from seethink.config import EvalConfig, Recipe, load_recipe
+from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
@@ -90,11 +90,17 @@ def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe]) -> Path:
 
 
 def _stage_recipe(stage: Stage, out: Path, seed: int, overrides: list[str]) -> Recipe:
-    """The shipped recipe, moved under `out`. An override `grpo.KEY=VALUE` is for that stage's folder alone."""
+    """The shipped recipe, moved under `out`.
+
+    An override `grpo:KEY=VALUE` is for that stage alone; another one is for every stage that reads its section.
+    """
+    path = recipes_folder() / stage.recipe
+    foreign = FOREIGN[load_recipe(path).stage]
     own = [o.removeprefix(f"{stage.folder}:") for o in overrides if o.startswith(f"{stage.folder}:")]
-    common = [o for o in overrides if ":" not in o.partition("=")[0]]
+    shared = [o for o in overrides if ":" not in o.partition("=")[0]]
+    common = [o for o in shared if o.partition(".")[0] not in foreign]
     folder = json.dumps(str(out / stage.folder))
-    return load_recipe(recipes_folder() / stage.recipe, [f"out={folder}", f"seed={seed}", *common, *own])
+    return load_recipe(path, [f"out={folder}", f"seed={seed}", *common, *own])
 
 
 class _Evaluator:

@@ -179,12 +179,12 @@ def microbatches(
     ]
     if leave_idle:
         sequences = _with_gradient(sequences)
-    budget, pad_id, device = recipe.optim.micro_tokens, loaded.chat.pad_id, loaded.device
+    budget, pad_id, device = recipe.optim.tokens_on(loaded.device.type), loaded.chat.pad_id, loaded.device
     if recipe.optim.shared_prompt and shared_prompt.refusal(loaded.model) is None:
         copies = not copy_free(loaded.model, loaded.compute_dtype)
         packed = pack_groups(sequences, micro_tokens=budget, pad_id=pad_id, device=device, copies=copies)
     else:
-        length = loaded.pack_length(recipe.sft.pack_length)
+        length = loaded.pack_length(recipe.optim.pack_length)
         packed = pack(sequences, pack_length=length, micro_tokens=budget, pad_id=pad_id)
     return [batch.to(device) for batch in packed]
 

@@ -49,10 +49,10 @@ class TokenBudget:
         """The run's own recipe, unless something did not fit."""
         if self.tokens >= self._recipe.optim.micro_tokens:
             return self._recipe
-        optim = self._recipe.optim.model_copy(update={"micro_tokens": self.tokens})
+        shorter = min(self._recipe.optim.pack_length, self.tokens)
+        optim = self._recipe.optim.model_copy(update={"micro_tokens": self.tokens, "pack_length": shorter})
         # A row is never divided: rows must be as short as a micro-batch.
-        sft = self._recipe.sft.model_copy(update={"pack_length": min(self._recipe.sft.pack_length, self.tokens)})
-        return self._recipe.model_copy(update={"optim": optim, "sft": sft})
+        return self._recipe.model_copy(update={"optim": optim})
 
     def run(self, work: Callable[[Recipe], T], reset: Callable[[], None], *, longest: int) -> T:
         """`work` with the recipe, again with half the tokens where it runs out of memory.

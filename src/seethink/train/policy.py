@@ -55,7 +55,7 @@ class Policy:
         groups = param_groups(loaded.model, recipe)
         keep_features(loaded.model, recipe)
         adam = recipe.optim
-        self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=(adam.beta1, adam.beta2), fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=adam.betas, fused=True)
         self.proof = PartsProof(loaded.model, recipe, self.optimizer)
         self.steps_done = 0
         self.faults: list[str] = []

@@ -164,8 +164,8 @@ def microbatches(sequences: list[PackedSequence], recipe: Recipe, loaded: Loaded
         sequence.weight, sequence.index = 1.0 / tokens, index
     packed = pack(
         sequences,
-        pack_length=loaded.pack_length(recipe.sft.pack_length),
-        micro_tokens=recipe.optim.micro_tokens,
+        pack_length=loaded.pack_length(recipe.optim.pack_length),
+        micro_tokens=recipe.optim.tokens_on(loaded.device.type),
         pad_id=loaded.chat.pad_id,
     )
     return [batch.to(loaded.device) for batch in packed]

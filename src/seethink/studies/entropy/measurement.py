@@ -45,7 +45,6 @@ class EntropySettings:
     """Tokens after a critical word that count as following it."""
     threshold: float | None = None
     """Nats above which a token is in the tail; None: as `tail_threshold` says."""
-    quantile: float = LogConfig().entropy_quantile
     samples: int = 4
     """Responses per prompt."""
     max_new_tokens: int = 160
@@ -185,7 +184,7 @@ def _report(
     meter = EntropyMeter(loaded.chat, settings.words, settings.window)
     tokens = meter.tokens(groups)
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-    threshold = tail_threshold(settings.threshold, settings.quantile, vocabulary, tokens.entropies)
+    threshold = tail_threshold(settings.threshold, vocabulary, tokens.entropies)
     return EntropyReport(
         model=loaded.source,
         how=how,

@@ -160,7 +160,7 @@ def job_key(recipe: Recipe | None, origin: str | None, seed: int) -> str:
     """12 hexadecimal digits; a base model's evaluation draws from its seed too."""
     about: dict[str, Any] = {"origin": origin, "seed": seed, "versions": versions(), "code": code_fingerprint()}
     if recipe is not None:
-        about["recipe"] = {k: v for k, v in recipe.model_dump(mode="json").items() if k not in IRRELEVANT}
+        about["recipe"] = {k: v for k, v in recipe.as_table().items() if k not in IRRELEVANT}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 

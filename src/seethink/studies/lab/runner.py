@@ -174,7 +174,7 @@ def write_job(job: Job) -> None:
     if job.recipe is not None:
         assert job.parent is not None or job.model
         model = _model_of(job.parent) if job.parent else job.model
-        recipe = job.recipe.model_copy(update={"model": model, "out": str(job.folder)}).model_dump(mode="json")
+        recipe = job.recipe.model_copy(update={"model": model, "out": str(job.folder)}).as_table()
     about = {"recipe": recipe, "model": job.model, "measures": job.measures}
     write_json(job.folder / process.FILE, about)
 

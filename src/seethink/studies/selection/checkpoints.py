@@ -172,7 +172,7 @@ def _measure(
     tokens = EntropyMeter(loaded.chat, settings.words, settings.window).tokens(groups)
     if threshold is None:
         vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-        threshold = tail_threshold(None, LogConfig().entropy_quantile, vocabulary, tokens.entropies)
+        threshold = tail_threshold(None, vocabulary, tokens.entropies)
     everywhere = np.isfinite(tokens.entropies)
     chosen = {"critical": tokens.critical, "following": tokens.following, "all": everywhere}
     estimates = {name: tokens.estimate(tokens.entropies, places & everywhere) for name, places in chosen.items()}

@@ -44,9 +44,7 @@ class EntropyLog:
         """Measure a step's tokens; returns the metrics that have a value."""
         if self._threshold is None:
             log = self._recipe.log
-            self._threshold = tail_threshold(
-                log.entropy_threshold, log.entropy_quantile, self._vocabulary, tokens.entropies
-            )
+            self._threshold = tail_threshold(log.entropy_threshold, self._vocabulary, tokens.entropies)
         groups = group_stats(tokens, self._threshold)
         self.record = {
             "stage": self._recipe.stage,
