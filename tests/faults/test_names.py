@@ -14,7 +14,8 @@ from rich.console import Console
 import seethink
 from seethink.config import RecipeError, make_recipe
 from seethink.data import dataset
-from seethink.eval.runner import Score, score_table
+from seethink.eval.output import score_table
+from seethink.eval.score import Score
 
 HOSTILE = ["../evil", "a/b", "a\nb", "a\n", "\n", "a\x1b[2J", "a b", "<script>", "", "\u202e", "a\\b", "a\x00"]
 
@@ -43,7 +44,7 @@ def test_44_ids_of_rows_are_no_paths(tmp_path: Path) -> None:
 
 def test_40_a_domain_does_not_drive_the_terminal() -> None:
     screen = io.StringIO()
-    score = Score("\x1b[2J[red]evil[/red]\x07", "all", "greedy", 4, 0.5, 0.1, 3.0, 0.0, 1.0, 0)
+    score = Score("\x1b[2J[red]evil[/red]\x07", "all", "greedy", 4, 0.5, 0.1, 3.0, 0.0, 1.0, 0.0, 0)
     Console(file=screen, width=120, force_terminal=False).print(score_table([score]))
     assert "[red]evil" in screen.getvalue(), "as it stands, not as markup"
     assert not {c for c in screen.getvalue() if c < " " and c != "\n"}

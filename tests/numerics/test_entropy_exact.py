@@ -14,6 +14,7 @@ from seethink.core.types import Completion, Prompt, RolloutGroup
 from seethink.data.prompts import PromptList
 from seethink.entropy.critical import watched_ids
 from seethink.entropy.meter import EntropyMeter
+from seethink.eval.tasks.source import SourceTask
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.in_process.sampling import sample_tokens
 from seethink.generate.protocol import Sampling
@@ -89,9 +90,10 @@ def test_float32_logits_give_the_entropy_of_float64_to_1e6(vocabulary: int, scal
 def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
     """Sampled and scored again: the same tokens, the same means; by hand from the completions."""
     loaded = load_nano(random_nano)
-    prompts = PromptList(make_samples([1, 0, 1, 1]), loaded.chat)
+    task = SourceTask("t", make_samples([1, 0, 1, 1]))
+    prompts = PromptList(task.samples, loaded.chat)
     settings = EntropySettings(words=WORDS, window=3, samples=3, max_new_tokens=24, threshold=4.0)
-    report = measure(loaded, prompts, settings, seed=5)
+    report = measure(loaded, task, settings, seed=5)
     sampling = Sampling(24, watched_ids=watched_ids(loaded.chat, WORDS))
     groups = InProcessGenerator(loaded).generate(prompts, 3, sampling, (5, 10**6))
     tokens = [(e, i, c) for g in groups for c in g for i, e in enumerate(c.entropies)]
@@ -116,7 +118,7 @@ def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
 
 def test_without_words_there_is_no_mass(random_nano: Path) -> None:
     loaded = load_nano(random_nano)
-    prompts = PromptList(make_samples([1, 0]), loaded.chat)
-    report = measure(loaded, prompts, EntropySettings(words=(), samples=1, max_new_tokens=4))
+    task = SourceTask("t", make_samples([1, 0]))
+    report = measure(loaded, task, EntropySettings(words=(), samples=1, max_new_tokens=4))
     assert report.critical_mass.n == report.critical.n == report.groups["following"].sketch.count == 0
     assert report.groups["all"].sketch.count > 0

@@ -11,7 +11,10 @@ import pytest
 from seethink.config import EvalConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Grade, Sample, Verdict
-from seethink.eval.runner import Score, _modes, _spread, eval_samples, item_record, score_table, summarise
+from seethink.eval.output import item_record, score_table, spread
+from seethink.eval.runner import mode_name, sampling_modes
+from seethink.eval.score import Score, score_responses
+from seethink.eval.tasks.source import SourceTask, eval_samples, source_name
 
 FORMED, BARE = "<think>a</think>7", "7"
 
@@ -28,13 +31,18 @@ def sample(domain: str = "math", difficulty: str = "easy") -> Sample:
     return Sample(id="s", question="Q?", answer="7", domain=domain, difficulty=difficulty)
 
 
+def scores_of(samples: list[Sample], groups: list[list[Completion]], mode: str) -> tuple[Score, ...]:
+    """By domain, and by domain and difficulty."""
+    return score_responses(SourceTask("t", samples), groups, mode).parts
+
+
 RIGHT, WRONG, NONE, ERROR = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.ERROR
 
 
 def scored(*items: list[Verdict]) -> Score:
     """The score of one domain and difficulty."""
     groups = [[completion(v) for v in verdicts] for verdicts in items]
-    scores = summarise([sample()] * len(items), groups, "avg@2")
+    scores = scores_of([sample()] * len(items), groups, "avg@2")
     assert [s.difficulty for s in scores] == ["all", "easy"]
     assert {s.accuracy for s in scores} == {scores[0].accuracy} or math.isnan(scores[0].accuracy)
     return scores[0]
@@ -66,7 +74,7 @@ def test_too_few_items_for_an_error() -> None:
 
 def test_lengths_and_form() -> None:
     groups = [[completion(RIGHT, tokens=3), completion(RIGHT, tokens=5, text=BARE)], [completion(WRONG, tokens=10)] * 2]
-    score = summarise([sample()] * 2, groups, "avg@2")[0]
+    score = scores_of([sample()] * 2, groups, "avg@2")[0]
     assert score.mean_tokens == pytest.approx(7.0)
     assert score.format_rate == pytest.approx(0.75)
 
@@ -74,7 +82,7 @@ def test_lengths_and_form() -> None:
 def test_domains_and_difficulties_are_kept_apart() -> None:
     samples = [sample("math", "easy"), sample("math", "hard"), sample("dice", "easy")]
     groups = [[completion(RIGHT)], [completion(WRONG)], [completion(RIGHT)]]
-    found = {(s.domain, s.difficulty): (s.accuracy, s.n) for s in summarise(samples, groups, "greedy")}
+    found = {(s.domain, s.difficulty): (s.accuracy, s.n) for s in scores_of(samples, groups, "greedy")}
     assert found == {
         ("math", "all"): (0.5, 2),
         ("math", "easy"): (1.0, 1),
@@ -85,20 +93,23 @@ def test_domains_and_difficulties_are_kept_apart() -> None:
 
 
 def test_modes() -> None:
-    assert list(_modes(EvalConfig(samples=4))) == [("avg@4", 4, 1.0), ("greedy", 1, 0.0)]
-    assert list(_modes(EvalConfig(samples=0))) == [("greedy", 1, 0.0)]
-    assert list(_modes(EvalConfig(samples=1, greedy=False))) == [("avg@1", 1, 1.0)]
+    def modes(config: EvalConfig) -> list[tuple[str, int, float]]:
+        return [(mode_name(*mode), *mode) for mode in sampling_modes(config)]
+
+    assert modes(EvalConfig(samples=4)) == [("avg@4", 4, 1.0), ("greedy", 1, 0.0)]
+    assert modes(EvalConfig(samples=0)) == [("greedy", 1, 0.0)]
+    assert modes(EvalConfig(samples=1, greedy=False)) == [("avg@1", 1, 1.0)]
 
 
-def test_stored_groups_are_spread() -> None:
-    assert _spread(100, 5) == [0, 24, 49, 74, 99]
-    assert _spread(3, 24) == [0, 1, 2]
-    assert _spread(1, 24) == [0]
+def test_stored_groups_arespread() -> None:
+    assert spread(100, 5) == [0, 24, 49, 74, 99]
+    assert spread(3, 24) == [0, 1, 2]
+    assert spread(1, 24) == [0]
 
 
 def test_the_table_shows_every_domain_and_mode() -> None:
     samples, groups = [sample(), sample("dice")], [[completion(RIGHT)], [completion(WRONG)]]
-    table = score_table(summarise(samples, groups, "greedy"))
+    table = score_table(scores_of(samples, groups, "greedy"))
     assert table.row_count == 2
 
 
@@ -130,3 +141,9 @@ def test_an_item_record_is_the_mean_of_what_could_be_graded() -> None:
         "id": "s", "domain": "dice", "difficulty": "hard", "mode": "avg@3", "accuracy": 0.5, "tokens": 5.0,
     }  # fmt: skip
     assert item_record(sample(), [completion(ERROR)], "avg@1")["accuracy"] is None
+
+
+def test_names_of_sources() -> None:
+    names = ["all", "math,dice", "geometry", "name"]
+    sources = ["world:all:traces", "world:math,dice?image=blank", "data/geometry.parquet", "org/name"]
+    assert [source_name(source) for source in sources] == names

@@ -25,7 +25,7 @@ from seethink.data.lengths import (
     special_token,
 )
 from seethink.data.quarantine import DataError, Quarantine
-from seethink.eval.runner import eval_samples
+from seethink.eval.tasks.source import eval_samples
 from seethink.world.draw import SIZE
 
 

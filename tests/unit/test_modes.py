@@ -16,7 +16,9 @@ from helpers.nano import labels_drawn, load_nano, make_samples
 from seethink.config import LogConfig, RewardConfig
 from seethink.core.errors import UserError
 from seethink.core.statistics import paired_bootstrap
-from seethink.core.types import Sample
+from seethink.data.prompts import PromptList
+from seethink.eval.tasks.source import SourceTask
+from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies import modes
@@ -33,8 +35,8 @@ def nano(random_nano: Path) -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
-def samples() -> list[Sample]:
-    return [replace(s, domain="ab"[i % 2]) for i, s in enumerate(make_samples([1, 0, 2, 1, 1, 0]))]
+def task() -> SourceTask:
+    return SourceTask("ab", [replace(s, domain="ab"[i % 2]) for i, s in enumerate(make_samples([1, 0, 2, 1, 1, 0]))])
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 
 
 @pytest.fixture(scope="module")
-def rows(nano: LoadedModel, samples: list[Sample], rewarder: Rewarder, measured: Measured) -> Iterator[list[ModeRow]]:
-    return compare_modes(nano, rewarder, samples, CONFIG, measured)
+def rows(nano: LoadedModel, task: SourceTask, rewarder: Rewarder, measured: Measured) -> Iterator[list[ModeRow]]:
+    return compare_modes(nano, rewarder, task, CONFIG, measured)
 
 
 def of(rows: list[ModeRow], variant: Variant, domain: str = "all") -> ModeRow:
@@ -101,26 +103,26 @@ def test_domains_are_weighted_by_their_items(rows: list[ModeRow]) -> None:
 
 def test_a_second_call_samples_nothing_and_a_new_budget_only_itself(
     nano: LoadedModel,
-    samples: list[Sample],
+    task: SourceTask,
     rewarder: Rewarder,
     measured: Measured,
     rows: list[ModeRow],
     draws: list[str],
 ) -> None:
-    assert compare_modes(nano, rewarder, samples, CONFIG, measured) == rows
+    assert compare_modes(nano, rewarder, task, CONFIG, measured) == rows
     assert draws == []
-    more = compare_modes(nano, rewarder, samples, replace(CONFIG, budgets=(4, 6, 9)), measured)
+    more = compare_modes(nano, rewarder, task, replace(CONFIG, budgets=(4, 6, 9)), measured)
     assert draws == ["slow", "6 closed"]
     assert [r for r in more if r.budget != 6] == rows
-    compare_modes(nano, rewarder, samples, replace(CONFIG, opening="The answer is"), measured)
+    compare_modes(nano, rewarder, task, replace(CONFIG, opening="The answer is"), measured)
     assert draws[2:] == ["nothink"]
-    compare_modes(nano, rewarder, samples[:-1], replace(CONFIG, budgets=()), measured)
+    compare_modes(nano, rewarder, SourceTask("ab", task.samples[:-1]), replace(CONFIG, budgets=()), measured)
     assert draws[3:] == ["slow", "nothink", "nowait"]
 
 
 def test_a_killed_command_goes_on(
     nano: LoadedModel,
-    samples: list[Sample],
+    task: SourceTask,
     rewarder: Rewarder,
     rows: list[ModeRow],
     draws: list[str],
@@ -135,23 +137,24 @@ def test_a_killed_command_goes_on(
     counting = modes.draw_graded
     monkeypatch.setattr(modes, "draw_graded", dying)
     with pytest.raises(KeyboardInterrupt):
-        compare_modes(nano, rewarder, samples, CONFIG, Measured(tmp_path))
+        compare_modes(nano, rewarder, task, CONFIG, Measured(tmp_path))
     next(iter(tmp_path.glob("*.json"))).write_text('{"key": 1, "resu')
     monkeypatch.setattr(modes, "draw_graded", counting)
     draws.clear()
-    assert compare_modes(nano, rewarder, samples, CONFIG, Measured(tmp_path)) == rows
+    assert compare_modes(nano, rewarder, task, CONFIG, Measured(tmp_path)) == rows
     assert draws[-3:] == ["nowait", "4 closed", "9 closed"]
     assert len(draws) == 4  # and the one whose file was damaged
 
 
-def test_an_opening_is_part_of_the_response(nano: LoadedModel, samples: list[Sample], rewarder: Rewarder) -> None:
+def test_an_opening_is_part_of_the_response(nano: LoadedModel, task: SourceTask, rewarder: Rewarder) -> None:
     config = replace(CONFIG, opening="eeee eeee eeee eeee eeee eeee", max_new_tokens=1, budgets=())
-    groups = modes._draw(nano, rewarder, modes.PromptList(samples, nano.chat), config, Variant("nothink"))
+    prompts = PromptList(task.samples, nano.chat)
+    groups = modes._draw(nano, task, make_generator(nano), prompts, rewarder, config, Variant("nothink"))
     assert all(c.text.startswith(config.opening) and c.reward_parts["accuracy"] == 1 for g in groups for c in g)
     assert all(len(c.token_ids) == 1 for g in groups for c in g)
 
 
-def test_nothink_cannot_open_a_block(nano: LoadedModel, samples: list[Sample]) -> None:
+def test_nothink_cannot_open_a_block(nano: LoadedModel, task: SourceTask) -> None:
     (rule,), room = modes.mode_rules(nano, CONFIG, Variant("nothink"))
     logits = rule(torch.zeros(1, 500), torch.full((1, 3), -1), torch.zeros(1, dtype=torch.long))
     (banned,) = ((~logits.isfinite()).nonzero(as_tuple=True)[1].unique().tolist(),)

@@ -8,7 +8,7 @@ import pytest
 from seethink.config import EvalConfig
 from seethink.core.denials import denial_spans, hallucinations
 from seethink.core.types import Sample, Verdict
-from seethink.eval.runner import eval_samples
+from seethink.eval.tasks.source import eval_samples
 from seethink.rewards.format import has_think_format
 from seethink.rewards.grader import grade_batch
 from seethink.world.make import parse_options, parse_source, world_samples

@@ -118,17 +118,23 @@ def evaluate(
     from seethink.config import EvalConfig, RewardConfig, make_reading
     from seethink.data.prompts import PromptList
     from seethink.data.quarantine import FILE, Quarantine
-    from seethink.eval.runner import eval_samples, evaluate, score_table
+    from seethink.eval.output import score_table, write_evaluation
+    from seethink.eval.runner import evaluate_modes
+    from seethink.eval.tasks.source import load_source_task
+    from seethink.generate.make import make_generator
     from seethink.models.load import load_model
     from seethink.rewards.rewarder import Rewarder
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
     read, quarantine = make_reading(reading or []), Quarantine(out / "eval" / FILE if out else None)
     loaded = load_model(model)
-    chosen = eval_samples(config, seed, chat=loaded.chat, reading=read, quarantine=quarantine)
-    prompts = PromptList(chosen, loaded.chat)
-    scores = evaluate(loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out)
-    console.print(score_table(scores))
+    task = load_source_task(config, seed, chat=loaded.chat, reading=read, quarantine=quarantine)
+    prompts, label = PromptList(task.samples, loaded.chat), Path(model).name
+    with Rewarder(RewardConfig()) as rewarder:
+        scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
+    if out is not None:
+        write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=seed)
+    console.print(score_table(part for score in scores for part in score.parts))
 
 
 @app.command(epilog="Example: `seethink modes runs/nano-grpo/best --budgets 8,16,32,64 --size 200 --out modes.json`")

@@ -23,7 +23,7 @@ from seethink.doctor.model import Model
 from seethink.doctor.overlap import check_repeats
 from seethink.doctor.scan import WORLD_ROWS, Scan, Source, scan
 from seethink.doctor.show import plain
-from seethink.eval.runner import eval_reading
+from seethink.eval.tasks.source import eval_reading
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import is_world
 

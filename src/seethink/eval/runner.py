@@ -1,219 +1,123 @@
-"""Accuracy of a model with its standard error, by domain and difficulty, graded as the reward is graded."""
+"""Ask a model the items of a task, grade what it responds, and score it. Nothing here touches a file."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-import numpy as np
-from rich.markup import escape
-from rich.table import Table
-
-from seethink.config import EvalConfig, LogConfig, ReadConfig, Recipe
+from seethink.config import EvalConfig
 from seethink.core.console import progress_bar
-from seethink.core.files import write_text
-from seethink.core.statistics import mean_se
-from seethink.core.types import Completion, RolloutGroup, Sample, Verdict
-from seethink.data.chat import Chat
-from seethink.data.lengths import load_fitting
-from seethink.data.prompts import PromptList
-from seethink.data.quarantine import Quarantine
-from seethink.entropy.meter import EntropyMeter
-from seethink.generate.in_process.generator import InProcessGenerator
-from seethink.generate.protocol import Sampling
-from seethink.models.load import LoadedModel
-from seethink.rewards.format import has_think_format
+from seethink.core.types import Completion, Prompt
+from seethink.eval.score import TaskScore, score_responses
+from seethink.eval.task import Task
+from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.rewarder import Rewarder
-from seethink.runs.rollouts import store_rollouts
-from seethink.world.make import is_world, one_domain, parse_source
 
-ITEMS = "items.jsonl"
-"""In the folder `eval`: one line an item and mode, so that models can be compared item by item."""
-STORED_GROUPS = 24
-"""Prompt groups kept for the report's viewer."""
+STREAM = 10**6
+"""Sets the random numbers of evaluation apart from those of training steps, which are seeded with (seed, step, ...)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Accuracy over `n` items. `stderr` is that of the mean over items, each item the mean of its k samples."""
-
-    domain: str
-    difficulty: str
-    mode: str
-    """`avg@k` at temperature 1, or `greedy`."""
-    n: int
-    accuracy: float
-    stderr: float
-    mean_tokens: float
-    no_answer_rate: float
-    format_rate: float
-    unscored: int
-    """Completions whose grade is an error: left out, not counted wrong."""
-
-
-def eval_samples(
-    config: EvalConfig,
-    seed: int,
-    *,
-    chat: Chat | None = None,
-    reading: ReadConfig | None = None,
-    quarantine: Quarantine | None = None,
-) -> list[Sample]:
-    """`size` test items per domain; bad rows, and with `chat` prompts that the model cannot take, are left out."""
-    assert config.data is not None
-
-    def load(source: str, size: int | None) -> list[Sample]:
-        kept = quarantine or Quarantine()
-        return load_fitting(source, "test", size, seed, chat, reading or ReadConfig(), kept, graded=True)
-
-    if not is_world(config.data):
-        by_domain: dict[str, list[Sample]] = {}
-        for sample in load(config.data, None):
-            by_domain.setdefault(sample.domain, []).append(sample)
-        return [s for members in by_domain.values() for s in members[: config.size]]
-    domains, _ = parse_source(config.data)
-    return [s for d in domains for s in load(one_domain(config.data, d), config.size)]
-
-
-def eval_reading(recipe: Recipe) -> ReadConfig:
-    """Evaluation reads as training does; columns and image folder belong to the training data alone."""
-    same = recipe.eval.data == recipe.data.train
-    return recipe.data if same else recipe.data.model_copy(update={"style": "auto", "image_root": None})
-
-
-def evaluate(
-    loaded: LoadedModel,
+def evaluate_task(
+    task: Task,
+    generator: Generator,
+    prompts: Sequence[Prompt],
     rewarder: Rewarder,
-    prompts: PromptList,
-    config: EvalConfig,
-    seed: int,
     *,
-    label: str,
-    out: Path | None = None,
-) -> list[Score]:
-    """avg@k and greedy accuracy over the prompts; writes eval.json, each item's accuracy and some rollouts to `out`."""
-    scores: list[Score] = []
-    items: list[dict[str, Any]] = []
-    stored: list[RolloutGroup] = []
-    for mode, group_size, temperature in _modes(config):
-        sampling = Sampling(config.max_new_tokens, temperature)
-        groups = draw_graded(loaded, rewarder, prompts, group_size, sampling, seed, label=f"eval {label} {mode}")
-        scores += summarise(prompts.samples, groups, mode)
-        items += [item_record(s, group, mode) for s, group in zip(prompts.samples, groups, strict=True)]
-        stored = stored or [RolloutGroup(prompts[i], groups[i]) for i in _spread(len(prompts), STORED_GROUPS)]
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        record = {"label": label, "model": loaded.source, "seed": seed, "scores": [asdict(s) for s in scores]}
-        meter = EntropyMeter(loaded.chat, LogConfig().critical_words, LogConfig().critical_window)
-        store_rollouts(out / "eval" / "rollouts.jsonl", out, stored, 0, meter)
-        write_text(out / "eval" / ITEMS, "".join(json.dumps(item) + "\n" for item in items))
-        (out / "eval.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return scores
+    samples: int,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    label: str | None = None,
+) -> TaskScore:
+    """Score a model on a task: avg@k with k = `samples`, or greedy decoding at temperature 0.
 
+    Args:
+        prompts: [N] Those of `task.samples`, in their order: `PromptList(task.samples, chat)`. A caller that
+            evaluates often keeps the list, so that images are processed once.
+        samples: Responses per item.
+        label: Names a progress bar on the terminal; None shows no bar.
 
-def draw_graded(
-    loaded: LoadedModel,
-    rewarder: Rewarder,
-    prompts: PromptList,
-    group_size: int,
-    sampling: Sampling,
-    seed: int,
-    *,
-    label: str,
-    opening: str = "",
-) -> list[list[Completion]]:
-    """`group_size` graded completions of each prompt, [P][G]. `opening` is what the prompt wrote of the response.
-
-    What is random in one of them is a function of (seed, place of the prompt, number) alone: the same call with other
-    rules or other weights is paired with this one.
+    Example: `evaluate_task(task, generator, PromptList(task.samples, chat), rewarder, samples=4, max_new_tokens=512)`
     """
-    with progress_bar(label, len(prompts)) as advance:
-        groups = InProcessGenerator(loaded).generate(
-            prompts, group_size, sampling, (seed, 10**6), lambda n: advance(n, "")
-        )
-    for completion in (c for group in groups for c in group):
-        completion.text = opening + completion.text
-    rewarder.score([(s, c) for s, group in zip(prompts.samples, groups, strict=True) for c in group])
-    return groups
+    responses = draw_graded(
+        task, generator, prompts, rewarder, samples, Sampling(max_new_tokens, temperature), seed, label=label
+    )
+    return score_responses(task, responses, mode_name(samples, temperature))
 
 
-def _modes(config: EvalConfig) -> Iterable[tuple[str, int, float]]:
-    if config.samples:
-        yield f"avg@{config.samples}", config.samples, 1.0
-    if config.greedy:
-        yield "greedy", 1, 0.0
-
-
-def _spread(total: int, count: int) -> list[int]:
-    """`count` indices evenly over `total`, so that every domain is seen."""
-    return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total))})
-
-
-def summarise(samples: Sequence[Sample], groups: list[list[Completion]], mode: str) -> list[Score]:
-    """One score per domain over all difficulties, and one per domain and difficulty."""
-    keys = {(s.domain, d) for s in samples for d in ("all", s.difficulty)}
-    pairs = list(zip(samples, groups, strict=True))
+def evaluate_modes(
+    task: Task,
+    generator: Generator,
+    prompts: Sequence[Prompt],
+    rewarder: Rewarder,
+    config: EvalConfig,
+    *,
+    seed: int = 0,
+    label: str,
+) -> list[TaskScore]:
+    """One score for each mode that `[eval]` asks for: avg@k, greedy, or both."""
     return [
-        _score(domain, difficulty, mode, [g for s, g in pairs if _matches(s, domain, difficulty)])
-        for domain, difficulty in sorted(keys)
+        evaluate_task(
+            task,
+            generator,
+            prompts,
+            rewarder,
+            samples=samples,
+            max_new_tokens=config.max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            label=f"eval {label} {mode_name(samples, temperature)}",
+        )
+        for samples, temperature in sampling_modes(config)
     ]
 
 
-def _matches(sample: Sample, domain: str, difficulty: str) -> bool:
-    return sample.domain == domain and difficulty in ("all", sample.difficulty)
+def draw_graded(
+    task: Task,
+    generator: Generator,
+    prompts: Sequence[Prompt],
+    rewarder: Rewarder,
+    samples: int,
+    sampling: Sampling,
+    seed: int,
+    *,
+    label: str | None = None,
+    opening: str = "",
+) -> list[list[Completion]]:
+    """[N][k] graded responses to the [N] prompts of the task's items, k = `samples`.
+
+    `opening` is text of the response that the prompt already holds. What is random in one response is a function of
+    (seed, place of the item, number of the response) alone, so that calls with other rules or other weights are paired.
+    """
+    with _progress(label, len(prompts)) as advance:
+        groups = generator.generate(prompts, samples, sampling, (seed, STREAM), advance)
+    for completion in (c for group in groups for c in group):
+        completion.text = opening + completion.text
+    grade_responses(task, groups, rewarder)
+    return groups
 
 
-def _score(domain: str, difficulty: str, mode: str, groups: list[list[Completion]]) -> Score:
-    completions = [c for group in groups for c in group]
-    item_means = [mean for group in groups if (mean := item_accuracy(group)) is not None]
-    accuracy, stderr = mean_se(item_means)
-    verdicts = [c.grade.verdict for c in completions if c.grade is not None]
-    return Score(
-        domain=domain,
-        difficulty=difficulty,
-        mode=mode,
-        n=len(item_means),
-        accuracy=accuracy,
-        stderr=stderr,
-        mean_tokens=float(np.mean([len(c.token_ids) for c in completions])),
-        no_answer_rate=verdicts.count(Verdict.NO_ANSWER) / len(completions),
-        format_rate=float(np.mean([has_think_format(c.text) for c in completions])),
-        unscored=verdicts.count(Verdict.ERROR),
-    )
+def grade_responses(task: Task, responses: Sequence[Sequence[Completion]], rewarder: Rewarder) -> None:
+    """Fill in grade and reward of each response [N][k], as the task grades them."""
+    pairs = [(s, c) for s, group in zip(task.samples, responses, strict=True) for c in group]
+    rewarder.reward(pairs, task.grade([(sample, c.text) for sample, c in pairs], rewarder))
 
 
-def item_accuracy(group: Sequence[Completion]) -> float | None:
-    """Accuracy over an item's graded completions; None where there is none."""
-    graded = [c.reward_parts["accuracy"] for c in group if math.isfinite(c.reward_parts["accuracy"])]
-    return float(np.mean(graded)) if graded else None
+def sampling_modes(config: EvalConfig) -> list[tuple[int, float]]:
+    """(responses per item, temperature) of each mode that `[eval]` asks for; avg@k comes first."""
+    sampled = [(config.samples, 1.0)] if config.samples else []
+    return sampled + ([(1, 0.0)] if config.greedy else [])
 
 
-def item_record(sample: Sample, group: Sequence[Completion], mode: str) -> dict[str, Any]:
-    """One line of items.jsonl; an accuracy of None means that no completion could be graded."""
-    return {
-        "id": sample.id,
-        "domain": sample.domain,
-        "difficulty": sample.difficulty,
-        "mode": mode,
-        "accuracy": item_accuracy(group),
-        "tokens": float(np.mean([len(c.token_ids) for c in group])),
-    }
+def mode_name(samples: int, temperature: float) -> str:
+    """`avg@k`, or `greedy`."""
+    return f"avg@{samples}" if temperature > 0 else "greedy"
 
 
-def score_table(scores: list[Score]) -> Table:
-    """Scores over all difficulties, for the terminal; domains are named by the data and shown as they stand."""
-    from seethink.core.redact import visible
-
-    table = Table("domain", "mode", title="Accuracy ± standard error")
-    for heading in ("accuracy", "n", "mean tokens", "no answer", "format"):
-        table.add_column(heading, justify="right")
-    for s in scores:
-        if s.difficulty == "all":
-            accuracy = f"{100 * s.accuracy:.1f} ± {100 * s.stderr:.1f}"
-            rates = (f"{100 * s.no_answer_rate:.1f}%", f"{100 * s.format_rate:.1f}%")
-            table.add_row(escape(visible(s.domain)), s.mode, accuracy, str(s.n), f"{s.mean_tokens:.1f}", *rates)
-    return table
+@contextmanager
+def _progress(label: str | None, total: int) -> Iterator[Callable[[int], None] | None]:
+    if label is None:
+        yield None
+        return
+    with progress_bar(label, total) as advance:
+        yield lambda count: advance(count, "")

@@ -41,12 +41,15 @@ class Rewarder:
             self._verifier.close()
 
     def score(self, pairs: Sequence[tuple[Sample, Completion]]) -> None:
+        """Grade each completion, and fill in grade, reward and reward_parts."""
+        self.reward(pairs, self.grade([(sample, completion.text) for sample, completion in pairs]))
+
+    def reward(self, pairs: Sequence[tuple[Sample, Completion]], grades: Sequence[Grade]) -> None:
         """Fill in grade, reward and reward_parts of each completion. An error leaves the reward NaN (masked).
 
         With `hallucination_penalty` a response to a visible image that denies to see it has so much less.
         """
         penalty = self._config.hallucination_penalty
-        grades = self.grade([(sample, completion.text) for sample, completion in pairs])
         for (sample, completion), grade in zip(pairs, grades, strict=True):
             accuracy = _accuracy(grade)
             shape = float(has_think_format(completion.text))

@@ -45,18 +45,20 @@ def measure(
 def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | None) -> list[Spoken]:
     from seethink.data.pieces import TokenPieces
     from seethink.data.prompts import PromptList
-    from seethink.eval.runner import draw_graded, eval_samples
-    from seethink.generate.in_process.generator import Sampling
+    from seethink.eval.runner import draw_graded
+    from seethink.eval.tasks.source import load_source_task
+    from seethink.generate.make import make_generator
+    from seethink.generate.protocol import Sampling
     from seethink.models.load import load_model
     from seethink.rewards.rewarder import Rewarder
 
     loaded = load_model(model)
-    items = eval_samples(config, seed, chat=loaded.chat, reading=reading)
-    sampling = Sampling(config.max_new_tokens, 1.0)
+    task = load_source_task(config, seed, chat=loaded.chat, reading=reading)
+    generator, prompts = make_generator(loaded), PromptList(task.samples, loaded.chat)
+    sampling, per_item = Sampling(config.max_new_tokens, 1.0), max(1, config.samples)
     with Rewarder(RewardConfig()) as rewarder:
-        prompts = PromptList(items, loaded.chat)
-        groups = draw_graded(loaded, rewarder, prompts, max(1, config.samples), sampling, seed, label="hallucination")
-    return spoken(items, groups, TokenPieces(loaded.chat.tokenizer))
+        groups = draw_graded(task, generator, prompts, rewarder, per_item, sampling, seed, label="hallucination")
+    return spoken(task.samples, groups, TokenPieces(loaded.chat.tokenizer))
 
 
 def verified(responses: Sequence[Spoken], verifier: VerifierConfig) -> tuple[list[Spoken], dict[str, int]]:

@@ -19,13 +19,17 @@ from seethink.config import EvalConfig, LogConfig, RewardConfig, make_reading, s
 from seethink.core.errors import UserError
 from seethink.core.files import write_json
 from seethink.core.statistics import mean_se, paired_bootstrap
-from seethink.core.types import Completion, Sample, Verdict
+from seethink.core.types import Completion, Verdict
 from seethink.data.chat import Chat
 from seethink.data.prompts import PromptList
 from seethink.entropy.critical import spellings, word_spans
-from seethink.eval.runner import draw_graded, eval_samples, item_accuracy
+from seethink.eval.runner import draw_graded, grade_responses
+from seethink.eval.score import item_accuracy
+from seethink.eval.task import Task
+from seethink.eval.tasks.source import load_source_task
 from seethink.generate.in_process.rules import CloseThinking, Forbid
-from seethink.generate.protocol import LogitsRule, Sampling
+from seethink.generate.make import make_generator
+from seethink.generate.protocol import Generator, LogitsRule, Sampling
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.format import CLOSE, OPEN
@@ -96,23 +100,24 @@ class ModeRow:
 
 
 def compare_modes(
-    loaded: LoadedModel, rewarder: Rewarder, samples: Sequence[Sample], config: ModesConfig, measured: Measured
+    loaded: LoadedModel, rewarder: Rewarder, task: Task, config: ModesConfig, measured: Measured
 ) -> list[ModeRow]:
     """Every mode on the same items. What `measured` has is not sampled again. Raises UserError."""
     _check(config)
-    prompts, about = PromptList(samples, loaded.chat), measured_with(loaded, samples)
+    prompts, generator = PromptList(task.samples, loaded.chat), make_generator(loaded)
+    about = measured_with(loaded, task.samples)
     values: dict[Variant, Values] = {}
     for sampled, derived in _draws(config):
         keys = {variant: _key(about, config, variant) for variant in derived}
         known = {variant: found for variant in derived if (found := measured.get(keys[variant])) is not None}
         if len(known) < len(derived):
-            groups = _draw(loaded, rewarder, prompts, config, sampled)
+            groups = _draw(loaded, task, generator, prompts, rewarder, config, sampled)
         for variant in derived:
             if variant not in known:
-                known[variant] = _values(_cut(loaded, rewarder, samples, groups, variant), config.words)
+                known[variant] = _values(_cut(loaded, rewarder, task, groups, variant), config.words)
                 measured.put(keys[variant], known[variant])
             values[variant] = known[variant]
-    return [row for variant in values for row in _rows(variant, values, [s.domain for s in samples], config.seed)]
+    return [row for variant in values for row in _rows(variant, values, [s.domain for s in task.samples], config.seed)]
 
 
 def _check(config: ModesConfig) -> None:
@@ -147,17 +152,23 @@ def _key(about: dict[str, Any], config: ModesConfig, variant: Variant) -> dict[s
 
 
 def _draw(
-    loaded: LoadedModel, rewarder: Rewarder, prompts: PromptList, config: ModesConfig, variant: Variant
+    loaded: LoadedModel,
+    task: Task,
+    generator: Generator,
+    prompts: PromptList,
+    rewarder: Rewarder,
+    config: ModesConfig,
+    variant: Variant,
 ) -> list[list[Completion]]:
     """[N][G] graded completions of a mode that is sampled by itself."""
     rules, room = mode_rules(loaded, config, variant)
     opening = config.opening if variant.mode == "nothink" else ""
     if variant.mode == "nothink":
         prompts = PromptList(prompts.samples, loaded.chat.edited(lambda text: without_think(text) + opening))
+    sampling = Sampling(room, config.temperature, rules=rules)
     return draw_graded(
-        loaded, rewarder, prompts, config.samples, Sampling(room, config.temperature, rules=rules), config.seed,
-        label=variant.label, opening=opening,
-    )  # fmt: skip
+        task, generator, prompts, rewarder, config.samples, sampling, config.seed, label=variant.label, opening=opening
+    )
 
 
 def mode_rules(loaded: LoadedModel, config: ModesConfig, variant: Variant) -> tuple[tuple[LogitsRule, ...], int]:
@@ -186,7 +197,7 @@ def _ids(chat: Chat, text: str) -> tuple[int, ...]:
 def _cut(
     loaded: LoadedModel,
     rewarder: Rewarder,
-    samples: Sequence[Sample],
+    task: Task,
     groups: list[list[Completion]],
     variant: Variant,
 ) -> list[list[Completion]]:
@@ -200,7 +211,7 @@ def _cut(
         return replace(c, token_ids=kept, text=loaded.chat.decode(kept), truncated=True)
 
     cut = [[first(c) if len(c.token_ids) > budget else replace(c) for c in group] for group in groups]
-    rewarder.score([(s, c) for s, group in zip(samples, cut, strict=True) for c in group])
+    grade_responses(task, cut, rewarder)
     return cut
 
 
@@ -298,7 +309,7 @@ def compare_file(model: str, data: str, size: int, reading: list[str], config: M
     read = make_reading(reading)
     loaded = load_model(model)
     with Rewarder(RewardConfig()) as rewarder:
-        samples = eval_samples(EvalConfig(data=data, size=size), config.seed, chat=loaded.chat, reading=read)
-        rows = compare_modes(loaded, rewarder, samples, config, Measured(out.with_suffix(".parts")))
+        task = load_source_task(EvalConfig(data=data, size=size), config.seed, chat=loaded.chat, reading=read)
+        rows = compare_modes(loaded, rewarder, task, config, Measured(out.with_suffix(".parts")))
     write_modes(out, loaded, data, config, rows)
     return rows

@@ -23,8 +23,12 @@ from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.eval.runner import eval_reading, eval_samples, evaluate
-from seethink.models.load import load_recipe_model
+from seethink.eval.output import write_evaluation
+from seethink.eval.runner import evaluate_modes
+from seethink.eval.task import Task
+from seethink.eval.tasks.source import eval_reading, load_source_task
+from seethink.generate.make import make_generator
+from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.runs.lock import FolderLock
 from seethink.train.grpo import train_rl
@@ -109,19 +113,28 @@ class _Evaluator:
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self._config: EvalConfig = recipe.eval
         self._recipe, self._seed = recipe, seed
+        self._task: Task | None = None
         self._prompts: PromptList | None = None
 
     def run(self, model: str, label: str, out: Path) -> None:
         if (out / "eval.json").exists():
             return
         loaded = load_recipe_model(self._recipe.model_copy(update={"model": model}))
-        if self._prompts is None:
-            reading, quarantine = eval_reading(self._recipe), Quarantine(out / "eval" / FILE)
-            samples = eval_samples(self._config, self._seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
-            self._prompts = PromptList(samples, loaded.chat)
-        self._prompts.chat = loaded.chat
+        task, prompts = self._items(loaded, out)
         with Rewarder(self._recipe.reward, run_folder=out) as rewarder:
-            evaluate(loaded, rewarder, self._prompts, self._config, self._seed, label=label, out=out)
+            generator = make_generator(loaded)
+            scores = evaluate_modes(task, generator, prompts, rewarder, self._config, seed=self._seed, label=label)
+        write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=self._seed)
+
+    def _items(self, loaded: LoadedModel, out: Path) -> tuple[Task, PromptList]:
+        if self._task is None or self._prompts is None:
+            reading, quarantine = eval_reading(self._recipe), Quarantine(out / "eval" / FILE)
+            self._task = load_source_task(
+                self._config, self._seed, chat=loaded.chat, reading=reading, quarantine=quarantine
+            )
+            self._prompts = PromptList(self._task.samples, loaded.chat)
+        self._prompts.chat = loaded.chat
+        return self._task, self._prompts
 
 
 def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:

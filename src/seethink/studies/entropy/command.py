@@ -11,7 +11,7 @@ from seethink.config import EvalConfig, ReadConfig, split_names
 from seethink.core.console import console
 from seethink.core.errors import UserError
 from seethink.data.prompts import PromptList
-from seethink.eval.runner import eval_samples
+from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.models.load import load_model
 from seethink.studies.entropy.comparison import compare, difference_table, report_table, stored_table
 from seethink.studies.entropy.measurement import EntropyReport, EntropySettings, measure, rescore
@@ -64,13 +64,13 @@ class EntropyCommand:
         settings = self._settings(other)
         loaded = load_model(self.model)
         data = self.data or ("world:all" if self.rollouts is None else None)
-        samples = []
+        task = SourceTask("", [])
         if data is not None:
             config = EvalConfig(data=data, size=self.size)
-            samples = eval_samples(config, self.seed, chat=loaded.chat, reading=self.reading)
+            task = load_source_task(config, self.seed, chat=loaded.chat, reading=self.reading)
         if self.rollouts is None:
-            return measure(loaded, PromptList(samples, loaded.chat), settings, seed=self.seed)
-        asked, responses = read_rollouts(self.rollouts, loaded.chat, samples)
+            return measure(loaded, task, settings, seed=self.seed)
+        asked, responses = read_rollouts(self.rollouts, loaded.chat, task.samples)
         return rescore(loaded, PromptList(asked, loaded.chat), responses, settings)
 
     def _settings(self, other: Stored | None) -> EntropySettings:

@@ -22,6 +22,8 @@ from seethink.entropy.meter import (
     tail_threshold,
 )
 from seethink.eval.runner import draw_graded
+from seethink.eval.task import Task
+from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel
@@ -80,7 +82,7 @@ class EntropyReport:
 
 def measure(
     loaded: LoadedModel,
-    prompts: PromptList,
+    task: Task,
     settings: EntropySettings | None = None,
     *,
     seed: int = 0,
@@ -93,9 +95,12 @@ def measure(
     settings = settings or EntropySettings()
     watched = watched_ids(loaded.chat, settings.words)
     sampling = Sampling(settings.max_new_tokens, settings.temperature, watched_ids=watched)
+    generator, prompts = make_generator(loaded), PromptList(task.samples, loaded.chat)
     rewarder = rewarder or Rewarder(RewardConfig())
-    groups = draw_graded(loaded, rewarder, prompts, settings.samples, sampling, seed, label="entropy: sampling")
-    ids = [sample.id for sample in prompts.samples]
+    groups = draw_graded(
+        task, generator, prompts, rewarder, settings.samples, sampling, seed, label="entropy: sampling"
+    )
+    ids = [sample.id for sample in task.samples]
     return _report(loaded, ids, groups, settings, "sampled", seed)
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from seethink.config import EvalConfig, LogConfig, RewardConfig
 from seethink.core.files import write_text
-from seethink.core.types import Sample
 from seethink.data.prompts import PromptList
 from seethink.eval.hallucination import as_json
-from seethink.eval.runner import eval_samples, evaluate
+from seethink.eval.output import write_evaluation
+from seethink.eval.runner import evaluate_modes
+from seethink.eval.tasks.source import SourceTask, load_source_task
+from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies import hallucination as hallucination_run
@@ -28,9 +30,11 @@ def measure_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
     sizes = {"world:math": settings["math"], "world:other": settings["other"]}
-    samples = [s for data, size in sizes.items() for s in _items(loaded, data, size, seed)]
+    task = SourceTask("world", [s for data, size in sizes.items() for s in _task(loaded, data, size, seed).samples])
+    prompts, label = PromptList(task.samples, loaded.chat), folder.name
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
-        evaluate(loaded, rewarder, PromptList(samples, loaded.chat), config, seed, label=folder.name, out=folder)
+        scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
+    write_evaluation(folder, task, prompts, scores, label=label, model=loaded.source, seed=seed)
 
 
 def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
@@ -44,9 +48,9 @@ def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
         words=LogConfig().critical_words,
         seed=settings["seed"],
     )
-    samples = _items(loaded, WORLD, settings["size"], settings["seed"])
+    task = _task(loaded, WORLD, settings["size"], settings["seed"])
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
-        rows = compare_modes(loaded, rewarder, samples, config, Measured(folder / "modes.parts"))
+        rows = compare_modes(loaded, rewarder, task, config, Measured(folder / "modes.parts"))
     write_modes(folder / "modes.json", loaded, WORLD, config, rows)
 
 
@@ -64,8 +68,8 @@ def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> Non
     select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
 
 
-def _items(loaded: LoadedModel, data: str, size: int, seed: int) -> list[Sample]:
-    return eval_samples(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
+def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> SourceTask:
+    return load_source_task(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
 
 
 MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {

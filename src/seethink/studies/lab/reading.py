@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seethink.core.files import read_json_lines
-from seethink.eval.runner import ITEMS
+from seethink.eval.output import ITEMS
 from seethink.runs.metrics import read_metrics
 from seethink.studies.lab.schema import Term
 

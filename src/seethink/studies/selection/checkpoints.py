@@ -22,7 +22,10 @@ from seethink.core.types import Completion, Sample
 from seethink.data.lengths import processor_identity
 from seethink.data.prompts import PromptList
 from seethink.entropy.meter import EntropyMeter, Estimate, tail_threshold
-from seethink.eval.runner import draw_graded, item_accuracy
+from seethink.eval.runner import draw_graded
+from seethink.eval.score import item_accuracy
+from seethink.eval.task import Task
+from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
@@ -106,13 +109,13 @@ def step_of(folder: Path, run: Path, place: int) -> int:
 
 
 def measure_checkpoints(
-    run: Path, folders: Sequence[Path], samples: Sequence[Sample], settings: CheckpointSettings, measured: Measured
+    run: Path, folders: Sequence[Path], task: Task, settings: CheckpointSettings, measured: Measured
 ) -> tuple[list[Measures], float]:
     """([C] measures, the entropy in nats from which a token is in the tail). What `measured` has is not sampled again.
 
     The tail's threshold is 6.8 nats or, for small vocabularies, a quantile of the first checkpoint's entropies.
     """
-    items = samples_identity(samples)
+    items = samples_identity(task.samples)
     prompts: PromptList | None = None
     threshold: float | None = None
     found: list[Measures] = []
@@ -123,8 +126,8 @@ def measure_checkpoints(
             result = measured.get(key)
             if result is None:
                 loaded = load_checkpoint(run, folder)
-                prompts = _shared(prompts, samples, loaded)
-                result = _measure(loaded, rewarder, prompts, settings, threshold, label=folder.name)
+                prompts = _shared(prompts, task.samples, loaded)
+                result = _measure(loaded, task, prompts, rewarder, settings, threshold, label=folder.name)
                 measured.put(key, result)
             threshold = float(result["threshold"])
             estimates = {name: Estimate(np.array(s), np.array(n)) for name, (s, n) in result["estimates"].items()}
@@ -159,8 +162,9 @@ def _shared(prompts: PromptList | None, samples: Sequence[Sample], loaded: Loade
 
 def _measure(
     loaded: LoadedModel,
-    rewarder: Rewarder,
+    task: Task,
     prompts: PromptList,
+    rewarder: Rewarder,
     settings: CheckpointSettings,
     threshold: float | None,
     *,
@@ -168,7 +172,8 @@ def _measure(
 ) -> dict[str, Any]:
     """One sampling, accuracy and entropies of it: [K] sums and counts of each, and the threshold that was used."""
     sampling = Sampling(settings.max_new_tokens, settings.temperature)
-    groups = draw_graded(loaded, rewarder, prompts, settings.samples, sampling, settings.seed, label=label)
+    generator = make_generator(loaded)
+    groups = draw_graded(task, generator, prompts, rewarder, settings.samples, sampling, settings.seed, label=label)
     tokens = EntropyMeter(loaded.chat, settings.words, settings.window).tokens(groups)
     if threshold is None:
         vocabulary = int(loaded.model.config.get_text_config().vocab_size)

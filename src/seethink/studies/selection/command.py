@@ -19,7 +19,7 @@ from seethink.core.errors import UserError
 from seethink.core.files import write_json
 from seethink.core.statistics import Interval
 from seethink.core.types import Sample
-from seethink.eval.runner import eval_samples
+from seethink.eval.tasks.source import load_source_task
 from seethink.runs.metrics import read_metrics
 from seethink.studies.measurement_cache import Measured
 from seethink.studies.selection.checkpoints import (
@@ -57,11 +57,11 @@ def select_run(
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
     chat, read = load_checkpoint(run, folders[0]).chat, make_reading(list(reading))
-    samples = eval_samples(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
-    inside = trained_domains(samples, in_domain, trained_on)
-    measures, threshold = measure_checkpoints(run, folders, samples, settings, Measured(run / CACHE))
+    task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
+    inside = trained_domains(task.samples, in_domain, trained_on)
+    measures, threshold = measure_checkpoints(run, folders, task, settings, Measured(run / CACHE))
     rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if r.get("reward/mean") is not None}
-    selection = select(measures, samples, inside, rewards, by=by, seed=settings.seed)
+    selection = select(measures, task.samples, inside, rewards, by=by, seed=settings.seed)
     about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
     write_json(run / FILE, about | {"in_domain": inside} | selection.as_json())
     if export is not None:
