@@ -30,7 +30,7 @@ def test_44_ids_of_rows_are_no_paths(tmp_path: Path) -> None:
     """Rollouts and images are filed by step and by content; an id is only text in them."""
     from helpers.nano import picture
     from seethink.data.dataset import load_samples
-    from seethink.train.hooks.rollouts import _store_image
+    from seethink.runs.rollouts import _store_image
 
     picture(1).save(tmp_path / "a.png")
     rows = [{"id": "../../evil\n", "prompt": "?", "images": ["a.png"], "answer": "1"}]
