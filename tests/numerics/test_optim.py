@@ -47,7 +47,7 @@ def test_parameter_groups(nano: LoadedModel) -> None:
     recipe = nano_recipe(
         "", 'parts.train=["connector", "language"]', "parts.lr.connector=3e-4", "optim.weight_decay=0.1"
     )
-    groups = param_groups(nano.model, recipe)
+    groups = param_groups(nano.model, recipe.parts, recipe.lora, recipe.optim)
     held = [p for group in groups for p in group["params"]]
     trained = [p for name, p in nano.model.named_parameters() if "vision_tower" not in name]
     assert len(held) == len(trained)

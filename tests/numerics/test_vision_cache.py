@@ -81,7 +81,7 @@ def _ids(groups: Sequence[Sequence[Any]]) -> list[list[int]]:
 
 @pytest.mark.usefixtures("_small_encoders_too")
 def test_features_do_not_depend_on_the_batch_and_follow_the_weights(nano: LoadedModel) -> None:
-    keep_features(nano.model, nano_recipe("unused", FROZEN))
+    keep_features(nano.model, nano_recipe("unused", FROZEN).parts)
     nano.model.requires_grad_(False)
     cache, encoder = cache_of(nano), nano.model.get_submodule("model.vision_tower")
     pixels = torch.randn(3, 3, 56, 56)
@@ -116,9 +116,9 @@ def test_the_oldest_features_make_room(nano: LoadedModel) -> None:
 
 def test_where_features_are_not_kept(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vision encoder that learns, one that the recipe takes the cache from, one that is too small to gain."""
-    assert keep_features(nano.model, nano_recipe()) is None
-    assert keep_features(nano.model, nano_recipe("unused", FROZEN, "parts.vision_cache_mb=0")) is None
-    cache = keep_features(nano.model, nano_recipe("unused", FROZEN))
+    assert keep_features(nano.model, nano_recipe().parts) is None
+    assert keep_features(nano.model, nano_recipe("unused", FROZEN, "parts.vision_cache_mb=0").parts) is None
+    cache = keep_features(nano.model, nano_recipe("unused", FROZEN).parts)
     assert cache is not None
     gradient(nano, nano_recipe("unused", FROZEN))
     assert cache_of(nano).misses == 0

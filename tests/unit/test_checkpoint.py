@@ -154,7 +154,9 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path, loaded: LoadedModel) ->
 
 def trained(loaded: LoadedModel, updates: int, *overrides: str) -> torch.optim.Optimizer:
     recipe = nano_recipe("x", *overrides)
-    optimizer = torch.optim.AdamW(param_groups(loaded.model, recipe), lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(
+        param_groups(loaded.model, recipe.parts, recipe.lora, recipe.optim), lr=1e-3, fused=True
+    )
     continue_training(loaded, optimizer, updates, seed=0)
     return optimizer
 
@@ -212,7 +214,7 @@ def test_another_recipes_optimizer_is_refused(random_nano: Path, loaded: LoadedM
 def test_parameters_without_a_gradient_so_far_are_no_obstacle(random_nano: Path, loaded: LoadedModel) -> None:
     """A run on text alone has no state for vision and connector, and must be resumable all the same."""
     recipe = nano_recipe("x")
-    optimizer = torch.optim.AdamW(param_groups(loaded.model, recipe), lr=1e-3)
+    optimizer = torch.optim.AdamW(param_groups(loaded.model, recipe.parts, recipe.lora, recipe.optim), lr=1e-3)
     for name, parameter in loaded.model.named_parameters():
         parameter.grad = torch.ones_like(parameter) if "language_model" in name else None
     optimizer.step()

@@ -22,8 +22,8 @@ def loaded(random_nano: Path) -> LoadedModel:
 
 def optimizer_for(model: Any, *overrides: str) -> tuple[torch.optim.Optimizer, PartsProof, Any]:
     recipe = nano_recipe("x", *overrides)
-    optimizer = torch.optim.AdamW(param_groups(model, recipe), lr=recipe.optim.lr)
-    return optimizer, PartsProof(model, recipe, optimizer), recipe
+    optimizer = torch.optim.AdamW(param_groups(model, recipe.parts, recipe.lora, recipe.optim), lr=recipe.optim.lr)
+    return optimizer, PartsProof(model, recipe.parts, optimizer), recipe
 
 
 def step(optimizer: torch.optim.Optimizer, model: Any) -> None:

@@ -32,7 +32,7 @@ def check_parts(report: Report, recipe: Recipe, known: Any) -> Any:
             advice = "install what is missing, or leave the part out of lora.parts"
             report.add(SECTION, "lora", Status.FAIL, str(error), advice)
             return None
-    param_groups(model, recipe)
+    param_groups(model, recipe.parts, recipe.lora, recipe.optim)
     rows = _rows(model, recipe)
     report.tables.append(_table(rows))
     report.facts["parts"] = rows

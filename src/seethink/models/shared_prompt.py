@@ -60,27 +60,32 @@ class _BesideLayer(DynamicLayer):
         return 0
 
 
+def prompt_states(model: Any, prefix: Prefix) -> tuple[Tensor, ...]:
+    """The prompts' forward: keys and values of every layer in turn, then the last hidden state [P, H]."""
+    recorder = Cache(layer_class_to_replicate=_Recorder)
+    hidden = hidden_states(
+        model,
+        prefix.input_ids,
+        prefix.position_ids,
+        prefix.mm_kwargs,
+        attention_mask=prefix.attention_mask,
+        cache=recorder,
+    )
+    return *(t for layer in recorder.layers for t in (layer.keys, layer.values)), hidden[:, -1]
+
+
 class SharedPrompt:
     """The prompts' forward, its graph kept until `backward`."""
 
-    def __init__(self, model: Any, prefix: Prefix) -> None:
+    def __init__(self, model: Any, prefix: Prefix, states: tuple[Tensor, ...] | None = None) -> None:
+        """`states` are those of `prompt_states`, where the caller has computed them."""
         self._model, self._prefix = model, prefix
-        recorder = Cache(layer_class_to_replicate=_Recorder)
-        hidden = hidden_states(
-            model,
-            prefix.input_ids,
-            prefix.position_ids,
-            prefix.mm_kwargs,
-            attention_mask=prefix.attention_mask,
-            cache=recorder,
-        )
-        pairs = [(layer.keys, layer.values) for layer in recorder.layers]
-        self._made: list[Tensor] = [*(t for pair in pairs for t in pair), hidden[:, -1]]
+        self._made = prompt_states(model, prefix) if states is None else states
         # Half-precision leaves would sum the group's gradients in half precision.
         self._leaves = [t.detach().float() if t.dtype != torch.float64 else t.detach() for t in self._made]
         for leaf, tensor in zip(self._leaves, self._made, strict=True):
             leaf.requires_grad_(tensor.requires_grad)
-        keys, values = pairs[0]
+        keys, values, *_ = self._made
         self._copy_free = copy_free(model, keys.dtype) and keys.shape == values.shape
 
     def hidden(self, batch: Microbatch) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from seethink.config import PARTS, Part, Recipe, part_lr
+from seethink.config import PARTS, LoraConfig, OptimConfig, Part, PartsConfig, part_lr
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
 
@@ -30,21 +30,22 @@ class PartRow:
     """Of the parameters, those of LoRA adapters."""
 
 
-def param_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Freeze what the recipe does not train; one optimizer group a part (norms and biases undecayed apart).
+def param_groups(model: nn.Module, parts: PartsConfig, lora: LoraConfig, optim: OptimConfig) -> list[dict[str, Any]]:
+    """Freeze the parts that are not in `parts.train`; returns the optimizer's groups for the others.
 
-    A part with adapters (`lora.parts`) learns through them alone.
+    Each part has a group of matrices and one of norms and biases, which have no weight decay. A part in `lora.parts`
+    learns through its adapters alone. A group's "base_lr" is the rate before any schedule.
     """
     groups = []
     for part, named in split_parts(model).items():
         for name, parameter in named.items():
-            adapted = part not in recipe.lora.parts or is_adapter(name)
-            parameter.requires_grad_(part in recipe.parts.train and adapted)
+            adapted = part not in lora.parts or is_adapter(name)
+            parameter.requires_grad_(part in parts.train and adapted)
         for decayed in (True, False):
             members = [p for p in named.values() if p.requires_grad and (p.ndim >= 2) == decayed]
             if members:
-                decay = recipe.optim.weight_decay if decayed else 0.0
-                lr = part_lr(part, recipe.parts, recipe.optim)
+                decay = optim.weight_decay if decayed else 0.0
+                lr = part_lr(part, parts, optim)
                 groups.append({"params": members, "lr": lr, "base_lr": lr, "weight_decay": decay, "part": part})
     return groups
 
@@ -52,10 +53,11 @@ def param_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 class PartsProof:
     """Remembers the weights at the start, in main memory, and measures how far each part has gone since."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, model: nn.Module, parts: PartsConfig, optimizer: torch.optim.Optimizer) -> None:
         self._parts = split_parts(model)
-        self._trained = set(recipe.parts.train)
+        self._trained = set(parts.train)
         self._start = {name: _copy(p) for named in self._parts.values() for name, p in named.items()}
+        rates = {group["part"]: float(group["base_lr"]) for group in optimizer.param_groups}
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         self.rows = [
             PartRow(
@@ -63,7 +65,7 @@ class PartsProof:
                 parameters=sum(p.numel() for p in named.values()),
                 trainable=any(p.requires_grad for p in named.values()),
                 in_optimizer=sum(p.numel() for p in named.values() if id(p) in held),
-                lr=part_lr(part, recipe.parts, recipe.optim) if part in self._trained else 0.0,
+                lr=rates.get(part, 0.0),
                 adapters=sum(p.numel() for name, p in named.items() if is_adapter(name)),
             )
             for part, named in self._parts.items()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from seethink.config import Recipe
+from seethink.config import PartsConfig
 from seethink.models.parts import family_of
 
 LEAST_WORK = 1e11
@@ -23,22 +23,22 @@ LEAST_WORK = 1e11
 pixels. The nano model has 2e9, the vision encoder of InternVL3-2B 6e13."""
 
 
-def keep_features(model: nn.Module, recipe: Recipe) -> VisionCache | None:
-    """Put a cache before the vision encoder, where the recipe freezes it and the family's encoder stands alone."""
+def keep_features(model: nn.Module, parts: PartsConfig) -> VisionCache | None:
+    """Put a cache before the vision encoder, where `parts` freezes it and the family's encoder stands alone."""
     family = family_of(model)
     named = dict(model.named_modules())
     encoders = [named[path] for path in family.vision if path in named]
     for encoder in encoders:
         if isinstance(encoder.forward, VisionCache):
             encoder.forward = encoder.forward.plain
-    if "vision" in recipe.parts.train or recipe.parts.vision_cache_mb == 0:
+    if "vision" in parts.train or parts.vision_cache_mb == 0:
         return None
     # One module, not a pattern of several. Qwen's merger, a connector, lies inside the encoder and may learn.
     if not len(encoders) == len(family.vision) == 1 or any(
         path.startswith(f"{family.vision[0]}.") for path in family.connector
     ):
         return None
-    return VisionCache(encoders[0], recipe.parts.vision_cache_mb * 2**20)
+    return VisionCache(encoders[0], parts.vision_cache_mb * 2**20)
 
 
 class VisionCache:

@@ -25,6 +25,7 @@ from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.prefix_attention import copy_free
+from seethink.models.scorer import TokenOutputs
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
 from seethink.rl.packing import PackedSequence, pack
@@ -35,7 +36,7 @@ from seethink.train.hooks.bad_steps import Record, episode_faults, episode_recor
 from seethink.train.hooks.blindness import as_episode, hold_out, watch
 from seethink.train.hooks.entropy import EntropyLog
 from seethink.train.hooks.rollouts import EpisodeRecorder
-from seethink.train.policy import LossFn, Policy, TokenOutputs
+from seethink.train.policy import LossFn, Policy
 from seethink.train.ppo import Critic
 from seethink.train.run import Run, prepare_folder
 

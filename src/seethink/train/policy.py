@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -17,24 +16,12 @@ from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.models.lora import add_adapters
+from seethink.models.scorer import TokenOutputs
 from seethink.models.shared_prompt import SharedPrompt
 from seethink.models.small_cpu.closed_form import use_closed_forms
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
-
-
-@dataclass(slots=True)
-class TokenOutputs:
-    """What the model says of the N loss tokens of a micro-batch, in row-major order."""
-
-    logprobs: Tensor
-    """[N], with gradient."""
-    entropies: Tensor
-    """[N], without."""
-    hidden: Tensor
-    """[N, H] the last hidden state that predicts each token."""
-
 
 LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
 """(outputs, batch) -> (this micro-batch's share of the step's loss, per-token metrics [N])."""
@@ -52,11 +39,11 @@ class Policy:
         use_closed_forms(loaded.model)
         if recipe.optim.gradient_checkpointing:
             enable_checkpointing(loaded.model)
-        groups = param_groups(loaded.model, recipe)
-        keep_features(loaded.model, recipe)
+        groups = param_groups(loaded.model, recipe.parts, recipe.lora, recipe.optim)
+        keep_features(loaded.model, recipe.parts)
         adam = recipe.optim
         self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=adam.betas, fused=True)
-        self.proof = PartsProof(loaded.model, recipe, self.optimizer)
+        self.proof = PartsProof(loaded.model, recipe.parts, self.optimizer)
         self.steps_done = 0
         self.faults: list[str] = []
         """What was not finite in the updates that were skipped; whoever reports them clears it."""

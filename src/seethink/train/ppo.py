@@ -16,9 +16,10 @@ from seethink.config import Recipe
 from seethink.core.types import Completion, Microbatch
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel
+from seethink.models.scorer import TokenOutputs
 from seethink.rl.advantages import gae, whiten
 from seethink.rl.losses import value_loss
-from seethink.train.policy import LossFn, Policy, TokenOutputs
+from seethink.train.policy import LossFn, Policy
 
 
 @dataclass(slots=True)

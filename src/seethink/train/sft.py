@@ -25,6 +25,7 @@ from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_recipe_model
+from seethink.models.scorer import TokenOutputs
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import sft_loss
 from seethink.rl.packing import PackedSequence, pack
@@ -32,7 +33,7 @@ from seethink.runs.folder import is_allowed
 from seethink.train.hooks.bad_steps import Record, offenders, sample_records
 from seethink.train.hooks.blindness import Pairs, watch
 from seethink.train.hooks.entropy import EntropyLog
-from seethink.train.policy import Policy, TokenOutputs
+from seethink.train.policy import Policy
 from seethink.train.run import Run, prepare_folder
 
 VALIDATED_AT_ONCE = 512

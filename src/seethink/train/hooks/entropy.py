@@ -15,7 +15,8 @@ from seethink.entropy.critical import Marks, watched_ids
 from seethink.entropy.meter import EntropyMeter, GroupStats, Response, Tokens, group_stats, tail_threshold
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import mass_of
-from seethink.train.policy import LossFn, TokenOutputs
+from seethink.models.scorer import TokenOutputs
+from seethink.train.policy import LossFn
 
 
 class EntropyLog:
