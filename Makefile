@@ -1,5 +1,6 @@
 # make quickstart   the whole pipeline on the nano model, then runs/quickstart/report.html
-# make test         the tests
+# make test         the fast tests, which reach every module: minutes
+# make test-all     the slow tests: kills and signals, every model family, the report in a browser, fuzzing
 # make test-vllm    the tests that vLLM serves what seethink exports (CPU; its own environment of 2.5 GB)
 # make lint         ruff and mypy
 
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 VLLM := .venv-vllm
 HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
-.PHONY: setup quickstart test test-vllm lint
+.PHONY: setup quickstart test test-all test-vllm lint
 setup: $(VENV)/.installed
 
 # torch first and pinned: where no CUDA device is present the plain name could bring gigabytes of CUDA.
@@ -30,7 +31,10 @@ quickstart: setup
 	$(BIN)/seethink quickstart --out runs/quickstart
 
 test: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
 # vLLM's wheel for the CPU is made for this torch. The .pth file lets torchvision import in all of vLLM's processes.
 $(VLLM)/.installed: tests/serving/requirements.txt

@@ -11,7 +11,7 @@ from make_run import HOSTILE, make_rl
 
 from seethink.report import write_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_every_section_is_shown(visit: Any, report: Path) -> None:

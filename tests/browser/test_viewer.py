@@ -11,7 +11,7 @@ from make_run import BLIND, HOSTILE, make_evaluation, make_rl
 
 from seethink.report import write_report
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PLACE, TEXT = "#v-place", "#v-completions .text"
 GROUPS = 18 + 3 * 4
 """Of the plain run: three steps of RL, and the same four prompts of three evaluations."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.command_line import run_command
 from seethink import __version__
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -31,14 +32,14 @@ COMMANDS = [
 ]
 
 
-def seethink(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def in_a_process(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "seethink.cli.main", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd, env=env)
 
 
 def done(*words: str, cwd: Path | None = None) -> str:
-    result = seethink(*words, cwd=cwd)
+    result = run_command(*words, cwd=cwd)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -56,7 +57,8 @@ def test_help_lists_every_command() -> None:
 
 
 def test_version() -> None:
-    assert done("--version").strip() == f"seethink {__version__}"
+    result = in_a_process("--version")
+    assert (result.returncode, result.stdout) == (0, f"seethink {__version__}\n")
 
 
 def test_a_dry_run_prints_the_resolved_recipe_and_makes_nothing(tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_dry_run_starts_quickly() -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:
-    result = seethink(*words, cwd=tmp_path)
+    result = in_a_process(*words, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
@@ -132,10 +134,10 @@ def test_train_evaluate_and_report(tmp_path: Path) -> None:
     assert "report: r/report.html" in done("report", "r", cwd=tmp_path)
     assert (tmp_path / "r" / "report.html").read_text().startswith("<!")
 
-    again = seethink(*words, cwd=tmp_path)
+    again = run_command(*words, cwd=tmp_path)
     assert again.returncode == 2
     assert again.stderr.startswith("error: r already holds a run: add --resume")
     assert "checkpoint: r/best" in done(*words, "--resume", cwd=tmp_path)
-    other = seethink(*words, "--resume", "optim.lr=1e-4", cwd=tmp_path)
+    other = run_command(*words, "--resume", "optim.lr=1e-4", cwd=tmp_path)
     assert other.returncode == 2, "a finished run of another recipe is not passed off as this one's"
     assert "the recipe differs in optim.lr" in other.stderr

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from helpers.command_line import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,13 +36,7 @@ def test_seethink_commands_know_their_words(line: str) -> None:
     words = shlex.split(line)[1:]
     command = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
     command = command if command[0] in ("world", "verifier", "lab") else command[:1]
-    result = subprocess.run(
-        [sys.executable, "-m", "seethink.cli.main", *command, "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"COLUMNS": "200", "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
-    )
+    result = run_command(*command, "--help")
     assert result.returncode == 0, result.stderr
     for word in words:
         if word.startswith("--"):

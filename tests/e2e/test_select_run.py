@@ -19,6 +19,7 @@ from seethink.studies.quickstart import train_stage
 from seethink.studies.selection import checkpoints
 from seethink.world.make import world_samples, write_parquet
 
+pytestmark = pytest.mark.slow
 SMALL = ["--size", "4", "--samples", "2", "--max-new-tokens", "24", "--words", "answer,red,blue"]
 """The base model answers directly: words that it says take the place of "Wait"."""
 

@@ -16,6 +16,7 @@ from seethink.config import make_recipe
 from seethink.models.parts import PartsError
 from seethink.studies.quickstart import train_stage
 
+pytestmark = pytest.mark.slow
 MODULES = {
     "vision": ["model.vision_*"],
     "connector": ["model.multi_modal_projector"],

@@ -17,6 +17,7 @@ from seethink.rewards.format import has_think_format
 from seethink.rewards.grader import grade_batch, validate_gold
 from seethink.rewards.rewarder import Rewarder
 
+pytestmark = pytest.mark.slow
 TAGS = "<think> </think> <answer> </answer> <script> \\boxed{ \\text{ } { [ ) ( , ; & % $ = ^ _ ** \\\\ \\left("
 MATHS = (
     r"\frac{ \sqrt \sum_{n=1}^{ \int_0^ \infty \begin{matrix} \end{matrix} \cup \pi \lim_{x\to \binom{ ! x 9 1/3 ½ −"

@@ -17,6 +17,7 @@ from PIL import Image
 from helpers.fuzzing import fuzz, harmless, keeping, kept
 from seethink.data.images import FORMATS, ImageError, ImageRef, check_image, open_image
 
+pytestmark = pytest.mark.slow
 MODES = {"PNG": ("RGB", "L", "RGBA", "P", "1", "I;16"), "JPEG": ("RGB", "L", "CMYK"), "WEBP": ("RGB", "RGBA")}
 MODES |= {"GIF": ("P", "L"), "BMP": ("RGB", "L"), "TIFF": ("RGB", "CMYK", "I;16", "F")}
 

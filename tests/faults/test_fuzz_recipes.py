@@ -14,6 +14,7 @@ from helpers.fuzzing import fuzz, harmless, keeping, kept
 from seethink.config import RecipeError, load_recipe, make_recipe, recipe_keys
 from seethink.studies.quickstart import recipes_folder
 
+pytestmark = pytest.mark.slow
 SHIPPED = [path.read_bytes() for path in sorted(recipes_folder().glob("*.toml"))]
 KEYS = sorted(recipe_keys())
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20))

@@ -19,6 +19,7 @@ from seethink.report import summary_table, write_report
 from seethink.report.load import load_run
 from seethink.report.rollouts import collect
 
+pytestmark = pytest.mark.slow
 TAGS = (
     "<script>alert(1)</script> </script><!--<script> <!-- --> ]]> </style> </title><script> <svg/onload=alert(1)> &lt;"
 )

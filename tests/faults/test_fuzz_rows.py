@@ -20,6 +20,7 @@ from seethink.data.columns import COMMON, STYLES
 from seethink.data.dataset import fingerprint, load_samples
 from seethink.data.quarantine import REASONS, DataError, Quarantine
 
+pytestmark = pytest.mark.slow
 COLUMNS = sorted({column for style in STYLES for column in (*style.columns, *COMMON)} | {"history", "extra_info"})
 TEXTS = st.one_of(
     st.text(max_size=12),

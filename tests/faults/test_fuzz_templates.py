@@ -18,6 +18,7 @@ from seethink.data.template import TemplateError, refuse_endless
 from seethink.models.load import load_model
 from seethink.pretrain.nano import build_processor
 
+pytestmark = pytest.mark.slow
 PIECES = """
 {{ |}}|{%|%}|{#|#}|{% for m in messages %}|{% endfor %}|{% if add_generation_prompt %}|{% endif %}|{{ m }}
 {{ m.content }}|{{ m['role'] }}|{{ raise_exception('no') }}|{{ ''.__class__.__mro__ }}|{{ cycler.__init__.__globals__ }}
