@@ -119,7 +119,6 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(whole: Any, tmp_p
     assert records(tmp_path / "other") != records(whole("grpo"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_runs_compared_above_do_learn(stage: str, whole: Any) -> None:
     """Equal metrics would mean little if nothing moved."""
@@ -140,7 +139,6 @@ GRPO_KEYS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_metrics_of_a_grpo_step(whole: Any) -> None:
     out = whole("grpo")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

@@ -114,7 +114,6 @@ def test_32_a_damaged_file_is_named_and_the_checkpoint_before_it_taken(home: Pat
     assert "going back to" in said[1]
 
 
-@pytest.mark.slow
 def test_32_the_run_goes_on_from_the_one_before(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(home / "run" / "checkpoints" / "step_000004" / "model.safetensors")
     train_stage(recipe(home), resume=True)

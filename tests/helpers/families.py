@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -31,6 +32,10 @@ from helpers.family_processors import (
 )
 
 FAMILIES: tuple[str, ...] = tuple(WORDS)
+FAST_FAMILIES = ("internvl", "qwen2_5_vl", "gemma3")
+"""One position per token, three per token, and sliding windows with attention both ways inside an image."""
+FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+"""To parametrize a test with every family; those beyond `FAST_FAMILIES` are slow tests."""
 ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")
 """Their processor and their forward take one image a prompt, no more and no less."""
 NESTED_VISION_FAMILIES: tuple[str, ...] = ("llava", "llava_onevision", "gemma3")

@@ -25,6 +25,7 @@ from seethink.world.make import to_sample
 from seethink.world.questions import make_item
 from seethink.world.talk import PRACTICE
 
+pytestmark = pytest.mark.slow
 RELATIVES = {"nano-resampler": "Blip2", "nano-qwen": "Qwen2_5_VL", "nano-weak": "InternVL"}
 READING_FLOOR = 0.8
 """Share of 100 held-out digits; the best constant answer gets at most a fifth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -87,11 +87,11 @@ def failed(guard: BlindnessGuard, out: Path) -> list[str]:
     ("stage", "overrides"),
     [
         ("grpo", ()),
-        ("grpo", ("optim.micro_tokens=600",)),
-        ("grpo", ("rollout.temperature=0.7",)),
-        ("grpo", ("dtype=bfloat16",)),
+        pytest.param("grpo", ("optim.micro_tokens=600",), marks=pytest.mark.slow),
+        pytest.param("grpo", ("rollout.temperature=0.7",), marks=pytest.mark.slow),
+        pytest.param("grpo", ("dtype=bfloat16",), marks=pytest.mark.slow),
         ("sft", ()),
-        ("sft", ("dtype=bfloat16",)),
+        pytest.param("sft", ("dtype=bfloat16",), marks=pytest.mark.slow),
     ],
 )
 def test_the_base_model_sees(stage: str, overrides: tuple[str, ...], samples: list[Sample], tmp_path: Path) -> None:
@@ -234,13 +234,18 @@ BREAKS: list[tuple[Any, list[str]]] = [
     (decoder_zeroed, ["decoder", "path"]),
     (decoder_permuted, ["path"]),
 ]
-CASES = [(*broken, "float32") for broken in BREAKS]
-CASES += [
-    (*broken, "bfloat16") for broken in BREAKS if broken[0] in (blank_processor, trainer_permuted, decoder_permuted)
-]
+CHOSEN = (blank_processor, trainer_permuted, decoder_permuted)
+"""One break of both paths and one of each: the fast tests, and those that are repeated in bfloat16."""
 
 
-@pytest.mark.parametrize(("damage", "reasons", "dtype"), CASES, ids=[f"{c[0].__name__}-{c[2]}" for c in CASES])
+def cases() -> Iterator[Any]:
+    for damage, reasons in BREAKS:
+        for dtype in ("float32", "bfloat16") if damage in CHOSEN else ("float32",):
+            marks = [] if damage in CHOSEN and dtype == "float32" else pytest.mark.slow
+            yield pytest.param(damage, reasons, dtype, marks=marks, id=f"{damage.__name__}-{dtype}")
+
+
+@pytest.mark.parametrize(("damage", "reasons", "dtype"), cases())
 def test_a_broken_pipeline_always_stops(
     damage: Any, reasons: list[str], dtype: str, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +258,7 @@ def test_a_broken_pipeline_always_stops(
     assert read_records(tmp_path)[-1]["stopped"]
 
 
+@pytest.mark.slow
 def test_pictures_of_other_rows(base: LoadedModel, tmp_path: Path) -> None:
     """Both paths see the same, but it is the wrong picture: no bug of the pipeline, so `action` decides."""
     wrong = [s for s in swapped(world_samples("world:math", "val", 4 * SAMPLES, 0), (5,)) if s is not None]
@@ -264,6 +270,7 @@ def test_pictures_of_other_rows(base: LoadedModel, tmp_path: Path) -> None:
     assert not read_records(tmp_path / "warn")[-1]["stopped"]
 
 
+@pytest.mark.slow
 def test_in_sft_the_wrong_pictures_are_found_too(base: LoadedModel, tmp_path: Path) -> None:
     wrong = [s for s in swapped(traced(), (5,)) if s is not None]
     assert failed(make_guard(base, wrong, tmp_path, stage="sft"), tmp_path) == ["image"]
@@ -278,6 +285,7 @@ def test_a_model_that_ignores_images_warns_and_goes_on(
     assert "the image does not matter" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_single_picture_leaves_the_blank_one(base: LoadedModel, samples: list[Sample], tmp_path: Path) -> None:
     same = [replace(sample, images=samples[0].images) for sample in samples]
     guard = make_guard(base, same, tmp_path, "blindness.action=warn")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers.families import FAMILIES, save_family
+from helpers.families import FAMILY_PARAMS, save_family
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.small_cpu.closed_form import use_closed_forms
 
@@ -48,7 +48,7 @@ def width_of(module: Any) -> int:
     return int(module.weight.shape[0] if hasattr(module, "weight") else module.gate_proj.in_features)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_PARAMS)
 def test_gradients_equal_autograds_in_every_family(family: str, tmp_path: Path) -> None:
     model = load_model(str(save_family(family, tmp_path))).model
     plain = {name: copy.deepcopy(module) for name, module in language_parts(model).items()}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.nano import gradients, relative_error
 from seethink.core.types import Completion, Microbatch, Prompt, Sample
 from seethink.generate.in_process.generator import InProcessGenerator
@@ -27,7 +27,7 @@ SIZES = ((40, 40), (80, 30), (30, 64))
 QUESTIONS = ("what is the sum", "two plus three is what number", "what", "what is the largest red digit of all that")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FAMILY_PARAMS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_family(request.param, tmp_path_factory.mktemp("family"))
 

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from helpers.families import FAMILIES, save_family
+from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import gradients, nano_recipe, random_episode, relative_error
 from seethink.models import prefix_attention
 from seethink.models.load import LoadedModel, load_model
@@ -71,7 +71,7 @@ def test_a_mask_is_refused() -> None:
         attention(torch.nn.Module(), key, key, key, torch.ones(2, 1, 3, 3, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_PARAMS)
 def test_which_families_need_no_copies(family: str, tmp_path: Path) -> None:
     """Those without sliding windows; and their attention does look for the prompt's keys."""
     loaded = load_model(str(save_family(family, tmp_path)))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.nano import completion, gradients, nano_recipe, random_episode, relative_error
 from seethink.config import Recipe
 from seethink.core.types import RolloutGroup, Sample
@@ -40,7 +40,7 @@ def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self if self.dtype == torch.float64 else as_float(self))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FAMILY_PARAMS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_family(request.param, tmp_path_factory.mktemp("family"))
 

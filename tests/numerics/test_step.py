@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.families import FAMILIES, save_family
+from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import make_samples
 from seethink.core.types import Prompt
 from seethink.generate.in_process.generator import InProcessGenerator
@@ -40,7 +40,7 @@ def stepped(loaded: LoadedModel, prompts: list[Prompt], *, captured: bool, steps
     return logits
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_PARAMS)
 @torch.inference_mode()
 def test_every_family_is_captured_and_the_capture_changes_nothing(family: str, tmp_path: Path) -> None:
     loaded = load_model(str(save_family(family, tmp_path)))

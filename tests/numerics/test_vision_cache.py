@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.families import FAMILIES, save_family
+from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import gradients, make_samples, nano_recipe, random_episode, relative_error
 from seethink.config import Recipe
 from seethink.generate.in_process.generator import InProcessGenerator
@@ -46,7 +46,7 @@ def gradient(loaded: LoadedModel, recipe: Recipe, *, updates: int = 1) -> Tensor
 
 
 @pytest.mark.usefixtures("_small_encoders_too")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_PARAMS)
 def test_the_gradient_is_the_same_and_an_image_is_encoded_once(family: str, tmp_path: Path) -> None:
     """Qwen's encoders hold their connector, and stay as they are."""
     loaded = load_model(str(save_family(family, tmp_path)))

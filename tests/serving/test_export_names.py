@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from helpers.families import FAMILIES, NESTED_VISION_FAMILIES, save_family
+from helpers.families import FAMILY_PARAMS, NESTED_VISION_FAMILIES, save_family
 from seethink.config import LoraConfig
 from seethink.models.load import export_model, load_model
 from seethink.models.lora import add_adapters
@@ -18,7 +18,7 @@ def _shapes(folder: Path) -> dict[str, list[int]]:
         return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (no mapping)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", FAMILY_PARAMS)
 def test_names_stay(model_type: str, tmp_path: Path) -> None:
     start = _shapes(save_family(model_type, tmp_path / "start"))
     assert any("vision_tower.vision_model." in name for name in start) == (model_type in NESTED_VISION_FAMILIES)

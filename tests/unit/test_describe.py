@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from helpers.families import FAMILIES, save_family
+from helpers.families import FAMILY_PARAMS, save_family
 from seethink.cli.main import app
 from seethink.models.describe import as_json, describe, meta_model, tied
 from seethink.models.load import ModelError, load_model
 from seethink.models.parts import split_parts
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FAMILY_PARAMS)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_family(request.param, tmp_path_factory.mktemp("family"))
 

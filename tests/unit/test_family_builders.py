@@ -11,6 +11,7 @@ import torch
 
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 
+pytestmark = pytest.mark.slow
 SIZES = ((40, 40), (80, 30))
 """A square and a wide picture: tiles, grids and crops differ."""
 PER_TOKEN = ("attention_mask", "token_type_ids", "mm_token_type_ids")
