@@ -201,6 +201,56 @@ def test_a_deadline_kills_the_worker_and_masks_the_item() -> None:
     assert get_pool().counts["grader_timeout"] == before + 1
 
 
+def test_a_worker_inherits_neither_files_nor_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "sk-very-secret")
+    own = Pool(workers=1)
+    with (tmp_path / "weights").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        try:
+            assert own.equal(["num", "1"], ["num", "1"])
+            (pid,) = own.pids()
+            opened = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        finally:
+            own.close()
+    assert not any("weights" in name or "socket" in name for name in opened)
+    assert b"PATH=" in environment
+    assert b"sk-very-secret" not in environment
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_workers_end_when_their_parent_is_killed(busy: bool) -> None:
+    code = (
+        "import threading\n"
+        "from seethink.rewards.grader import grade, pool\n"
+        "grade('\\\\boxed{\\\\sum_{k=1}^{n} k}', '7')\n"
+        "pool.get_pool().deadline = 60\n"
+        f"if {busy}: threading.Thread(target=grade, args=({ENDLESS % 9!r}, '1/3')).start()\n"
+        "print(*pool.get_pool().pids(), flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert pids
+    deadline = time.monotonic() + worker.LIFETIME_OF_A_TASK + 4
+    while any(runs(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(runs(pid) for pid in pids)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process exists and has not ended; an orphan may wait for long to be collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize(
     "response", ["A, B, C, D, E, F, G, H, I, J", "A or B", "A/B", "Answer: AB", "Answer: A and B"]
 )  # 10

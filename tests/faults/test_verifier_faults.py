@@ -70,6 +70,34 @@ def test_15_a_readable_reply_after_an_unreadable_one_counts(reply: Reply) -> Non
     assert grade.verdict is Verdict.CORRECT
 
 
+def with_content(content: object) -> Reply:
+    return sends(200, json.dumps({"choices": [{"message": {"content": content}}]}))
+
+
+def test_15_a_reply_in_parts_is_read() -> None:
+    """Some servers reply with a thinking part and text parts."""
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "VERDICT: DIFFERENT"}]}
+    parts = [thinking, {"type": "text", "text": "The same.\n"}, {"type": "text", "text": "VERDICT: EQUIVALENT"}]
+    grade, server = grade_with(lambda ask: with_content(parts))
+    assert grade is not None
+    assert grade.verdict is Verdict.CORRECT
+    assert len(server.asks) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [["VERDICT: EQUIVALENT"], [{"type": "text"}], [{"type": "image"}], [], {}, 7, None], ids=repr
+)
+def test_15_content_of_another_shape_is_unreadable_but_no_outage(content: object) -> None:
+    with (
+        ScriptedOpenAI(lambda ask: with_content(content)) as server,
+        Verifier(configured(server, max_retries=1, on_down="rule_only")) as verifier,
+    ):
+        grades = verifier.verify(items(4))
+        metrics = verifier.metrics()
+    assert verdicts(grades) == [Verdict.ERROR] * 4
+    assert metrics["verifier/down_s"] == 0.0
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_15_a_ten_megabyte_reply_is_not_read_whole(status: int) -> None:
     sent: list[int] = []

@@ -105,6 +105,33 @@ def test_16_a_very_long_pause_is_an_outage() -> None:
         assert verifier.metrics()["verifier/down"] == 1.0
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("on_down", ["wait", "rule_only"])
+def test_16_a_pause_of_years_is_cut_and_counts_as_down(
+    status: int, on_down: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken header must not mask what a healthy server would judge."""
+    monkeypatch.setattr("seethink.endpoint.client._LONGEST_PAUSE_S", 1.0)
+    bad = threading.Semaphore(1)
+
+    def script(ask: Ask) -> Reply:
+        broken = bad.acquire(blocking=False)
+        return sends(status, "{}", {"Retry-After": "900000000"}) if broken else says_yes()
+
+    with (
+        ScriptedOpenAI(script) as server,
+        Verifier(configured(server, max_concurrency=1, on_down=on_down, batch_timeout_s=3.0)) as verifier,
+    ):
+        during = verdicts(verifier.verify(items(5)))
+        time.sleep(1.5)
+        afterwards = verdicts(verifier.verify(items(5)))
+        metrics = verifier.metrics()
+    assert during == ([Verdict.CORRECT] * 5 if on_down == "wait" else [None] * 5)
+    assert afterwards == [Verdict.CORRECT] * 5
+    assert metrics["verifier/down_s"] >= 0.9
+    assert metrics["verifier/error_share"] == 0.0
+
+
 # ---- 17: down for a while ----
 
 
@@ -136,7 +163,7 @@ def test_17_wait_blocks_says_so_and_resumes_by_itself(caplog: pytest.LogCaptureF
 
 
 def test_17_notices_repeat_while_waiting(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seethink.endpoint.limits._NOTICE_EVERY_S", 0.5)
+    monkeypatch.setattr("seethink.endpoint.breaker._NOTICE_EVERY_S", 0.5)
     server = ScriptedOpenAI(lambda ask: says_yes())
     server.start()
     server.stop()
@@ -271,7 +298,7 @@ def test_the_key_is_in_no_log_repr_or_exception(
     ):
         verifier.verify(items(3))
         metrics = verifier.metrics()
-        said = repr(verifier) + repr(verifier._endpoint) + str(metrics) + caplog.text
+        said = repr(verifier) + repr(verifier._client) + repr(verifier._client._connection) + str(metrics) + caplog.text
         assert server.asks[0].headers["authorization"] == "Bearer sk-very-secret"
     assert "[redacted]" in caplog.text
     assert "sk-very-secret" not in said

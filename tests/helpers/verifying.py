@@ -36,4 +36,4 @@ def grade_with(reply: Callable[[Ask], Reply], **changes: object) -> tuple[Grade 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits on a shorter scale."""
     monkeypatch.setattr("seethink.endpoint.limits._BACKOFF_FIRST_S", 0.05)
-    monkeypatch.setattr("seethink.endpoint.limits._FIRST_PROBE_S", 0.2)
+    monkeypatch.setattr("seethink.endpoint.breaker._FIRST_PROBE_S", 0.2)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from seethink.config.verifier import VerifierConfig
-from seethink.endpoint.client import Endpoint
-from seethink.endpoint.limits import Breaker, backoff_s, retry_after_s
+from seethink.endpoint.breaker import Breaker
+from seethink.endpoint.connection import Connection
+from seethink.endpoint.limits import backoff_s, retry_after_s
 from seethink.rewards.verifier.cache import VerdictCache, cache_key
 from seethink.rewards.verifier.canaries import ATTACKS, CANARIES, CanarySchedule
 from seethink.rewards.verifier.prompt import VerifyItem, fence_in, gate, messages, read_verdict
@@ -180,7 +181,7 @@ def test_backoff_grows_with_jitter_to_a_bound() -> None:
 
 def test_a_success_between_failures_keeps_the_breaker_closed() -> None:
     async def main() -> None:
-        breaker = Breaker(3, probe=None, server="s", policy="p")  # type: ignore[arg-type]
+        breaker = Breaker(3, probe=None, server="s", while_down="p")  # type: ignore[arg-type]
         for _ in range(5):
             breaker.failure("no")
             breaker.failure("no")
@@ -227,7 +228,7 @@ def test_a_missing_or_broken_key_is_named_not_shown(
     if key is not None:
         monkeypatch.setenv("JUDGE_KEY", key)
     with pytest.raises(ValueError, match=complaint) as caught:
-        Endpoint(VerifierConfig(base_url="http://h/v1", model="m", api_key_env="JUDGE_KEY"))
+        Connection(VerifierConfig(base_url="http://h/v1", model="m", api_key_env="JUDGE_KEY"))
     assert "cret" not in str(caught.value)
 
 

@@ -45,6 +45,15 @@ class Grade:
     """The short answer found in the response, or None."""
     reason: str
     """One line for people: which rule decided, on what."""
+    score: float | None = None
+    """Accuracy from 0 to 1 where a reward function gives partial credit; None: the verdict's own."""
+
+    @property
+    def accuracy(self) -> float:
+        """The score, else 1 for a correct response and 0 for any other; NaN for an error, which is masked."""
+        if self.verdict is Verdict.ERROR:
+            return float("nan")
+        return float(self.verdict is Verdict.CORRECT) if self.score is None else self.score
 
 
 @dataclass(frozen=True, slots=True)

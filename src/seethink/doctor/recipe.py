@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from seethink.config import Recipe, RecipeError, apply_override, explain
 from seethink.doctor.check import Report, Status, plural
-from seethink.rewards.rewarder import RewardError, load_function
+from seethink.rewards.function import RewardError, load_function
 
 PLACEHOLDERS: dict[str, Any] = {"name": "doctor", "stage": "sft", "out": "runs/doctor"}
 """For required keys that are missing, so that the rest can be looked at."""

@@ -1,186 +1,208 @@
-"""One request to the OpenAI-compatible server: a short reply, or an error that says what went wrong.
+"""The client of an OpenAI-compatible server: messages in, a reply out, within its limits and through its outages.
 
-The server is not trusted to be brief, quick or well-formed: a reply is read up to a cap and under a deadline,
-the body of an error up to a few hundred bytes, redirects are refused, and the API key is cut out of whatever
-is said about it.
+    client = Client(config, role="judge", greeting=lambda: [...], while_down="answers wait")
+    text = await client.ask(messages, lambda reply: reply.text)
+
+A client belongs to one event loop; `background.BackgroundLoop` gives synchronous code one. Its limits hold for all
+callers together. A 429 costs time but no attempt, every failure is retried with growing pauses, and a server that
+fails too often in a row, or asks for more than a minute of silence, is down: nothing is sent until a probe is answered.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator
-from typing import Any, Protocol
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-import openai
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-from pydantic import BaseModel, ValidationError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from seethink.config.verifier import VerifierConfig
-from seethink.endpoint.limits import retry_after_s
-from seethink.rewards.verifier.prompt import Message
+from seethink.config.endpoint import EndpointConfig
+from seethink.endpoint.breaker import Breaker
+from seethink.endpoint.chat import Message, Reply
+from seethink.endpoint.connection import Connection
+from seethink.endpoint.errors import (
+    RateLimitedError,
+    RequestRefusedError,
+    ServerDownError,
+    ServerError,
+    UnreadableReplyError,
+)
+from seethink.endpoint.limits import Limiter, backoff_s
 
-_SHOWN_CHARS = 300
-_ERROR_BODY_BYTES = 4096
-"""Read more of an error than is shown, so that a key in it is seen whole and cut out."""
+T = TypeVar("T")
 
+_LONG_PAUSE_S = 60.0
+"""A server that asks for a longer pause than this is down, not busy."""
 
-class ServerError(Exception):
-    """The server gave no proper answer: refused, cut off, too slow, too long, not a chat completion, 5xx."""
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class RequestRefusedError(ServerError):
-    """The server understood and said no (3xx, 4xx): a wrong key, model or address, or this one request."""
-
-
-class RateLimitedError(Exception):
-    """The server asked to come back later (429)."""
-
-    def __init__(self, retry_after: float | None) -> None:
-        super().__init__("429 too many requests")
-        self.retry_after = retry_after
+_LONGEST_PAUSE_S = 600.0
+"""A longer pause is cut to this: a broken Retry-After must not keep a healthy server unused for days."""
 
 
-class _Message(BaseModel):
-    content: str | None = None
+@dataclass(slots=True)
+class Traffic:
+    """What happened to the requests since the last reading."""
+
+    retries: int = 0
+    rate_limited: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    """Seconds of every answered request."""
 
 
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str | None = None
+class Client:
+    """One server, with one set of limits for all its callers in this process."""
 
+    def __init__(
+        self, config: EndpointConfig, *, role: str, greeting: Callable[[], Sequence[Message]], while_down: str
+    ) -> None:
+        """`role` and `while_down` go into the log's notices: what the server is, and what its callers do meanwhile.
 
-class _Completion(BaseModel):
-    """The few fields of a chat completion that matter; anything else a server adds is ignored."""
-
-    choices: list[_Choice]
-
-
-class _HttpResponse(Protocol):
-    """What is used of the HTTP library's response; its package's name differs between openai releases."""
-
-    @property
-    def status_code(self) -> int: ...
-    @property
-    def headers(self) -> Any: ...
-    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
-
-
-class Endpoint:
-    """The configured server."""
-
-    def __init__(self, config: VerifierConfig) -> None:
+        `greeting` makes a harmless chat; any reply to it shows that the server works. Raises ValueError where
+        `api_key_env` names a variable that holds no usable key.
+        """
         self._config = config
-        self._key = _read_key(config.api_key_env)
-        # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
-        self._max_bytes = 65_536 + 64 * config.max_tokens
-        self._client = AsyncOpenAI(
-            base_url=config.base_url,
-            # Never None: the client would then pick up OPENAI_API_KEY and send it to this server.
-            api_key=self._key or "none",
-            max_retries=0,
-            timeout=config.call_timeout_s,
-            # A compressed body could unpack to any size.
-            default_headers={"Accept-Encoding": "identity"},
-            http_client=DefaultAsyncHttpxClient(
-                event_hooks={"response": [self._refuse_errors]}, follow_redirects=False
-            ),
-        )
+        self._connection = Connection(config)
+        self._limiter = Limiter(config.max_concurrency, config.requests_per_minute)
+        server = f"{role} {config.model} at {config.base_url}"
+        self._breaker = Breaker(config.max_retries + 1, self._probe, server, while_down)
+        self._greeting = greeting
+        self._traffic = Traffic()
+        self.is_greeted = False
+        """Whether the server has answered a greeting."""
 
     def __repr__(self) -> str:
-        return f"Endpoint({self._config.base_url}, {self._config.model})"
+        return f"Client({self._config.model} at {self._config.base_url})"
 
-    async def ask(self, messages: list[Message]) -> str | None:
-        """The reply's text; None where it was cut off by max_tokens, so that its last line means nothing."""
-        try:
-            async with asyncio.timeout(self._config.call_timeout_s):
-                body = await self._body(messages)
-        except TimeoutError:
-            raise ServerError(f"no answer within {self._config.call_timeout_s:g} s") from None
-        try:
-            choice = _Completion.model_validate_json(body).choices[0]
-        except (ValidationError, IndexError):
-            raise ServerError(f"not a chat completion: {self._shown(body)}") from None
-        return None if choice.finish_reason == "length" else choice.message.content or ""
+    @property
+    def is_down(self) -> bool:
+        return self._breaker.is_open
+
+    @property
+    def down_s(self) -> float:
+        """Seconds down so far, the present outage included."""
+        return self._breaker.down_s
+
+    async def wait_until_up(self) -> None:
+        """Return when the server is not down; at once where it is up."""
+        await self._breaker.wait_closed()
+
+    def read_traffic(self) -> Traffic:
+        """The counts since the last call."""
+        traffic, self._traffic = self._traffic, Traffic()
+        return traffic
 
     async def close(self) -> None:
-        await self._client.close()
+        """Close the sockets."""
+        await self._connection.close()
 
-    def redact(self, text: str) -> str:
-        return text.replace(self._key, "[redacted]") if self._key else text
+    # ---- requests ----
 
-    def _shown(self, body: bytes) -> str:
-        """The start of a body as one printable line without the key."""
-        text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
-        printable = "".join(char if char.isprintable() else " " for char in text)
-        return self.redact(" ".join(printable.split()))[:_SHOWN_CHARS] or "(empty)"
+    async def ask(self, messages: Sequence[Message], read: Callable[[Reply], T], *, waits: bool = True) -> T:
+        """What `read` makes of the reply to `messages`.
 
-    async def _body(self, messages: list[Message]) -> bytes:
-        """POST and read at most the cap. Errors of the client lose their request, which holds the key."""
-        body = bytearray()
-        request = self._client.chat.completions.with_streaming_response.create(
-            model=self._config.model,
-            messages=messages,  # type: ignore[arg-type]  # a Message is what the API takes, less narrowly typed
-            temperature=0.0,
-            max_tokens=self._config.max_tokens,
-            stream=False,
+        `read` raises UnreadableReplyError for a reply that it cannot use, which is then requested again. While the
+        server is down the call waits for it, or raises ServerDownError with `waits=False`. After the last attempt
+        it raises the last ServerError or UnreadableReplyError. Only a deadline of the caller's bounds the time that
+        outages and 429s take.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((ServerError, UnreadableReplyError)),
+            stop=self._is_hopeless,
+            wait=self._pause_after,
+            before_sleep=self._count_retry,
+            reraise=True,
         )
+        return await retrying(self._attempt, messages, read, waits)
+
+    async def ask_once(self, messages: Sequence[Message], read: Callable[[Reply], T]) -> T | None:
+        """The same in one attempt that waits for no outage; None where there is any trouble."""
         try:
-            async with request as response:
-                async for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > self._max_bytes:
-                        raise ServerError(f"reply longer than {self._max_bytes} bytes")
-        except (ServerError, RateLimitedError):
-            raise
-        except openai.APITimeoutError:
-            raise ServerError("timed out") from None
-        except Exception as error:
-            # The HTTP library's own errors differ between openai releases; some releases wrap ours.
-            if isinstance(error.__cause__, (ServerError, RateLimitedError)):
-                raise error.__cause__ from None
-            raise ServerError(self.redact(f"{type(error).__name__}: {_root(error)}")) from None
-        return bytes(body)
-
-    async def _refuse_errors(self, response: _HttpResponse) -> None:
-        """Response hook: turn an error status into our error without reading its body whole."""
-        status = response.status_code
-        if status < 300:
-            return
-        wait = retry_after_s(response.headers.get("retry-after"))
-        if status == 429:
-            raise RateLimitedError(wait)
-        message = f"HTTP {status}: {self._shown(await _head(response))}"
-        raise RequestRefusedError(message) if status < 500 and status != 408 else ServerError(message, wait)
-
-
-def _read_key(variable: str | None) -> str | None:
-    if variable is None:
+            return await self._exchange(messages, read)
+        except RateLimitedError as error:
+            self._slow_down(error, 1)
+        except (ServerError, UnreadableReplyError, ServerDownError):
+            pass
         return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ValueError(f"verifier.api_key_env names {variable}, which is not set: export it")
-    if not (key.isascii() and key.isprintable()):
-        # The HTTP library would refuse it later in an error that quotes it.
-        raise ValueError(f"the API key in {variable} holds a line break or a character outside ASCII")
-    return key
 
+    async def greet(self) -> None:
+        """Send the greeting until it was answered once. Raises RequestRefusedError: the configuration is wrong."""
+        if self.is_greeted or self.is_down:
+            return
+        try:
+            await self._connection.complete(self._greeting())
+        except RequestRefusedError:
+            raise
+        except ServerError as error:
+            self._breaker.failure(str(error))
+        except RateLimitedError as error:
+            self._slow_down(error, 1)
+        else:
+            self.is_greeted = True
 
-async def _head(response: _HttpResponse) -> bytes:
-    head = b""
-    async for chunk in response.aiter_bytes():
-        head += chunk
-        if len(head) >= _ERROR_BODY_BYTES:
-            break
-    return head
+    async def _attempt(self, messages: Sequence[Message], read: Callable[[Reply], T], waits: bool) -> T:
+        """One attempt that counts; outages and 429s before it cost time alone."""
+        rate_limits = 0
+        while True:
+            if self.is_down:
+                if not waits:
+                    raise ServerDownError
+                await self.wait_until_up()
+            try:
+                return await self._exchange(messages, read)
+            except ServerDownError:
+                continue
+            except RateLimitedError as error:
+                rate_limits += 1
+                self._slow_down(error, rate_limits)
 
+    async def _exchange(self, messages: Sequence[Message], read: Callable[[Reply], T]) -> T:
+        """One request, in its turn."""
+        async with self._limiter.slot():
+            if self.is_down:  # since this call queued
+                raise ServerDownError
+            start = time.monotonic()
+            try:
+                reply = await self._connection.complete(messages)
+            except ServerError as error:
+                self._pause(str(error), error.retry_after or 0.0)
+                self._breaker.failure(str(error))
+                raise
+        self._breaker.success()
+        self._traffic.latencies_s.append(time.monotonic() - start)
+        return read(reply)
 
-def _root(error: BaseException) -> BaseException:
-    """The first cause: "connection refused" rather than "connection error"."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error
+    async def _probe(self) -> str | None:
+        try:
+            await self._connection.complete(self._greeting())
+        except (ServerError, RateLimitedError) as error:
+            return str(error)
+        return None
+
+    # ---- pauses ----
+
+    def _slow_down(self, error: RateLimitedError, times: int) -> None:
+        self._traffic.rate_limited += 1
+        # A wish of 0 s would mean one request after the other.
+        self._pause(str(error), error.retry_after or backoff_s(times))
+
+    def _pause(self, reason: str, seconds: float) -> None:
+        if seconds > _LONG_PAUSE_S:
+            seconds = min(seconds, _LONGEST_PAUSE_S)
+            self._breaker.trip(f"{reason}, back in {seconds:.0f} s", probe_after_s=seconds)
+        else:
+            self._limiter.pause(seconds)
+
+    def _is_hopeless(self, state: RetryCallState) -> bool:
+        """Whether to give a request up.
+
+        While the server is down its failures are not the request's, which may try again afterwards. But not for
+        ever: a request that breaks the server each time would bring it down each time.
+        """
+        allowed = self._config.max_retries
+        return state.attempt_number > (2 * allowed + 1 if self.is_down else allowed)
+
+    def _pause_after(self, state: RetryCallState) -> float:
+        return 0.0 if self.is_down else backoff_s(state.attempt_number)
+
+    def _count_retry(self, state: RetryCallState) -> None:
+        self._traffic.retries += 1

@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over the cases of one type that say what verdict was expected."""
+    """Counts over the labelled cases of one type."""
 
     right: int = 0
     total: int = 0
@@ -59,10 +59,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Summary:
-    """What came out of one file.
-
-    Example: `summary.overall.accuracy` is NaN-free also for a file without `expected`: `total` is 0 then.
-    """
+    """The result of one file. Cases without a label (`expected`) are counted in `verdicts` alone."""
 
     cases: int
     seconds: float
@@ -70,11 +67,11 @@ class Summary:
     overall: Tally = field(default_factory=Tally)
     by_type: dict[str, Tally] = field(default_factory=dict)
     misses: list[Row] = field(default_factory=list)
-    """id, type, expected, verdict, gold, extracted and reason of each case judged otherwise than expected."""
+    """id, type, expected, verdict, gold, extracted and reason of each case judged other than expected."""
 
 
 def grade_file(cases: Path, out: Path | None = None) -> Summary:
-    """Grade every line of `cases` and write one verdict a line to `out`. A bad line becomes a verdict `error`."""
+    """Grade every line of `cases` and write one verdict per line to `out`. A bad line gets the verdict `error`."""
     start = time.monotonic()
     rows = [_read_row(number, line) for number, line in enumerate(_lines(cases), 1) if line.strip()]
     good = [row for row in rows if "problem" not in row]
@@ -179,7 +176,7 @@ def _rates(summary: Summary) -> Table:
 
 
 def _misses(summary: Summary) -> Table:
-    table = Table("id", "expected", "verdict", "gold", "extracted", title="Judged otherwise than expected")
+    table = Table("id", "expected", "verdict", "gold", "extracted", title="Judged other than expected")
     for miss in summary.misses:
         extracted = _printable(miss["extracted"] or "")
         cells = (str(miss["id"]), str(miss["expected"]), miss["verdict"], miss["gold"], extracted)

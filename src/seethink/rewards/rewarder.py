@@ -1,57 +1,67 @@
-"""The reward of a response: 0.8 accuracy + 0.2 format (paper 3.1), accuracy = rule OR verifier."""
+"""The reward of a response: 0.8 accuracy + 0.2 format (paper, section 3.1), where accuracy = rule OR verifier."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from seethink.config import RewardConfig
 from seethink.core.denials import hallucinations
-from seethink.core.errors import UserError
 from seethink.core.types import Completion, Grade, Sample, Verdict
 from seethink.rewards.format import has_think_format
+from seethink.rewards.function import FunctionGrader
 from seethink.rewards.grader import grade_batch
 
 if TYPE_CHECKING:
     from seethink.rewards.verifier.verifier import Verifier
 
-GradeFn = Callable[[str, Sample], Grade]
-
-
-class RewardError(UserError):
-    """A reward that cannot be set up; the message says what to do."""
-
 
 class Rewarder:
-    """Grades responses; the same object grades evaluation, so that the two cannot drift apart."""
+    """Grades responses. The same object grades evaluation, so that reward and evaluation cannot drift apart.
 
-    def __init__(self, config: RewardConfig, *, run_folder: Path | None = None) -> None:
+    Example:
+        with Rewarder(RewardConfig()) as rewarder:
+            grades = rewarder.grade([(sample, "<think>6 times 7</think> 42")])
+    """
+
+    def __init__(
+        self, config: RewardConfig, *, run_folder: Path | None = None, function_folder: Path | None = None
+    ) -> None:
+        """A verifier keeps its verdicts in `run_folder`, or in memory without one.
+
+        `function_folder`: where `reward.function` is looked for besides the import path. Raises RewardError where it
+        cannot be loaded.
+        """
         self._config = config
+        self._function = FunctionGrader(config.function, function_folder) if config.function else None
         self._verifier = _open_verifier(config, run_folder)
-        self._function = load_function(config.function) if config.function else None
         self._right = self._right_by_verifier = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the verifier's requests and close its files; there is nothing to close without one."""
         if self._verifier is not None:
             self._verifier.close()
 
     def score(self, pairs: Sequence[tuple[Sample, Completion]]) -> None:
-        """Grade each completion, and fill in grade, reward and reward_parts."""
+        """Grade each completion, and fill in grade, reward and reward_parts. Raises RewardError as `grade` does."""
         self.reward(pairs, self.grade([(sample, completion.text) for sample, completion in pairs]))
 
     def reward(self, pairs: Sequence[tuple[Sample, Completion]], grades: Sequence[Grade]) -> None:
-        """Fill in grade, reward and reward_parts of each completion. An error leaves the reward NaN (masked).
+        """Fill in grade, reward and reward_parts of each completion; a grade of ERROR makes the reward NaN (masked).
 
-        With `hallucination_penalty` a response to a visible image that denies to see it has so much less.
+        reward = accuracy_weight * accuracy + format_weight * format, less `hallucination_penalty` where the response
+        denies seeing an image that it was given.
         """
         penalty = self._config.hallucination_penalty
         for (sample, completion), grade in zip(pairs, grades, strict=True):
-            accuracy = _accuracy(grade)
+            accuracy = grade.accuracy
             shape = float(has_think_format(completion.text))
             completion.grade = grade
             completion.reward_parts = {"accuracy": accuracy, "format": shape}
@@ -60,13 +70,17 @@ class Rewarder:
                 completion.reward -= penalty
 
     def grade(self, pairs: Sequence[tuple[Sample, str]]) -> list[Grade]:
+        """One grade per (sample, response), in order: by the reward function, else by the rules, then the verifier.
+
+        Raises RewardError where the reward function fails.
+        """
         if self._function is not None:
-            return [self._function(text, sample) for sample, text in pairs]
+            return [self._function.grade(text, sample) for sample, text in pairs]
         grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None) for s, text in pairs])
         return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
 
     def metrics(self) -> dict[str, float]:
-        """What the verifier did since the last call; empty without one."""
+        """Since the last call: `verifier/...` and `reward/by_verifier`; empty without a verifier."""
         if self._verifier is None:
             return {}
         metrics = dict(self._verifier.metrics())
@@ -76,7 +90,7 @@ class Rewarder:
         return metrics
 
     def _ask_verifier(self, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
-        """Only where the rule said no to something that was extracted."""
+        """Second opinions where the rule called an extracted answer wrong."""
         from seethink.rewards.verifier.verifier import VerifyItem
 
         assert self._verifier is not None
@@ -90,25 +104,9 @@ class Rewarder:
         return grades
 
 
-def _accuracy(grade: Grade) -> float:
-    return float("nan") if grade.verdict is Verdict.ERROR else float(grade.verdict is Verdict.CORRECT)
-
-
 def _open_verifier(config: RewardConfig, run_folder: Path | None) -> Verifier | None:
     if config.verifier is None:
         return None
     from seethink.rewards.verifier.verifier import Verifier
 
     return Verifier(config.verifier, run_folder)
-
-
-def load_function(path: str) -> GradeFn:
-    """`module:function` -> the function `(response, sample) -> Grade`. Raises RewardError."""
-    module, _, name = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RewardError(f"reward.function={path!r}: {error}; it must be module:function, importable here") from None
-    if not callable(function):
-        raise RewardError(f"reward.function={path!r} is not a function")
-    return function  # type: ignore[no-any-return]

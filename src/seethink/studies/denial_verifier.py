@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 from seethink.config.verifier import VerifierConfig
 from seethink.core.denials import Span
-from seethink.endpoint.client import Endpoint, RateLimitedError, ServerError
-from seethink.rewards.verifier.prompt import Message, fence_in
+from seethink.endpoint.chat import Message, Reply
+from seethink.endpoint.client import Client
+from seethink.endpoint.errors import ServerDownError, ServerError, UnreadableReplyError
+from seethink.rewards.verifier.prompt import fence_in
 
 CONTEXT = 160
 """Characters before and after the statement that are shown."""
@@ -35,24 +37,31 @@ def confirm(config: VerifierConfig, found: Sequence[tuple[str, Span]]) -> list[b
 
 
 async def _confirm(config: VerifierConfig, found: Sequence[tuple[str, Span]]) -> list[bool | None]:
-    endpoint, slots = Endpoint(config), asyncio.Semaphore(config.max_concurrency)
+    client = Client(config, role="verifier", greeting=_greeting, while_down="the statements stand meanwhile")
 
     async def one(text: str, span: Span) -> bool | None:
-        for _ in range(config.max_retries + 1):
-            try:
-                async with slots:
-                    reply = await endpoint.ask(messages(text, span))
-            except (ServerError, RateLimitedError):
-                continue
-            verdict = _VERDICTS.get((reply or "").strip().rsplit("\n", 1)[-1].strip())
-            if verdict is not None:
-                return verdict
-        return None
+        try:
+            async with asyncio.timeout(config.batch_timeout_s):
+                return await client.ask(messages(text, span), _read, waits=False)
+        except (TimeoutError, ServerError, ServerDownError, UnreadableReplyError):
+            return None
 
     try:
         return list(await asyncio.gather(*(one(text, span) for text, span in found)))
     finally:
-        await endpoint.close()
+        await client.close()
+
+
+def _read(reply: Reply) -> bool:
+    verdict = _VERDICTS.get(reply.text.strip().rsplit("\n", 1)[-1].strip())
+    if verdict is None or reply.finish_reason == "length":
+        raise UnreadableReplyError("no verdict in the last line")
+    return verdict
+
+
+def _greeting() -> list[Message]:
+    text = "I cannot see the image."
+    return messages(text, (0, len(text)))
 
 
 def messages(text: str, span: Span) -> list[Message]:

@@ -3,8 +3,9 @@
     >>> grade("<think>6 times 7</think> The answer is \\\\boxed{42}.", "42").verdict
     <Verdict.CORRECT: 'correct'>
 
-One grade goes: `extract` finds what is stated, `golds` tells what kind of answer the gold is, then `choice`,
-`maths` or `text` compares. What cheap arithmetic cannot settle goes to a process that can be killed (`pool`).
+A response is graded in three steps: `extract` finds the stated answer, `golds` tells what kind of answer the gold
+is, and `choice`, `maths` or `text` compares the two. What cheap arithmetic cannot settle goes to a process that can
+be killed (`pool`).
 """
 
 from __future__ import annotations
@@ -42,12 +43,17 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
 def grade(response: str, gold: str, answer_type: str | None = None, choices: Sequence[str] | None = None) -> Grade:
-    """Grade one response. Raises ValueError for a gold that no response could match."""
+    """Grade one response by rules.
+
+    `answer_type` is a kind of answer such as "number" or "interval_set", `choices` are the option texts in the order
+    A, B, C; both may be left out. The verdict is ERROR where symbolic work did not end in time. Raises ValueError for
+    a gold that no response could match.
+    """
     return _grade(response, gold, answer_type, choices, equal_in_worker)
 
 
 def grade_batch(items: Sequence[Item]) -> list[Grade]:
-    """Grade many: the cheap ones here, those that need symbolic work side by side in worker processes."""
+    """Grade many responses, in order: the cheap ones here, the symbolic ones side by side in worker processes."""
     grades: list[Grade | None] = []
     waiting: list[int] = []
     for place, item in enumerate(items):
@@ -87,7 +93,7 @@ def _checked(gold: str, answer_type: str | None, options: tuple[str, ...]) -> st
 def _decide(
     statement: Statement, gold: str, answer_type: str | None, options: tuple[str, ...], symbolic: Symbolic
 ) -> tuple[bool, str]:
-    """Whether the statement is right, and which rule says so. Exceptions are not cached."""
+    """Whether the statement is right, and which rule says so."""
     kind = kind_of(gold, answer_type, options)
     rule: Callable[..., tuple[bool, str]] = {
         "choice": _by_choice, "letter": _by_letter, "maths": _by_maths, "text": _by_text,
@@ -150,7 +156,7 @@ def _contradicts(lines: Sequence[str]) -> bool:
 
 
 def _never(gold: Node, found: Node) -> bool:
-    """An option is named in the form that it has, so arithmetic is enough."""
+    """The `symbolic` of options: an answer names an option in the option's own form, so arithmetic is enough."""
     return False
 
 

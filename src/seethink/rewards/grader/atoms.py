@@ -6,9 +6,6 @@ from fractions import Fraction
 
 from seethink.rewards.grader.reader import Reader
 from seethink.rewards.grader.syntax import (
-    FUNCTIONS,
-    GREEK,
-    NAMED,
     Call,
     Const,
     Group,
@@ -19,12 +16,10 @@ from seethink.rewards.grader.syntax import (
     Num,
     Relation,
     Sym,
-    Token,
     folded,
-    number,
-    repeating_decimal,
     unfolded,
 )
+from seethink.rewards.grader.tokens import FUNCTIONS, GREEK, NAMED, Token, number, repeating_decimal
 
 FRACTIONS = frozenset(("frac", "dfrac", "tfrac", "cfrac"))
 _BINOMIALS = frozenset(("binom", "dbinom", "tbinom"))
@@ -41,7 +36,7 @@ _MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "sm
 
 
 class Atoms(Reader):
-    """What a power, a sum or a list is made of."""
+    """The rules for what powers, sums and lists are made of."""
 
     def atom(self) -> Node:
         token = self.take()

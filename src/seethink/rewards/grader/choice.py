@@ -63,7 +63,7 @@ class Choices:
         return letter or None
 
     def _read_whole(self, text: str) -> str | None:
-        """The statement as an answer from its first letter on. An empty string: it names several."""
+        """The option that a statement names from its first letter on; an empty string where it names several."""
         stripped = _LEAD.sub("", text).strip(" .,;:*")
         for candidate in dict.fromkeys((text.strip(" *'"), stripped.strip("'"))):
             alone = _ALONE.fullmatch(candidate)
@@ -139,7 +139,7 @@ class Choices:
         return chr(ord("A") + found[0]) if len(found) == 1 else None
 
     def _read_prose(self, text: str) -> str | None:
-        """A sentence that names one option: by letter, or by text at its end."""
+        """The option that a sentence names, by letter or by the text at its end."""
         text = _OTHERS.sub("", sentence(text)) or text
         post = _POSTFIX.match(text)
         if post and post[1].upper() in self.letters and not _DENIED.search(text):
@@ -165,7 +165,7 @@ class Choices:
         return chr(ord("A") + best[0]) if len(best) == 1 and not others else None
 
     def _read_free(self, last: str, first: str) -> str | None:
-        """No marked answer: the last line says it, or a first line that is nothing but an option."""
+        """The option of a response without a marked answer: in its last line, or alone in its first."""
         letter = self._read_prose(last)
         if letter is not None or not first:
             return letter

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 CACHED = 1024
-"""What each of the grader's caches keeps: a group's responses mostly say the same few things, and more would fill for
-hours, a kilobyte each."""
+"""Entries in each of the grader's caches. The responses of a group mostly state the same few answers; a larger cache
+would grow for hours, by a kilobyte per entry."""
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _INVISIBLE = dict.fromkeys(
     [
@@ -88,7 +88,7 @@ def _currency_and_delimiters(text: str) -> str:
 
 
 def words(text: str) -> str:
-    """LaTeX text commands replaced by what they say: `\\text{odd }n` -> `odd n`."""
+    """LaTeX text commands replaced by their text: `\\text{odd }n` -> `odd n`."""
     before = None
     while before != text and "\\" in text:
         before, text = text, _SPEECH.sub(r"\1", text)

@@ -27,11 +27,11 @@ _SYMBOLIC_ONLY = frozenset(("sum", "prod", "int", "lim", "det", "gcd", "lcm"))
 
 
 class NeedsSymbolicError(Exception):
-    """The cheap path cannot tell."""
+    """Cheap arithmetic cannot tell whether the expressions are equal."""
 
 
 def refuse(gold: Node, found: Node) -> bool:
-    """The `Symbolic` of the cheap path."""
+    """The `Symbolic` of a pass without workers: raises NeedsSymbolicError."""
     raise NeedsSymbolicError
 
 
@@ -54,7 +54,7 @@ def equal(gold: Node, found: Node, symbolic: Symbolic) -> bool:
 
 
 def close(gold: Fraction, found: Fraction, gold_node: Node, found_node: Node) -> bool:
-    """Equal up to rounding, where one of the two was written as a decimal."""
+    """Whether two values are equal up to rounding, where one of the two was written as a decimal."""
     error = abs(gold - found)
     places = _places(gold_node)
     if places is not None:
@@ -84,14 +84,14 @@ def _places(node: Node) -> int | None:
 
 
 def _is_decimal(node: Node) -> bool:
-    """Written as an integer or decimal, so that its digits are all there is to it."""
+    """Whether a node was written as an integer or a decimal, with or without a sign or `%`."""
     return isinstance(node, Num) or (
         isinstance(node, Call) and node.name in ("neg", "percent") and _is_decimal(node.args[0])
     )
 
 
 def _undressed(gold: Node, found: Node) -> tuple[Node, Node]:
-    """Degrees stated on one side only are the unit the question asked for."""
+    """Both sides without a degree sign that only one of them has: it is the unit that the question implied."""
     degrees = [isinstance(node, Call) and node.name == "deg" for node in (gold, found)]
     if any(degrees) and not _uses_constant(gold, "pi") and not _uses_constant(found, "pi"):
         gold, found = (
@@ -109,7 +109,7 @@ def _uses(node: Node, names: frozenset[str]) -> bool:
 
 
 def _computable(node: Node) -> bool:
-    """Only expressions have values; a tuple or an ellipsis has none."""
+    """Whether a node is an expression with a value; a tuple or an ellipsis has none."""
     if isinstance(node, Const):
         return node.name in ("pi", "e", "i", "oo")
     if isinstance(node, Call):
@@ -120,7 +120,7 @@ def _computable(node: Node) -> bool:
 
 
 def _has_value(node: Node) -> bool:
-    """`1/0` equals nothing, not even itself."""
+    """False for `1/0`, which equals nothing, not even itself."""
     try:
         exact(node)
     except NoValueError:

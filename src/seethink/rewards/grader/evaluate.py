@@ -108,7 +108,7 @@ def _context() -> Any:
 
 
 class Evaluator:
-    """Evaluates at one point. `peak` is the largest term that was added: what rounding is measured by."""
+    """Evaluates at one point. `peak` is the largest term of any sum, which sets the scale of the rounding error."""
 
     def __init__(self, values: Mapping[str, Fraction]) -> None:
         self.mp = _context()

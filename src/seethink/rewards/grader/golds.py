@@ -1,4 +1,4 @@
-"""Golds are checked when they are loaded, so that no run stops at step 900 on a row that nobody can answer."""
+"""Gold answers: checked when they are loaded, so that no run stops at step 900 on a row that nobody can answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MATHS_TYPES = frozenset(
 
 
 def validate_gold(gold: object, answer_type: str | None = None, choices: Sequence[str] | None = None) -> str:
-    """The gold as text. Raises ValueError that says what was expected, what was found and what to do."""
+    """The gold as text. Raises ValueError where no response could match it."""
     if gold is None or (isinstance(gold, float) and math.isnan(gold)):
         raise ValueError(f"gold answer: expected text or a number, found {gold!r}; fill it in or drop the row")
     text = plain(str(gold)).strip()
@@ -69,7 +69,7 @@ def _unbalanced(text: str) -> bool:
 
 
 def kind_of(gold: str, answer_type: str | None, choices: Sequence[str] | None) -> str:
-    """choice, letter (a letter without its options), maths or text."""
+    """How the gold is compared: choice, letter (a letter without its options), maths or text."""
     if choices:
         return "choice"
     lone_letter = re.fullmatch(r"[A-J]|\([A-J]\)", words(latex(gold)).strip())

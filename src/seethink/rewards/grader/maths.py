@@ -39,7 +39,7 @@ MAX_SUFFIXES = 24
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One answer as mathematics, with the unit it was stated in."""
+    """One answer as mathematics, with the unit in which it was stated."""
 
     node: Node
     unit: Unit | None
@@ -78,7 +78,7 @@ def _with_and_without_unit(cleaned: str) -> Iterator[tuple[str, Unit | None]]:
 
 
 def is_maths(text: str) -> bool:
-    """Whether a gold is to be compared as mathematics rather than as words."""
+    """Whether to compare a gold as mathematics rather than as words."""
     value = read(text)
     if value is None:
         return False

@@ -18,9 +18,8 @@ from seethink.rewards.grader.syntax import (
     Sym,
     children,
     folded,
-    number,
-    tokenise,
 )
+from seethink.rewards.grader.tokens import number, tokenise
 
 MAX_TREE_DEPTH = 120
 
@@ -38,7 +37,7 @@ def parse(text: str, thousands: bool = True) -> Node:
 
 
 def _check_depth(node: Node) -> None:
-    """What walks the tree may recurse, because no tree is deep."""
+    """Refuse a deep tree, so that everything else may walk trees by recursion."""
     level: list[Node] = [node]
     for _ in range(MAX_TREE_DEPTH):
         level = [child for parent in level for child in children(parent)]

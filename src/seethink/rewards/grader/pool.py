@@ -2,6 +2,10 @@
 
 A task has two seconds; then its worker is killed and replaced. The pool starts workers when they are first
 needed, serves any thread, is closed at exit, and is made anew in a forked child.
+
+pebble and concurrent.futures start their workers through multiprocessing, which imports the caller's main module in
+each of them (a script without a main guard fails, one with torch exceeds the memory limit) and returns answers as
+pickles. Here a worker imports sympy alone, and lines of JSON are all that comes back from work on untrusted text.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from seethink.core.redact import is_secret_name
+
 DEADLINE = 2.0
 START_DEADLINE = 60.0
 TASKS_PER_WORKER = 500
@@ -36,13 +42,16 @@ class PoolError(RuntimeError):
 
 
 class _DiedError(Exception):
-    """The worker ended by itself or was killed by somebody else."""
+    """The worker ended by itself or was killed from outside."""
 
 
 class _Worker:
+    """One running process. Its methods raise TimeoutError at a deadline and _DiedError when the process has ended."""
+
     def __init__(self) -> None:
         command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {name: value for name, value in os.environ.items() if not is_secret_name(name)}
+        environment["OMP_NUM_THREADS"] = "1"
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
@@ -96,7 +105,7 @@ class Pool:
         self._alive: set[_Worker] = set()
 
     def equal(self, gold: Tree, found: Tree) -> bool:
-        """Whether two expressions are equal. Raises PoolError where that could not be found out."""
+        """Whether two expressions are equal. Raises PoolError where no worker could tell."""
         task = {"gold": gold, "found": found}
         for attempt in ("first", "second"):
             try:
@@ -115,7 +124,7 @@ class Pool:
         raise AssertionError("unreachable")
 
     def pids(self) -> list[int]:
-        """The running workers."""
+        """Process ids of the running workers."""
         return [worker.process.pid for worker in list(self._alive)]
 
     def _run(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +178,7 @@ def get_pool() -> Pool:
 
 
 def close_pool() -> None:
-    """Kill the workers of this process; the next call of `get_pool` starts afresh."""
+    """Kill the workers of this process; the next call of `get_pool` makes a new pool."""
     global _pool
     with _lock:
         pool, _pool = _pool, None

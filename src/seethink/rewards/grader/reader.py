@@ -1,10 +1,11 @@
-"""A cursor over tokens, and what the rules of the grammar share."""
+"""A cursor over tokens, and the helpers that the rules of the grammar share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from seethink.rewards.grader.syntax import Const, Node, NotMathsError, Num, Sym, Token, number
+from seethink.rewards.grader.syntax import Const, Node, NotMathsError, Num, Sym
+from seethink.rewards.grader.tokens import Token, number
 
 MAX_DEPTH = 64
 
@@ -20,7 +21,7 @@ _NO_FACTOR = frozenset(
 
 
 class Reader:
-    """Reads tokens one after another. The rules for a sum and an answer come with the subclasses."""
+    """Reads tokens one after another. Subclasses add the rules, from atoms up to whole answers."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens = tokens
@@ -100,7 +101,7 @@ class Reader:
         self.expect("}")
         return node
 
-    # The rules that others need, given in `parse`
+    # Rules that `Atoms` needs and `parse` implements
 
     def answer(self) -> Node:
         raise NotImplementedError

@@ -15,7 +15,7 @@ _FLIP = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!=", "=": "="}
 
 
 class NotARegionError(ValueError):
-    """The node is no set of real numbers that can be told from its spans."""
+    """The node is not a set of real numbers that can be written as spans."""
 
 
 @dataclass(frozen=True, slots=True)

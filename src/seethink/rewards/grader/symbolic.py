@@ -9,7 +9,7 @@ from seethink.rewards.grader.syntax import Call, Const, Group, Node, Num, Sym
 
 
 def equal_in_worker(gold: Node, found: Node) -> bool:
-    """Whether sympy finds two expressions equal. Raises PoolError where it could not be found out."""
+    """Whether sympy finds two expressions equal. Raises PoolError where no worker could tell."""
     try:
         trees = tree(gold), tree(found)
     except TypeError:
@@ -18,7 +18,7 @@ def equal_in_worker(gold: Node, found: Node) -> bool:
 
 
 def tree(node: Node) -> list[Any]:
-    """A node as the JSON that `worker.build` reads."""
+    """A node as the JSON that `worker.build` reads. Raises TypeError for a node that is no expression."""
     match node:
         case Num():
             return ["num", f"{node.value.numerator}/{node.value.denominator}"]

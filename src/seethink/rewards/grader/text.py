@@ -73,7 +73,7 @@ def number_words(text: str) -> str:
 
 
 def same_text(gold: str, found: str) -> bool:
-    """Equal but for case, articles, punctuation; symbols of mixed case such as XAXa keep their case."""
+    """Whether two texts differ in case, articles and punctuation alone; in symbols such as XAXa case matters."""
     return normalise(gold) == normalise(found) and not _case_matters(gold, found)
 
 

@@ -1,4 +1,4 @@
-"""Numbers with units: what is converted is data in one table, and different dimensions never compare equal."""
+"""Numbers with units. All conversions are data in one table, and different dimensions never compare equal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from seethink.rewards.grader.clean import words
-from seethink.rewards.grader.syntax import MAX_CHARS
+from seethink.rewards.grader.tokens import MAX_CHARS
 
 _PREFIXES = {"n": -9, "u": -6, "m": -3, "c": -2, "d": -1, "k": 3, "M": 6, "G": 9}
 _SI: dict[str, tuple[int | Fraction, str, str]] = {  # symbol: (factor to base units, dimension, prefixes in use)
@@ -33,7 +33,7 @@ _OTHER: dict[str, tuple[int | Fraction, str]] = {  # the words for one unit: (fa
     "liter litre": (Fraction(1, 1000), "m3"), "milliliter millilitre": (Fraction(1, 10**6), "m3"),
     "gallon gal": (Fraction("0.003785411784"), "m3"), "mph": (Fraction("0.44704"), "m s-1"),
     "kph kmh kmph": (Fraction(5, 18), "m s-1"), "acre": (Fraction("4046.8564224"), "m2"), "hectare ha": (10000, "m2"),
-    "newton": (1000, "g m s-2"), "joule": (1000, "g m2 s-2"), "watt": (1000, "g m2 s-3"), 
+    "newton": (1000, "g m s-2"), "joule": (1000, "g m2 s-2"), "watt": (1000, "g m2 s-3"),
     "volt": (1000, "g m2 s-3 A-1"),
     "ampere amp": (1, "A"), "pascal": (1000, "g m-1 s-2"), "hertz": (1, "s-1"), "kelvin": (1, "K"), "mole": (1, "mol"),
     "calorie": (4184, "g m2 s-2"), "kilojoule": (10**6, "g m2 s-2"), "kilowatt": (10**6, "g m2 s-3"),
@@ -43,7 +43,7 @@ _OTHER: dict[str, tuple[int | Fraction, str]] = {  # the words for one unit: (fa
     "degreec degc celsius": (1, "celsius"), "degreef degf fahrenheit": (1, "fahrenheit"),
 }  # fmt: skip
 _COUNTED = frozenset(("unit", "times", "each", "people", "item"))
-"""Words that say no more than the number does."""
+"""Words that add nothing to the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def _singular(name: str) -> str:
 
 
 def comparable(gold: Unit, found: Unit) -> bool:
-    """Whether two units measure the same thing. Words beyond the unit, as in `10 m long`, are passed over."""
+    """Whether two units measure the same thing. Words beyond the unit, as in `10 m long`, are ignored."""
     if gold.known and found.known:
         return gold.dimension == found.dimension
     fewer, more = sorted((gold.dimension, found.dimension), key=len)

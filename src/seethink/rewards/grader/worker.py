@@ -1,7 +1,7 @@
-"""A process that decides equality of two expressions with sympy. It is started by `pool` and may be killed.
+"""A process that decides with sympy whether two expressions are equal. `pool` starts it and may kill it.
 
-It reads one JSON line a task and writes one JSON line an answer. Expressions arrive as trees and are built
-node by node from the table below: no string is ever parsed or evaluated here.
+It reads one line of JSON per task and writes one line of JSON per answer. Expressions arrive as trees and are
+built node by node from the table below: no string is ever parsed or evaluated here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import sympy as sp
 
 MEMORY = 1_500_000_000
+"""Bytes of address space; a task that needs more fails with MemoryError."""
 LIFETIME_OF_A_TASK = 8
-"""Seconds after which the kernel ends a task that nobody kills: the parent may be gone."""
+"""Seconds after which the kernel ends the process in the middle of a task: the parent may be gone."""
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "+": lambda a, b: a + b,
@@ -80,7 +81,7 @@ def _big(name: str, args: list[Any]) -> Any:
 
 
 def equal(gold: Any, found: Any) -> bool:
-    """Exact where sympy can tell; else 50 digits at several points."""
+    """Whether the difference is zero: exactly where sympy can tell, else to 50 digits at several points."""
     difference = gold - found
     if difference == 0:
         return True
@@ -106,7 +107,8 @@ def _vanishes(value: Any) -> bool:
 
 
 def main() -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group, but the parent decides when its workers end.
+    """Answer tasks until the input ends."""
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group, but only the parent decides when its workers end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

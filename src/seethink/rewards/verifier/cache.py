@@ -31,7 +31,7 @@ class VerdictCache:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open or create the file; None keeps verdicts in memory only."""
+        """Open or create the file; None keeps verdicts in memory only. Raises ValueError for a file of another kind."""
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         # Our own lock guards the connection; isolation_level=None makes every statement its own transaction.
@@ -82,7 +82,7 @@ class VerdictCache:
 
 
 class DisagreementLog:
-    """JSON lines for people: answers that the rule called wrong and the verifier right, and flipped verdicts.
+    """JSON lines for people: answers that the rule called wrong and the verifier right, and verdicts that flipped.
 
     Example: `{"time": 1.7e9, "kind": "yes", "question": "...", "gold": "1/2 m", "extracted": "half a metre",
     "verdict": "correct"}`
@@ -94,7 +94,7 @@ class DisagreementLog:
         self._seen: set[tuple[str, VerifyItem]] = set()
 
     def write(self, kind: str, item: VerifyItem, verdict: str) -> None:
-        """Add a line, once for an item and kind however often its verdict is used."""
+        """Add a line, once per item and kind however often its verdict is used."""
         if self._path is None or (kind, item) in self._seen:
             return
         self._seen.add((kind, item))

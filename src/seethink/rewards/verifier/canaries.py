@@ -1,8 +1,8 @@
 """Answers that are attacks: a verifier that calls one of them equivalent can be talked into anything.
 
 Empty openers that LLM judges are known to reward ("One Token to Fool LLM-as-a-Judge", arXiv 2507.08794),
-forged verdicts, orders to the judge, and text that pretends to end the data. They travel the same way as real
-answers, the gate included, because that way is what the reward depends on.
+forged verdicts, orders to the judge, and text that pretends to end the data. They take the same path as real
+answers, the gate included, because the reward depends on the whole of it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CanaryHit(RuntimeError):  # noqa: N818  # it says what happened; nothing f
 
 
 class CanarySchedule:
-    """Which canaries to ask now: all of them first, then the next in turn at every so many requests."""
+    """Which canaries to send now: all of them first, then the next in turn after every so many requests."""
 
     def __init__(self, every: int) -> None:
         self._every = every
@@ -66,7 +66,7 @@ class CanarySchedule:
         self._turn = cycle(CANARIES)
 
     def due(self, requests: int) -> list[VerifyItem]:
-        """The canaries to ask beside the next so many requests."""
+        """The canaries to send beside the next `requests` requests."""
         if self._every:
             reached = (self._requests + requests) // self._every - self._requests // self._every
             self._owed.extend(islice(self._turn, min(reached, len(CANARIES))))
@@ -76,5 +76,5 @@ class CanarySchedule:
         return due
 
     def owe(self, canary: VerifyItem) -> None:
-        """It got no answer: ask it again beside the next requests."""
+        """It got no answer: send it again beside the next requests."""
         self._owed.append(canary)

@@ -55,20 +55,20 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class VerifierSummary:
-    """How far the verifier, asked about every case on its own, can be trusted."""
+    """How far a verifier that judges every case alone can be trusted."""
 
     model: str
     accuracy: Rate
     false_positives: Rate
-    """Of the wrong answers, those called equivalent: what a policy would learn to exploit."""
+    """Share of the wrong answers that it called equivalent: what a policy would learn to exploit."""
     false_negatives: Rate
-    """Of the right answers, those called different."""
+    """Share of the right answers that it called different."""
     no_verdict: Rate
-    """Of all cases, those without a readable verdict. They are in no other rate."""
+    """Share of all cases without a readable verdict. These cases are in no other rate."""
     flips: Rate
-    """Of the verdicts asked for twice, those that changed."""
+    """Share of the verdicts requested twice that changed."""
     canaries_hit: tuple[str, ...]
-    """Attacks that were called equivalent. A run would stop at the first."""
+    """Attacks that it called equivalent. A run would stop at the first."""
     canaries_unanswered: int
     wrong_ids: tuple[str, ...]
     """Ids of the cases judged wrongly, in the file's order."""
@@ -91,7 +91,8 @@ class VerifierSummary:
 def check_verifier(config: VerifierConfig, cases: Path) -> VerifierSummary:
     """Ask about every labelled case, about some of them again for the flips, and about every canary.
 
-    Nothing is read from or written to a run's cache, and a server that is down is not waited for.
+    It neither reads nor writes a run's cache and does not wait for a server that is down. Raises ValueError for a
+    line that is no case.
     """
     judged = list(_read_cases(cases))
     items = [VerifyItem(case.question, case.gold, _short_answer(case)) for case in judged]

@@ -1,4 +1,4 @@
-"""What the verifier is told, and how its reply is read. Pure functions on text.
+"""What the verifier is told, and how its reply is read. Pure functions.
 
 Everything between the fences was written by the policy or came with a data set: it is untrusted. So it is
 put on one line, stripped of control characters and chat-template tokens, capped, and fenced by a delimiter
@@ -12,7 +12,9 @@ import re
 import secrets
 import unicodedata
 from dataclasses import dataclass
-from typing import TypedDict
+
+from seethink.endpoint.chat import Message, Reply
+from seethink.endpoint.errors import UnreadableReplyError
 
 _MAX_CONTEXT_CHARS = 4000
 """Cap on the question and the gold answer, which come with the data set."""
@@ -44,7 +46,7 @@ The delimiter of this message is {fence}.
 Is the candidate equivalent to the reference? End with the verdict line."""
 
 PROMPT_VERSION = hashlib.sha256((_SYSTEM + _USER).encode()).hexdigest()[:12]
-"""Part of every cache key: another wording asks anew."""
+"""Part of every cache key, so that verdicts from another wording are not reused."""
 
 _VERDICT_LINE = re.compile(r"VERDICT: (EQUIVALENT|DIFFERENT)")
 # "<|im_end|>", "</s>", "[INST]", "<end_of_turn>": a server's tokenizer turns these into control tokens.
@@ -64,13 +66,8 @@ class VerifyItem:
     """The short answer that the rule grader found in the response and called wrong."""
 
 
-class Message(TypedDict):
-    role: str
-    content: str
-
-
 def gate(item: VerifyItem, max_answer_chars: int) -> str | None:
-    """Why the answer is wrong without asking anybody, or None if it is worth a request."""
+    """Why the answer is wrong without a request, or None where it is worth one."""
     if not any(unicodedata.category(char)[0] in "LNS" for char in item.extracted):
         return "verifier not asked: no letter, digit or symbol"
     if len(item.extracted) > max_answer_chars:
@@ -108,3 +105,13 @@ def read_verdict(reply: str) -> bool | None:
     if len(set(verdicts)) != 1 or not _VERDICT_LINE.fullmatch(lines[-1]):
         return None
     return verdicts[0] == "EQUIVALENT"
+
+
+def read_reply(reply: Reply) -> bool:
+    """The verdict of a reply. Raises UnreadableReplyError where it was cut off or holds no single verdict."""
+    if reply.finish_reason == "length":
+        raise UnreadableReplyError("cut off")
+    equivalent = read_verdict(reply.text)
+    if equivalent is None:
+        raise UnreadableReplyError("no single verdict in the last line")
+    return equivalent

@@ -29,7 +29,7 @@ from seethink.config import Recipe
 from seethink.core.console import console
 from seethink.core.errors import UserError
 from seethink.core.files import read_json_lines, write_text
-from seethink.core.types import Completion, Microbatch, Prompt, RolloutGroup, Sample, Verdict
+from seethink.core.types import Completion, Microbatch, Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
 from seethink.data.counterfactual import blanked, swapped
 from seethink.data.lengths import load_fitting
@@ -197,12 +197,12 @@ class BlindnessGuard:
         return [group[0] for group in groups]
 
     def _correct(self, samples: list[Sample], completions: list[Completion]) -> list[float]:
-        """1, 0, or NaN without a gold answer or a grade."""
+        """The accuracy of each, or NaN without a gold answer or a grade."""
         asked = [i for i, sample in enumerate(samples) if sample.answer]
         grades = self._rewarder.grade([(samples[i], completions[i].text) for i in asked])
         right = [math.nan] * len(samples)
         for i, grade in zip(asked, grades, strict=True):
-            right[i] = math.nan if grade.verdict is Verdict.ERROR else float(grade.verdict is Verdict.CORRECT)
+            right[i] = grade.accuracy
         return right
 
     def _path_mismatch(self, prompts: list[Prompt], completions: list[Completion], step: int) -> list[float]:

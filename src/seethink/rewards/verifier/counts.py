@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from seethink.core.types import Grade, Verdict
+from seethink.endpoint.client import Traffic
 
 
 @dataclass
-class VerifierStats:
-    """What happened since the last reading. All counts are of items handed in, unless they say otherwise."""
+class VerifierCounts:
+    """What happened since the last reading. Counts are of the items given to `verify`, unless they say otherwise."""
 
     items: int = 0
     gated: int = 0
@@ -23,13 +24,9 @@ class VerifierStats:
     no: int = 0
     errors: int = 0
     rule_only: int = 0
-    retries: int = 0
-    rate_limited: int = 0
     canaries: int = 0
     rechecked: int = 0
     flipped: int = 0
-    latencies_s: list[float] = field(default_factory=list)
-    """Of every answered request."""
 
     def add(self, grade: Grade | None, count: int) -> None:
         """What became of `count` equal items that passed the gate."""
@@ -42,12 +39,12 @@ class VerifierStats:
         else:
             self.no += count
 
-    def metrics(self) -> dict[str, float]:
-        """Metric keys to values. A rate appears only when there is something to divide by."""
+    def metrics(self, traffic: Traffic) -> dict[str, float]:
+        """Metric keys to values. A rate appears only where there is something to divide by."""
         values: dict[str, float] = {
             "verifier/items": self.items,
-            "verifier/retries": self.retries,
-            "verifier/rate_limited": self.rate_limited,
+            "verifier/retries": traffic.retries,
+            "verifier/rate_limited": traffic.rate_limited,
             "verifier/canaries": self.canaries,
             "verifier/rechecked": self.rechecked,
         }
@@ -62,8 +59,8 @@ class VerifierStats:
             "verifier/flip_rate": (self.flipped, self.rechecked),
         }
         values |= {key: part / whole for key, (part, whole) in rates.items() if whole}
-        if self.latencies_s:
-            ordered = sorted(self.latencies_s)
+        if traffic.latencies_s:
+            ordered = sorted(traffic.latencies_s)
             values["verifier/latency_median_s"] = statistics.median(ordered)
             values["verifier/latency_p95_s"] = ordered[math.ceil(0.95 * len(ordered)) - 1]
         return values

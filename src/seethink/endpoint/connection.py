@@ -1,0 +1,180 @@
+"""One request to an OpenAI-compatible server and its reply, or an error that says what went wrong.
+
+The server is not trusted to be brief, quick or well-formed: a reply is read up to a cap and under a deadline,
+the body of an error up to a few kilobytes, redirects are refused, and the API key is cut out of every message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+import openai
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from pydantic import BaseModel, ValidationError
+
+from seethink.config.endpoint import EndpointConfig
+from seethink.endpoint.chat import Message, Reply
+from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, ServerError
+from seethink.endpoint.limits import retry_after_s
+
+_SHOWN_CHARS = 300
+_ERROR_BODY_BYTES = 4096
+"""More of an error is read than is shown, so that a key in it is found whole and cut out."""
+
+
+class _Message(BaseModel):
+    content: Any = None
+
+    @property
+    def text(self) -> str:
+        """The content, or its text parts: some servers reply with a list of thinking and text parts."""
+        if isinstance(self.content, list):
+            parts = [part for part in self.content if isinstance(part, dict) and part.get("type") == "text"]
+            return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+        return self.content if isinstance(self.content, str) else ""
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    """The few fields of a chat completion that matter; anything else in it is ignored."""
+
+    choices: list[_Choice]
+
+
+class _HttpResponse(Protocol):
+    """What is used of the HTTP library's response; its package's name differs between openai releases."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Any: ...
+    def aiter_bytes(self) -> AsyncIterator[bytes]: ...
+
+
+class Connection:
+    """The configured server, without limits or retries: `client.Client` adds these."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        """Raises ValueError where `api_key_env` names a variable that holds no usable key."""
+        self._config = config
+        self._key = _read_key(config.api_key_env)
+        # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
+        self._max_bytes = 65_536 + 64 * config.max_tokens
+        self._client = AsyncOpenAI(
+            base_url=config.base_url,
+            # Never None: the client would then pick up OPENAI_API_KEY and send it to this server.
+            api_key=self._key or "none",
+            # The library's retries count a 429 as a failed attempt and pause one request, not all of them.
+            max_retries=0,
+            timeout=config.call_timeout_s,
+            # A compressed body could unpack to any size.
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=DefaultAsyncHttpxClient(
+                event_hooks={"response": [self._refuse_errors]}, follow_redirects=False
+            ),
+        )
+
+    def __repr__(self) -> str:
+        return f"Connection({self._config.base_url}, {self._config.model})"
+
+    async def complete(self, messages: Sequence[Message]) -> Reply:
+        """The reply to one chat, sampled greedily.
+
+        Raises ServerError (RequestRefusedError for a refusal) or RateLimitedError.
+        """
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                body = await self._body(messages)
+        except TimeoutError:
+            raise ServerError(f"no answer within {self._config.call_timeout_s:g} s") from None
+        try:
+            choice = _Completion.model_validate_json(body).choices[0]
+        except (ValidationError, IndexError):
+            raise ServerError(f"not a chat completion: {self._shown(body)}") from None
+        return Reply(choice.message.text, choice.finish_reason)
+
+    async def close(self) -> None:
+        """Close the sockets."""
+        await self._client.close()
+
+    def _redact(self, text: str) -> str:
+        return text.replace(self._key, "[redacted]") if self._key else text
+
+    def _shown(self, body: bytes) -> str:
+        """The start of a body as one printable line without the key."""
+        text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
+        printable = "".join(char if char.isprintable() else " " for char in text)
+        return self._redact(" ".join(printable.split()))[:_SHOWN_CHARS] or "(empty)"
+
+    async def _body(self, messages: Sequence[Message]) -> bytes:
+        """POST and read at most the cap. The library's own errors are dropped: they hold the request and its key."""
+        body = bytearray()
+        request = self._client.chat.completions.with_streaming_response.create(
+            model=self._config.model,
+            messages=messages,  # type: ignore[arg-type]  # a Message is what the API takes, less narrowly typed
+            temperature=0.0,
+            max_tokens=self._config.max_tokens,
+            stream=False,
+        )
+        try:
+            async with request as response:
+                async for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        raise ServerError(f"reply longer than {self._max_bytes} bytes")
+        except (ServerError, RateLimitedError):
+            raise
+        except openai.APITimeoutError:
+            raise ServerError("timed out") from None
+        except Exception as error:
+            # The HTTP library's own errors differ between openai releases; some releases wrap ours.
+            if isinstance(error.__cause__, (ServerError, RateLimitedError)):
+                raise error.__cause__ from None
+            raise ServerError(self._redact(f"{type(error).__name__}: {_root(error)}")) from None
+        return bytes(body)
+
+    async def _refuse_errors(self, response: _HttpResponse) -> None:
+        """Response hook: turn an error status into our error without reading its body whole."""
+        status = response.status_code
+        if status < 300:
+            return
+        wait = retry_after_s(response.headers.get("retry-after"))
+        if status == 429:
+            raise RateLimitedError(wait)
+        message = f"HTTP {status}: {self._shown(await _head(response))}"
+        raise RequestRefusedError(message) if status < 500 and status != 408 else ServerError(message, wait)
+
+
+def _read_key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ValueError(f"api_key_env names {variable}, which is not set: export it")
+    if not (key.isascii() and key.isprintable()):
+        # The HTTP library would refuse it later in an error that quotes it.
+        raise ValueError(f"the API key in {variable} holds a line break or a character outside ASCII")
+    return key
+
+
+async def _head(response: _HttpResponse) -> bytes:
+    head = b""
+    async for chunk in response.aiter_bytes():
+        head += chunk
+        if len(head) >= _ERROR_BODY_BYTES:
+            break
+    return head
+
+
+def _root(error: BaseException) -> BaseException:
+    """The first cause: "connection refused" rather than "connection error"."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
