@@ -3,8 +3,8 @@
     python benchmarks/grading.py CASES.jsonl [--out benchmarks/grading_DATE.md]
 
 Each grader runs in a process of its own. A case that takes more than ten seconds is a hang: the process is killed
-and the case counts as not accepted. Needs math-verify; uses TRL's own `accuracy_reward` where trl can be imported,
-and else the same call of Math-Verify with TRL's configuration.
+and the case counts as not accepted. The peers need math-verify and are left out without it; TRL's own
+`accuracy_reward` is used where trl can be imported, else the same call of Math-Verify with TRL's configuration.
 """
 
 from __future__ import annotations
@@ -130,8 +130,12 @@ class Result:
 
 
 def serve(name: str, pipe: Any) -> None:
-    grader = GRADERS[name]()
-    pipe.send("ready")
+    try:
+        grader = GRADERS[name]()
+    except ImportError as problem:
+        pipe.send(problem)
+        return
+    pipe.send(None)
     while True:
         case = pipe.recv()
         start = time.perf_counter()
@@ -150,7 +154,9 @@ class Process:
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=serve, args=(name, other))
         self.process.start()
-        self.pipe.recv()
+        problem = self.pipe.recv()
+        if problem is not None:
+            raise problem
 
     def grade(self, case: Case) -> tuple[bool, float] | None:
         self.pipe.send(case)
@@ -185,7 +191,11 @@ def main() -> None:
         "|---|---|---|---|---|---|",
     ]
     for name in GRADERS:
-        lines.append(measure(name, cases).row(name))
+        try:
+            lines.append(measure(name, cases).row(name))
+        except ImportError as problem:
+            print(f"{name}: left out ({problem})", flush=True)
+            continue
         print(lines[-1], flush=True)
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n")
