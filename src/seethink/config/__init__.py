@@ -5,6 +5,7 @@ The resolved recipe is saved with the run. Each section is an object of its own 
 """
 
 from seethink.config.data import MAX_PIXELS, DataConfig, ReadConfig
+from seethink.config.endpoint import EndpointConfig
 from seethink.config.guards import BlindnessConfig, Watchdog, WatchdogAction, WatchdogsConfig
 from seethink.config.load import (
     RecipeError,
@@ -36,6 +37,7 @@ __all__ = [
     "CheckpointConfig",
     "DataConfig",
     "Difficulty",
+    "EndpointConfig",
     "EvalConfig",
     "LogConfig",
     "LoraConfig",

@@ -42,9 +42,6 @@ class Reader:
         token = self.next
         return token.kind in ("op", "cmd", "word", "name") and token.text in texts
 
-    def sees_command(self, names: frozenset[str]) -> bool:
-        return self.next.kind == "cmd" and self.next.text in names
-
     def accept(self, *texts: str) -> bool:
         found = self.sees(*texts)
         self.place += found
