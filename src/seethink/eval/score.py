@@ -107,9 +107,9 @@ def _score(task: Task, responses: Sequence[Sequence[Completion]], mode: str, dom
 
 
 def mean_accuracy(grades: Iterable[Grade | None]) -> float | None:
-    """Share of correct responses among the graded ones; None where no response could be graded."""
-    verdicts = [grade.verdict for grade in grades if grade is not None and grade.verdict is not Verdict.ERROR]
-    return verdicts.count(Verdict.CORRECT) / len(verdicts) if verdicts else None
+    """Mean accuracy of the graded responses, partial scores included; None where no response could be graded."""
+    scores = [grade.accuracy for grade in grades if grade is not None and grade.verdict is not Verdict.ERROR]
+    return math.fsum(scores) / len(scores) if scores else None
 
 
 def item_accuracy(responses: Iterable[Completion]) -> float | None:
