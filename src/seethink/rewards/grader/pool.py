@@ -3,9 +3,9 @@
 A task has two seconds; then its worker is killed and replaced. The pool starts workers when they are first
 needed, serves any thread, is closed at exit, and is made anew in a forked child.
 
-pebble and concurrent.futures start their workers through multiprocessing, which imports the caller's main module in
-each of them (a script without a main guard fails, one with torch exceeds the memory limit) and returns answers as
-pickles. Here a worker imports sympy alone, and lines of JSON are all that comes back from work on untrusted text.
+pebble and concurrent.futures start workers through multiprocessing, which runs the caller's main module in each of
+them (a script without a main guard breaks the pool) and returns answers as pickles; a busy worker of pebble outlives a
+killed parent. Here a worker imports sympy alone, and only lines of JSON come back from work on untrusted text.
 """
 
 from __future__ import annotations
