@@ -103,7 +103,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], message: str, t
 
 
 def test_a_world_file_can_be_made_and_read(tmp_path: Path) -> None:
-    from seethink.data.dataset import load_samples
+    from helpers.rows import load_samples
 
     words = ["world", "make", "new/d.parquet", "--source", "world:dice:traces", "--split", "val", "--size", "7"]
     assert "7 items: new/d.parquet" in done(*words, "--seed", "3", cwd=tmp_path)

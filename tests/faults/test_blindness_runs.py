@@ -15,7 +15,7 @@ import pytest
 
 from helpers.killed import KILLED
 from seethink.config import Recipe, make_recipe
-from seethink.data.counterfactual import swapped
+from seethink.data.control_images import swapped
 from seethink.report import write_report
 from seethink.studies.quickstart import train_stage
 from seethink.train.hooks import blindness

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from helpers.fuzzing import fuzz, harmless, keeping, kept
 from helpers.nano import picture
+from helpers.rows import load_samples
 from seethink.config import ReadConfig
-from seethink.data.columns import COMMON, STYLES
-from seethink.data.dataset import fingerprint, load_samples
+from seethink.data.fields import COMMON
+from seethink.data.order import fingerprint
 from seethink.data.quarantine import REASONS, DataError, Quarantine
+from seethink.data.styles import STYLES
 
 pytestmark = pytest.mark.slow
 COLUMNS = sorted({column for style in STYLES for column in (*style.columns, *COMMON)} | {"history", "extra_info"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from hypothesis import strategies as st
 from helpers.fuzzing import fuzz, harmless, keeping, kept
 from helpers.nano import GOLDEN, make_samples
 from seethink.core.errors import UserError
+from seethink.data import template_trial
 from seethink.data.chat import Chat
-from seethink.data.template import TemplateError, refuse_endless
+from seethink.data.template import TemplateError
 from seethink.models.load import load_model
 from seethink.pretrain.nano import build_processor
 
@@ -71,17 +71,37 @@ def test_kept_templates(data: bytes, chat: Chat, tmp_path: Path) -> None:
     write(data, chat, tmp_path)
 
 
+def test_the_trial_renders_as_transformers_does() -> None:
+    """A template must not pass the trial because something that it uses is missing there."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    theirs, ours = _compile_jinja_template("").environment, template_trial.environment()
+    assert {tag for e in ours.extensions.values() for tag in e.tags} == {
+        tag for e in theirs.extensions.values() for tag in e.tags
+    }
+    assert (ours.filters.keys(), ours.globals.keys()) == (theirs.filters.keys(), theirs.globals.keys())
+    assert (ours.tests.keys(), type(ours)) == (theirs.tests.keys(), type(theirs))
+    assert (ours.trim_blocks, ours.lstrip_blocks) == (theirs.trim_blocks, theirs.lstrip_blocks)
+    text = "{% for m in [1, 2] %}{% generation %}{{ {'a': m} | tojson }}{% endgeneration %}{% break %}{% endfor %}"
+    assert ours.from_string(text).render() == theirs.from_string(text).render() == '{"a": 1}'
+
+
+@pytest.mark.parametrize("text", ["{{ messages[0].content", "{{ raise_exception('no') }}", "{{ eos_token }}"])
+def test_a_template_that_ends_passes_the_trial(text: str) -> None:
+    chat_with(text).refuse_endless_template()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("template", ENDLESS)
 def test_a_template_without_an_end_is_refused(template: str) -> None:
     with pytest.raises(TemplateError, match="does not end"):
-        refuse_endless(partial(chat_with(template).template_text, make_samples([0])[0]))
+        chat_with(template).refuse_endless_template()
 
 
 @pytest.mark.parametrize("template", HUGE)
 def test_a_template_that_takes_all_memory_is_refused(template: str) -> None:
     with pytest.raises(TemplateError, match="takes over"):
-        refuse_endless(partial(chat_with(template).template_text, make_samples([0])[0]))
+        chat_with(template).refuse_endless_template()
 
 
 def test_a_model_with_an_endless_template_is_not_loaded(random_nano: Path, tmp_path: Path) -> None:

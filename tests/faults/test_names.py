@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 import seethink
+from helpers.rows import load_samples
 from seethink.config import RecipeError, make_recipe
-from seethink.data import dataset
+from seethink.data import rows
 from seethink.eval.output import score_table
 from seethink.eval.score import Score
 
@@ -29,12 +30,11 @@ def test_44_a_run_has_a_plain_name(name: str) -> None:
 def test_44_ids_of_rows_are_no_paths(tmp_path: Path) -> None:
     """Rollouts and images are filed by step and by content; an id is only text in them."""
     from helpers.nano import picture
-    from seethink.data.dataset import load_samples
     from seethink.runs.rollouts import _store_image
 
     picture(1).save(tmp_path / "a.png")
-    rows = [{"id": "../../evil\n", "prompt": "?", "images": ["a.png"], "answer": "1"}]
-    (tmp_path / "d.jsonl").write_text(json.dumps(rows[0]))
+    row = {"id": "../../evil\n", "prompt": "?", "images": ["a.png"], "answer": "1"}
+    (tmp_path / "d.jsonl").write_text(json.dumps(row))
     (sample,) = load_samples(str(tmp_path / "d.jsonl"), "train", None, 0)
     assert sample.id == "../../evil\n"
     name = _store_image(sample.images[0], tmp_path / "run")
@@ -70,7 +70,7 @@ def test_the_first_cause_in_a_data_thread_is_what_one_reads(tmp_path: Path, monk
         raise MemoryError("the very first cause")
 
     (tmp_path / "d.jsonl").write_text('{"prompt": "?", "images": ["a.png"], "answer": "1"}\n' * 200)
-    monkeypatch.setattr(dataset, "check_image", broken)
+    monkeypatch.setattr(rows, "check_image", broken)
     with pytest.raises(MemoryError, match="the very first cause"):
-        dataset.load_samples(str(tmp_path / "d.jsonl"), "train", None, 0)
+        load_samples(str(tmp_path / "d.jsonl"), "train", None, 0)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("rows")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ from PIL import Image
 
 from seethink.config import ReadConfig
 from seethink.core.types import Sample
-from seethink.data.dataset import load_samples
+from seethink.data import dataset
+from seethink.rewards.golds import read_gold
 
 Row = dict[str, Any]
+
+load_samples = partial(dataset.load_samples, golds=read_gold)
+read_rows = partial(dataset.read_rows, golds=read_gold)
+"""As training and evaluation read."""
 
 
 def png(shade: int = 10) -> bytes:

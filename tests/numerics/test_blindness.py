@@ -16,7 +16,7 @@ import torch
 from helpers.nano import nano_recipe
 from seethink.core.types import Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.data.counterfactual import blanked, swapped
+from seethink.data.control_images import blanked, swapped
 from seethink.generate.in_process import generator as generator_module
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_model

@@ -15,7 +15,7 @@ from PIL import Image
 from helpers.nano import make_samples, nano_recipe
 from seethink.config import Recipe
 from seethink.core.types import Completion, Sample
-from seethink.data.counterfactual import GREY, blanked, derangement, swapped
+from seethink.data.control_images import GREY, blanked, derangement, swapped
 from seethink.data.quarantine import Quarantine
 from seethink.models.load import load_model
 from seethink.report.blindness import sight

@@ -13,11 +13,14 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from helpers.rows import load_samples, read_rows
 from seethink.config import ReadConfig
 from seethink.core.types import Sample
-from seethink.data.columns import STYLES, Fields, read_fields, recognise
-from seethink.data.dataset import DataError, load_samples, read_rows
-from seethink.data.quarantine import RowError
+from seethink.data.columns import read_fields, recognise
+from seethink.data.fields import Fields
+from seethink.data.quarantine import DataError, RowError
+from seethink.data.styles import STYLES
+from seethink.rewards.golds import read_gold
 
 Row = dict[str, Any]
 
@@ -377,7 +380,7 @@ def test_a_solution_states_its_answer_in_tags_or_a_box() -> None:
 
     def gold(solution: str) -> Any:
         fields: Fields = read_fields({"prompt": "Q?", "solution": solution}, style)
-        return fields.answer
+        return read_gold(fields.answer, is_solution=fields.is_solution)
 
     assert gold(TRACE) == "3"
     assert gold("so $\\boxed{\\frac{1}{2}}$.") == "\\frac{1}{2}"

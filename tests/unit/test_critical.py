@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.small_tokenizers import KINDS, LINES, small_tokenizer
 from seethink.config import LogConfig
-from seethink.data.pieces import TokenPieces
+from seethink.data.token_pieces import TokenPieces
 from seethink.entropy.critical import mark, spellings, watched_ids, word_spans
 
 WORDS = (*LogConfig().critical_words, "等等", "不过", "🤔")

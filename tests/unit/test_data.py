@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,28 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from helpers.rows import Row, load, png, row, write_arrow_file, write_jsonl, write_parquet, write_stream
-from seethink.core.types import Sample
-from seethink.data.dataset import (
-    DataError,
-    endless_order,
-    fingerprint,
+from helpers.rows import (
+    Row,
+    load,
     load_samples,
+    png,
     read_rows,
-    refuse_changed_data,
-    shuffled,
-    to_sample,
+    row,
+    write_arrow_file,
+    write_jsonl,
+    write_parquet,
+    write_stream,
 )
+from seethink.config import EvalConfig, ReadConfig, RewardConfig
+from seethink.core.types import Grade, Sample, Verdict
+from seethink.data.lengths import load_fitting
+from seethink.data.order import endless_order, fingerprint, refuse_changed_data, shuffled
+from seethink.data.quarantine import DataError, Quarantine
+from seethink.data.rows import RowReader
+from seethink.data.styles import STATED
+from seethink.eval.tasks.source import eval_samples
+from seethink.rewards import grader, rewarder
+from seethink.rewards.golds import read_gold
 
 
 def one(tmp_path: Path, **changes: Any) -> Sample:
@@ -125,7 +136,7 @@ def test_image_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "said"),
     [
-        ({"prompt": None}, "missing_column", "expected messages or prompt; found columns answer, prompt"),
+        ({"prompt": None}, "missing_column", "expected messages or prompt or question; found columns answer, prompt"),
         ({"prompt": " "}, "bad_message", "the question is empty"),
         ({"prompt": 7}, "bad_message", "expected a text or a list of turns, found 7"),
         ({"prompt": ["a", "b"]}, "bad_message", "expected a text or a list of turns, found list"),
@@ -154,6 +165,9 @@ def test_image_root(tmp_path: Path) -> None:
         ({"choices": ["a", "a", "b"], "answer": "A"}, "bad_choices", "found 'a' twice"),
         ({"choices": [str(i) for i in range(27)], "answer": "3"}, "bad_choices", "27 choices; at most 26"),
         ({"choices": "A. one B. two", "answer": "A"}, "bad_choices", "'choices' must be a list"),
+        ({"answer_type": "numbr"}, "bad_answer_type", "expected one of number, fraction, "),
+        ({"answer_type": 1}, "bad_answer_type", "expected the name of a type, found int"),
+        ({"answer_type": "number", "answer": "\\frac{1}{"}, "bad_gold", "answer of type 'number', found '\\frac{1}{'"),
         ({"videos": ["a.mp4"]}, "unsupported_media", "the row has 'videos'"),
     ],
 )
@@ -172,6 +186,30 @@ def test_the_gold_of_a_choice_is_its_letter(tmp_path: Path, answer: Any, letter:
 @pytest.mark.parametrize(("answer", "gold"), [(3, "3"), (0.5, "0.5"), (" x ", "x"), (0, "0"), (False, "False")])
 def test_an_answer_without_choices_is_text(tmp_path: Path, answer: Any, gold: str) -> None:
     assert one(tmp_path, answer=answer).answer == gold
+
+
+def test_the_type_of_an_answer_is_read_and_kept(tmp_path: Path) -> None:
+    plain, typed = one(tmp_path), one(tmp_path, answer_type="number")
+    assert (plain.answer_type, typed.answer_type) == (None, "number")
+    assert fingerprint([plain]) != fingerprint([replace(typed, meta=plain.meta)])
+
+
+def test_the_type_reaches_the_grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training and in evaluation, which load their samples by one function and grade them by one object."""
+    path = str(write_jsonl(tmp_path / "d.jsonl", [row(answer_type="number"), row()]))
+    trained = load_fitting(path, "train", None, 0, None, ReadConfig(), Quarantine(), golds=read_gold, graded=True)
+    evaluated = eval_samples(EvalConfig(data=path), 0)
+    types: list[str | None] = []
+
+    def recorded(items: Sequence[grader.Item]) -> list[Grade]:
+        types.extend(answer_type for _, _, answer_type, _ in items)
+        return grader.grade_batch(items)
+
+    monkeypatch.setattr(rewarder, "grade_batch", recorded)
+    with rewarder.Rewarder(RewardConfig()) as grading:
+        grades = grading.grade([(sample, "\\boxed{3}") for sample in (*trained, *evaluated)])
+    assert types == ["number", None, "number", None]
+    assert {grade.verdict for grade in grades} == {Verdict.CORRECT}
 
 
 def test_marks_that_match_the_images(tmp_path: Path) -> None:
@@ -247,8 +285,8 @@ def test_the_world_needs_a_size() -> None:
 
 def test_to_sample_keeps_what_it_is_given() -> None:
     given = row(choices=["x", "y"], answer="y", response="R", id=7, domain="d", difficulty="easy")
-    sample = to_sample(given, "unused", None)
-    assert sample == Sample("7", "How many?", (), "B", ("x", "y"), "d", "easy", "R")
+    sample = RowReader(STATED["seethink"], None, ReadConfig(), read_gold).to_sample(given, "unused")
+    assert sample == Sample("7", "How many?", (), "B", ("x", "y"), domain="d", difficulty="easy", response="R")
 
 
 def test_where_a_sample_came_from(tmp_path: Path) -> None:

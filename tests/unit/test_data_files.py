@@ -8,13 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from helpers.rows import Row, load, png, row, write_arrow_file, write_parquet, write_stream
-from seethink.config import ReadConfig
-from seethink.data.dataset import (
-    DataError,
+from helpers.rows import (
+    Row,
+    load,
     load_samples,
+    png,
     read_rows,
+    row,
+    write_arrow_file,
+    write_parquet,
+    write_stream,
 )
+from seethink.config import ReadConfig
+from seethink.data.quarantine import DataError
 
 
 @pytest.mark.parametrize(

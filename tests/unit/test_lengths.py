@@ -26,6 +26,7 @@ from seethink.data.lengths import (
 )
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.eval.tasks.source import eval_samples
+from seethink.rewards.golds import read_gold
 from seethink.world.draw import SIZE
 
 
@@ -237,7 +238,8 @@ def test_training_and_evaluation_leave_out_the_same(make_chat: Callable[[], Coun
     path = tmp_path / "d.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config, chat = ReadConfig(max_prompt_tokens=60), make_chat()
-    trained = load_fitting(str(path), "train", None, 0, chat, config, Quarantine(tmp_path / "a.jsonl"), graded=True)
+    quarantine = Quarantine(tmp_path / "a.jsonl")
+    trained = load_fitting(str(path), "train", None, 0, chat, config, quarantine, golds=read_gold, graded=True)
     asked = eval_samples(
         EvalConfig(data=str(path)), 0, chat=chat, reading=config, quarantine=Quarantine(tmp_path / "b.jsonl")
     )

@@ -15,8 +15,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from helpers.rows import load_samples, read_rows
 from seethink.config import ReadConfig, RecipeError, make_reading, make_recipe
-from seethink.data.dataset import load_samples, read_rows
 from seethink.data.images import ImageRef
 from seethink.data.quarantine import MAX_DETAIL, REASONS, DataError, Problem, Quarantine, RowError, problem
 
@@ -159,7 +159,7 @@ def test_reasons_are_stable_words() -> None:
         "not_json", "missing_column", "bad_message", "multi_turn", "unsupported_media", "image_count", "image_source",
         "image_missing", "image_outside_root", "image_address", "image_unreadable", "image_too_large", "image_aspect",
         "empty_gold", "bad_gold", "bad_choices", "gold_outside_choices", "special_token", "prompt_refused",
-        "prompt_too_long",
+        "prompt_too_long", "bad_answer_type", "unread_images",
     }  # fmt: skip
     with pytest.raises(AssertionError):
         RowError("nonsense", "x")

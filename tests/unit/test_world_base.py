@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from seethink.core.errors import UserError
-from seethink.pretrain.base import Batch, Encoder, make_batches, train_base, train_vision, vision_batches
+from seethink.pretrain.base import train_base, train_vision
+from seethink.pretrain.batches import Batch, Encoder, make_batches, vision_batches
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH, build_processor, build_tokenizer
 from seethink.pretrain.variants import VARIANTS, BaseConfig, variant_named
 from seethink.world.talk import Talk, Turn, conversation, perception, practice

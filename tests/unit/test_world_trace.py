@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seethink.data.dataset import load_samples
+from helpers.rows import load_samples
 from seethink.world.make import world_samples, write_parquet
 from seethink.world.questions import TASKS, Item, make_item
 from seethink.world.scenes import DOMAINS

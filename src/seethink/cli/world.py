@@ -25,13 +25,11 @@ def make(
     seed: int = 0,
 ) -> None:
     """Write world items with their images as Parquet."""
-    from seethink.data.dataset import load_samples
-    from seethink.world.make import is_world, write_parquet
+    from seethink.world.make import is_world, world_samples, write_parquet
 
     if not is_world(source):
         raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces][?OPTIONS]")
-    samples = load_samples(source, split, size, seed)
-    as_user_error(lambda: write_parquet(samples, path))
+    as_user_error(lambda: write_parquet(world_samples(source, split, size, seed), path))
     console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
 
 

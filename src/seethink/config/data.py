@@ -16,7 +16,7 @@ class ReadConfig(Section):
     """How rows are read and which are left out; evaluation reads as training does."""
 
     style: Literal["auto", "seethink", "trl", "easyr1", "verl", "ms-swift", "vlm-r1"] = Field(
-        "auto", description="Whose columns the rows have; auto tells from the first rows (data/columns.py)."
+        "auto", description="Whose columns the rows have; auto tells from the first rows (data/styles.py)."
     )
     image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
     max_pixels: int = Field(MAX_PIXELS, gt=0, le=178_000_000, description="Images of more pixels are bad rows.")

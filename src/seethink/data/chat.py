@@ -12,9 +12,9 @@ from torch import Tensor
 
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
-from seethink.data.dataset import LETTERS
 from seethink.data.image_tokens import ImageTokens, Sizes
-from seethink.data.template import TemplateError
+from seethink.data.rows import LETTERS
+from seethink.data.template import TemplateError, refuse_endless
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 
@@ -88,9 +88,7 @@ class Chat:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
             )
-        messages = [{"role": "user", "content": _content(sample)}]
-        if sample.system:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": sample.system}]})
+        messages = _messages(sample)
         try:
             text = self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         except MemoryError:
@@ -99,6 +97,18 @@ class Chat:
             said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise TemplateError(f"the model's chat template cannot write the prompt of {sample.id!r}: {said}") from None
         return self._edit(str(text))
+
+    def refuse_endless_template(self) -> None:
+        """Raises TemplateError where the chat template does not end, or takes too much memory, on a trial prompt.
+
+        To be called before anything renders the template, which comes with the checkpoint.
+        """
+        template = _chosen_template(self.template_owner)
+        if template is None:
+            return
+        trial = Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))
+        given = {"messages": _messages(trial), "tools": None, "documents": None, "add_generation_prompt": True}
+        refuse_endless(template, {**self.tokenizer.special_tokens_map, **given})
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Data may not write the template's own tokens: they would forge turns or image places."""
@@ -122,6 +132,20 @@ class Chat:
     def token_texts(self, token_ids: list[int]) -> list[str]:
         """Each token by itself, for viewers and for finding critical words."""
         return [str(self.tokenizer.decode([token])) for token in token_ids]
+
+
+def _chosen_template(owner: Any) -> str | None:
+    """The template that `owner.apply_chat_template` renders; None where it has none and will say so itself."""
+    template = owner.chat_template
+    return template.get("default") if isinstance(template, dict) else template
+
+
+def _messages(sample: Sample) -> list[dict[str, Any]]:
+    """The turns of a sample's prompt, as chat templates take them."""
+    user = {"role": "user", "content": _content(sample)}
+    if not sample.system:
+        return [user]
+    return [{"role": "system", "content": [{"type": "text", "text": sample.system}]}, user]
 
 
 def _content(sample: Sample) -> list[dict[str, str]]:

@@ -123,7 +123,7 @@ def _find(source: Any, root: Path | None, allow_urls: bool) -> tuple[Path | None
         raise ImageError("image_source", f"an image must be a path, bytes or a data: URI, not {kind}")
     if source.startswith("data:"):
         return None, _from_base64(source.partition(",")[2], "data: URI"), "data: URI"
-    if _is_base64(source):
+    if is_encoded_image(source):
         return None, _from_base64(source, "base64 text"), "base64 text"
     if "://" in source:
         return None, _from_address(source, allow_urls), source[:200]
@@ -171,13 +171,17 @@ def _from_address(source: str, allow_urls: bool) -> bytes:
         raise ImageError("image_address", str(error)) from None
 
 
-def _is_base64(text: str) -> bool:
-    """Whether a text is an encoded image: its first bytes are those of an image format. (A path may look alike:
-    base64 of a JPEG starts with a slash.)"""
-    if len(text) < _MIN_BASE64:
+def is_encoded_image(value: str | bytes) -> bool:
+    """Whether bytes, or a base64 text, begin as an image file does.
+
+    The beginning is decoded, because a path may look like base64: that of a JPEG starts with a slash.
+    """
+    if isinstance(value, bytes):
+        return value.startswith(_MAGIC)
+    if len(value) < _MIN_BASE64:
         return False
     try:
-        return base64.b64decode(text[:16], validate=True).startswith(_MAGIC)
+        return base64.b64decode(value[:16], validate=True).startswith(_MAGIC)
     except (binascii.Error, ValueError):
         return False
 

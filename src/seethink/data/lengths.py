@@ -22,11 +22,12 @@ from seethink.config import ReadConfig
 from seethink.core.console import console, progress_bar
 from seethink.core.errors import UserError
 from seethink.core.types import Sample
-from seethink.data.columns import IMAGE_MARK
 from seethink.data.dataset import load_samples
+from seethink.data.fields import IMAGE_MARK
 from seethink.data.image_store import cache_root
 from seethink.data.image_tokens import ImageTokens
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
+from seethink.data.rows import ReadGold
 
 if TYPE_CHECKING:
     from seethink.data.chat import Chat
@@ -72,13 +73,14 @@ def load_fitting(
     config: ReadConfig,
     quarantine: Quarantine,
     *,
+    golds: ReadGold,
     graded: bool = False,
 ) -> list[Sample]:
     """`load_samples`, then `fit_samples` (without a chat, nothing is checked against a model). Raises DataError.
 
     The one way from a source to what training and evaluation start from.
     """
-    samples = load_samples(source, split, size, seed, config=config, quarantine=quarantine, graded=graded)
+    samples = load_samples(source, split, size, seed, golds=golds, config=config, quarantine=quarantine, graded=graded)
     return samples if chat is None else fit_samples(samples, chat, config, quarantine, source)
 
 

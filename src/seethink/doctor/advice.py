@@ -4,11 +4,12 @@ from __future__ import annotations
 
 ADVICE: dict[str, str] = {
     "not_json": "write one JSON object a line",
-    "missing_column": "rename the columns, or state data.style (src/seethink/data/columns.py has what each expects)",
+    "missing_column": "rename the columns, or state data.style (src/seethink/data/styles.py has what each expects)",
     "bad_message": "give one user turn of text and images, and at most one assistant turn",
     "multi_turn": "cut the conversation to one question and its answer",
     "unsupported_media": "drop these rows: only images are supported",
     "image_count": "write one <image> mark for each image, or none at all",
+    "unread_images": "rename the column to images (src/seethink/data/fields.py has the names that are read)",
     "image_source": "give each image as a path, as bytes, or as a data: URI",
     "image_missing": "copy the files there, or set data.image_root to the folder that the paths are relative to",
     "image_outside_root": "copy the images under the data's folder, or set data.image_root to a folder above both",
@@ -18,6 +19,7 @@ ADVICE: dict[str, str] = {
     "image_aspect": "cut or pad these images: processors fail on such strips",
     "empty_gold": "fill in the answer or drop the row",
     "bad_gold": "correct the answer",
+    "bad_answer_type": "correct the type, or leave it out: the grader tells the kind of answer by itself",
     "bad_choices": "give 2 to 26 different option texts as a list",
     "gold_outside_choices": "correct the answer or the choices: it must be a letter or the text of one of them",
     "special_token": "remove or respell the token: it would forge a turn or the place of an image",

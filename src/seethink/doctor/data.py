@@ -111,6 +111,9 @@ def _check_rows(report: Report, found: Scan) -> None:
         report.add(label, "rows", Status.FAIL, found_share, advice)
     else:
         report.add(label, "rows", Status.WARN if bad else Status.PASS, said, _left_out_advice(bad))
+    if found.unread_images:
+        said = f"columns that hold images too and are not read: {', '.join(sorted(found.unread_images))}"
+        report.add(label, "unread images", Status.WARN, said, "put all images of a row in the column 'images'")
     over = not found.good or len(bad) > limit * count
     by_reason = _by_reason(found.problems)
     for reason, members in by_reason.items():

@@ -63,7 +63,7 @@ class GoldGrader:
     def _grade(self, samples: list[Sample]) -> None:
         golds = self._golds
         for sample in samples:
-            kind = kind_of(sample.answer, None, sample.choices or None)
+            kind = kind_of(sample.answer, sample.answer_type, sample.choices or None)
             golds.kinds[KINDS.get(kind, kind)] += 1
         stated = self._ask([(sample, perfect(sample)) for sample in samples])
         empty = self._ask([(sample, "") for sample in samples])

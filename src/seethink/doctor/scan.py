@@ -13,13 +13,15 @@ from seethink.core.console import progress_bar
 from seethink.core.errors import UserError
 from seethink.core.types import Sample
 from seethink.data.chat import Chat
-from seethink.data.columns import Style
-from seethink.data.dataset import RowResult, read_rows
+from seethink.data.dataset import read_rows
+from seethink.data.fields import Style
 from seethink.data.lengths import special_token
 from seethink.data.quarantine import Problem, RowError, problem
+from seethink.data.rows import RowResult
 from seethink.doctor.golds import GoldGrader, Golds
 from seethink.doctor.lengths import LengthMeter, Lengths
 from seethink.doctor.pictures import Pictures, content_hash, question_hash
+from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import is_world
 
@@ -53,6 +55,8 @@ class Scan:
     rows: int = 0
     style: Style | None = None
     columns: tuple[str, ...] = ()
+    unread_images: set[str] = field(default_factory=set)
+    """Columns that hold images besides those that are read."""
     error: str = ""
     """Why the source could not be read (to its end)."""
     problems: list[Problem] = field(default_factory=list)
@@ -99,7 +103,10 @@ def scan(source: Source, chat: Chat | None, rewarder: Rewarder | None) -> Scan:
 def _rows(source: Source) -> Iterator[RowResult]:
     size = min(source.size or WORLD_ROWS, WORLD_ROWS) if is_world(source.source) else source.size
     good = 0
-    for result in read_rows(source.source, source.split, source.reading, size=size, seed=0, graded=source.graded):
+    rows = read_rows(
+        source.source, source.split, source.reading, golds=read_gold, size=size, seed=0, graded=source.graded
+    )
+    for result in rows:
         good += result.sample is not None
         yield result
         if good == size:
@@ -136,6 +143,7 @@ class _Reader:
             found.rows += 1
             found.style = found.style or result.style
             found.columns = max(found.columns, result.columns, key=len)
+            found.unread_images.update(result.unread_images)
             if result.problem is not None:
                 found.problems.append(result.problem)
         read = [(result, result.sample) for result in results if result.sample is not None]

@@ -11,7 +11,7 @@ import torch
 from seethink.config import PARTS, Recipe
 from seethink.core.errors import UserError
 from seethink.core.types import Microbatch, Prompt, Sample
-from seethink.data.counterfactual import blanked
+from seethink.data.control_images import blanked
 from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.doctor.golds import perfect
 from seethink.doctor.machine import free_main_memory

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import regex
 
-from seethink.data.pieces import TokenPieces
+from seethink.data.token_pieces import TokenPieces
 
 UNSPACED = "".join(
     rf"\p{{Script={script}}}"

@@ -16,7 +16,7 @@ from seethink.core.sketch import Sketch, bins_of
 from seethink.core.statistics import standard_error
 from seethink.core.types import Completion, Verdict
 from seethink.data.chat import Chat
-from seethink.data.pieces import TokenPieces
+from seethink.data.token_pieces import TokenPieces
 from seethink.entropy.critical import Marks, mark
 
 DECILES = 10

@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 
 from seethink.config import PartModules, Recipe
 from seethink.core.errors import UserError
-from seethink.core.types import Sample
 from seethink.data.chat import Chat
-from seethink.data.template import refuse_endless
 from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
@@ -118,7 +115,7 @@ def attach_family(model: Any, modules: PartModules | None) -> None:
 def make_chat(processor: Any, model: Any) -> Chat:
     """Raises TemplateError where the chat template does not end."""
     chat = Chat(processor, partial(rope_positions, model), family_of(model).max_images)
-    refuse_endless(lambda: chat.template_text(Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))))
+    chat.refuse_endless_template()
     return chat
 
 

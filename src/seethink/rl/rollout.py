@@ -13,7 +13,7 @@ from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
-from seethink.data.dataset import endless_order
+from seethink.data.order import endless_order
 from seethink.data.prompts import PromptList
 from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.rewarder import Rewarder

@@ -43,8 +43,8 @@ def measure(
 
 
 def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | None) -> list[Spoken]:
-    from seethink.data.pieces import TokenPieces
     from seethink.data.prompts import PromptList
+    from seethink.data.token_pieces import TokenPieces
     from seethink.eval.runner import draw_graded
     from seethink.eval.tasks.source import load_source_task
     from seethink.generate.make import make_generator

@@ -65,5 +65,7 @@ def samples_identity(samples: Sequence[Sample]) -> str:
     digest = hashlib.sha256()
     for s in samples:
         pictures = [i.sha256 if isinstance(i, ImageRef) else hashlib.sha256(i.tobytes()).hexdigest() for i in s.images]
-        digest.update(repr((s.id, s.system, s.question, s.choices, s.answer, s.domain, pictures)).encode())
+        # Items without a type keep the identity that they had before there were types.
+        type_ = (s.answer_type,) if s.answer_type is not None else ()
+        digest.update(repr((s.id, s.system, s.question, s.choices, s.answer, s.domain, pictures, *type_)).encode())
     return digest.hexdigest()

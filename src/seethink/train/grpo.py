@@ -18,14 +18,15 @@ from torch import Tensor
 from seethink.config import Recipe
 from seethink.core.console import progress_bar
 from seethink.core.types import Completion, Microbatch
-from seethink.data.dataset import refuse_changed_data
 from seethink.data.lengths import load_fitting
+from seethink.data.order import refuse_changed_data
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.prefix_attention import copy_free
 from seethink.models.scorer import TokenOutputs
+from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss, token_weights
 from seethink.rl.packing import PackedSequence, pack
@@ -49,7 +50,9 @@ def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ())
     data = recipe.data
     folder, chat = Path(recipe.out), loaded.chat
     quarantine = Quarantine(folder / FILE)
-    samples = load_fitting(data.train, "train", data.train_size, recipe.seed, chat, data, quarantine, graded=True)
+    samples = load_fitting(
+        data.train, "train", data.train_size, recipe.seed, chat, data, quarantine, golds=read_gold, graded=True
+    )
     refuse_changed_data(folder, samples, resuming=checkpoint is not None and not is_allowed("data", allow))
     samples, held_out = hold_out(recipe, samples, chat, quarantine)
     source = PromptSource(samples, loaded.chat, recipe.seed)

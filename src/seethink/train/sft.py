@@ -19,13 +19,14 @@ from seethink.config import Recipe
 from seethink.core.console import console, progress_bar
 from seethink.core.types import Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.data.dataset import DataError, refuse_changed_data, shuffled
 from seethink.data.lengths import load_fitting
+from seethink.data.order import refuse_changed_data, shuffled
 from seethink.data.prompts import PromptList
-from seethink.data.quarantine import FILE, Quarantine
+from seethink.data.quarantine import FILE, DataError, Quarantine
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.scorer import TokenOutputs
+from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import sft_loss
 from seethink.rl.packing import PackedSequence, pack
@@ -125,12 +126,12 @@ def _load(recipe: Recipe, chat: Chat, *, resuming: bool) -> tuple[Traces, Traces
     """Verified training and validation traces, and the latter's samples; data.json says what was dropped."""
     data, seed = recipe.data, recipe.seed
     quarantine = Quarantine(Path(recipe.out) / FILE)
-    train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine)
+    train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine, golds=read_gold)
     source, size = data.val or data.train, data.val_size or max(1, len(train) // 20)
     if data.val is None and not source.startswith("world:"):
         train, val = train[size:], train[:size]
     else:
-        val = load_fitting(source, "val", size, seed, chat, data, quarantine)
+        val = load_fitting(source, "val", size, seed, chat, data, quarantine, golds=read_gold)
     refuse_changed_data(Path(recipe.out), [*train, *val], resuming=resuming)
     rewarder = Rewarder(recipe.reward)
     kept, report = verify_traces(train, recipe.sft, rewarder.grade, chat.response_ids)

@@ -14,6 +14,7 @@ from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import Quarantine
 from seethink.eval.score import mean_accuracy
 from seethink.eval.task import Accuracy
+from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import PREFIX, is_world, one_domain, parse_source
 
@@ -61,7 +62,8 @@ def eval_samples(
 
     def load(source: str, size: int | None) -> list[Sample]:
         kept = quarantine or Quarantine()
-        return load_fitting(source, "test", size, seed, chat, reading or ReadConfig(), kept, graded=True)
+        rows = reading or ReadConfig()
+        return load_fitting(source, "test", size, seed, chat, rows, kept, golds=read_gold, graded=True)
 
     if not is_world(config.data):
         by_domain: dict[str, list[Sample]] = {}

@@ -13,10 +13,10 @@ from seethink.rewards.grader.syntax import NotMathsError
 from seethink.rewards.grader.text import normalise
 
 _LETTER = re.compile(r"\s*[(\[]?\s*([A-Za-z])\s*[)\].:]?\s*")
-_CHOICE_TYPES = frozenset(("mc", "mc_text", "choice", "multiple_choice", "mcq"))
-_MATHS_TYPES = frozenset(
-    ("number", "fraction", "percent", "scientific", "mixed_number", "matrix", "interval_set", "latex")
-)
+_CHOICE_TYPES = ("mc", "mc_text", "choice", "multiple_choice", "mcq")
+_MATHS_TYPES = ("number", "fraction", "percent", "scientific", "mixed_number", "matrix", "interval_set", "latex")
+ANSWER_TYPES = (*_MATHS_TYPES, "number_unit", "equation", "tuple_list", "text", *_CHOICE_TYPES)
+"""The kinds of answer that a data row may name. The grader tells the kind of a gold by itself where none is named."""
 
 
 def validate_gold(gold: object, answer_type: str | None = None, choices: Sequence[str] | None = None) -> str:

@@ -31,10 +31,11 @@ from seethink.core.errors import UserError
 from seethink.core.files import read_json_lines, write_text
 from seethink.core.types import Completion, Microbatch, Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
-from seethink.data.counterfactual import blanked, swapped
+from seethink.data.control_images import blanked, swapped
 from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import Quarantine
 from seethink.generate.protocol import Generator, Sampling
+from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.rollout import Episode, scheduled
 from seethink.runs.metrics import spare
@@ -76,7 +77,8 @@ def hold_out(
         return samples, []
     if data.val is not None or is_world(data.train):
         source, size = data.val or data.train, data.val_size or wanted
-        return samples, load_fitting(source, "val", size, recipe.seed, chat, data, quarantine, graded=True)
+        held_out = load_fitting(source, "val", size, recipe.seed, chat, data, quarantine, golds=read_gold, graded=True)
+        return samples, held_out
     illustrated = [i for i, sample in enumerate(samples) if sample.images]
     held = set(illustrated[: data.val_size or min(wanted, len(samples) // 10)])
     return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]

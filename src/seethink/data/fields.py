@@ -1,0 +1,88 @@
+"""What a row says, in neutral fields, and what a style of columns is: how it is recognised and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = Mapping[str, Any]
+IMAGE_MARK = "<image>"
+IMAGE_COLUMNS = ("images", "image", "image_paths", "image_path", "imgs", "img")
+"""Columns of images, a list or one image, in the order in which they are tried; `image_1`, `image_2`, ... follow."""
+COMMON = (*IMAGE_COLUMNS, "choices", "options", "system", "domain", "difficulty", "id")
+"""Columns that every style reads."""
+
+
+@dataclass
+class Fields:
+    """One row in neutral fields; its texts may hold `<image>` marks, one per image.
+
+    Example: `Fields("<image>How many?", images=["a.png"], answer="3")`
+    """
+
+    question: str
+    images: list[Any] = field(default_factory=list)
+    """Sources for images.py, in the order of the marks."""
+    response: str | None = None
+    system: str = ""
+    answer: Any = None
+    answer_type: Any = None
+    """As the row writes it; None where the row does not say."""
+    is_solution: bool = False
+    """Whether `answer` may be a worked solution, whose tags or box state the answer."""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way of writing rows.
+
+    Example: `Style("verl", "verl", (("prompt",), ("reward_model",)), ("reward_model",), (), read)` reads rows that
+    have both `prompt` and `reward_model`.
+    """
+
+    name: str
+    title: str
+    needs: tuple[tuple[str, ...], ...]
+    """Groups of columns. A row must have one column of each group; the style is recognised by them."""
+    gold: tuple[str, ...]
+    """Columns of the gold answer. The first column that is filled counts."""
+    reply: tuple[str, ...]
+    """Columns with a response to imitate."""
+    read: Callable[[Row, Style], Fields]
+    more: tuple[str, ...] = ()
+    """Columns that this style reads besides its own and the common ones."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the style reads."""
+        needed = (column for group in self.needs for column in group)
+        return tuple(dict.fromkeys((*needed, *self.gold, *self.reply, *COMMON, *self.more)))
+
+    def missing(self, columns: Iterable[str]) -> list[str]:
+        """The groups of which no column is present, as `prompt or messages`."""
+        present = set(columns)
+        return [" or ".join(group) for group in self.needs if not present.intersection(group)]
+
+    def expects(self) -> str:
+        """The style's columns as an error message lists them."""
+        needs = " + ".join(" or ".join(group) for group in self.needs)
+        others = [c for c in (*self.gold, *self.reply) if all(c not in group for group in self.needs)]
+        return f"{self.title} ({needs}{' + ' + ' or '.join(others) if others else ''})"
+
+
+def filled(row: Row) -> list[str]:
+    """The names of the columns that hold something."""
+    return [name for name, value in row.items() if value is not None]
+
+
+def first_filled(row: Row, columns: Iterable[str]) -> Any:
+    """The value of the first of `columns` that is neither absent nor empty, else None."""
+    return next((row[c] for c in columns if row.get(c) is not None and row.get(c) != ""), None)
+
+
+def found_columns(names: Iterable[Any]) -> str:
+    """`found columns a, b`, for error messages."""
+    shown = sorted({str(name)[:40] for name in names})[:30]
+    return f"found columns {', '.join(shown)}" if shown else "found no columns"

@@ -1,0 +1,54 @@
+"""The order in which a run takes its samples, and whether they are the samples that the run started with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seethink.core.files import write_text
+from seethink.core.types import Sample
+from seethink.data.images import ImageRef
+from seethink.data.quarantine import DataError
+
+
+def shuffled(count: int, seed: int, epoch: int) -> list[int]:
+    """The order of an epoch: a function of (seed, epoch) alone, so that a resumed run finds its place."""
+    return [int(i) for i in np.random.default_rng([seed, epoch]).permutation(count)]
+
+
+def endless_order(count: int, seed: int, start: int = 0) -> Iterator[int]:
+    """Indices epoch after epoch, beginning at position `start` of the whole sequence."""
+    epoch, offset = divmod(start, count)
+    while True:
+        yield from shuffled(count, seed, epoch)[offset:]
+        epoch, offset = epoch + 1, 0
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """A SHA-256 of everything that a run learns from: texts, golds, images and their order."""
+    digest = hashlib.sha256()
+    for s in samples:
+        images = [i.sha256 if isinstance(i, ImageRef) else hashlib.sha256(i.tobytes()).hexdigest() for i in s.images]
+        content = [s.id, s.system, s.question, s.answer, s.choices, s.response, images]
+        # Samples without a type have the fingerprint of the time before there were types, so that old runs resume.
+        content += [s.answer_type] if s.answer_type is not None else []
+        digest.update(repr(tuple(content)).encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+def refuse_changed_data(folder: Path, samples: Sequence[Sample], *, resuming: bool) -> None:
+    """Store the fingerprint of the run's data in its folder.
+
+    Raises DataError where a resumed run would go on with other data than it started with.
+    """
+    path, now = folder / "data.sha256", fingerprint(samples)
+    before = path.read_text(encoding="utf-8").strip() if resuming and path.is_file() else now
+    if before != now:
+        raise DataError(
+            f"cannot resume {folder}: the data are not those that the run started with; restore them, choose another "
+            f"out, delete {path} to go on with the new ones, or add --allow data"
+        )
+    write_text(path, now + "\n")

@@ -1,0 +1,117 @@
+"""Deterministic streams of training batches: conversations about pictures, and pictures with what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from seethink.pretrain.variants import BaseConfig
+from seethink.world.draw import COLORS
+from seethink.world.scenes import draw_scene, make_scene
+from seethink.world.talk import Talk, Turn, pick_domain
+
+T = TypeVar("T")
+BUFFER = 8
+"""Batches that are drawn together and sorted by length."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Right-padded conversations. Shape letters: B sequences, T tokens, N pictures."""
+
+    input_ids: Tensor
+    """[B, T]"""
+    loss_mask: Tensor
+    """[B, T] True on assistant tokens, their end-of-turn included."""
+    pixel_values: Tensor | None
+    """[N, 3, H, W], N <= B: text-only sequences have none; None where N is 0."""
+
+
+class Encoder:
+    """Conversations -> token ids in the chat template's form; repeated text is tokenized once."""
+
+    def __init__(self, tokenizer: Any, image_seq_length: int) -> None:
+        self._tokenizer, self._cache = tokenizer, dict[str, list[int]]()
+        self._image = self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
+        self.pad_id: int = tokenizer.pad_token_id
+
+    def _ids(self, text: str) -> list[int]:
+        if text not in self._cache:
+            self._cache[text] = self._tokenizer(text)["input_ids"]
+        return self._cache[text]
+
+    def encode(self, has_image: bool, turns: list[Turn]) -> tuple[list[int], list[bool]]:
+        """(ids [T], loss mask [T]) of one conversation; its picture stands in the first turn."""
+        ids: list[int] = []
+        mask: list[bool] = []
+        for number, (question, answer) in enumerate(turns):
+            prompt = self._ids("<|im_start|>user\n") + (self._image if has_image and number == 0 else [])
+            prompt = prompt + self._ids(question) + self._ids("<|im_end|>\n<|im_start|>assistant\n")
+            reply = self._ids(answer) + self._ids("<|im_end|>")
+            ids += prompt + reply + self._ids("\n")
+            mask += [False] * len(prompt) + [True] * len(reply) + [False]
+        return ids, mask
+
+
+def make_batches(config: BaseConfig, encoder: Encoder, talk: Talk, steps: int, phase: int) -> Iterator[Batch]:
+    """The batches of a phase's `steps`, a function of (seed, phase); neighbours in length share a batch."""
+    for start in range(0, steps, BUFFER):
+        rng = np.random.default_rng([config.seed, phase, start])
+        rows = []
+        for _ in range(BUFFER * config.batch_size):
+            image, turns = talk(rng)
+            rows.append((*encoder.encode(image is not None, turns), image))
+        rows.sort(key=lambda row: len(row[0]))
+        chunks = [rows[i : i + config.batch_size] for i in range(0, len(rows), config.batch_size)]
+        for i in rng.permutation(len(chunks))[: steps - start]:
+            yield collate(chunks[i], encoder.pad_id)
+
+
+def collate(rows: list[tuple[list[int], list[bool], Image | None]], pad_id: int) -> Batch:
+    """(ids, loss mask, picture or None) of each conversation -> one batch."""
+    longest = max(len(ids) for ids, _, _ in rows)
+    input_ids = torch.full((len(rows), longest), pad_id)
+    loss_mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, (ids, mask, _) in enumerate(rows):
+        input_ids[i, : len(ids)] = torch.tensor(ids)
+        loss_mask[i, : len(mask)] = torch.tensor(mask)
+    images = [image for *_, image in rows if image is not None]
+    return Batch(input_ids, loss_mask, _pixels(images) if images else None)
+
+
+def vision_batches(config: BaseConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """(pixels [B, 3, H, W], targets [B, colours]): 0 where a colour is absent, else its value + 1."""
+    for step in range(config.vision_steps):
+        rng = np.random.default_rng([config.seed, 0, step])
+        images: list[Image] = []
+        targets = torch.zeros(config.batch_size, len(COLORS), dtype=torch.long)
+        while len(images) < config.batch_size:
+            scene = make_scene(pick_domain(rng), int(rng.integers(1, 5)), rng)
+            image = draw_scene(scene, "train", rng)
+            if image is not None:
+                for name, value in scene.values.items():
+                    targets[len(images), list(COLORS).index(name)] = value + 1
+                images.append(image)
+        yield _pixels(images), targets
+
+
+def _pixels(images: list[Image]) -> Tensor:
+    """[N, 3, H, W] from -1 to 1."""
+    stacked = np.stack([np.asarray(image, dtype=np.float32) for image in images])
+    return torch.from_numpy(stacked / 127.5 - 1.0).permute(0, 3, 1, 2).contiguous()
+
+
+def prefetched(items: Iterator[T]) -> Iterator[T]:
+    """The same items; a thread makes the next one while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

@@ -1,0 +1,81 @@
+"""The files of base training: a finished phase, from which an interrupted command goes on, and the finished model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors import torch as weights_file
+
+from seethink.core.errors import UserError
+from seethink.core.files import write_json
+from seethink.pretrain.variants import BaseConfig
+
+CURVE_STEPS = 250
+"""`base.json` has the mean loss of so many steps."""
+
+
+@dataclass(slots=True)
+class PhaseRecord:
+    """The course of a finished phase."""
+
+    losses: list[float]
+    """Of each step."""
+    seconds: float
+
+
+def phase_file(out: Path, name: str) -> Path:
+    """Where the weights after a phase are kept until all phases are done."""
+    return out / f"unfinished.{name}.safetensors"
+
+
+def save_phase(model: Any, out: Path, name: str, config: BaseConfig, done: PhaseRecord) -> None:
+    """Keep the weights after a phase with its record and the settings."""
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"config": json.dumps(asdict(config)), "done": json.dumps(asdict(done))}
+    weights_file.save_model(model, str(phase_file(out, name)), metadata=about)
+
+
+def load_phase(model: Any, out: Path, name: str, config: BaseConfig) -> PhaseRecord | None:
+    """Load the weights of a phase that an interrupted command finished, and return its record; None without one.
+
+    Raises UserError where the weights were made with other settings.
+    """
+    file = phase_file(out, name)
+    if not file.exists():
+        return None
+    with safe_open(file, "pt") as opened:
+        about = opened.metadata()
+    if json.loads(about["config"]) != asdict(config):
+        raise UserError(f"{file} was made with other settings; remove it, or choose another --out")
+    weights_file.load_model(model, file)
+    return PhaseRecord(**json.loads(about["done"]))
+
+
+@torch.no_grad()
+def round_to_stored(model: Any) -> None:
+    """Give the weights the values that the stored bfloat16 holds."""
+    for weight in model.parameters():
+        weight.copy_(weight.to(torch.bfloat16))
+
+
+def save_base(
+    model: Any, processor: Any, out: Path, config: BaseConfig, seconds: float, losses: dict[str, list[float]]
+) -> None:
+    """Write a Hugging Face folder and `base.json`, which says how it was made; remove the files of the phases."""
+    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(out, state_dict=state)
+    processor.save_pretrained(out)
+    curves = {
+        name: [round(float(np.mean(all_[i : i + CURVE_STEPS])), 4) for i in range(0, len(all_), CURVE_STEPS)]
+        for name, all_ in losses.items()
+    }
+    about = {"config": asdict(config), "seconds": round(seconds), "torch": torch.__version__, "losses": curves}
+    write_json(out / "base.json", about)
+    for name in losses:
+        phase_file(out, name).unlink()
