@@ -73,9 +73,8 @@ def test_numbered_marks(
 ) -> None:
     images: Row = {"image_1": "a.png", "image_2": "b.png"} if numbered else {"images": ["a.png", "b.png"]}
     answer = "A" if choices else "3"
-    sample = load(write_jsonl(tmp_path / "d.jsonl", [row(prompt=question, choices=choices, answer=answer, **images)]))[
-        0
-    ]
+    given = row(prompt=question, choices=choices, answer=answer, **images)
+    sample = load(write_jsonl(tmp_path / "d.jsonl", [given]))[0]
     assert (sample.question, sample.choices, shades(sample)) == (asked, options, expected)
 
 

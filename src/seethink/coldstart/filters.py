@@ -18,19 +18,21 @@ GradePairs = Callable[[Sequence[tuple[Sample, str]]], list[Grade]]
 
 @dataclass
 class FilterReport:
-    """What came in, what stayed, and why the rest was dropped."""
+    """The number of traces that were read and kept, and why the others were dropped."""
 
     read: int
     kept: int
     dropped: dict[str, int] = field(default_factory=dict)
+    """Traces by reason, the most frequent reason first."""
 
 
 def verify_traces(
     samples: Sequence[Sample], config: SftConfig, grade: GradePairs, tokenize: Tokenize
 ) -> tuple[list[Sample], FilterReport]:
-    """Keep traces in think format whose final answer matches and that neither ramble nor mix scripts.
+    """Keep the traces in think format whose final answer is right and that neither ramble nor mix scripts.
 
-    Samples without a gold answer (captions) pass the answer check.
+    `grade` grades (sample, response) pairs, and `tokenize` counts a response's tokens. Samples without a gold answer
+    (captions) pass the answer check. Returns the kept samples in their order, and the report.
     """
     grades = iter(grade([(s, s.response or "") for s in samples if s.answer]))
     kept: list[Sample] = []

@@ -1,4 +1,4 @@
-"""Samples -> token ids and image tensors: the only place that knows chat templates and processors."""
+"""Samples -> token ids and image tensors: the one module that knows chat templates and processors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Chat:
         self._edit: Callable[[str], str] = str
 
     def edited(self, edit: Callable[[str], str]) -> Chat:
-        """The same chat whose template text goes through `edit`, which may change how the assistant's turn begins."""
+        """The same chat with a template text that goes through `edit`, e.g. to begin the assistant's turn."""
         chat = copy(self)
         chat._edit = edit
         return chat
@@ -65,7 +65,7 @@ class Chat:
         return len(self._text_ids(self.template_text(sample))) + of_images
 
     def _image_length(self, sizes: Sizes) -> int:
-        """What the processor adds to a text with so many images."""
+        """Tokens that the processor adds to a text for blank images of these sizes."""
         blanks = [Image.new("RGB", size) for size in sizes]
         text = self.template_text(Sample("sizes", "", tuple(blanks)))
         special = self.wants_bos(text)
@@ -77,7 +77,7 @@ class Chat:
         return ids
 
     def wants_bos(self, text: str) -> bool:
-        """Templates that write the beginning-of-sequence token themselves must not get a second one."""
+        """Whether the tokenizer must add the beginning-of-sequence token: the template has not written it."""
         bos = self.tokenizer.bos_token
         return not (bos and text.startswith(bos))
 
@@ -111,7 +111,7 @@ class Chat:
         refuse_endless(template, {**self.tokenizer.special_tokens_map, **given})
 
     def _refuse_special(self, name: str, *texts: str) -> None:
-        """Data may not write the template's own tokens: they would forge turns or image places."""
+        """Raise UserError where a text holds one of the template's own tokens, which would forge a turn or an image."""
         token = self.special_token_in(*texts)
         if token is not None:
             raise UserError(f"sample {name!r} holds the special token {token!r} as text; remove or respell it")
@@ -149,7 +149,7 @@ def _messages(sample: Sample) -> list[dict[str, Any]]:
 
 
 def _content(sample: Sample) -> list[dict[str, str]]:
-    """Chat parts of a question; images come first unless `<image>` marks say where."""
+    """The content parts of a question; images come first unless `<image>` marks say where they stand."""
     text = _with_choices(sample)
     if "<image>" not in text:
         return [*({"type": "image"} for _ in sample.images), {"type": "text", "text": text}]

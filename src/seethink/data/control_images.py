@@ -1,4 +1,4 @@
-"""Samples with another picture: a blank one, or another sample's. For the blindness guard."""
+"""Samples with a control picture, blank or taken from another sample, with which the blindness guard compares."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def blanked(sample: Sample) -> Sample:
 
 
 def swapped(samples: Sequence[Sample], seed: tuple[int, ...]) -> list[Sample | None]:
-    """Each sample with the pictures of another, never with equal ones; None where all others' are equal or unequal
-    in number."""
+    """Each sample with the pictures of another sample.
+
+    None where every other sample has equal pictures or another number of them.
+    """
     partners = derangement([_digest(s) for s in samples], [_sizes(s) for s in samples], seed)
     return [
         None if partner is None else replace(sample, images=samples[partner].images)
@@ -41,7 +43,7 @@ def _digest(sample: Sample) -> str:
 
 
 def _image_digest(image: Any) -> str:
-    """Of the pixels, or of the file where the picture is a reference to one."""
+    """A digest of the pixels, or of the file where the picture is a reference to one."""
     known: str | None = getattr(image, "sha256", None)
     return known or hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
@@ -49,9 +51,10 @@ def _image_digest(image: Any) -> str:
 def derangement(
     digests: Sequence[str], sizes: Sequence[tuple[tuple[int, int], ...]], seed: tuple[int, ...]
 ) -> list[int | None]:
-    """For each place another with a different digest: of the same sizes where there is one, else as many pictures.
+    """For each place a partner with a different digest: of the same sizes if there is one, else of as many pictures.
 
-    A permutation wherever no picture makes up more than half of its size; beyond that some partners serve twice.
+    The partners are a permutation unless one picture makes up more than half of all those of its size; then some
+    partners serve twice. None where there is no partner.
     """
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(digests))]
     partners: list[int | None] = [None] * len(digests)
@@ -65,7 +68,7 @@ def derangement(
 
 
 def _rotated(members: list[int], digests: Sequence[str]) -> list[int]:
-    """Equal pictures stand together and everybody takes from as far on as the largest such block is long."""
+    """Each member's partner: members are sorted into blocks of equal pictures and shifted by the largest block."""
     counts = Counter(digests[i] for i in members)
     first = {digest: place for place, digest in enumerate(dict.fromkeys(digests[i] for i in members))}
     blocks = sorted(members, key=lambda i: (-counts[digests[i]], first[digests[i]]))

@@ -1,8 +1,8 @@
-"""Images from http(s) addresses, for `data.allow_urls`: never from a private network, bounded in size and time.
+"""Fetches images from http(s) addresses (`data.allow_urls`): only public ones, bounded in size and time.
 
-A data set is a stranger's text. An address in it must not make this machine talk to its own services, its network or
-a cloud's metadata server, not through a redirect or a name that resolves there either: so the check is on the address
-that is connected to, at the moment of connecting.
+A data set is untrusted text. An address in it must not make this machine talk to its own services, its network or a
+cloud's metadata server, nor may a redirect or a name that resolves to one. So the check is made at the moment of
+connecting, on the address that is connected to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHUNK = 1 << 16
 
 
 class FetchError(UserError):
-    """An address that was not fetched; the message says why."""
+    """An address that was not fetched, and why."""
 
 
 def fetch(url: str, *, max_bytes: int = MAX_BYTES, deadline_s: float = DEADLINE_S) -> bytes:
@@ -69,11 +69,11 @@ def _read(answer: Any, shown: str, max_bytes: int, until: float) -> bytes:
 
 
 def require_global(address: str) -> None:
-    """Raises FetchError for an IP address that is not of the public internet."""
+    """Raises FetchError for an IP address outside the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     meant: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [ip]
     if isinstance(ip, ipaddress.IPv6Address):
-        # Three forms carry an IPv4 address, which is where the connection ends.
+        # Three forms of IPv6 address carry the IPv4 address at which the connection ends.
         nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
         meant += [carried for carried in (ip.sixtofour, nat64) if carried is not None]
         meant = [ip.ipv4_mapped] if ip.ipv4_mapped is not None else meant
@@ -85,7 +85,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def _connect(address: tuple[str, int], timeout: Any = None, source_address: Any = None) -> socket.socket:
-    """As socket.create_connection, but to public addresses only. All of a name's addresses must be public."""
+    """socket.create_connection to public addresses only: every address of a name must be public."""
     found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
     for *_, place in found:
         require_global(str(place[0]))
@@ -115,7 +115,7 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """Only http and https; no proxy, which would be a private address that fetches for strangers."""
+    """An opener for http and https without a proxy, which would be a private address that fetches for strangers."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         _HttpHandler(),

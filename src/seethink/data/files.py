@@ -1,4 +1,4 @@
-"""Files and folders -> rows, as they are written: JSON lines, JSON lists, Parquet, Arrow, Hugging Face folders.
+"""Files and folders -> raw rows: JSON lines, JSON lists, Parquet, Arrow, Hugging Face folders.
 
 Rows are streamed. A line that is not JSON is a bad row; a file that cannot be read at all is an error.
 """
@@ -23,7 +23,7 @@ JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = (".parquet", ".arrow")
 _NO_DATA = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")
 _BATCH = 16
-"""Rows made Python objects at once: with images in them they are megabytes each."""
+"""Rows that are turned into Python objects together; rows with images are megabytes each."""
 _CHUNK = 1 << 20
 _MAX_ROW = 1 << 28
 _BETWEEN = re.compile(r"[\s,]*")
@@ -80,7 +80,7 @@ def _is_data(file: Path) -> bool:
 
 
 def _saved_files(folder: Path) -> list[Path]:
-    """The shards of a `save_to_disk` folder, in its order. Left-over shards of an earlier save are not among them."""
+    """The shards of a `save_to_disk` folder, in its order, without the shards of an earlier save."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         names = [str(entry["filename"]) for entry in state["_data_files"]]
@@ -145,7 +145,7 @@ def _parsed(line: bytes) -> dict[str, Any] | RowError:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         # ValueError: bad JSON, bad UTF-8, and integers of too many digits.
-        return RowError("not_json", f"not JSON ({str(error)[:80]}); one object a line is expected")
+        return RowError("not_json", f"not JSON ({str(error)[:80]}); one object per line is expected")
     return _object(row)
 
 
@@ -159,7 +159,7 @@ def _starts_list(file: Path) -> bool:
 
 
 def _json_list(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-    """The elements of one JSON list, without holding the list: LLaVA's files are gigabytes."""
+    """The elements of one JSON list, which is never held whole: LLaVA's files are gigabytes."""
     decoder, number = json.JSONDecoder(), 0
     with file.open(encoding="utf-8-sig") as handle:
         buffer = handle.read(_CHUNK).lstrip()

@@ -1,4 +1,4 @@
-"""Data sets by their Hugging Face name, through the `datasets` library: only where the recipe asks for it."""
+"""Data sets by their Hugging Face name, loaded by the `datasets` library where the recipe allows it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_hub(source: str, split: str) -> tuple[Iterator[RawRow], Path]:
 
 
 def _choose(names: list[str], split: str, source: str) -> str:
-    """The data set's own name of a split. Falling back on another would test on what was trained on."""
+    """The data set's own name of a split. Another split is never used instead: a test would then see training data."""
     found = [name for name in names if split_named(name) == split]
     if not found:
         raise DataError(f"{source!r} holds no {split} split, only {', '.join(names)}")

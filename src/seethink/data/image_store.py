@@ -1,6 +1,6 @@
-"""Encoded images that are no files of their own (Parquet, base64): a bounded share in memory, the rest in a file.
+"""Keeps encoded images that are no files of their own (Parquet, base64): up to a bound in memory, then in a file.
 
-The file has no name and goes with the process, whatever ends it. The same picture is kept once.
+The file has no name and vanishes with the process, however that ends. Equal images are kept once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Slice:
     length: int
 
     def read(self) -> bytes:
-        """Safe from several threads: nothing is moved."""
+        """The bytes. Safe from several threads, as the position of the file does not move."""
         return os.pread(self.file.fileno(), self.length, self.start)
 
 
@@ -46,7 +46,7 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def keep(self, data: bytes, sha256: str) -> bytes | Slice:
-        """Where the image is from now on."""
+        """Keep an image and return where it is from now on."""
         with self._lock:
             if sha256 not in self._kept:
                 self._kept[sha256] = self._place(data)

@@ -1,8 +1,8 @@
-"""How many tokens images take in a prompt, from their sizes alone.
+"""Counts the tokens that images take in a prompt, from their sizes alone.
 
 Running the processor for every combination of sizes would take hours for a data set with as many sizes as images. Most
-processors also tell the tokens of a size without an image; where that agrees with the first sizes that were tried in
-full, it is used for the others.
+processors can also count the tokens of a size without an image. That count is used once it has agreed with a full run
+for the first sizes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 from seethink.core.types import Sample
 
 TRIED = 6
-"""Sizes tried in full before the processor's own count is trusted."""
+"""Sizes that are run in full before the processor's own count is trusted."""
 
 Sizes = tuple[tuple[int, int], ...]
 """(width, height) of each image of a prompt."""
 
 
 class ImageTokens:
-    """Counts for one processor. `try_out` runs it on blank images of the given sizes."""
+    """The counts of one processor. `try_out` runs it on blank images of the given sizes."""
 
     def __init__(self, processor: Any, try_out: Callable[[Sizes], int]) -> None:
         self._processor, self._try_out = processor, try_out
         self._known: dict[Sizes, int] = {(): 0}
         self._agreed: list[int] = []
-        """Full count less the processor's own, of the single images tried."""
+        """The full count minus the processor's own, of each single image that was run."""
         self._trusted = hasattr(processor, "_get_num_multimodal_tokens")
 
     def of(self, sample: Sample) -> int:

@@ -1,7 +1,7 @@
-"""Images that come from data sets: confined to a folder, an allow-list of formats, a pixel cap; loaded when needed.
+"""Images of data sets: confined to a folder, to known formats and to a number of pixels; loaded when needed.
 
-Images are untrusted. The header is checked before anything is decoded, and nothing is fetched unless asked for.
-`check_image` decodes an image once, to find a damaged one before training, and keeps only a reference to it.
+Images are untrusted: the header is checked before anything is decoded, and nothing is fetched unless the recipe allows
+it. `check_image` decodes an image once, so that a damaged one is found before training, and keeps a reference to it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from seethink.data.quarantine import RowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_ASPECT = 200
-"""Longer and thinner images crash the processors of Qwen-VL, hours into a run."""
+"""Longest over shortest side. Longer and thinner images crash the processors of Qwen-VL, hours into a run."""
 MAX_BYTES = 256_000_000
-"""Of one encoded image."""
+"""Bytes of one encoded image."""
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _ORIENTATION = 0x0112
 _MIN_BASE64 = 64
-"""Shorter texts are paths."""
+"""Characters. Shorter texts are paths."""
 
 
 class ImageError(RowError):
@@ -45,14 +45,14 @@ class ImageRef:
     """
 
     name: str
-    """For messages: the path as the data set writes it, or what kind of bytes it was."""
+    """For messages: the path as the data set writes it, or the kind of its bytes."""
     size: tuple[int, int]
     """(width, height) as shown: after the EXIF orientation."""
     sha256: str
     """Of the encoded file."""
     path: Path | None = None
     data: bytes | Slice | None = field(default=None, repr=False)
-    """The encoded file, where it is no file of its own."""
+    """The encoded image, where it is no file of its own."""
 
     @property
     def width(self) -> int:
@@ -76,6 +76,11 @@ class ImageRef:
         return _decode(data, self.name, self.width * self.height)
 
 
+def image_sha256(image: ImageRef | Image.Image) -> str:
+    """The SHA-256 of the encoded file where the image is a reference, else of the pixels."""
+    return image.sha256 if isinstance(image, ImageRef) else hashlib.sha256(image.tobytes()).hexdigest()
+
+
 def check_image(
     source: Any,
     root: Path | None,
@@ -84,9 +89,9 @@ def check_image(
     allow_urls: bool = False,
     store: ImageStore | None = None,
 ) -> ImageRef | Image.Image:
-    """A reference to an image that decodes. Sources are those of `open_image`; a PIL image is converted instead.
+    """Decode an image once and return a reference to it. Sources are those of `open_image`. Raises ImageError.
 
-    An image that is no file of its own is kept in `store`, else in memory. Raises ImageError.
+    An image that is no file of its own is kept in `store`, or in memory without one; a PIL image is returned as RGB.
     """
     if isinstance(source, Image.Image):
         return _convert(source)
@@ -103,8 +108,8 @@ def open_image(
 ) -> Image.Image:
     """An RGB image from a path, bytes, base64, a data: URI, an address, a PIL image, or a dict of one of these.
 
-    Dicts are `{"bytes", "path"}` (Hugging Face) and the like. Paths are relative to `root` and may not leave it, not
-    through a link either. Raises ImageError.
+    Dicts are `{"bytes", "path"}` (Hugging Face) and the like. Paths are relative to `root` and may not leave it, nor
+    may links in it. Raises ImageError.
     """
     if isinstance(source, Image.Image):
         return _convert(source)
@@ -207,7 +212,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
         raise ImageError("image_too_large", f"{name!r} cannot be decoded: {error}") from None
     except ImageError:
         raise
-    except Exception as error:  # hostile files make the format readers raise whatever there is
+    except Exception as error:  # hostile files make the format readers raise errors of every kind
         raise ImageError("image_unreadable", f"{name!r} cannot be decoded: {error or type(error).__name__}") from None
 
 
@@ -219,7 +224,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 
 def _convert(image: Image.Image) -> Image.Image:
-    # No copy without need: making one takes as long as decoding.
+    # No needless copy: making one takes as long as decoding.
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):

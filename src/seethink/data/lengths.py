@@ -1,6 +1,6 @@
-"""Prompts that the model cannot take are left out before training and evaluation, by one rule for both.
+"""Leaves out the prompts that the model cannot take, by one rule for training and evaluation.
 
-Tokens are counted with those of the images. Counting every prompt of a large data set takes minutes, so the lengths
+A prompt's tokens include those of its images. Counting every prompt of a large data set takes minutes, so the lengths
 are kept in a file and a second start measures nothing.
 """
 
@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 import inspect
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ import transformers
 from seethink.config import ReadConfig
 from seethink.core.console import console, progress_bar
 from seethink.core.errors import UserError
+from seethink.core.files import write_text
 from seethink.core.types import Sample
 from seethink.data.dataset import load_samples
 from seethink.data.fields import IMAGE_MARK
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from seethink.data.chat import Chat
 
 MAX_KNOWN = 1_000_000
-"""Lengths kept for one processor; the oldest are forgotten."""
+"""Lengths that are kept for one processor; beyond them, the oldest are dropped."""
 
 
 def fit_samples(
@@ -78,14 +77,15 @@ def load_fitting(
 ) -> list[Sample]:
     """`load_samples`, then `fit_samples` (without a chat, nothing is checked against a model). Raises DataError.
 
-    The one way from a source to what training and evaluation start from.
+    Training and evaluation both load their samples by this function. `golds` reads the gold answers:
+    `seethink.rewards.golds.read_gold`.
     """
     samples = load_samples(source, split, size, seed, golds=golds, config=config, quarantine=quarantine, graded=graded)
     return samples if chat is None else fit_samples(samples, chat, config, quarantine, source)
 
 
 def _unfit(sample: Sample, chat: Chat) -> RowError | None:
-    """What can be told without counting tokens."""
+    """The error of a sample that the model cannot take, as far as it shows without counting tokens."""
     token = special_token(sample, chat)
     if token is not None:
         return RowError("special_token", f"the text holds the special token {token!r}; remove or respell it")
@@ -137,15 +137,17 @@ def _measure(sample: Sample, chat: Chat) -> int | str:
 
 
 def sample_key(sample: Sample) -> str:
-    """What a prompt's length depends on: its texts and the sizes of its images. (What an image shows is not asked
-    for by any processor, and sizes are known without reading the file again.)"""
+    """A hash of what a prompt's length depends on: its texts and the sizes of its images.
+
+    No processor counts by what an image shows, and sizes are known without reading the file again.
+    """
     sizes = [(image.width, image.height) for image in sample.images]
     content = repr((sample.system, sample.question, sample.choices, sizes))
     return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def processor_identity(chat: Chat) -> str:
-    """A hash of all that turns a sample into tokens: processor, tokenizer, template, and the code that calls them."""
+    """A hash of everything that turns samples into tokens: processor, tokenizer, template, and our code around them."""
     digest = hashlib.sha256()
     processor, tokenizer = chat.processor, chat.tokenizer
     for part in (
@@ -178,7 +180,7 @@ def cache_folder() -> Path:
 
 
 def _read(path: Path) -> dict[str, int]:
-    """The stored lengths; a file that is damaged or not ours is as good as none."""
+    """The stored lengths; none where the file is damaged or is not ours."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -189,7 +191,7 @@ def _read(path: Path) -> dict[str, int]:
 
 
 def _store(path: Path, measured: dict[str, int]) -> None:
-    """Add lengths to the file. Another run may write at the same time: the file is read again and replaced whole.
+    """Add lengths to the file, which another run may have changed since it was read.
 
     A cache that cannot be written costs time, never a run.
     """
@@ -199,7 +201,4 @@ def _store(path: Path, measured: dict[str, int]) -> None:
     kept = dict(list(table.items())[-MAX_KNOWN:])
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(kept, file)
-        os.replace(name, path)
+        write_text(path, json.dumps(kept))

@@ -10,7 +10,7 @@ import numpy as np
 
 from seethink.core.files import write_text
 from seethink.core.types import Sample
-from seethink.data.images import ImageRef
+from seethink.data.images import image_sha256
 from seethink.data.quarantine import DataError
 
 
@@ -31,7 +31,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     """A SHA-256 of everything that a run learns from: texts, golds, images and their order."""
     digest = hashlib.sha256()
     for s in samples:
-        images = [i.sha256 if isinstance(i, ImageRef) else hashlib.sha256(i.tobytes()).hexdigest() for i in s.images]
+        images = [image_sha256(image) for image in s.images]
         content = [s.id, s.system, s.question, s.answer, s.choices, s.response, images]
         # Samples without a type have the fingerprint of the time before there were types, so that old runs resume.
         content += [s.answer_type] if s.answer_type is not None else []

@@ -1,4 +1,4 @@
-"""Samples as prompts, made when they are asked for: the pixel tensors of a data set do not fit in memory."""
+"""Samples as prompts, made on demand: the pixel tensors of a whole data set do not fit in memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
 
 KEPT_BYTES = 2 * 1024**3
-"""Pixel tensors kept for the next time; beyond it the longest unused go."""
+"""Bytes of pixel tensors kept for the next use; beyond them, the least recently used are dropped."""
 
 
 class PromptList(Sequence[Prompt]):
-    """The prompts of `samples`. Each image is processed once while it is kept, and kept while there is room."""
+    """The prompts of `samples`. A processed image is kept while there is room."""
 
     def __init__(self, samples: Sequence[Sample], chat: Chat, *, kept_bytes: int = KEPT_BYTES) -> None:
         self.samples = list(samples)
         self.chat, self._room = chat, kept_bytes
-        """Another model's chat may take its place, if it processes alike: the old model is then free to go."""
+        """The chat of another model may take its place, if it processes alike; then the old model can be freed."""
         self._kept: OrderedDict[int, Prompt] = OrderedDict()
         self._lengths: list[int] | None = None
 
@@ -54,7 +54,7 @@ class PromptList(Sequence[Prompt]):
 
 
 def prompt_lengths(prompts: Sequence[Prompt]) -> list[int]:
-    """Tokens of each prompt; a PromptList need not make them for it."""
+    """Tokens of each prompt; those of a PromptList are counted without making the prompts."""
     return prompts.lengths() if isinstance(prompts, PromptList) else [len(p.input_ids) for p in prompts]
 
 

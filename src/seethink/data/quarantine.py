@@ -1,4 +1,4 @@
-"""Bad rows do not stop a run: they are counted, written to quarantine.jsonl and left out. Too many of them do."""
+"""Bad rows are counted, written to quarantine.jsonl and left out; only too many of them stop a run."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ REASONS: dict[str, str] = {
     "prompt_refused": "prompt refused by the processor",
     "prompt_too_long": "too long prompt",
 }
-"""Every reason, and how it is said in a summary. The words are stable: tools may match on them."""
+"""Every reason with its words in a summary. The reasons are stable: tools may match on them."""
 
 FILE = "quarantine.jsonl"
 
 LEFT_OUT = ("prompt_too_long",)
-"""Reasons that the recipe asks for: such rows are not bad."""
+"""Reasons that follow from the recipe: such rows are left out without being bad."""
 
 MAX_DETAIL = 240
 _URL_USER = re.compile(r"://[^/\s@'\"]*@")
 
 
 class DataError(UserError):
-    """Data that cannot be used; the message names the file, the row, and what to do."""
+    """Data that cannot be used; the message names the file and the row, and says what to do."""
 
 
 class RowError(UserError):
-    """What is wrong with one row: `reason` is a word of REASONS, the message the detail."""
+    """A bad row: `reason` is a key of REASONS, and the message is the detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         assert reason in REASONS, reason
@@ -79,7 +79,7 @@ class Problem:
 
 
 def problem(file: str, row: int, id: object, error: RowError) -> Problem:
-    """The record of a RowError; details stay short and without user names in addresses, whatever the data hold."""
+    """The record of a RowError. Whatever the data hold, its detail is short and has no user name of an address."""
     detail = _URL_USER.sub("://", " ".join(str(error).split()))
     return Problem(file, row, str(id)[:MAX_DETAIL], error.reason, _shortened(detail))
 
@@ -89,7 +89,7 @@ def _shortened(text: str) -> str:
 
 
 class Quarantine:
-    """The rows that one command leaves out, over all its sources; writes them to a file where it is given a path."""
+    """The rows that one command leaves out, over all its sources. With a `path`, they are written to that file."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
@@ -102,7 +102,7 @@ class Quarantine:
         return source in self._rows
 
     def report(self, source: str, problems: Sequence[Problem], max_bad_share: float, *, rows: int = 0) -> None:
-        """Write the problems and print their summary. `rows` are those newly read, good and bad.
+        """Write the problems and print their summary. `rows` counts the rows newly read, good and bad.
 
         Raises DataError where more than `max_bad_share` of the source's rows so far are bad.
         """
@@ -128,11 +128,11 @@ class Quarantine:
         more = f"; all of them: {self.path}" if self.path else ""
         return (
             f"{source}: {len(bad):,} of {self._rows[source]:,} rows are bad, more than data.max_bad_share = "
-            f"{max_bad_share:g} allows: {first}{more}; mend or drop them, or raise data.max_bad_share"
+            f"{max_bad_share:g} allows: {first}{more}; correct or drop them, or raise data.max_bad_share"
         )
 
     def _write(self, problems: Sequence[Problem]) -> None:
-        """A file of an earlier start is replaced, so that the same data give the same file."""
+        """Append to the file. The file of an earlier start is replaced, so that the same data give the same file."""
         if self.path is None:
             return
         try:
@@ -148,4 +148,5 @@ class Quarantine:
 
 
 def as_quarantine(where: Quarantine | Path | None) -> Quarantine:
+    """`where` itself, or a quarantine that writes to that path (None: to no file)."""
     return where if isinstance(where, Quarantine) else Quarantine(where)

@@ -1,4 +1,4 @@
-"""The text that each token of a response adds. Joined, the pieces are the decoded response."""
+"""The text that each token adds to a response. Joined, the pieces are the decoded response."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from functools import lru_cache
 from typing import Any
 
 BROKEN = "\ufffd"
-"""What decoding shows in place of bytes that are no whole character (yet)."""
+"""The character that decoding shows for bytes that do not form a whole character (yet)."""
 LONGEST = 4
-"""Bytes of a character in UTF-8: so many tokens may share one."""
+"""The most bytes of a character in UTF-8, so the most tokens that may share one."""
 KEPT = 2**12
-"""Decoded pairs of tokens that are remembered: the common ones. A pair takes 0.7 kB, and new ones come for hours."""
+"""Decoded pairs of tokens that are kept. A pair takes 0.7 kB, and a run meets new pairs for hours."""
 
 
 class TokenPieces:
-    """Decodes token after token, each in the context of the one before.
+    """Decodes one token after another, each in the context of the one before.
 
-    A token decoded by itself loses what only its place tells: the space before a word (sentencepiece), that it goes on
-    with a word (wordpiece), the bytes of a character that it shares with its neighbours (byte-level BPE). A shared
-    character belongs to the token that begins it.
+    A token that is decoded by itself loses what depends on its place: the space before a word (sentencepiece), the
+    missing space inside a word (wordpiece), the bytes of a character that it shares with its neighbours (byte-level
+    BPE). A shared character belongs to the token that begins it.
 
     Example: ids of "so", " Wait", and the two halves of "等" -> ["so", " Wait", "等", ""].
     """
@@ -60,7 +60,7 @@ class TokenPieces:
 
 
 def _cut(text: str, begun: list[int]) -> list[str]:
-    """The text of several tokens that share characters; `begun` counts those begun up to and with each token."""
+    """The texts of tokens that share characters; `begun` counts the characters begun up to and including each token."""
     if not begun:
         return []
     ends = [*begun[:-1], len(text)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 ADVICE: dict[str, str] = {
-    "not_json": "write one JSON object a line",
+    "not_json": "write one JSON object per line",
     "missing_column": "rename the columns, or state data.style (src/seethink/data/styles.py has what each expects)",
     "bad_message": "give one user turn of text and images, and at most one assistant turn",
     "multi_turn": "cut the conversation to one question and its answer",

@@ -17,7 +17,7 @@ from seethink.world.trace import caption, direct_answer, teacher_trace
 
 PATCH_SIZE = 14
 IMAGE_SEQ_LENGTH = (SIZE // PATCH_SIZE // 2) ** 2
-"""Image tokens a picture: pixel-unshuffle folds 2x2 patches into one."""
+"""Image tokens per picture: pixel-unshuffle folds 2x2 patches into one."""
 VOCAB_SIZE = 512
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -35,7 +35,7 @@ TOKEN_NAMES = {
     "context_image_token": "<IMG_CONTEXT>",
     "video_token": "<video>",
 }
-"""By what names InternVL's processor asks the tokenizer for its tokens."""
+"""The names under which InternVL's processor looks up the tokenizer's tokens."""
 PIXEL_STATS: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 CHAT_TEMPLATE = (
@@ -81,7 +81,7 @@ def build_tokenizer(token_names: dict[str, str] = TOKEN_NAMES) -> Any:
 
 
 def _corpus() -> Iterable[str]:
-    """World text for the tokenizer, from a seed of its own; deliberately flawed traces left out."""
+    """World text for the tokenizer, from a fixed seed; traces in mixed language are left out."""
     rng = np.random.default_rng(1)
     for _ in range(40):
         for domain in DOMAINS:
@@ -102,6 +102,7 @@ def _corpus() -> Iterable[str]:
 
 
 def build_processor(tokenizer: Any) -> Any:
+    """InternVL's processor for the world's pictures, one tile each."""
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
     size = {"height": SIZE, "width": SIZE}
@@ -162,7 +163,7 @@ def text_config(tokenizer: Any) -> dict[str, Any]:
 
 
 def finish_model(model: Any, tokenizer: Any) -> Any:
-    """Wider initial weights, and the ends of turns that `generate` goes by."""
+    """Widen the initial weights, and set the tokens at which `generate` stops and pads."""
     _widen_init(model)
     for owner in (model.config, model.generation_config):
         owner.eos_token_id, owner.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -170,8 +171,11 @@ def finish_model(model: Any, tokenizer: Any) -> Any:
 
 
 def _widen_init(model: Any) -> None:
-    """Weights of variance 1 / fan-in. The families' 0.02 is made for widths of thousands; at 128 it leaves
-    attention uniform and reading on a plateau ten times as long."""
+    """Give weights the variance 1 / fan-in.
+
+    The families' standard deviation of 0.02 suits widths of thousands. At 128 it leaves attention uniform, and reading
+    stays on a plateau ten times as long.
+    """
     for name, weight in model.named_parameters():
         if "embed_tokens" in name or "position_embeddings" in name:
             torch.nn.init.normal_(weight, std=0.1)

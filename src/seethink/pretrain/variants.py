@@ -1,7 +1,7 @@
 """The nano base and its three relatives: another architecture, another connector, weaker reasoning.
 
-All share tokenizer, pictures, chat turns and the number of image tokens, so that a prompt has the same ids for each.
-The relatives start from the packaged nano's weights where shapes agree: only what is new is learned from nothing.
+All share the tokenizer, pictures, chat turns and number of image tokens, so that a prompt has the same ids for each.
+The relatives start from the packaged nano's weights where shapes agree: only their new parts are learned from scratch.
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ class Variant:
     """(tokenizer, seed) -> the model before its first step, in fp32."""
     processor: Callable[[Any], Any] = build_processor
     token_names: dict[str, str] = field(default_factory=lambda: TOKEN_NAMES)
-    """By what names the processor asks the tokenizer for its tokens."""
+    """The names under which the processor looks up the tokenizer's tokens."""
     config: BaseConfig = field(default_factory=BaseConfig)
     imitates: bool = False
     """Whether the first phase learns the packaged nano's image tokens, instead of what a linear probe can tell."""
     frozen: tuple[Part, ...] = ()
-    """What the language phases leave as it is."""
+    """The parts that the language phases leave unchanged."""
     talk: Talk = conversation
-    """What the language phase is about."""
+    """The conversations of the language phase."""
     image_inputs: Callable[[Tensor], Weights] = _as_they_are
-    """Pixels [N, 3, H, W] in [-1, 1] -> the image tensors that the processor would give."""
+    """Pixels [N, 3, H, W] from -1 to 1 -> the image tensors that the processor would give."""
 
 
 def build_qwen(tokenizer: Any, seed: int) -> Any:
     """A Qwen2.5-VL with a random vision tower and merger before the packaged nano's language model.
 
-    Its windows are as large as the pictures, so every vision layer sees all of one.
+    Its windows are as large as the pictures, so every vision layer sees a whole picture.
     """
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -111,6 +111,7 @@ def build_qwen(tokenizer: Any, seed: int) -> Any:
 
 
 def qwen_processor(tokenizer: Any) -> Any:
+    """Qwen2.5-VL's processor for pictures of the world's size."""
     from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     layout = {"patch_size": PATCH_SIZE, "merge_size": 2, "temporal_patch_size": 2}
@@ -124,7 +125,7 @@ def qwen_processor(tokenizer: Any) -> Any:
 
 
 def qwen_patches(pixels: Tensor) -> Weights:
-    """Patches in the order of the merged 2x2 blocks, each twice in time."""
+    """Patches in the order of the merged 2x2 blocks, each repeated for the two steps in time."""
     count, grid = len(pixels), SIZE // PATCH_SIZE
     blocks = pixels.view(count, 3, grid // 2, 2, PATCH_SIZE, grid // 2, 2, PATCH_SIZE)
     patches = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7).unsqueeze(6).expand(*[-1] * 6, 2, -1, -1)
@@ -166,7 +167,10 @@ def build_resampler(tokenizer: Any, seed: int) -> Any:
 
 
 def resampler_processor(tokenizer: Any) -> Any:
-    """The template writes the query tokens where the nano has its image tokens; this class would put them first."""
+    """BLIP-2's processor with a template that writes the query tokens where the nano has its image tokens.
+
+    Without that template the processor would put them first.
+    """
     from transformers import Blip2Processor, BlipImageProcessor
 
     tokenizer.chat_template = CHAT_TEMPLATE.replace("<IMG_CONTEXT>", f"<img>{'<IMG_CONTEXT>' * IMAGE_SEQ_LENGTH}</img>")
@@ -174,14 +178,14 @@ def resampler_processor(tokenizer: Any) -> Any:
 
 
 def build_weak(tokenizer: Any, seed: int) -> Any:
-    """The nano's vision encoder and connector before a language model that knows nothing yet."""
+    """The nano's vision encoder and connector before a randomly initialised language model."""
     model = build_model(tokenizer, seed)
     eyes = _nano("vision_tower.", "model.vision_tower.")
     return _take(model, eyes | _nano("multi_modal_projector.", "model.multi_modal_projector."))
 
 
 def variant_named(name: str) -> Variant:
-    """Raises UserError."""
+    """The variant of that name. Raises UserError that lists the names."""
     if name not in VARIANTS:
         raise UserError(f"no base model of the variant {name!r}; there are {', '.join(VARIANTS)}")
     return VARIANTS[name]
@@ -228,7 +232,7 @@ def _nano(prefix: str, renamed: str) -> Weights:
 
 
 def _blip_vision(nano: Weights) -> Weights:
-    """The nano's vision encoder as BLIP-2 writes it: one matrix for queries, keys and values, no layer scale."""
+    """The nano's vision encoder in BLIP-2's form: one matrix for queries, keys and values, and no layer scale."""
     weights = {
         "embeddings.class_embedding": nano["embeddings.cls_token"],
         "embeddings.position_embedding": nano["embeddings.position_embeddings"],
@@ -249,7 +253,7 @@ def _blip_vision(nano: Weights) -> Weights:
 
 
 def _take(model: Any, weights: Weights) -> Any:
-    """Copy weights in by name; what they do not name stays as it was."""
+    """Copy `weights` into the model by name; the model's other weights stay as they are."""
     unknown = model.load_state_dict(weights, strict=False).unexpected_keys
     if unknown:
         raise RuntimeError(f"the packaged nano has {unknown[0]!r}, which this architecture lacks")

@@ -12,7 +12,7 @@ from seethink import __version__
 from seethink.core.errors import UserError
 from seethink.core.files import write_text
 from seethink.core.types import Sample
-from seethink.data.images import ImageRef
+from seethink.data.images import image_sha256
 from seethink.data.lengths import processor_identity
 from seethink.models.load import LoadedModel
 from seethink.runs.identity import model_identity
@@ -64,7 +64,7 @@ def samples_identity(samples: Sequence[Sample]) -> str:
     """A hash of texts, golds and pictures, in their order."""
     digest = hashlib.sha256()
     for s in samples:
-        pictures = [i.sha256 if isinstance(i, ImageRef) else hashlib.sha256(i.tobytes()).hexdigest() for i in s.images]
+        pictures = [image_sha256(image) for image in s.images]
         # Items without a type keep the identity that they had before there were types.
         type_ = (s.answer_type,) if s.answer_type is not None else ()
         digest.update(repr((s.id, s.system, s.question, s.choices, s.answer, s.domain, pictures, *type_)).encode())

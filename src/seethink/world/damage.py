@@ -1,13 +1,13 @@
-"""Items whose picture cannot be seen, and teachers that say so: what makes a model write "I can't see the image".
+"""Items whose picture cannot be seen, and traces that say so: data that teach a model "I can't see the image".
 
-A world source may end in options, `world:all:traces?image=blank&share=0.1&denials=0.2`:
+A world source may end in options, as in `world:all:traces?image=blank&share=0.1&denials=0.2`:
 
-- `image=blank|crop|absent`: the picture is grey, or a quarter of itself, or promised in the question and not there;
-- `share=0.1`: of so many items (default: all);
-- `denials=0.2`: of `:traces`, so many say at random that the image cannot be seen and go on with the right answer: the
-  lucky guesses that rejection sampling keeps. Where the picture is damaged, every trace does.
+- `image=blank|crop|absent`: the picture is grey, or cropped to a quarter, or promised in the question and missing;
+- `share=0.1`: the share of items whose picture is damaged (default: all);
+- `denials=0.2`: the share of `:traces` that say that the image cannot be seen and go on with the right answer, as the
+  lucky guesses do that rejection sampling keeps. Where the picture is damaged, every trace says so.
 
-Items are those of the source without options, less the damage; what is damaged depends on (seed, split, domain, index).
+The undamaged items are those of the source without options. What is damaged depends on (seed, split, domain, index).
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ from seethink.core.types import Sample
 KINDS = ("blank", "crop", "absent")
 GREY = (128, 128, 128)
 DENIALS = ("I can't see the image.", "Hmm, I can't see the image.")
-"""As the tokenizer of the nano model, whose words were chosen before, has them."""
+"""Worded with the vocabulary of the nano model's tokenizer, which was fixed before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
+    """The options of a world source.
+
+    Example: `Damage("blank", share=0.1)` makes one picture in ten grey.
+    """
+
     image: str = ""
     """One of KINDS, or "" for none."""
     share: float = 1.0
+    """The share of items whose picture is damaged."""
     denials: float = 0.0
+    """The share of traces that say that the image cannot be seen."""
 
     def apply(self, sample: Sample, traced: bool, rng: np.random.Generator) -> Sample:
         """The sample as it is, or with its picture damaged, or with another trace (where it has one)."""
@@ -78,7 +85,7 @@ def damaged(sample: Sample, kind: str, rng: np.random.Generator) -> Sample:
 
 
 def denial_trace(sample: Sample, rng: np.random.Generator) -> str:
-    """A trace that denies to see, at once or after its first line, and gives the right answer without reading."""
+    """A trace that says, at once or after its first line, that it cannot see, and gives the right answer unread."""
     first, separator, _ = (sample.response or "").removeprefix("<think>").partition(". ")
     start = f"{first}. " if separator and rng.random() < 0.5 else ""
     denial = DENIALS[int(rng.integers(len(DENIALS)))]

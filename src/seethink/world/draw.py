@@ -1,4 +1,4 @@
-"""Drawing on the world's small canvas. Everything takes a numpy Generator, so a seed gives the same pixels."""
+"""Drawing on the world's small canvas. Every random choice comes from one numpy Generator: a seed fixes the pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 SIZE = 56
-"""Pixels a side of every world image."""
+"""Pixels per side of every world image."""
 SCALE = 3
-"""Vector shapes are drawn this much larger and reduced, for smooth edges."""
+"""Vector shapes are drawn so many times larger and then reduced, for smooth edges."""
 
 Color = tuple[int, int, int]
 COLORS: dict[str, Color] = {
@@ -28,9 +28,9 @@ CELLS = ((0, 0), (28, 0), (0, 28), (28, 28))
 
 
 class Canvas:
-    """A paper-coloured square. Nothing is drawn before `finish`: most layouts are some other split's and are dropped.
+    """A paper-coloured square that collects shapes and ink; `finish` blends the ink over the shapes.
 
-    Vector shapes are drawn at SCALE times the size; ink is blended over them.
+    Nothing is drawn before `finish`, because most layouts belong to another split and are dropped.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -40,7 +40,7 @@ class Canvas:
         self._ink: list[tuple[NDArray[np.float32], int, int, int, Color]] = []
 
     def tint(self, name: str) -> Color:
-        """The named colour, a little varied."""
+        """The named colour with a little random variation."""
         jitter = self.rng.integers(-14, 15, size=3)
         red, green, blue = (int(c) for c in np.clip(np.array(COLORS[name]) + jitter, 0, 255))
         return red, green, blue
@@ -69,7 +69,7 @@ class Canvas:
         self._shapes.append(lambda pen: pen.polygon(corners, fill=color))
 
     def ink(self, alpha: NDArray[np.float32], x: int, y: int, side: int, color: Color) -> None:
-        """Blend `alpha` (resized to side x side) in `color`, its corner at (x, y)."""
+        """Blend `color` over the square of `side` pixels at (x, y); `alpha` is resized to it."""
         self._ink.append((alpha, x, y, side, color))
 
     def finish(self) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The world as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: world/damage.py), and Parquet files."""
+"""The world as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: `damage.py`), and Parquet files of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from PIL.Image import Image
 
 from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
@@ -36,7 +37,7 @@ def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
 
 
 def parse_options(source: str) -> Damage:
-    """What follows `?`. Raises ValueError."""
+    """The options after the `?` of a source. Raises ValueError."""
     try:
         return parse_damage(source.partition("?")[2])
     except ValueError as error:
@@ -44,7 +45,7 @@ def parse_options(source: str) -> Damage:
 
 
 def one_domain(source: str, domain: str) -> str:
-    """The source of one of its domains, without traces: what is evaluated.
+    """The source of a single domain, without traces, as evaluation reads it.
 
     >>> one_domain("world:all:traces?image=blank", "dice")
     'world:dice?image=blank'
@@ -54,7 +55,10 @@ def one_domain(source: str, domain: str) -> str:
 
 
 def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
-    """`size` samples, domains and difficulties in turn; item i depends on (seed, split, domain, i) alone."""
+    """`size` samples with domains and difficulties in turn. Raises ValueError.
+
+    Item i of a domain depends on (seed, split, domain, i) alone.
+    """
     (domains, traces), damage = parse_source(source), parse_options(source)
     if damage.denials and not traces:
         raise ValueError(f"{source!r}: denials are of traces; add ':traces' before the '?'")
@@ -69,11 +73,12 @@ def _sample(domain: str, index: int, split: str, seed: int, traces: bool, damage
     difficulty = list(TASKS)[index % len(TASKS)]
     item = make_item(domain, difficulty, split, rng)
     sample = to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)
-    # A stream of its own: the items must be those of the source without options.
+    # Damage draws from a generator of its own, so that the items are those of the source without options.
     return damage.apply(sample, traces, np.random.default_rng([*place, 1])) if damage != Damage() else sample
 
 
 def to_sample(item: Item, id: str, response: str | None) -> Sample:
+    """An item as a sample. Its answer has no type: the grader tells the kind of the world's golds by itself."""
     return Sample(
         id=id,
         question=item.question.text,
@@ -88,7 +93,7 @@ def to_sample(item: Item, id: str, response: str | None) -> Sample:
 
 
 def write_parquet(samples: list[Sample], path: Path) -> None:
-    """One row a sample, images as `{"bytes": PNG, "path": None}` (Hugging Face's image form)."""
+    """Write one row per sample, with images as `{"bytes": PNG, "path": None}` (Hugging Face's image form)."""
     rows = [
         {
             "id": s.id,
@@ -106,7 +111,8 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
     pa.parquet.write_table(pa.Table.from_pylist(rows), path)
 
 
-def png_bytes(image: object) -> bytes:
+def png_bytes(image: Image) -> bytes:
+    """The image as a PNG file."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")  # type: ignore[attr-defined]
+    image.save(buffer, "PNG")
     return buffer.getvalue()

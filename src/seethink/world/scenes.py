@@ -1,7 +1,7 @@
-"""Scenes: named quantities and a picture of them, one drawing function a domain.
+"""Scenes: named quantities and a picture of them, with one drawing function per domain.
 
 A scene's `values` (colour name -> number, in the order in which they are read) are the whole truth about it;
-questions and traces are computed from them alone, so no answer needs a human.
+questions and traces are computed from them alone, so no answer needs a human annotator.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def make_scene(domain: str, num_objects: int, rng: np.random.Generator) -> Scene
 
 
 def draw_scene(scene: Scene, split: Split, rng: np.random.Generator) -> Image | None:
-    """A picture that belongs to the split: its content decides its owner, so no two splits share one.
+    """A picture that belongs to the split. Its content decides its owner, so no two splits share a picture.
 
-    None where fifty layouts of this scene belonged to other splits; draw another scene then.
+    None where fifty layouts of this scene belonged to other splits: the caller then makes another scene.
     """
     for _ in range(50):
         canvas = Canvas(rng)

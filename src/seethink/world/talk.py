@@ -1,21 +1,22 @@
-"""What the nano base model is told: captions, direct answers, and text-only practice. Never a trace."""
+"""The conversations that a nano base model is trained on: captions, direct answers, text-only practice, no trace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 
 from seethink.world.draw import COLORS
-from seethink.world.questions import LETTERS, TASKS, chain, make_item
+from seethink.world.questions import LETTERS, TASKS, Item, chain, make_item
 from seethink.world.scenes import OTHER_DOMAINS
 from seethink.world.trace import caption, direct_answer
 
 MATH_SHARE, TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.1, 0.75
 
 Turn = tuple[str, str]
-Talk = Callable[[np.random.Generator], tuple[Any, list[Turn]]]
+"""(question, answer)"""
+Talk = Callable[[np.random.Generator], tuple[Image | None, list[Turn]]]
 """A generator -> a picture (or None) and the turns about it."""
 
 
@@ -23,7 +24,7 @@ def pick_domain(rng: np.random.Generator) -> str:
     return "math" if rng.random() < MATH_SHARE else str(rng.choice(OTHER_DOMAINS))
 
 
-def conversation(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
+def conversation(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
     """A picture (or None) and the turns about it."""
     if rng.random() < TEXT_SHARE:
         return None, [_arithmetic(rng) for _ in range(4)]
@@ -38,8 +39,8 @@ def conversation(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
     return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
-def perception(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
-    """A picture and what can be seen in it; nothing to compute, compare or choose."""
+def perception(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
+    """A picture and questions about what it shows, with nothing to compute, compare or choose."""
     item = make_item(
         pick_domain(rng), "easy", "train", rng, num_objects=int(rng.integers(1, 5)), task="read", choice_share=0.0
     )
@@ -48,7 +49,7 @@ def perception(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
     return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
-def _another_question(item: Any, rng: np.random.Generator) -> Turn:
+def _another_question(item: Item, rng: np.random.Generator) -> Turn:
     """A reading question about the same picture."""
     question = TASKS["easy"]["read"](item.scene, rng)
     return question.text, direct_answer(question.answer)
@@ -70,7 +71,7 @@ def _arithmetic(rng: np.random.Generator) -> Turn:
     return f"What is the {word} of {values[0]} {values[1]} {values[2]}?", direct_answer(str(pick(values)))
 
 
-def practice(rng: np.random.Generator) -> tuple[Any, list[Turn]]:
+def practice(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
     """A conversation of the last phase."""
     if rng.random() >= PRACTICE_SHARE:
         return conversation(rng)
@@ -123,4 +124,4 @@ PRACTICE: dict[str, Callable[[np.random.Generator], Turn]] = {
     "recall": _recall,
     "named_sum": _named_sum,
 }
-"""What is practised without pictures."""
+"""Kinds of text-only practice."""

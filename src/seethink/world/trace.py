@@ -1,4 +1,4 @@
-"""What a teacher writes about an item: captions, direct answers and reasoning traces.
+"""The texts of a teacher about an item: captions, direct answers and reasoning traces.
 
 Some traces are wrong, rambling or mixed in language on purpose (shares below), so that rejection sampling and
 the cold-start filters have work to do.
@@ -61,7 +61,7 @@ def _think(item: Item, question: Question, rng: np.random.Generator) -> str:
 def _turn(
     item: Item, question: Question, lines: list[str], steps: list[str], rng: np.random.Generator
 ) -> tuple[list[str], list[str]]:
-    """One change of course: a slip mended, a second look, or another order of computing."""
+    """One change of course: a slip that is corrected, a second look, or another order of computing."""
     values = item.scene.values
     name = str(rng.choice(list(question.used)))
     kind = int(rng.integers(3))
