@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from seethink.data.fields import IMAGE_COLUMNS
+from seethink.data.styles import STATED
 from seethink.models.parts import FAMILIES
+from seethink.rewards.grader.golds import ANSWER_TYPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,3 +31,9 @@ def test_the_named_tests_exist(page: str, least: int) -> None:
     assert len(named) >= least
     for file, test in named:
         assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def test_the_page_of_data_lists_the_columns_and_types() -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    for name in (*ANSWER_TYPES, *IMAGE_COLUMNS, *STATED["seethink"].columns):
+        assert f"`{name}`" in page, name
