@@ -118,6 +118,7 @@ def test_more_images_beside_those_that_are_read_are_named_once(
     samples = load(write_jsonl(tmp_path / "d.jsonl", rows))
     assert [shades(sample) for sample in samples] == [[0]] * 3
     out = capsys.readouterr().out
+    assert "3 rows in seethink columns (prompt, answer, image)" in out
     assert out.count("columns that hold images too and are not read: depth␛[2J, image_path") == 1
     assert "\x1b" not in out
 

@@ -69,20 +69,21 @@ class RowReader:
         """The sample of a row, or its problem. A bad row raises nothing."""
         if isinstance(raw.data, RowError):
             return RowResult(raw.file, raw.row, None, problem=problem(raw.file, raw.row, raw.default_id, raw.data))
-        columns: tuple[str, ...] = tuple(column for column in self.style.columns if raw.data.get(column) is not None)
         try:
             sample = self.to_sample(raw.data, raw.default_id)
         except RowError as error:
+            columns = tuple(column for column in self.style.columns if raw.data.get(column) is not None)
             found = problem(raw.file, raw.row, raw.data.get("id") or raw.default_id, error)
             return RowResult(raw.file, raw.row, self.style, columns, problem=found)
         sample.meta.update(file=raw.file, row=raw.row)
-        columns = tuple(dict.fromkeys((*columns, *read_columns(raw.data))))
-        return RowResult(raw.file, raw.row, self.style, columns, self.unread_images(raw.data), sample)
+        columns = self.columns(raw.data)
+        return RowResult(raw.file, raw.row, self.style, columns, tuple(unread_columns(raw.data, columns)), sample)
 
-    def unread_images(self, row: Row) -> tuple[str, ...]:
-        """The columns that hold images which the style does not read."""
-        others = [column for column in self.style.columns if column not in IMAGE_COLUMNS]
-        return tuple(unread_columns(row, [*others, *read_columns(row)]))
+    def columns(self, row: Row) -> tuple[str, ...]:
+        """The columns that are read of a row, those of its images among them. Raises RowError."""
+        images = read_columns(row)
+        of_style = (c for c in self.style.columns if row.get(c) is not None and (c in images or c not in IMAGE_COLUMNS))
+        return tuple(dict.fromkeys((*of_style, *images)))
 
     def to_sample(self, row: Row, default_id: str) -> Sample:
         """One row -> Sample. Raises RowError with what was expected and found."""
@@ -91,8 +92,8 @@ class RowReader:
         answer = self._answer(fields, choices)
         self._require_answer(answer, fields, row)
         _check_marks((question, *choices), len(images))
-        unread = self.unread_images(row)
-        if unread and not images:
+        unread = [] if images else unread_columns(row, self.columns(row))
+        if unread:
             raise RowError(
                 "unread_images",
                 f"the row's images are in {', '.join(map(repr, unread))}, which is not read; rename it to 'images'",
