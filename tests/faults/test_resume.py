@@ -16,7 +16,7 @@ import pytest
 from helpers.killing import stage_recipe
 from helpers.nano import save_nano
 from seethink.config import Recipe, load_recipe
-from seethink.data.dataset import DataError
+from seethink.data.quarantine import DataError
 from seethink.runs import folder as run_folder
 from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
 from seethink.runs.folder import RunFolderError

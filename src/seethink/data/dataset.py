@@ -27,8 +27,6 @@ from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, a
 from seethink.data.rows import ReadGold, RowReader, RowResult
 from seethink.world.make import is_world, world_samples
 
-__all__ = ["DataError", "load_samples", "read_rows"]
-
 PROBE = 20
 """Rows from which the style of columns is told."""
 AHEAD = 32
