@@ -19,6 +19,11 @@ class ImageRef(Protocol):
 
     @property
     def sha256(self) -> str: ...
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        ...
+
     def load(self) -> Image:
         """The RGB picture. Raises an error of its own where the file has changed."""
         ...

@@ -31,7 +31,7 @@ class ImageTokens:
 
     def of(self, sample: Sample) -> int:
         """Tokens that the sample's images add to its text."""
-        sizes = tuple((image.width, image.height) for image in sample.images)
+        sizes = tuple(image.size for image in sample.images)
         if sizes not in self._known:
             self._known[sizes] = self._one_image(sizes) if len(sizes) == 1 and self._trusted else self._try_out(sizes)
         return self._known[sizes]

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seethink.config import MAX_PIXELS
+from seethink.core import types
 from seethink.data.fetch import FetchError, fetch
 from seethink.data.image_store import ImageStore, Slice
 from seethink.data.quarantine import RowError
@@ -76,9 +77,9 @@ class ImageRef:
         return _decode(data, self.name, self.width * self.height)
 
 
-def image_sha256(image: ImageRef | Image.Image) -> str:
+def image_sha256(image: types.ImageRef | Image.Image) -> str:
     """The SHA-256 of the encoded file where the image is a reference, else of the pixels."""
-    return image.sha256 if isinstance(image, ImageRef) else hashlib.sha256(image.tobytes()).hexdigest()
+    return hashlib.sha256(image.tobytes()).hexdigest() if isinstance(image, Image.Image) else image.sha256
 
 
 def check_image(

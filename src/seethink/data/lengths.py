@@ -141,7 +141,7 @@ def sample_key(sample: Sample) -> str:
 
     No processor counts by what an image shows, and sizes are known without reading the file again.
     """
-    sizes = [(image.width, image.height) for image in sample.images]
+    sizes = [image.size for image in sample.images]
     content = repr((sample.system, sample.question, sample.choices, sizes))
     return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:24]
 

@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
-from seethink.world.digits import SPLITS
+from seethink.world.digits import SPLITS, Split
 from seethink.world.questions import TASKS, Item, make_item
 from seethink.world.scenes import DOMAINS, OTHER_DOMAINS
 from seethink.world.trace import teacher_trace
@@ -62,12 +62,13 @@ def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]
     (domains, traces), damage = parse_source(source), parse_options(source)
     if damage.denials and not traces:
         raise ValueError(f"{source!r}: denials are of traces; add ':traces' before the '?'")
-    if split not in SPLITS:
+    own = next((known for known in SPLITS if known == split), None)
+    if own is None:
         raise ValueError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
-    return [_sample(domains[i % len(domains)], i // len(domains), split, seed, traces, damage) for i in range(size)]
+    return [_sample(domains[i % len(domains)], i // len(domains), own, seed, traces, damage) for i in range(size)]
 
 
-def _sample(domain: str, index: int, split: str, seed: int, traces: bool, damage: Damage) -> Sample:
+def _sample(domain: str, index: int, split: Split, seed: int, traces: bool, damage: Damage) -> Sample:
     place = [seed, SPLITS.index(split), list(DOMAINS).index(domain), index]
     rng = np.random.default_rng(place)
     difficulty = list(TASKS)[index % len(TASKS)]
