@@ -6,12 +6,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from seethink.core.types import Sample
+from seethink.core.types import ImageRef, Sample
 
 GREY = (128, 128, 128)
 
@@ -42,10 +41,11 @@ def _digest(sample: Sample) -> str:
     return " ".join(_image_digest(image) for image in sample.images)
 
 
-def _image_digest(image: Any) -> str:
+def _image_digest(image: Image.Image | ImageRef) -> str:
     """A digest of the pixels, or of the file where the picture is a reference to one."""
-    known: str | None = getattr(image, "sha256", None)
-    return known or hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+    if not isinstance(image, Image.Image):
+        return image.sha256
+    return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
 def derangement(
