@@ -17,7 +17,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from seethink.models.forward import output_head
 from seethink.models.parts import split_parts
 from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched, vision_batches
 from seethink.pretrain.descent import Descent, Log
@@ -76,7 +75,7 @@ def train_vision(model: Any, config: BaseConfig, variant: Variant, stop_after: i
     if variant.imitates:
         loss_of = imitation()
     else:
-        loss_of, of_probe = probing(output_head(model).in_features)
+        loss_of, of_probe = probing(model.config.get_text_config().hidden_size)
         params += of_probe
     descent = Descent(params, config, config.vision_lr, config.vision_steps, log)
     for pixels, targets in prefetched(islice(vision_batches(config), stop_after)):
