@@ -21,9 +21,10 @@ import torch
 from seethink.config import load_recipe
 from seethink.runs.lock import FolderLock
 from seethink.runs.metrics import read_metrics
-from seethink.studies.quickstart import recipes_folder, train_stage
+from seethink.studies.quickstart import recipes_folder
 from seethink.train import grpo
-from seethink.train.run import Run
+from seethink.train.hooks.checkpoints import Checkpoints
+from seethink.train.start import train
 
 RECIPES = {
     "nano-coldstart.toml": ["data.train_size=640", "data.val_size=20", "sft.epochs=1", "sft.val_every=1000"],
@@ -34,7 +35,7 @@ EVERY = 3
 
 def main() -> None:
     spent: dict[str, list[float]] = {"snapshot": [], "faults": []}
-    Run._snapshot = timed(Run._snapshot, spent["snapshot"])  # type: ignore[method-assign]
+    Checkpoints.end_step = timed(Checkpoints.end_step, spent["snapshot"])  # type: ignore[method-assign]
     grpo.episode_faults = timed(grpo.episode_faults, spent["faults"])
     print("| recipe | step, median | save, median | size | saves every | saves take | per step besides |")
     print("|---|---:|---:|---:|---:|---:|---:|")
@@ -45,7 +46,7 @@ def main() -> None:
             shipped = load_recipe(recipes_folder() / name).checkpoint.every
             out = Path(folder) / name
             words = [f"checkpoint.every={EVERY}", "blindness.every=0", f"out={out}", *overrides]
-            train_stage(load_recipe(recipes_folder() / name, words))
+            train(load_recipe(recipes_folder() / name, words))
             print(row(name, out, shipped, sum(statistics.median(t) for t in spent.values() if t)))
         print(f"\nThe lock, once a run: {lock_ms(Path(folder)):.2f} ms. {time.strftime('%Y-%m-%d')}, "
               f"{platform.machine()}, {torch.get_num_threads()} threads.")  # fmt: skip

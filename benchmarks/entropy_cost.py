@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 
 import torch
 
@@ -20,11 +22,14 @@ from seethink.config import load_recipe
 from seethink.generate.make import make_generator
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder
-from seethink.rl.rollout import Episode, PromptSource, collect_episode
+from seethink.rl.batching import Batcher
+from seethink.rl.rollout import Episode, PromptSource, Rollouts
 from seethink.studies.quickstart import recipes_folder
+from seethink.train.entropies import EntropyProbe
 from seethink.train.grpo import update
 from seethink.train.hooks.entropy import EntropyLog
-from seethink.train.policy import Policy
+from seethink.train.start import make_policy
+from seethink.train.step import StepResult
 from seethink.world.make import world_samples
 
 
@@ -48,11 +53,16 @@ def main() -> None:
     loaded.stop_ids = ()  # every response has its full length
     source = PromptSource(world_samples("world:math", "train", 512, 0), loaded.chat, 0)
     generator, rewarder = make_generator(loaded, max_rows=recipe.rollout.max_rows), Rewarder(recipe.reward)
-    log, policy = EntropyLog(recipe, loaded), Policy(loaded, recipe, 10**6)
+    policy = make_policy(recipe, loaded, 10**6)
+    batcher = Batcher.for_model(loaded, recipe.optim, groups=True)
+    probe = EntropyProbe(policy, recipe.log.critical_words, recipe.log.critical_window)
+    rollouts = Rollouts(source, generator, rewarder, recipe.rollout, recipe.algorithm, recipe.seed, probe.watched_ids)
+    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    log = EntropyLog(Path(tempfile.mkdtemp()), "grpo", recipe.log, vocabulary, step=0, threshold=None)
     made: list[Episode] = []
 
     def collect(step: int) -> None:
-        made[:] = [collect_episode(recipe, source, generator, rewarder, step, log.watched_ids)]
+        made[:] = [rollouts.collect(step)]
 
     # What watching adds to each draw: timed on its own, as it is lost in the noise of a whole step.
     rows_decoded = min(recipe.rollout.max_rows, recipe.rollout.prompts_per_step * recipe.rollout.group_size)
@@ -63,14 +73,14 @@ def main() -> None:
 
     def watch() -> None:
         for step in range(draws):
-            kept[everyone, step % kept.shape[1]] = probs[:, list(log.watched_ids)].sum(-1)
+            kept[everyone, step % kept.shape[1]] = probs[:, list(probe.watched_ids)].sum(-1)
 
     rows: dict[str, list[float]] = {"whole step": [], "mass while decoding": [], "statistics": []}
     for step in range(args.repeats + 1):
         collected, watched = cpu(lambda s=step: collect(s)), cpu(watch)
         episode = made[0]
-        measured = cpu(lambda e=episode: log.step(log.meter.tokens([group.completions for group in e.groups])))
-        updated = cpu(lambda e=episode: update(policy, recipe, e, None, None))
+        measured = cpu(lambda e=episode: log.measure(1, StepResult({}, probe.sampled(e))))
+        updated = cpu(lambda e=episode: update(policy, batcher, e, recipe.algorithm))
         if step:  # the first warms up
             rows["whole step"].append(collected + measured + updated)
             rows["mass while decoding"].append(watched)

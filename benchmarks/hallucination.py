@@ -22,7 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from seethink.config import load_recipe
 from seethink.eval.hallucination import Number
 from seethink.studies.hallucination import measure
-from seethink.studies.quickstart import recipes_folder, train_stage
+from seethink.studies.quickstart import recipes_folder
+from seethink.train.start import train as train_stage
 from seethink.world.damage import KINDS
 
 PLACES = ("before", "inside", "after", "elsewhere")

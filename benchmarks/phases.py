@@ -23,11 +23,11 @@ from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder
+from seethink.rl.batching import Batcher, sampled_responses
 from seethink.rl.losses import policy_loss
 from seethink.rl.rollout import Episode
 from seethink.studies.quickstart import peak_memory_mb
-from seethink.train.grpo import microbatches
-from seethink.train.policy import Policy
+from seethink.train.start import make_policy
 from seethink.world.make import world_samples
 
 
@@ -66,12 +66,13 @@ def main() -> None:
     rewarder.score(pairs)
 
     recipe = make_recipe(_recipe(args.model))
-    policy = Policy(loaded, recipe, 1)
+    policy = make_policy(recipe, loaded, 1)
     episode = Episode([RolloutGroup(p, g) for p, g in zip(prompts, groups, strict=True)], args.tokens)
     completions = [c for group in groups for c in group]
     for i, completion in enumerate(completions):
         completion.advantage = 1.0 if i % 2 else -1.0
-    batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
+    batcher = Batcher.for_model(loaded, recipe.optim, groups=True)
+    batches = batcher.batches(sampled_responses(episode.groups, "sequence", args.tokens))
 
     def train() -> None:
         policy.forward_backward(

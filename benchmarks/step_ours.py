@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,14 +30,16 @@ from step_work import (
 
 from seethink.config import make_recipe
 from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
+from seethink.entropy.meter import group_stats
 from seethink.generate.make import make_generator
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder
-from seethink.rl.rollout import Episode, PromptSource, collect_episode
+from seethink.rl.batching import Batcher
+from seethink.rl.rollout import Episode, PromptSource, Rollouts
+from seethink.train.entropies import EntropyProbe
 from seethink.train.grpo import update
-from seethink.train.hooks.entropy import EntropyLog
-from seethink.train.hooks.rollouts import EpisodeRecorder
-from seethink.train.policy import Policy
+from seethink.train.hooks.rollouts import episode_metrics
+from seethink.train.start import make_policy
 
 
 def grade(response: str, sample: Sample) -> Grade:
@@ -57,14 +58,18 @@ class Ours:
         self.loaded = load_model(folder)
         self.memory = {"loaded": reset_peak()["now"]}
         self.recipe = make_recipe(_recipe(cell, folder), overrides)
-        self.policy = Policy(self.loaded, self.recipe, total_steps=1_000_000)
+        self.policy = make_policy(self.recipe, self.loaded, 1_000_000)
+        self.batcher = Batcher.for_model(self.loaded, self.recipe.optim, groups=True)
         self.loaded.stop_ids = ()  # every response has its full length
         samples = [as_sample(i, row) for i, row in enumerate(make_rows(cell, cell.prompts * steps))]
         self.source = PromptSource(samples, self.loaded.chat, 0)
         self.generator = make_generator(self.loaded, max_rows=self.recipe.rollout.max_rows)
         self.rewarder = Rewarder(self.recipe.reward)
-        self.entropy = EntropyLog(self.recipe, self.loaded)
-        self.recorder = EpisodeRecorder(Path("unused"), self.recipe, self.entropy)
+        self.probe = EntropyProbe(self.policy, self.recipe.log.critical_words, self.recipe.log.critical_window)
+        self.rollouts = Rollouts(
+            self.source, self.generator, self.rewarder, self.recipe.rollout, self.recipe.algorithm, self.recipe.seed,
+            self.probe.watched_ids,
+        )  # fmt: skip
         self.replay_episode: Episode | None = None
         self.steps = 0
         self.phases.wrap(self.loaded.chat, "prompt", "prompts")
@@ -78,14 +83,14 @@ class Ours:
         kept, banned = self.policy.optimizer_step, self.loaded.banned_ids
         gradients: dict[str, torch.Tensor] = {}
 
-        def catch() -> dict[str, float]:
+        def catch() -> tuple[dict[str, float], None]:
             named = self.loaded.model.named_parameters()
             gradients.update((n, torch.zeros_like(p) if p.grad is None else p.grad.clone()) for n, p in named)
             self.policy.optimizer.zero_grad(set_to_none=True)
-            return {}
+            return {}, None
 
         self.policy.optimizer_step, self.loaded.banned_ids = catch, ()
-        metrics = update(self.policy, self.recipe, episode, None, None)
+        metrics, _ = self._update(episode)
         self.policy.optimizer_step, self.loaded.banned_ids = kept, banned
         np.save(path, flat(gradients))
         return {"loss": metrics["loss/policy"], "parameters": len(gradients)}
@@ -96,23 +101,26 @@ class Ours:
             self.replay_episode = self._episode(make_replay(self.cell, self.cell.prompts, 2))
         self.phases.start()
         with self.phases.span("fwd_bwd"):
-            update(self.policy, self.recipe, self.replay_episode, None, None)
+            self._update(self.replay_episode)
         return self.phases.stop()
 
     def step(self) -> dict[str, float]:
-        """Track 2: the body of `train_rl`'s loop, less checkpoints, files and the blindness guard."""
+        """Track 2: the body of `Grpo.step`, less checkpoints, files and the blindness guard."""
         self.replay_episode = None
         self.phases.start()
-        watched = self.entropy.watched_ids
-        episode = collect_episode(self.recipe, self.source, self.generator, self.rewarder, self.steps, watched)
+        episode = self.rollouts.collect(self.steps)
         with self.phases.span("fwd_bwd"):
-            update(self.policy, self.recipe, episode, None, None)
-        self.recorder.metrics(episode)
+            self._update(episode)
+        episode_metrics(episode)
+        group_stats(self.probe.sampled(episode), threshold=1.0)
         self.steps += 1
         seconds = self.phases.stop()
         lengths = {len(c.token_ids) for group in episode.groups for c in group.completions}
         assert lengths == {self.cell.response}, lengths
         return seconds
+
+    def _update(self, episode: Episode) -> tuple[dict[str, float], list[str]]:
+        return update(self.policy, self.batcher, episode, self.recipe.algorithm)
 
     def _episode(self, replay: Replay) -> Episode:
         prompts = [self._prompt(i, row) for i, row in enumerate(replay.rows)]

@@ -23,9 +23,10 @@ from seethink.core.types import Prompt, RolloutGroup, Sample
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
+from seethink.rl.batching import Batcher
 from seethink.rl.rollout import Episode
 from seethink.train.grpo import update
-from seethink.train.policy import Policy
+from seethink.train.start import make_policy
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ class Side:
         self.args, self.loaded = args, load_model(folder)
         self.loaded.stop_ids = ()
         self.recipe = _recipe(folder, megabytes)
-        self.policy = Policy(self.loaded, self.recipe, 1_000_000)
+        self.policy = make_policy(self.recipe, self.loaded, 1_000_000)
         self.generator = make_generator(self.loaded)
 
     def step(self, samples: list[Sample]) -> float:
@@ -77,7 +78,9 @@ class Side:
             for place, completion in enumerate(group):
                 completion.reward, completion.advantage = 0.0, (-1.0) ** place
         pairs = zip(prompts, groups, strict=True)
-        update(self.policy, self.recipe, Episode([RolloutGroup(*p) for p in pairs], self.args.response), None, None)
+        episode = Episode([RolloutGroup(*p) for p in pairs], self.args.response)
+        batcher = Batcher.for_model(self.loaded, self.recipe.optim, groups=True)
+        update(self.policy, batcher, episode, self.recipe.algorithm)
         return time.perf_counter() - started
 
 

@@ -25,8 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from seethink.config import load_recipe
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.runs.metrics import read_metrics
-from seethink.studies.quickstart import recipes_folder, train_stage
+from seethink.studies.quickstart import recipes_folder
 from seethink.train.hooks.watchdog_rules import WATCHDOGS, Pack
+from seethink.train.start import train as train_stage
 from seethink.world.make import world_samples, write_parquet
 
 ROOT = Path(__file__).resolve().parents[1]

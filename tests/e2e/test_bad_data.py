@@ -10,7 +10,7 @@ import pytest
 
 from seethink.config import Recipe, make_recipe
 from seethink.data.quarantine import DataError
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 from seethink.world.make import png_bytes, world_samples
 
 BAD = {3: "image_unreadable", 7: "image_outside_root", 11: "empty_gold", 13: "special_token", 17: "prompt_too_long"}

@@ -16,7 +16,7 @@ from seethink.cli.main import app
 from seethink.config import make_recipe
 from seethink.export import ExportError, export_run
 from seethink.models.load import load_model
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 from seethink.world.make import world_samples, write_parquet
 
 

@@ -21,8 +21,8 @@ from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from seethink.config import make_recipe
 from seethink.models.load import load_model
 from seethink.models.parts import split_parts
-from seethink.studies.quickstart import train_stage
-from seethink.train.run import Run
+from seethink.train.hooks.checkpoints import Checkpoints
+from seethink.train.start import train as train_stage
 
 pytestmark = pytest.mark.slow
 SIZES = ((40, 40), (80, 30), (30, 64))
@@ -113,14 +113,14 @@ def _resumes(home: Path, name: str, stage: str, *overrides: str) -> None:
     """Stopped after step 1 and resumed, the run ends with the same weights."""
     again = f"{name}-again"
 
-    def stop(self: Run, *args: Any, **kwargs: Any) -> None:
+    def stop(self: Checkpoints, *args: Any, **kwargs: Any) -> None:
         save(self, *args, **kwargs)
-        if self.step == 1:
+        if self.saved == 1:
             raise KeyboardInterrupt
 
-    save = Run.save_if_due
+    save = Checkpoints.save
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "save_if_due", stop)
+        patch.setattr(Checkpoints, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             run(home, again, stage, *overrides)
     run(home, again, stage, *overrides, resume=True)

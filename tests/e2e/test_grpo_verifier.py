@@ -17,7 +17,7 @@ from helpers.verifying import hurry  # noqa: F401
 from seethink.config import Recipe, make_recipe
 from seethink.report import write_report
 from seethink.runs.metrics import read_metrics
-from seethink.train.grpo import train_rl
+from seethink.train.start import train
 from seethink.world.make import png_bytes, world_samples
 
 SYNONYMS = {"red": "crimson", "green": "emerald", "blue": "azure", "orange": "tangerine", "purple": "violet"}
@@ -82,7 +82,7 @@ def test_an_outage_makes_no_reward_wrong(tmp_path: Path, on_down: str) -> None:
         return says_yes() if is_right(ask.extracted, ask.gold) else says_no()
 
     with ScriptedOpenAI(script) as server:
-        train_rl(recipe(tmp_path, server, on_down))
+        train(recipe(tmp_path, server, on_down))
         time.sleep(2.5)  # the thread that revives the server must not outlive it
 
     run = tmp_path / "run"

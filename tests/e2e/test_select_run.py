@@ -15,8 +15,8 @@ from seethink.cli.main import app
 from seethink.config import make_recipe
 from seethink.core.errors import UserError
 from seethink.models.load import NANO, load_model
-from seethink.studies.quickstart import train_stage
 from seethink.studies.selection import checkpoints
+from seethink.train.start import train as train_stage
 from seethink.world.make import world_samples, write_parquet
 
 pytestmark = pytest.mark.slow

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from helpers.killed import KILLED
 from seethink.config import Recipe, make_recipe
 from seethink.models.load import NANO
-from seethink.studies.quickstart import train_stage
-from seethink.train.run import RunFolderError
+from seethink.runs.folder import RunFolderError
+from seethink.train.start import train as train_stage
 
 UNTIMED = ("time/", "throughput/")
 STEPS = 4

@@ -14,7 +14,7 @@ from helpers.families import build_config, picture, save_family
 from helpers.family_processors import WORDS, build_tokenizer
 from seethink.config import make_recipe
 from seethink.models.parts import PartsError
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 
 pytestmark = pytest.mark.slow
 MODULES = {

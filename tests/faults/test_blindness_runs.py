@@ -17,9 +17,9 @@ from helpers.killed import KILLED
 from seethink.config import Recipe, make_recipe
 from seethink.data.control_images import swapped
 from seethink.report import write_report
-from seethink.studies.quickstart import train_stage
 from seethink.train.hooks import blindness
 from seethink.train.hooks.blindness import BlindModelError, read_records
+from seethink.train.start import train as train_stage
 from seethink.world.make import world_samples, write_parquet
 
 STEPS = 4

@@ -20,7 +20,7 @@ from seethink.config import Recipe, load_recipe
 from seethink.runs import checkpoint
 from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
 from seethink.runs.metrics import MetricsWriter, read_metrics
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

@@ -11,45 +11,86 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.nano import gradients, load_nano, nano_recipe, random_episode, relative_error
+from helpers.nano import gradients, load_nano, make_samples, nano_recipe, random_episode, relative_error
+from helpers.training import batcher_of, make_critic, make_policy
 from seethink.core.types import Grade, Verdict
-from seethink.rl.rollout import Episode
+from seethink.generate.make import make_generator
+from seethink.rewards.rewarder import Rewarder
+from seethink.rl.rollout import Episode, PromptSource, Rollouts
 from seethink.runs.checkpoint import Checkpoint
+from seethink.runs.folder import prepare_folder
 from seethink.train import grpo
-from seethink.train.grpo import train_on
-from seethink.train.hooks.bad_steps import BadNumbersError, completion_faults
-from seethink.train.memory import OutOfMemory, is_out_of_memory
+from seethink.train.entropies import EntropyProbe
+from seethink.train.faults import completion_faults
+from seethink.train.grpo import Grpo
+from seethink.train.hooks.bad_steps import BadNumbersError, BadSteps
+from seethink.train.hooks.checkpoints import Checkpoints
+from seethink.train.hooks.metrics import MetricsLog
+from seethink.train.memory import OutOfMemory, TokenBudget, is_out_of_memory
 from seethink.train.policy import Policy
-from seethink.train.ppo import Critic
-from seethink.train.run import Run, prepare_folder
+from seethink.train.step import StepResult
 
 REWARDS = [[1.0, 0.0, 0.2], [0.0, 1.0, 1.0]]
 
 
-def make_run(
-    folder: Path,
-    out: Path,
-    *overrides: str,
-    dtype: torch.dtype = torch.float32,
-    stage: str = "grpo",
-    checkpoint: Checkpoint | None = None,
-) -> Run:
-    loaded = load_nano(folder, dtype)
-    recipe = nano_recipe(folder, *overrides, stage=stage, out=str(out))
-    critic = Critic(recipe, loaded) if stage == "ppo" else None
-    run = Run(recipe, loaded, 10, checkpoint, critic.state() if critic else {})
-    run.critic = critic  # type: ignore[attr-defined]
-    return run
+class Steps:
+    """A GRPO or PPO run taken step by step: `learn` from an episode, `write` its metrics, `end` the step."""
+
+    def __init__(
+        self,
+        folder: Path,
+        out: Path,
+        *overrides: str,
+        dtype: torch.dtype = torch.float32,
+        stage: str = "grpo",
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        out.mkdir(exist_ok=True)
+        self.loaded = load_nano(folder, dtype)
+        self.recipe = recipe = nano_recipe(folder, *overrides, stage=stage, out=str(out))
+        self.critic = make_critic(recipe, self.loaded) if stage == "ppo" else None
+        self.policy = make_policy(self.loaded, recipe, 10)
+        others = self.critic.state() if self.critic else {}
+        self.checkpoints = Checkpoints(out, recipe.checkpoint, self.policy, others, origin="nano", stage=stage)
+        state = checkpoint.state if checkpoint else {}
+        if checkpoint is not None:
+            self.checkpoints.restore(checkpoint)
+        self.step = checkpoint.step if checkpoint else 0
+        self.budget = TokenBudget(batcher_of(recipe, self.loaded), self.policy)
+        self._bad_steps = BadSteps(out, recipe.optim.max_bad_steps, state.get("bad_steps", 0))
+        self._log = MetricsLog(out, tensorboard=False, step=self.step)
+        rewarder = Rewarder(recipe.reward)
+        source = PromptSource(make_samples([1]), self.loaded.chat, 0)
+        rollouts = Rollouts(
+            source, make_generator(self.loaded), rewarder, recipe.rollout, recipe.algorithm, recipe.seed
+        )
+        probe = EntropyProbe(self.policy, ("Wait",), 8)
+        self._stage = Grpo(self.policy, rollouts, self.budget, probe, critic=self.critic)
+
+    def learn(self, episode: Episode) -> dict[str, float]:
+        result = self._stage.learn(episode)
+        return result.metrics | self._bad_steps.measure(self.step + 1, result)
+
+    def write(self, metrics: dict[str, float]) -> None:
+        self.step += 1
+        self._log.measure(self.step, StepResult(metrics, None))
+
+    def end(self) -> None:
+        self.checkpoints.end_step(self.step, {}, self._bad_steps.state())
+        if self.checkpoints.is_due(self.step):
+            self.checkpoints.save(self._log.sync)
+        self._bad_steps.after_step(self.step, last=False)
 
 
-def everything(run: Run) -> dict[str, torch.Tensor]:
+def everything(run: Steps) -> dict[str, torch.Tensor]:
     """Weights and optimizer state."""
     state = {name: p.detach().clone() for name, p in run.policy.model.named_parameters()}
-    for number, optimizer in enumerate(run._optimizers()):
+    optimizers = [run.policy.optimizer, *([run.critic.optimizer] if run.critic else [])]
+    for number, optimizer in enumerate(optimizers):
         for i, entry in optimizer.state_dict()["state"].items():
             state |= {f"{number}/{i}/{key}": value.clone() for key, value in entry.items()}
-    if run.critic is not None:  # type: ignore[attr-defined]
-        state |= {f"critic/{k}": v.clone() for k, v in run._extra["critic"].state_dict().items()}  # type: ignore[union-attr]
+    if run.critic is not None:
+        state |= {f"critic/{k}": v.clone() for k, v in run.critic.head.state_dict().items()}
     return state
 
 
@@ -98,36 +139,33 @@ FAULTS = {
 @pytest.mark.parametrize("stage", ["grpo", "ppo"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_34_the_step_is_skipped_and_nothing_moves(random_nano: Path, tmp_path: Path, fault: str, stage: str) -> None:
-    run = make_run(random_nano, tmp_path, stage=stage)
-    critic = run.critic  # type: ignore[attr-defined]
-    with run:
-        train_on(run, random_episode(run.loaded, REWARDS), None, critic)
-        before, steps = everything(run), run.policy.steps_done
-        episode = random_episode(run.loaded, REWARDS, seed=1)
-        with pytest.MonkeyPatch.context() as patch:
-            FAULTS[fault](patch, episode)
-            metrics = train_on(run, episode, None, critic)
-        assert metrics["optim/skipped"] == 1.0
-        assert same(before, everything(run)), "bit-identical"
-        assert run.policy.steps_done == steps
-        assert all(p.grad is None for p in run.policy.model.parameters())
-        record = json.loads((tmp_path / "bad_steps" / "step_000001.json").read_text())
-        assert record["not_finite"] == [fault]
-        ids = [s["id"] for s in record["samples"]]
-        named = fault in ("reward", "generator log-prob")
-        assert ids == [episode.groups[1].prompt.sample.id] if named else len(ids) == 6
-        assert record["samples"][-1]["not_finite"] == ([fault] if named else [])
-        # It goes on with the next step as if nothing had been.
-        assert train_on(run, random_episode(run.loaded, REWARDS, seed=2), None, critic)["optim/skipped"] == 0.0
-        assert not same(before, everything(run))
+    run = Steps(random_nano, tmp_path, stage=stage)
+    run.learn(random_episode(run.loaded, REWARDS))
+    before, steps = everything(run), run.policy.steps_done
+    episode = random_episode(run.loaded, REWARDS, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        FAULTS[fault](patch, episode)
+        metrics = run.learn(episode)
+    assert metrics["optim/skipped"] == 1.0
+    assert same(before, everything(run)), "bit-identical"
+    assert run.policy.steps_done == steps
+    assert all(p.grad is None for p in run.policy.model.parameters())
+    record = json.loads((tmp_path / "bad_steps" / "step_000001.json").read_text())
+    assert record["not_finite"] == [fault]
+    ids = [s["id"] for s in record["samples"]]
+    named = fault in ("reward", "generator log-prob")
+    assert ids == [episode.groups[1].prompt.sample.id] if named else len(ids) == 6
+    assert record["samples"][-1]["not_finite"] == ([fault] if named else [])
+    # It goes on with the next step as if nothing had been.
+    assert run.learn(random_episode(run.loaded, REWARDS, seed=2))["optim/skipped"] == 0.0
+    assert not same(before, everything(run))
 
 
 def test_34_a_trainer_log_prob_names_its_sample(random_nano: Path, tmp_path: Path) -> None:
     """A weight that is NaN spoils every log-prob; the file says so of each completion."""
-    run = make_run(random_nano, tmp_path)
-    with run:
-        next(run.policy.model.parameters()).data.view(-1)[0] = math.nan
-        train_on(run, random_episode(run.loaded, REWARDS), None, None)
+    run = Steps(random_nano, tmp_path)
+    next(run.policy.model.parameters()).data.view(-1)[0] = math.nan
+    run.learn(random_episode(run.loaded, REWARDS))
     record = json.loads((tmp_path / "bad_steps" / "step_000001.json").read_text())
     assert record["not_finite"] == ["loss"]
     assert record["samples"]
@@ -135,17 +173,17 @@ def test_34_a_trainer_log_prob_names_its_sample(random_nano: Path, tmp_path: Pat
 
 
 def test_34_after_k_in_a_row_the_run_stops(random_nano: Path, tmp_path: Path) -> None:
-    run = make_run(random_nano, tmp_path, "optim.max_bad_steps=2", "checkpoint.every=100")
-    with run, pytest.MonkeyPatch.context() as patch:
+    run = Steps(random_nano, tmp_path, "optim.max_bad_steps=2", "checkpoint.every=100")
+    with pytest.MonkeyPatch.context() as patch:
         episodes = [random_episode(run.loaded, REWARDS, seed=i) for i in range(4)]
         for number, bad in enumerate([True, False, True, True]):
             if bad:
                 bad_reward(patch, episodes[number])
-            run.log(train_on(run, episodes[number], None, None))
+            run.write(run.learn(episodes[number]))
             if number < 3:
-                run.save_if_due({})
+                run.end()
         with pytest.raises(BadNumbersError, match=r"2 steps in a row.*reward not finite in step 4.*step_000004\.json"):
-            run.save_if_due({})
+            run.end()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["optim/skipped"] for line in lines] == [1, 0, 1, 1]
 
@@ -153,16 +191,17 @@ def test_34_after_k_in_a_row_the_run_stops(random_nano: Path, tmp_path: Path) ->
 def test_34_a_resumed_run_counts_on(random_nano: Path, tmp_path: Path) -> None:
     """One bad step before the kill and one after it are two in a row."""
     overrides = ("optim.max_bad_steps=2", "checkpoint.every=1")
-    with make_run(random_nano, tmp_path, *overrides) as run, pytest.MonkeyPatch.context() as patch:
+    run = Steps(random_nano, tmp_path, *overrides)
+    with pytest.MonkeyPatch.context() as patch:
         episode = random_episode(run.loaded, REWARDS)
         bad_reward(patch, episode)
-        run.log(train_on(run, episode, None, None))
-        run.save_if_due({})
+        run.write(run.learn(episode))
+        run.end()
     checkpoint = prepare_folder(nano_recipe(random_nano, *overrides, out=str(tmp_path)), resume=True)
-    with make_run(random_nano, tmp_path, *overrides, checkpoint=checkpoint) as run:
-        run.log(train_on(run, episode, None, None))
-        with pytest.raises(BadNumbersError, match="2 steps in a row"):
-            run.save_if_due({})
+    run = Steps(random_nano, tmp_path, *overrides, checkpoint=checkpoint)
+    run.write(run.learn(episode))
+    with pytest.raises(BadNumbersError, match="2 steps in a row"):
+        run.end()
 
 
 def test_34_a_masked_reward_is_no_fault(random_nano: Path) -> None:
@@ -178,9 +217,9 @@ def test_34_a_masked_reward_is_no_fault(random_nano: Path) -> None:
 
 def out_of_memory(limit: int, error: Callable[[], BaseException]) -> tuple[Any, list[int]]:
     """A forward that fails beyond so many tokens, and the sizes that it was asked for."""
-    from seethink.train import policy
+    from seethink.models import scorer
 
-    real, asked = policy.token_logprobs, []
+    real, asked = scorer.token_logprobs, []
 
     def limited(model: Any, batch: Any, **kwargs: Any) -> Any:
         asked.append(batch.input_ids.numel())
@@ -191,17 +230,17 @@ def out_of_memory(limit: int, error: Callable[[], BaseException]) -> tuple[Any, 
     return limited, asked
 
 
-def gradient_of(run: Run, episode: Episode, patch: pytest.MonkeyPatch) -> torch.Tensor:
+def gradient_of(run: Steps, episode: Episode, patch: pytest.MonkeyPatch) -> torch.Tensor:
     """The gradient that reaches the optimizer in a step."""
     found: list[torch.Tensor] = []
 
-    def record(self: Policy) -> dict[str, float]:
+    def record(self: Policy) -> tuple[dict[str, float], None]:
         found.append(gradients(self.model))
         self.optimizer.zero_grad(set_to_none=True)
-        return {"optim/grad_norm": 1.0}
+        return {"optim/grad_norm": 1.0}, None
 
     patch.setattr(Policy, "optimizer_step", record)
-    train_on(run, episode, None, None)
+    run.learn(episode)
     return found[0]
 
 
@@ -217,14 +256,14 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 @pytest.mark.parametrize("shared", ["true", "false"])
 @pytest.mark.parametrize("kind", ERRORS)
 def test_35_micro_batches_are_halved_until_they_fit(random_nano: Path, tmp_path: Path, kind: str, shared: str) -> None:
-    run = make_run(random_nano, tmp_path, f"optim.shared_prompt={shared}", dtype=torch.float64)
+    run = Steps(random_nano, tmp_path, f"optim.shared_prompt={shared}", dtype=torch.float64)
     episode = random_episode(run.loaded, REWARDS)
-    with run, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         whole = gradient_of(run, episode, patch)
         limited, asked = out_of_memory(20 if shared == "true" else 100, ERRORS[kind])
-        patch.setattr("seethink.train.policy.token_logprobs", limited)
+        patch.setattr("seethink.models.scorer.token_logprobs", limited)
         halved = gradient_of(run, episode, patch)
-        tokens = run._budget.tokens
+        tokens = run.budget.tokens
         assert tokens < run.recipe.optim.micro_tokens
         assert relative_error(halved, whole) < 1e-12
         asked.clear()
@@ -234,30 +273,30 @@ def test_35_micro_batches_are_halved_until_they_fit(random_nano: Path, tmp_path:
 
 
 def test_35_what_cannot_be_halved_fails_with_shape_and_hint(random_nano: Path, tmp_path: Path) -> None:
-    run = make_run(random_nano, tmp_path)
+    run = Steps(random_nano, tmp_path)
     limited, _ = out_of_memory(0, ERRORS["cuda"])
-    with run, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seethink.train.policy.token_logprobs", limited)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seethink.models.scorer.token_logprobs", limited)
         before = everything(run)
         with pytest.raises(OutOfMemory, match=r"\[1, \d+\] tokens.*CUDA out of memory.*gradient_checkpointing=true"):
-            train_on(run, random_episode(run.loaded, REWARDS), None, None)
+            run.learn(random_episode(run.loaded, REWARDS))
         assert same(before, everything(run))
 
 
 def test_35_after_an_update_the_step_is_not_repeated(random_nano: Path, tmp_path: Path) -> None:
     """With several updates a step, doing it again would apply the first ones twice."""
-    run = make_run(random_nano, tmp_path, "algorithm.minibatches=2")
-    with run, pytest.MonkeyPatch.context() as patch:
+    run = Steps(random_nano, tmp_path, "algorithm.minibatches=2")
+    with pytest.MonkeyPatch.context() as patch:
         step = Policy.optimizer_step
 
-        def step_then_fail(self: Policy) -> dict[str, float]:
+        def step_then_fail(self: Policy) -> tuple[dict[str, float], str | None]:
             result = step(self)
-            patch.setattr("seethink.train.policy.token_logprobs", out_of_memory(0, ERRORS["cuda"])[0])
+            patch.setattr("seethink.models.scorer.token_logprobs", out_of_memory(0, ERRORS["cuda"])[0])
             return result
 
         patch.setattr(Policy, "optimizer_step", step_then_fail)
         with pytest.raises(OutOfMemory, match=r"after the first update of a step.*optim\.micro_tokens"):
-            train_on(run, random_episode(run.loaded, REWARDS), None, None)
+            run.learn(random_episode(run.loaded, REWARDS))
 
 
 def test_35_other_errors_are_not_taken_for_it() -> None:

@@ -22,7 +22,8 @@ from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
 from seethink.runs.folder import RunFolderError
 from seethink.runs.identity import SAMPLED, model_identity
 from seethink.runs.lock import FolderInUseError, FolderLock
-from seethink.studies.quickstart import Stage, run_pipeline, train_stage
+from seethink.studies.quickstart import Stage, run_pipeline
+from seethink.train.start import train as train_stage
 
 ROWS = [
     {"id": f"r{i}", "prompt": f"What is {i} plus 1?", "answer": str(i + 1),

@@ -26,17 +26,17 @@ RUN = """
 import sys
 from pathlib import Path
 from seethink.config import load_recipe
-from seethink.studies.quickstart import train_stage
-from seethink.train.run import Run
+from seethink.train.start import train
+from seethink.train.hooks.checkpoints import Checkpoints
 
-save = Run.save_if_due
+save = Checkpoints.save
 def save_and_fail(self, *args, **kwargs):
     save(self, *args, **kwargs)
-    if self.step == 2:
+    if self.saved == 2:
         raise RuntimeError("made to fail in step 2")
 
-Run.save_if_due = save_and_fail
-train_stage(load_recipe(Path(sys.argv[1])))
+Checkpoints.save = save_and_fail
+train(load_recipe(Path(sys.argv[1])))
 """
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers.killing import stage_recipe
 from seethink.config import Recipe, load_recipe
 from seethink.runs.metrics import read_metrics
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 
 CLOCKS = ("time/", "throughput/")
 

@@ -6,7 +6,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from seethink.config import load_recipe
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 from seethink.runs.metrics import MetricsWriter
 
 write = MetricsWriter.write

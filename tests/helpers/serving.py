@@ -16,7 +16,7 @@ from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.protocol import Sampling
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel, export_model, load_model
-from seethink.studies.quickstart import train_stage
+from seethink.train.start import train as train_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"

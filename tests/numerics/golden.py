@@ -30,9 +30,9 @@ import transformers
 
 from helpers.nano import GOLDEN, make_samples, nano_recipe, save_nano
 from seethink import __version__
-from seethink.train.grpo import train_rl
-from seethink.train.run import Run
-from seethink.train.sft import train_sft
+from seethink.train.hooks.metrics import MetricsLog
+from seethink.train.start import train
+from seethink.train.step import StepResult
 from seethink.world.make import write_parquet
 
 STEPS = 10
@@ -68,11 +68,11 @@ def run_stage(stage: str, folder: Path) -> list[dict[str, float]]:
 
 def _train(stage: str, folder: Path) -> list[dict[str, float]]:
     steps: list[dict[str, float]] = []
-    log = Run.log
+    measure = MetricsLog.measure
 
-    def spy(run: Run, metrics: dict[str, float], *measured: Any) -> None:
-        steps.append({key: metrics[key] for key in KEYS if key in metrics})
-        log(run, metrics, *measured)
+    def spy(log: MetricsLog, step: int, result: StepResult) -> dict[str, float]:
+        steps.append({key: result.metrics[key] for key in KEYS if key in result.metrics})
+        return measure(log, step, result)
 
     save_nano(folder / "model")
     write_parquet(make_samples([1, 0, 2, 1, 1] * 4), folder / "train.parquet")
@@ -80,8 +80,8 @@ def _train(stage: str, folder: Path) -> list[dict[str, float]]:
     kind = {"connector": "sft", "grpo_off_policy": "grpo"}.get(stage, stage)
     data = (f"data.train={folder}/train.parquet", f"data.val={folder}/val.parquet", "optim.lr=1e-5")
     recipe = nano_recipe(folder / "model", *data, *STAGES[stage], stage=kind, out=str(folder / "run"))
-    with mock.patch.object(Run, "log", spy):
-        (train_sft if kind == "sft" else train_rl)(recipe)
+    with mock.patch.object(MetricsLog, "measure", spy):
+        train(recipe)
     assert len(steps) == STEPS
     return steps
 

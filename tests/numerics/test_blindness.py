@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from helpers.nano import nano_recipe
+from helpers.training import batcher_of, make_policy
 from seethink.core.types import Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.control_images import blanked, swapped
 from seethink.generate.in_process import generator as generator_module
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
+from seethink.rl import batching
 from seethink.rl import packing as batch_module
-from seethink.train import grpo, sft
-from seethink.train import grpo as grpo_module
-from seethink.train.hooks.blindness import BlindModelError, BlindnessGuard, as_episode, read_records
-from seethink.train.run import Run
+from seethink.train.hooks.blindness import BlindModelError, BlindnessGuard, read_records
+from seethink.train.memory import TokenBudget
 from seethink.world.make import to_sample, world_samples
 from seethink.world.questions import make_item
 from seethink.world.trace import good_trace
@@ -55,14 +55,10 @@ def traced(count: int = SAMPLES) -> list[Sample]:
 
 def make_guard(loaded: LoadedModel, samples: list[Sample], out: Path, *overrides: str, stage: str = "grpo") -> Any:
     recipe = nano_recipe("nano", "blindness.every=5", *SIZES, *overrides, stage=stage, out=str(out))
-    run = Run(recipe, loaded, 10, None)
-
-    def batches(pairs: Any) -> list[Microbatch]:
-        if stage == "sft":
-            return sft.pair_batches(pairs, recipe, loaded)
-        return grpo.microbatches(recipe, *as_episode(pairs), loaded)
-
-    return BlindnessGuard(run, samples, InProcessGenerator(loaded), batches)
+    policy = make_policy(loaded, recipe, 10)
+    budget = TokenBudget(batcher_of(recipe, loaded), policy)
+    out.mkdir(parents=True, exist_ok=True)
+    return BlindnessGuard(recipe, policy, budget, make_generator(loaded), samples)
 
 
 def failed(guard: BlindnessGuard, out: Path) -> list[str]:
@@ -149,7 +145,7 @@ def in_collate(monkeypatch: pytest.MonkeyPatch, change: Callable[[torch.Tensor],
         return batches
 
     wrap(monkeypatch, batch_module, "collate", broken)
-    wrap(monkeypatch, grpo_module, "pack_groups", broken_groups)
+    wrap(monkeypatch, batching, "pack_groups", broken_groups)
 
 
 def in_prefill(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[Any]], list[Any]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from helpers.nano import make_samples, nano_recipe
+from helpers.training import microbatches
 from seethink.core.types import Completion, Prompt, RolloutGroup
 from seethink.generate.in_process import generator as module
 from seethink.generate.in_process.generator import InProcessGenerator
@@ -20,7 +21,6 @@ from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.rl.rollout import Episode
-from seethink.train.grpo import microbatches
 
 IMAGES = (1, 0, 2, 1, 0)
 LENGTH = 24

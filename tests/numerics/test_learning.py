@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from helpers.nano import make_samples, nano_recipe
+from helpers.training import collect_episode, make_critic, make_policy, update
 from seethink.core.types import Completion, Sample
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.models.load import LoadedModel
-from seethink.rl.rollout import PromptSource, collect_episode
-from seethink.train.grpo import update
-from seethink.train.policy import Policy
-from seethink.train.ppo import Critic
+from seethink.rl.rollout import PromptSource
 
 STEPS = 24
 LIKED = range(60)
@@ -33,8 +31,8 @@ class Liking:
 def test_reward_rises(nano: LoadedModel, stage: str) -> None:
     sizes = ("rollout.prompts_per_step=4", "rollout.group_size=8", "rollout.max_new_tokens=8")
     recipe = nano_recipe("", f"algorithm.steps={STEPS}", *sizes, "ppo.critic_lr=3e-3", stage=stage)
-    policy = Policy(nano, recipe, STEPS)
-    critic = Critic(recipe, nano) if stage == "ppo" else None
+    policy = make_policy(nano, recipe, STEPS)
+    critic = make_critic(recipe, nano) if stage == "ppo" else None
     generator, liking = InProcessGenerator(nano), Liking()
     source = PromptSource(make_samples((1, 0, 1, 0)), nano.chat, seed=0)
     means = []

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from helpers.nano import gradients, nano_recipe, random_episode, relative_error
+from helpers.training import microbatches
 from seethink.core.types import Microbatch
 from seethink.models import logprobs as module
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import logprobs_and_entropy, token_logprobs
-from seethink.train.grpo import microbatches
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.training import make_policy
 from seethink.config import make_recipe
 from seethink.models.load import load_model
 from seethink.models.trainable import FrozenPartMovedError
-from seethink.train.policy import Policy
-from seethink.train.sft import train_sft
+from seethink.train.start import train
 
 ROWS = [{"prompt": f"What is {i} plus 1?", "response": f"<think>{i}+1={i + 1}.</think>{i + 1}"} for i in range(8)]
 
@@ -27,21 +27,21 @@ def recipe(folder: Path, **parts: object) -> object:
 
 
 def test_a_run_on_text_alone_is_allowed(tmp_path: Path) -> None:
-    train_sft(recipe(tmp_path))
+    train(recipe(tmp_path))
     last = json.loads((tmp_path / "run" / "parts.json").read_text())["change"]
     assert last["vision"] == last["connector"] == 0.0
     assert last["language"] > 0.0
 
 
 def test_a_part_that_learns_but_stands_still_is_found(tmp_path: Path) -> None:
-    policy = Policy(load_model("nano"), recipe(tmp_path), 1)
+    policy = make_policy(load_model("nano"), recipe(tmp_path), 1)
     assert policy.proof.check(updated=False)
     with pytest.raises(FrozenPartMovedError, match="did not move"):
         policy.proof.check()
 
 
 def test_a_frozen_part_that_moves_is_found(tmp_path: Path) -> None:
-    policy = Policy(load_model("nano"), recipe(tmp_path, train=["language"]), 1)
+    policy = make_policy(load_model("nano"), recipe(tmp_path, train=["language"]), 1)
     next(p for n, p in policy.model.named_parameters() if "vision_tower" in n).data.add_(1e-3)
     with pytest.raises(FrozenPartMovedError, match="vision is frozen"):
         policy.proof.check(updated=False)

@@ -14,13 +14,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import gradients, nano_recipe, random_episode, relative_error
+from helpers.training import make_loss, make_policy, microbatches
 from seethink.models import prefix_attention
 from seethink.models.forward import attention_configs
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.prefix_attention import Run, SharedKeys, attention, copy_free, kernels_agree, runs_of
 from seethink.models.shared_prompt import SharedPrompt
-from seethink.train.grpo import make_loss, microbatches
-from seethink.train.policy import Policy
 
 ROWS = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 4, 4, 4])
 MASK = torch.ones(5, 9, dtype=torch.long)
@@ -108,7 +107,7 @@ def test_attention_that_does_not_look_gets_copies(nano64: LoadedModel, monkeypat
         completions = [c for group in episode.groups for c in group.completions]
         batches = microbatches(nano_recipe(), episode, completions, list(range(6)), nano64)
         nano64.model.zero_grad()
-        Policy(nano64, nano_recipe(), 1).forward_backward(batches, make_loss(nano_recipe(), batches, None, None))
+        make_policy(nano64, nano_recipe(), 1).forward_backward(batches, make_loss(nano_recipe(), batches, None, None))
         return gradients(nano64.model)
 
     without = gradient()

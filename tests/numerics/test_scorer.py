@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from helpers.nano import completions_of, gradients, nano_recipe, random_episode
+from helpers.training import microbatches
 from seethink.core.types import Microbatch
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.models.shared_prompt import SharedPrompt
-from seethink.train.grpo import microbatches
 
 
 def batches_of(loaded: LoadedModel, *overrides: str) -> list[Microbatch]:

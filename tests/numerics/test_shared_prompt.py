@@ -15,13 +15,12 @@ import torch
 
 from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.nano import completion, gradients, nano_recipe, random_episode, relative_error
+from helpers.training import make_critic, make_loss, make_policy, microbatches, update
 from seethink.config import Recipe
 from seethink.core.types import RolloutGroup, Sample
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.shared_prompt import refusal
 from seethink.rl.rollout import Episode
-from seethink.train.grpo import make_loss, microbatches, update
-from seethink.train.policy import Policy
 
 LENGTHS = ((5, 1, 9), (2, 7, 3), (4, 4, 6), (8, 1, 2))
 SIZES = ((40, 40), (80, 30), (30, 64))
@@ -71,7 +70,7 @@ def episode_of(loaded: LoadedModel) -> Episode:
 
 def measured(loaded: LoadedModel, episode: Episode, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Log-probs and entropies by sequence, and all gradients."""
-    policy = Policy(loaded, recipe, 1)
+    policy = make_policy(loaded, recipe, 1)
     completions = [c for group in episode.groups for c in group.completions]
     batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
     assert all((batch.prefix is not None) == recipe.optim.shared_prompt for batch in batches)
@@ -131,7 +130,6 @@ def test_equal_to_the_repeated_prompt(loaded: LoadedModel, form: str) -> None:
 def test_whole_updates_equal(nano64: LoadedModel, nano_folder: Path, stage: str, overrides: tuple[str, ...]) -> None:
     """Reference scores, old log-probs, critic: the weights after an episode are the same."""
     from helpers.nano import load_nano
-    from seethink.train.ppo import Critic
 
     ends = []
     for shared in ("true", "false"):
@@ -139,8 +137,8 @@ def test_whole_updates_equal(nano64: LoadedModel, nano_folder: Path, stage: str,
         recipe = nano_recipe("", *overrides, f"optim.shared_prompt={shared}", "optim.lr=1e-4", stage=stage)
         episode = random_episode(loaded, [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
         reference = load_nano(nano_folder, torch.float64).model if stage == "grpo" else None
-        critic = Critic(recipe, loaded) if stage == "ppo" else None
-        update(Policy(loaded, recipe, 4), recipe, episode, reference, critic)
+        critic = make_critic(recipe, loaded) if stage == "ppo" else None
+        update(make_policy(loaded, recipe, 4), recipe, episode, reference, critic)
         ends.append(torch.cat([p.detach().flatten() for p in loaded.model.parameters()]))
     start = torch.cat([p.detach().flatten() for p in nano64.model.parameters()])
     assert relative_error(ends[0] - start, ends[1] - start) < 1e-4, "Adam divides by gradients that are nearly zero"
@@ -154,7 +152,7 @@ def test_images_are_encoded_once_a_group(nano64: LoadedModel) -> None:
     measured_recipe = nano_recipe()
     completions = [c for group in episode.groups for c in group.completions]
     batches = microbatches(measured_recipe, episode, completions, list(range(6)), nano64)
-    Policy(nano64, measured_recipe, 1).forward_backward(batches, make_loss(measured_recipe, batches, None, None))
+    make_policy(nano64, measured_recipe, 1).forward_backward(batches, make_loss(measured_recipe, batches, None, None))
     handle.remove()
     assert sum(rows) == 3
 

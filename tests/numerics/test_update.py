@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from helpers.nano import completions_of, gradients, load_nano, nano_recipe, random_episode, relative_error
+from helpers.training import make_critic, make_loss, make_policy, microbatches, update
 from seethink.config import Recipe
+from seethink.core.types import RolloutGroup
 from seethink.models.load import LoadedModel
+from seethink.models.scorer import TokenScorer
+from seethink.rl.batching import sampled_responses
 from seethink.rl.losses import kl_penalty, policy_loss, token_weights
 from seethink.rl.rollout import Episode
 from seethink.train import grpo
-from seethink.train.grpo import make_loss, microbatches, update
-from seethink.train.policy import Policy
-from seethink.train.ppo import Critic
+from seethink.train.policy import score
 
 NAN = float("nan")
 REWARDS = [[0.0, 1.0, 0.2], [1.0, 0.0, 0.8], [0.2, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -24,7 +26,7 @@ REWARDS = [[0.0, 1.0, 0.2], [1.0, 0.0, 0.8], [0.2, 1.0, 0.0], [0.0, 0.0, 1.0]]
 def gradient(loaded: LoadedModel, recipe: Recipe, episode: Episode) -> torch.Tensor:
     """Of the loss of one gradient step over the whole episode."""
     loaded.model.zero_grad()
-    policy = Policy(loaded, recipe, 1)
+    policy = make_policy(loaded, recipe, 1)
     completions = completions_of(episode)
     batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
     policy.forward_backward(batches, make_loss(recipe, batches, None, None))
@@ -92,7 +94,7 @@ def test_masked_completions_have_no_influence(nano64: LoadedModel, aggregation: 
 def test_nothing_graded_moves_nothing(nano: LoadedModel) -> None:
     recipe = nano_recipe("", "optim.weight_decay=0.0")
     before = [p.detach().clone() for p in nano.model.parameters()]
-    metrics = update(Policy(nano, recipe, 1), recipe, random_episode(nano, [[NAN, NAN]]), None, None)
+    metrics = update(make_policy(nano, recipe, 1), recipe, random_episode(nano, [[NAN, NAN]]), None, None)
     assert metrics["optim/grad_norm"] == 0.0
     assert all(torch.equal(p, b) for p, b in zip(nano.model.parameters(), before, strict=True))
 
@@ -116,9 +118,9 @@ def test_old_logprobs_are_those_before_the_first_update(nano64: LoadedModel, mon
     """Also those of the second minibatch, which is seen after the first one's update."""
     recipe = nano_recipe("", "algorithm.epochs=2", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
     episode = random_episode(nano64, REWARDS)
-    policy = Policy(nano64, recipe, 4)
+    policy = make_policy(nano64, recipe, 4)
     everything = microbatches(recipe, episode, completions_of(episode), list(range(12)), nano64)
-    before = torch.cat(policy.score(everything)).sort().values
+    before = torch.cat(policy.logprobs(everything)).sort().values
     seen = spy_on_losses(monkeypatch)
     metrics = update(policy, recipe, episode, None, None)
     assert len(seen) == 4
@@ -137,7 +139,7 @@ def test_minibatches_alone_also_need_old_logprobs(nano: LoadedModel, monkeypatch
     """One epoch: the second minibatch comes after an update, so its ratios are not 1."""
     seen = spy_on_losses(monkeypatch)
     recipe = nano_recipe("", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
-    update(Policy(nano, recipe, 2), recipe, random_episode(nano, REWARDS), None, None)
+    update(make_policy(nano, recipe, 2), recipe, random_episode(nano, REWARDS), None, None)
     (first, first_old), (second, second_old) = seen
     assert relative_error(first, first_old) < 1e-6
     assert relative_error(second, second_old) > 1e-3
@@ -146,7 +148,7 @@ def test_minibatches_alone_also_need_old_logprobs(nano: LoadedModel, monkeypatch
 def test_clip_range_of_the_recipe_is_used(nano64: LoadedModel) -> None:
     recipe = nano_recipe("", "algorithm.clip_low=0.1", "algorithm.clip_high=0.6")
     episode = random_episode(nano64, REWARDS[:2])
-    policy = Policy(nano64, recipe, 1)
+    policy = make_policy(nano64, recipe, 1)
     (batch,) = microbatches(recipe, episode, completions_of(episode), list(range(6)), nano64)
     outputs, mask = policy.outputs([batch])[0], batch.loss_mask
     torch.manual_seed(0)
@@ -164,7 +166,7 @@ def test_strictly_on_policy_needs_no_second_forward(
     """Shared prompts are one forward, their responses another; repeated prompts go with their responses."""
     seen = spy_on_losses(monkeypatch)
     recipe = nano_recipe("", f"optim.shared_prompt={str(shared).lower()}")
-    policy = Policy(nano, recipe, 1)
+    policy = make_policy(nano, recipe, 1)
     forwards = []
     nano.model.model.register_forward_hook(lambda *args: forwards.append(1))
     metrics = update(policy, recipe, random_episode(nano, REWARDS), None, None)
@@ -180,22 +182,22 @@ def test_kl_to_the_policy_itself_is_zero_and_flat(nano64: LoadedModel, nano_fold
     plain, with_kl = nano_recipe(), nano_recipe("", "algorithm.kl_beta=0.5")
     expected = gradient(nano64, plain, episode)
     nano64.model.zero_grad()
-    reference = load_nano(nano_folder, torch.float64).model.requires_grad_(False)
-    policy = Policy(nano64, with_kl, 1)
+    frozen = load_nano(nano_folder, torch.float64)
+    frozen.model.requires_grad_(False)
+    policy = make_policy(nano64, with_kl, 1)
     completions = completions_of(episode)
     batches = microbatches(with_kl, episode, completions, list(range(len(completions))), nano64)
-    kl = grpo._score_with(policy, reference, batches)
+    kl = [outputs.logprobs for outputs in score(TokenScorer(frozen), batches)]
     recorded = policy.forward_backward(batches, make_loss(with_kl, batches, None, kl))
     assert recorded["loss/kl"].abs().max() < 1e-12
     assert relative_error(gradients(nano64.model), expected) < 1e-12
-    assert policy.loaded.model is nano64.model
 
 
 def test_kl_term_equals_the_formula(nano64: LoadedModel) -> None:
     """beta times the weighted mean of k3, against another reference, on top of the policy loss."""
     recipe = nano_recipe("", "algorithm.kl_beta=0.3")
     episode = random_episode(nano64, REWARDS[:1])
-    policy = Policy(nano64, recipe, 1)
+    policy = make_policy(nano64, recipe, 1)
     (batch,) = microbatches(recipe, episode, completions_of(episode), [0, 1, 2], nano64)
     outputs = policy.outputs([batch])[0]
     torch.manual_seed(0)
@@ -211,14 +213,16 @@ def test_kl_term_equals_the_formula(nano64: LoadedModel) -> None:
 def test_minibatches_split_prompts_not_groups(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every completion once an epoch, a prompt's completions together, each part a mean of its own."""
     parts: list[list[int]] = []
+    episode = random_episode(nano, REWARDS)
+    places = {id(c): i for i, c in enumerate(episode.completions)}
 
-    def spy(recipe: Recipe, episode: Episode, completions: Any, members: list[int], *args: Any, **keys: Any) -> Any:
-        parts.append(members)
-        return microbatches(recipe, episode, completions, members, *args, **keys)
+    def spy(groups: list[RolloutGroup], *args: Any, **keys: Any) -> Any:
+        parts.append([places[id(c)] for group in groups for c in group.completions])
+        return sampled_responses(groups, *args, **keys)
 
-    monkeypatch.setattr(grpo, "microbatches", spy)
+    monkeypatch.setattr(grpo, "sampled_responses", spy)
     recipe = nano_recipe("", "algorithm.minibatches=2", "rollout.prompts_per_step=4")
-    update(Policy(nano, recipe, 2), recipe, random_episode(nano, REWARDS), None, None)
+    update(make_policy(nano, recipe, 2), recipe, episode, None, None)
     assert parts == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]
 
 
@@ -227,8 +231,8 @@ def test_temperature_is_the_samplers(nano64: LoadedModel) -> None:
     recipe = nano_recipe("", "rollout.temperature=0.5")
     episode = random_episode(nano64, REWARDS[:1])
     (batch,) = microbatches(recipe, episode, completions_of(episode), [0, 1, 2], nano64)
-    at_half = Policy(nano64, recipe, 1).score([batch])[0]
-    at_one = Policy(nano64, nano_recipe(), 1).score([batch])[0]
+    at_half = make_policy(nano64, recipe, 1).logprobs([batch])[0]
+    at_one = make_policy(nano64, nano_recipe(), 1).logprobs([batch])[0]
     assert relative_error(at_half, at_one) > 0.05
 
 
@@ -245,8 +249,8 @@ def test_bfloat16_stays_near_float32(nano: LoadedModel, stage: str) -> None:
     ours = gradient(nano, recipe, episode)
     assert ours.dtype == torch.float32
     assert torch.cosine_similarity(ours, expected, dim=0) > 0.99
-    critic = Critic(recipe, nano) if stage == "ppo" else None
-    metrics = update(Policy(nano, recipe, 1), recipe, episode, None, critic)
+    critic = make_critic(recipe, nano) if stage == "ppo" else None
+    metrics = update(make_policy(nano, recipe, 1), recipe, episode, None, critic)
     assert 0 < metrics["optim/grad_norm"] < 1e3
 
 
@@ -257,7 +261,7 @@ def test_loss_metric_is_the_loss(nano: LoadedModel) -> None:
     completions = completions_of(episode)
     weights = token_weights([len(c.token_ids) for c in completions], "sequence", 16)
     expected = -sum(w * c.advantage * len(c.token_ids) for w, c in zip(weights, completions, strict=True))
-    metrics = update(Policy(nano, recipe, 1), recipe, episode, None, None)
+    metrics = update(make_policy(nano, recipe, 1), recipe, episode, None, None)
     assert metrics["loss/total"] == pytest.approx(expected, abs=1e-6)
     assert metrics["loss/policy"] == pytest.approx(expected, abs=1e-6)
 
@@ -281,7 +285,7 @@ def test_leaving_out_the_idle_changes_no_update(nano_folder: Any, aggregation: s
     for leave_idle in (True, False):
         loaded = load_nano(nano_folder, torch.float64)
         recipe = nano_recipe("", f"algorithm.aggregation={aggregation}", "optim.weight_decay=0.1")
-        policy = Policy(loaded, recipe, 2)
+        policy = make_policy(loaded, recipe, 2)
         for episode in (random_episode(loaded, REWARDS), _episode_with_idle(loaded)):
             completions = completions_of(episode)
             members = list(range(len(completions)))
@@ -298,5 +302,5 @@ def test_an_episode_of_flat_groups_still_steps(nano: LoadedModel) -> None:
     episode = random_episode(nano, REWARDS[:2])
     for completion in completions_of(episode):
         completion.advantage = 0.0
-    metrics = update(Policy(nano, nano_recipe(), 1), nano_recipe(), episode, None, None)
+    metrics = update(make_policy(nano, nano_recipe(), 1), nano_recipe(), episode, None, None)
     assert metrics["loss/total"] == metrics["optim/grad_norm"] == 0.0

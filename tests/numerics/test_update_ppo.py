@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from helpers.nano import completions_of, gradients, nano_recipe, random_episode
+from helpers.training import make_critic, make_loss, make_policy, microbatches, update
 from seethink.config import Recipe
 from seethink.models.load import LoadedModel
 from seethink.rl.advantages import gae, whiten
 from seethink.rl.rollout import Episode
-from seethink.train.grpo import make_loss, microbatches, update
 from seethink.train.policy import Policy
 from seethink.train.ppo import Critic
 
@@ -24,7 +24,7 @@ def ppo_parts(loaded: LoadedModel, episode: Episode, *overrides: str) -> tuple[R
     recipe = nano_recipe("", *overrides, stage="ppo")
     completions = completions_of(episode)
     batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
-    return recipe, Policy(loaded, recipe, 1), Critic(recipe, loaded), batches
+    return recipe, make_policy(loaded, recipe, 1), make_critic(recipe, loaded), batches
 
 
 def naive_estimates(
@@ -45,11 +45,14 @@ def naive_estimates(
 def test_gae_lands_on_the_right_tokens(nano64: LoadedModel, overrides: tuple[str, ...]) -> None:
     episode = random_episode(nano64, REWARDS)
     recipe, policy, critic, batches = ppo_parts(nano64, episode, *overrides)
-    values = critic.prepare(policy, batches, completions_of(episode))
+    critic.prepare(policy, batches, completions_of(episode))
     naive = naive_estimates(policy, critic, recipe, episode)
     everything = torch.cat([advantages for _, advantages, _ in naive])
     scale = everything.std() + 1e-6
-    for batch, old, returns in zip(batches, values.old, values.returns, strict=True):
+    for batch in batches:
+        old, returns = batch.old_values, batch.returns
+        assert old is not None
+        assert returns is not None
         owners = batch.sequence_ids[batch.loss_mask]
         assert batch.advantages[~batch.loss_mask].abs().max() == 0
         for i in owners.unique().tolist():
@@ -78,12 +81,12 @@ def test_masked_completions_do_not_shift_the_whitening(nano64: LoadedModel) -> N
 def test_value_loss_sends_no_gradient_into_the_policy(nano64: LoadedModel) -> None:
     episode = random_episode(nano64, REWARDS[:2])
     recipe, policy, critic, batches = ppo_parts(nano64, episode)
-    values = critic.prepare(policy, batches, completions_of(episode))
+    critic.prepare(policy, batches, completions_of(episode))
     plain = make_loss(recipe, batches, None, None)
     policy.forward_backward(batches, plain)
     expected = gradients(nano64.model)
     nano64.model.zero_grad()
-    policy.forward_backward(batches, critic.with_value_loss(plain, batches, values))
+    policy.forward_backward(batches, critic.with_value_loss(plain))
     assert torch.equal(gradients(nano64.model), expected)
     head = critic.state()["critic"]
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in head.parameters())
@@ -93,8 +96,8 @@ def test_value_loss_of_the_critic_equals_the_formula(nano64: LoadedModel) -> Non
     """At the old values: 0.5 times the mean over responses of the mean over tokens of (V - R)^2."""
     episode = random_episode(nano64, REWARDS[:2])
     recipe, policy, critic, batches = ppo_parts(nano64, episode)
-    values = critic.prepare(policy, batches, completions_of(episode))
-    loss_fn = critic.with_value_loss(make_loss(recipe, batches, None, None), batches, values)
+    critic.prepare(policy, batches, completions_of(episode))
+    loss_fn = critic.with_value_loss(make_loss(recipe, batches, None, None))
     recorded = policy.forward_backward(batches, loss_fn)
     naive = naive_estimates(policy, critic, recipe, episode)
     expected = sum(0.5 * (v - r).square().mean() for v, _, r in naive) / len(naive)
@@ -105,10 +108,11 @@ def test_value_clip_of_the_recipe_is_used(nano64: LoadedModel) -> None:
     """With the old values moved far away and the returns between, the clipped distance counts."""
     episode = random_episode(nano64, REWARDS[:2])
     recipe, policy, critic, batches = ppo_parts(nano64, episode, "ppo.value_clip=0.3")
-    values = critic.prepare(policy, batches, completions_of(episode))
-    new, values.old = values.old, [old - 2.0 for old in values.old]
-    values.returns = [v.clone() for v in new]
-    loss_fn = critic.with_value_loss(make_loss(recipe, batches, None, None), batches, values)
+    critic.prepare(policy, batches, completions_of(episode))
+    for batch in batches:
+        assert batch.old_values is not None
+        batch.old_values, batch.returns = batch.old_values - 2.0, batch.old_values
+    loss_fn = critic.with_value_loss(make_loss(recipe, batches, None, None))
     recorded = policy.forward_backward(batches, loss_fn)
     assert recorded["loss/value"].sum().item() == pytest.approx(0.5 * (2.0 - 0.3) ** 2, rel=1e-5)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import gradients, make_samples, nano_recipe, random_episode, relative_error
+from helpers.training import make_loss, make_policy, microbatches
 from seethink.config import Recipe
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.protocol import Sampling
@@ -19,8 +20,6 @@ from seethink.models import vision_cache
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.parts import family_of
 from seethink.models.vision_cache import VisionCache, keep_features
-from seethink.train.grpo import make_loss, microbatches
-from seethink.train.policy import Policy
 
 FROZEN = "parts.train=['connector','language']"
 
@@ -37,7 +36,7 @@ def cache_of(loaded: LoadedModel) -> Any:
 def gradient(loaded: LoadedModel, recipe: Recipe, *, updates: int = 1) -> Tensor:
     episode = random_episode(loaded, [[0.0, 1.0], [1.0, 0.0]], images=[1, 1])
     completions = [c for group in episode.groups for c in group.completions]
-    policy = Policy(loaded, recipe, 1)
+    policy = make_policy(loaded, recipe, 1)
     for _ in range(updates):
         batches = microbatches(recipe, episode, completions, list(range(len(completions))), loaded)
         loaded.model.zero_grad()
@@ -63,7 +62,7 @@ def test_the_gradient_is_the_same_and_an_image_is_encoded_once(family: str, tmp_
 
 @pytest.mark.usefixtures("_small_encoders_too")
 def test_decoding_and_training_share_features(nano: LoadedModel) -> None:
-    policy = Policy(nano, nano_recipe("unused", FROZEN), 1)
+    policy = make_policy(nano, nano_recipe("unused", FROZEN), 1)
     prompts = [nano.chat.prompt(sample) for sample in make_samples((1, 1, 0))]
     first = InProcessGenerator(nano).generate(prompts, 2, Sampling(5), (0,))
     cache = cache_of(nano)

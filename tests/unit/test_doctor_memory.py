@@ -6,6 +6,7 @@ import pytest
 
 from helpers.live_memory import LiveMemory
 from helpers.nano import nano_recipe
+from helpers.training import make_policy, pair_batches
 from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.core.types import Microbatch
@@ -25,10 +26,10 @@ def trained(*overrides: str) -> tuple[Recipe, LoadedModel, Policy, list[Microbat
     """A policy, one micro-batch of traces, and what the estimate knows of it."""
     recipe = nano_recipe("nano", *overrides, f"sft.batch_size={ROWS}", stage="sft")
     loaded = load_recipe_model(recipe)
-    policy = Policy(loaded, recipe, 1)
+    policy = make_policy(loaded, recipe, 1)
     samples = world_samples("world:all:traces", "train", ROWS, 0)
     pairs = [(loaded.chat.prompt(s), loaded.chat.response_ids(s.response or "")) for s in samples]
-    batches = sft.pair_batches(pairs, recipe, loaded)
+    batches = pair_batches(pairs, recipe, loaded)
     assert len(batches) == 1
     lengths = [len(prompt.input_ids) for prompt, _ in pairs]
     place = image_token_id(loaded.model.config)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from helpers.nano import nano_recipe
+from seethink.runs.folder import RunFolderError, refuse_changes, seconds_so_far
+from seethink.runs.identity import flatten
 from seethink.runs.metrics import MetricsWriter, read_metrics
-from seethink.train.run import RunFolderError, flatten, refuse_changes, seconds_so_far
 
 
 def write(folder: Path, steps: range, resume_step: int = 0, value: float = 0.5) -> None:

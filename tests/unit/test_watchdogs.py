@@ -14,6 +14,7 @@ from seethink.config import Watchdog, WatchdogsConfig
 from seethink.core.exits import StoppedByWatchdog
 from seethink.train.hooks.watchdog_rules import NAMES, SIGHT, WARM_UP, WATCHDOGS, Alarm, Pack, sight
 from seethink.train.hooks.watchdogs import Watchdogs, read_alarms
+from seethink.train.step import StepResult
 
 Metrics = dict[str, float]
 STEADY: Metrics = {
@@ -144,10 +145,10 @@ def test_actions(tmp_path: Path) -> None:
     stops: dict[int, str] = {}
     counted = 0.0
     for step, row in enumerate(rows, start=1):
-        counted += watch.see(step, row)["watchdogs/alarms"]
+        counted += watch.measure(step, StepResult(row, None))["watchdogs/alarms"]
         saves += [step] if watch.wants_checkpoint else []
         try:
-            watch.stop_if_asked(step)
+            watch.after_step(step, last=False)
         except StoppedByWatchdog as stopped:
             stops[step] = str(stopped)
     alarms = read_alarms(tmp_path)
@@ -164,11 +165,11 @@ def test_actions(tmp_path: Path) -> None:
 def test_alarms_of_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
     watch = beside(tmp_path)
     for step, row in enumerate(series((30, {}), (9, TROUBLE["truncation"])), start=1):
-        watch.see(step, row)
+        watch.measure(step, StepResult(row, None))
     (alarm,) = read_alarms(tmp_path)
-    beside(tmp_path, step=alarm["step"], state=watch.state)
+    beside(tmp_path, step=alarm["step"], state=watch.state()["watchdogs"])
     assert read_alarms(tmp_path) == [alarm]
-    beside(tmp_path, step=alarm["step"] - 1, state=watch.state)
+    beside(tmp_path, step=alarm["step"] - 1, state=watch.state()["watchdogs"])
     assert read_alarms(tmp_path) == []
 
 

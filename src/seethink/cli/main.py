@@ -70,9 +70,9 @@ def train(
     if dry_run:
         console.print_json(data=resolved.as_table())
         return
-    from seethink.studies.quickstart import train_stage
+    from seethink.train.start import train as run_recipe
 
-    console.print(f"checkpoint: {escape(str(train_stage(resolved, resume=resume, allow=allow or [])))}", soft_wrap=True)
+    console.print(f"checkpoint: {escape(str(run_recipe(resolved, resume=resume, allow=allow or [])))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")

@@ -203,9 +203,17 @@ class Microbatch:
     sequence_ids: Tensor
     """[B, T] long: which sequence of the whole batch a token belongs to; -1 on padding."""
     prefix: Prefix | None = None
-    """The prompts of the rows, where prompts are shared; batches in a row have the same object."""
+    """The prompts of the rows, where prompts are shared; consecutive micro-batches have the same object."""
     prefix_rows: Tensor | None = None
     """[B] long: which prompt of `prefix` a row follows."""
+    old_logprobs: Tensor | None = None
+    """[N] of the loss tokens before the step's first update; None where the policy is the one that sampled them."""
+    reference_logprobs: Tensor | None = None
+    """[N] under the starting model; None without a KL term."""
+    old_values: Tensor | None = None
+    """[N] the critic's before the step's first update; None without a critic."""
+    returns: Tensor | None = None
+    """[N] what the critic learns; None without a critic."""
 
     def to(self, device: Any) -> Microbatch:
         """The same micro-batch on another device."""

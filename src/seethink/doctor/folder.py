@@ -12,7 +12,7 @@ from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, gigabytes
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
-from seethink.train.run import DONE, refuse_changes
+from seethink.runs.folder import DONE, refuse_changes
 
 EXTRAS = 20 << 20
 """Tokenizer and processor files of one checkpoint."""

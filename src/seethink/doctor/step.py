@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,9 +23,11 @@ from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.parts import split_parts
-from seethink.train import grpo, sft
-from seethink.train.hooks.blindness import as_episode
+from seethink.rl.batching import Batcher, given_responses
+from seethink.train.grpo import make_loss
 from seethink.train.policy import LossFn, Policy
+from seethink.train.sft import response_loss
+from seethink.train.start import make_policy
 
 SECTION = "step"
 CPU_FLOPS = 2e10
@@ -88,7 +91,7 @@ def _chosen(train: Scan) -> list[Sample]:
 
 def _try(report: Report, recipe: Recipe, loaded: LoadedModel, samples: list[Sample]) -> None:
     pairs = [(loaded.chat.prompt(s), _response(s, loaded)) for s in samples]
-    policy = Policy(loaded, recipe, 1)
+    policy = make_policy(recipe, loaded, 1)
     batches, loss_fn = _batches(recipe, loaded, pairs)
     before = policy.proof.change()
     metrics = policy.forward_backward(batches, loss_fn)
@@ -112,13 +115,11 @@ def _response(sample: Sample, loaded: LoadedModel) -> list[int]:
 
 def _batches(recipe: Recipe, loaded: LoadedModel, pairs: Pairs) -> tuple[list[Microbatch], LossFn]:
     """Micro-batches and loss by the very code of the stage; in RL every response is better than expected."""
-    if recipe.stage == "sft":
-        return sft.pair_batches(pairs, recipe, loaded), sft.response_loss
-    episode, completions, members = as_episode(pairs)
-    for completion in completions:
-        completion.advantage = 1.0
-    batches = grpo.microbatches(recipe, episode, completions, members, loaded)
-    return batches, grpo.make_loss(recipe, batches, None, None)
+    sequences = given_responses(pairs)
+    if recipe.stage != "sft":
+        sequences = [replace(s, advantages=[1.0] * len(s.response_ids)) for s in sequences]
+    batches = Batcher.for_model(loaded, recipe.optim, groups=recipe.stage != "sft").batches(sequences)
+    return batches, response_loss if recipe.stage == "sft" else make_loss(recipe.algorithm)
 
 
 def _check_loss(report: Report, metrics: dict[str, Any], pairs: Pairs) -> None:
@@ -170,7 +171,7 @@ def _check_images(report: Report, recipe: Recipe, policy: Policy, samples: Seque
     scores = []
     for group in (shown, [blanked(sample) for sample in shown]):
         pairs = [(loaded.chat.prompt(s), _response(s, loaded)) for s in group]
-        scores.append(torch.cat(policy.score(_batches(recipe, loaded, pairs)[0])).float())
+        scores.append(torch.cat(policy.logprobs(_batches(recipe, loaded, pairs)[0])).float())
     change = float((scores[0] - scores[1]).abs().mean())
     found = f"log-probs change by {change:.3g} nats a token when the pictures turn grey"
     if change > 0:

@@ -1,4 +1,4 @@
-"""Prompts -> groups of graded completions with advantages: what an episode learns from."""
+"""Prompts -> groups of graded completions with advantages: what an episode learns from (paper 3.3)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import torch
 
-from seethink.config import Recipe
+from seethink.config import AlgorithmConfig, RolloutConfig
 from seethink.core.errors import UserError
-from seethink.core.types import Prompt, RolloutGroup, Sample
+from seethink.core.types import Completion, Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
 from seethink.data.order import endless_order
 from seethink.data.prompts import PromptList
@@ -20,6 +20,10 @@ from seethink.rewards.rewarder import Rewarder
 from seethink.rl.advantages import group_advantages, has_variance
 
 V = TypeVar("V")
+
+
+class StaleCompletionError(RuntimeError):
+    """A generator answered with the weights of another step than the one that is trained."""
 
 
 def scheduled(schedule: tuple[tuple[float, V], ...], progress: float, default: V) -> V:
@@ -39,6 +43,7 @@ class PromptSource:
         self._pools: dict[tuple[str, ...], list[int]] = {}
 
     def take(self, count: int, difficulties: tuple[str, ...] = ()) -> list[Prompt]:
+        """The next `count` prompts, of these difficulties where any are named."""
         pool = self._pool(difficulties)
         order: Iterator[int] = endless_order(len(pool), self._seed, self.position)
         taken = [pool[next(order)] for _ in range(count)]
@@ -66,53 +71,65 @@ class Episode:
     dropped_groups: int = 0
     """Groups without variance that dynamic sampling replaced."""
 
+    @property
+    def completions(self) -> list[Completion]:
+        return [completion for group in self.groups for completion in group.completions]
 
-def collect_episode(
-    recipe: Recipe,
-    source: PromptSource,
-    generator: Generator,
-    rewarder: Rewarder,
-    step: int,
-    watched_ids: tuple[int, ...] = (),
-) -> Episode:
-    """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling; the probability of
-    `watched_ids` is recorded with every token.
 
-    With dynamic sampling, groups whose rewards are all equal are dropped and others sampled, at most
-    `max_resamples` times (paper 5.5).
-    """
-    progress = step / recipe.algorithm.steps
-    episode = Episode([], scheduled(recipe.rollout.length_schedule, progress, recipe.rollout.max_new_tokens))
-    rollout = recipe.rollout
-    sampling = Sampling(episode.max_new_tokens, rollout.temperature, rollout.top_p, watched_ids=watched_ids)
-    difficulties = scheduled(recipe.algorithm.curriculum, progress, ())
-    wanted = rollout.prompts_per_step
-    rounds = recipe.algorithm.max_resamples if recipe.algorithm.dynamic_sampling else 0
-    for attempt in range(rounds + 1):
-        prompts = source.take(wanted - len(episode.groups), difficulties)
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """What an episode is made with: where prompts come from, what samples them, what grades them."""
+
+    source: PromptSource
+    generator: Generator
+    rewarder: Rewarder
+    rollout: RolloutConfig
+    algorithm: AlgorithmConfig
+    seed: int
+    watched_ids: tuple[int, ...] = ()
+    """Tokens whose probability is recorded wherever a token is drawn."""
+
+    def collect(self, step: int) -> Episode:
+        """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling.
+
+        With dynamic sampling, groups whose rewards are all equal are dropped and others sampled, at most
+        `max_resamples` times (paper 5.5).
+        """
+        rollout, algorithm = self.rollout, self.algorithm
+        progress = step / algorithm.steps
+        episode = Episode([], scheduled(rollout.length_schedule, progress, rollout.max_new_tokens))
+        sampling = Sampling(episode.max_new_tokens, rollout.temperature, rollout.top_p, watched_ids=self.watched_ids)
+        difficulties = scheduled(algorithm.curriculum, progress, ())
+        rounds = algorithm.max_resamples if algorithm.dynamic_sampling else 0
+        for attempt in range(rounds + 1):
+            prompts = self.source.take(rollout.prompts_per_step - len(episode.groups), difficulties)
+            groups = self._sample(prompts, sampling, (self.seed, step, attempt), episode)
+            self._grade(groups, episode)
+            keep = set_advantages(groups, normalize_std=algorithm.normalize_std)
+            if attempt < rounds:
+                episode.dropped_groups += len(groups) - sum(keep)
+                groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
+            episode.groups += groups
+            if len(episode.groups) == rollout.prompts_per_step:
+                break
+        return episode
+
+    def _sample(
+        self, prompts: list[Prompt], sampling: Sampling, seed: tuple[int, ...], episode: Episode
+    ) -> list[RolloutGroup]:
         started = time.perf_counter()
-        completions = generator.generate(prompts, rollout.group_size, sampling, (recipe.seed, step, attempt))
+        completions = self.generator.generate(prompts, self.rollout.group_size, sampling, seed)
         episode.seconds["rollout"] += time.perf_counter() - started
-        groups = [RolloutGroup(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
-        _grade(groups, rewarder, episode)
-        keep = _set_advantages(groups, recipe.algorithm.normalize_std)
-        if recipe.algorithm.dynamic_sampling and attempt < rounds:
-            episode.dropped_groups += len(groups) - sum(keep)
-            groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
-        episode.groups += groups
-        if len(episode.groups) == wanted:
-            break
-    return episode
+        return [RolloutGroup(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
+
+    def _grade(self, groups: list[RolloutGroup], episode: Episode) -> None:
+        started = time.perf_counter()
+        self.rewarder.score([(group.prompt.sample, completion) for group in groups for completion in group.completions])
+        episode.seconds["reward"] += time.perf_counter() - started
 
 
-def _grade(groups: list[RolloutGroup], rewarder: Rewarder, episode: Episode) -> None:
-    started = time.perf_counter()
-    rewarder.score([(group.prompt.sample, completion) for group in groups for completion in group.completions])
-    episode.seconds["reward"] += time.perf_counter() - started
-
-
-def _set_advantages(groups: list[RolloutGroup], normalize_std: bool) -> list[bool]:
-    """Write each completion's advantage; returns which groups have variance."""
+def set_advantages(groups: list[RolloutGroup], *, normalize_std: bool) -> list[bool]:
+    """Write each completion's advantage (paper eq. 7); returns which groups have variance."""
     if not groups:
         return []
     rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
@@ -121,3 +138,14 @@ def _set_advantages(groups: list[RolloutGroup], normalize_std: bool) -> list[boo
         for completion, advantage in zip(group.completions, row, strict=True):
             completion.advantage = advantage
     return [bool(flag) for flag in has_variance(rewards_PG)]
+
+
+def refuse_stale(episode: Episode, version: int) -> None:
+    """Raises StaleCompletionError where a completion was not sampled from the weights of `version` (paper 3.3:
+    strictly on-policy)."""
+    stale = sorted({c.policy_version for c in episode.completions if c.policy_version != version})
+    if stale:
+        raise StaleCompletionError(
+            f"completions were sampled from the weights of version {', '.join(map(str, stale))}, but training is at "
+            f"version {version}: the generator was not given the new weights (`Generator.load_weights`)"
+        )

@@ -1,7 +1,7 @@
 """A step's record -> `metrics.jsonl` and its like, and TensorBoard. Keys are slash-grouped and stable.
 
 None may stop a run: lines that cannot be written wait in memory for the next step, a TensorBoard that fails is left
-out, and so is what is written under `spare`.
+out, and so is what is written under `expendable`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from seethink.core.console import console
@@ -87,9 +86,10 @@ class MetricsWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._lines.close()
         if self._board is not None:
             try:
@@ -109,7 +109,7 @@ def _short(value: float) -> float | None:
 
 
 @contextmanager
-def spare(what: str) -> Iterator[None]:
+def expendable(what: str) -> Iterator[None]:
     """Around writing a file that is looked at and never read by training: where it fails, the run goes on without."""
     try:
         yield

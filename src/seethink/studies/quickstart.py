@@ -10,7 +10,6 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,9 @@ from seethink.eval.tasks.source import eval_reading, load_source_task
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.rewards.rewarder import Rewarder
+from seethink.runs.folder import seconds_so_far
 from seethink.runs.lock import FolderLock
-from seethink.train.grpo import train_rl
-from seethink.train.run import final_model, refuse_changes, seconds_so_far
-from seethink.train.sft import train_sft
+from seethink.train.start import train
 from seethink.world.scenes import OTHER_DOMAINS
 
 
@@ -59,16 +57,6 @@ def recipes_folder() -> Path:
     return here / "recipes" if (here / "recipes").is_dir() else here.parents[1] / "recipes"
 
 
-def train_stage(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
-    """Run one recipe; returns the checkpoint it ends with. A finished run is left as it is."""
-    with FolderLock(Path(recipe.out)):
-        finished = final_model(Path(recipe.out)) if resume else None
-        if finished is not None:
-            refuse_changes(recipe, allow)
-            return finished
-        return (train_sft if recipe.stage == "sft" else train_rl)(recipe, resume=resume, allow=allow)
-
-
 def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage, ...] = QUICKSTART) -> Path:
     """Train and evaluate every stage under `out`; returns the path of report.html."""
     recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
@@ -87,7 +75,7 @@ def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe]) -> Path:
     for stage, recipe in recipes.items():
         console.rule(stage.name)
         recipe = recipe.model_copy(update={"model": model})
-        model = str(train_stage(recipe, resume=True))
+        model = str(train(recipe, resume=True))
         evaluator.run(model, stage.name, out / stage.folder)
     _describe(out, stages, time.perf_counter() - started)
     return write_report(out)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from seethink.config import Recipe
 from seethink.core.console import console
 from seethink.core.errors import UserError
+from seethink.dist import agree
+from seethink.rl.batching import Batcher
+from seethink.train.policy import Policy
 
 T = TypeVar("T")
 SMALLEST = 16
@@ -33,46 +35,48 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class TokenBudget:
-    """The recipe with the largest `optim.micro_tokens` that has fitted so far."""
+    """The largest `optim.micro_tokens` that has fitted so far, as the batcher of a run."""
 
-    def __init__(self, recipe: Recipe, tokens: int | None = None) -> None:
-        self._recipe = recipe
-        self.tokens = min(tokens or recipe.optim.micro_tokens, recipe.optim.micro_tokens)
-
-    @property
-    def state(self) -> int | None:
-        """The tokens, where it is not the recipe's own number."""
-        return self.tokens if self.tokens < self._recipe.optim.micro_tokens else None
+    def __init__(self, batcher: Batcher, policy: Policy, tokens: int | None = None) -> None:
+        """`tokens` is what an earlier start of the run has come down to."""
+        self._whole, self._policy = batcher, policy
+        self.tokens = min(tokens or batcher.micro_tokens, batcher.micro_tokens)
 
     @property
-    def recipe(self) -> Recipe:
-        """The run's own recipe, unless something did not fit."""
-        if self.tokens >= self._recipe.optim.micro_tokens:
-            return self._recipe
-        shorter = min(self._recipe.optim.pack_length, self.tokens)
-        optim = self._recipe.optim.model_copy(update={"micro_tokens": self.tokens, "pack_length": shorter})
-        # A row is never divided: rows must be as short as a micro-batch.
-        return self._recipe.model_copy(update={"optim": optim})
+    def batcher(self) -> Batcher:
+        return self._whole if self.tokens >= self._whole.micro_tokens else self._whole.with_tokens(self.tokens)
 
-    def run(self, work: Callable[[Recipe], T], reset: Callable[[], None], *, longest: int) -> T:
-        """`work` with the recipe, again with half the tokens where it runs out of memory.
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold: the tokens, where they are fewer than the recipe's."""
+        return {"micro_tokens": self.tokens if self.tokens < self._whole.micro_tokens else None}
 
-        `reset` throws away gradients, and raises where weights have moved already. `longest` is the longest sequence
-        of the step, for the message.
+    def run(self, work: Callable[[Batcher], T], forget: Callable[[], None], *, longest: int) -> T:
+        """`work` with the batcher, again with half the tokens where any rank runs out of memory.
+
+        `forget` throws accumulated gradients away. `longest` is the step's longest sequence, for the message. Raises
+        OutOfMemory where halving cannot help, or where weights have moved already.
         """
         while True:
+            said = ""
             try:
-                return work(self.recipe)
+                result = work(self.batcher)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 said = " ".join(str(error).split())[:200]
             # Outside of `except`: the traceback there holds the tensors that did not fit.
-            reset()
+            if not agree(bool(said), "any"):
+                return result
+            if self._policy.weights_moved:
+                raise OutOfMemory(
+                    "out of memory after the first update of a step, so that it cannot be done again: lower "
+                    f"optim.micro_tokens below {self.tokens:,} and resume (--allow optim.micro_tokens)"
+                )
+            forget()
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self._halve(said, longest)
+            self._halve(said or "another rank", longest)
 
     def _halve(self, said: str, longest: int) -> None:
         before = self.tokens

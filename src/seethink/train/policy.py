@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seethink.config import Recipe
+from seethink.config import LoraConfig, OptimConfig, PartsConfig
 from seethink.core.types import Microbatch
-from seethink.models.forward import checkpointed, enable_checkpointing
+from seethink.dist import agree
 from seethink.models.load import LoadedModel
-from seethink.models.logprobs import token_logprobs
 from seethink.models.lora import add_adapters
-from seethink.models.scorer import TokenOutputs
-from seethink.models.shared_prompt import SharedPrompt
+from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.models.small_cpu.closed_form import use_closed_forms
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
+from seethink.rl.batching import by_prefix
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
 
 LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
@@ -30,75 +27,60 @@ LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
 class Policy:
     """A model, its optimizer and its schedule. Knows nothing of SFT, GRPO or PPO: the loss is an argument."""
 
-    def __init__(self, loaded: LoadedModel, recipe: Recipe, total_steps: int) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        optim: OptimConfig,
+        *,
+        total_steps: int,
+        parts: PartsConfig | None = None,
+        lora: LoraConfig | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """`total_steps` are the optimizer steps of the schedule; `temperature` is that of the trained log-probs."""
         self.loaded = loaded
-        self._recipe = recipe
-        self._total_steps = total_steps
-        if recipe.lora.parts:
-            add_adapters(loaded.model, recipe.lora, recipe.seed)
+        self._optim, self._total_steps = optim, total_steps
+        parts, lora = parts or PartsConfig(), lora or LoraConfig()
+        if lora.parts:
+            add_adapters(loaded.model, lora, seed)
         use_closed_forms(loaded.model)
-        if recipe.optim.gradient_checkpointing:
-            enable_checkpointing(loaded.model)
-        groups = param_groups(loaded.model, recipe.parts, recipe.lora, recipe.optim)
-        keep_features(loaded.model, recipe.parts)
-        adam = recipe.optim
-        self.optimizer = torch.optim.AdamW(groups, lr=adam.lr, betas=adam.betas, fused=True)
-        self.proof = PartsProof(loaded.model, recipe.parts, self.optimizer)
+        self.scorer = TokenScorer(loaded, temperature=temperature, gradient_checkpointing=optim.gradient_checkpointing)
+        groups = param_groups(loaded.model, parts, lora, optim)
+        keep_features(loaded.model, parts)
+        self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+        self.proof = PartsProof(loaded.model, parts, self.optimizer)
         self.steps_done = 0
-        self.faults: list[str] = []
-        """What was not finite in the updates that were skipped; whoever reports them clears it."""
-        self._loss = torch.zeros(())
+        """Optimizer steps so far: the version of the weights."""
+        self.weights_moved = False
+        """Whether an optimizer has stepped since the run's last finished step; the loop clears it."""
         self.saw_images = False
         """Whether any batch so far had an image: without one, vision and connector have no gradient."""
+        self._loss = torch.zeros(())
 
     @property
     def model(self) -> Any:
         return self.loaded.model
 
-    @contextmanager
-    def _forward(self) -> Iterator[None]:
-        recompute = self._recipe.optim.gradient_checkpointing and torch.is_grad_enabled()
-        with self.loaded.autocast(), checkpointed(self.model, enabled=recompute):
-            yield
-
-    def _outputs(self, batch: Microbatch, shared: SharedPrompt | None) -> TokenOutputs:
-        sampling = self._recipe.rollout.temperature if self._recipe.stage != "sft" else 1.0
-        with self._forward():
-            found = token_logprobs(
-                self.model, batch, temperature=sampling, banned_ids=self.loaded.banned_ids, shared=shared
-            )
-        return TokenOutputs(*found)
-
-    def _by_prompt(self, microbatches: Sequence[Microbatch]) -> Iterator[tuple[SharedPrompt | None, list[Microbatch]]]:
-        """Micro-batches in a row whose prompts are shared, with those prompts' forward."""
-        for _, members in groupby(microbatches, key=lambda batch: id(batch.prefix)):
-            batches = list(members)
-            prefix = batches[0].prefix
-            if prefix is None:
-                yield None, batches
-            else:
-                with self._forward():
-                    shared = SharedPrompt(self.model, prefix)
-                yield shared, batches
-
     @torch.no_grad()
     def outputs(self, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:
         """What the model says of each micro-batch, without gradient."""
-        return [self._outputs(b, shared) for shared, batches in self._by_prompt(microbatches) for b in batches]
+        return score(self.scorer, microbatches)
 
-    def score(self, microbatches: Sequence[Microbatch]) -> list[Tensor]:
-        """Log-probs [N] of each micro-batch without gradient (old log-probs, reference, validation)."""
+    def logprobs(self, microbatches: Sequence[Microbatch]) -> list[Tensor]:
+        """Log-probs [N] of each micro-batch, without gradient."""
         return [outputs.logprobs for outputs in self.outputs(microbatches)]
 
     def forward_backward(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
         """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches."""
         gathered: dict[str, list[Tensor]] = {}
-        for shared, batches in self._by_prompt(microbatches):
+        for prefix, batches in by_prefix(microbatches):
+            shared = None if prefix is None else self.scorer.share(prefix)
             for batch in batches:
-                self.saw_images |= bool(batch.mm_kwargs or (batch.prefix and batch.prefix.mm_kwargs))
-                outputs = self._outputs(batch, shared)
+                self.saw_images |= bool(batch.mm_kwargs or (prefix and prefix.mm_kwargs))
+                outputs = self.scorer(batch, shared)
                 loss, metrics = loss_fn(outputs, batch)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
                 for key, value in metrics.items():
                     gathered.setdefault(key, []).append(value.detach())
@@ -108,19 +90,34 @@ class Policy:
         self._loss = joined["loss/total"].sum()
         return joined
 
-    def optimizer_step(self) -> dict[str, float]:
-        """Clip, step, clear; returns gradient norms and learning rates. Where the loss or the gradient is not finite
-        nothing moves, and "optim/skipped" says so."""
-        factor = learning_rate_factor(self._recipe.optim, self.steps_done, self._total_steps)
-        metrics = clip_and_measure(self.optimizer, self._recipe.optim.max_grad_norm)
-        if fault := what_is_not_finite(self._loss, metrics):
+    def forget_gradients(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def optimizer_step(self) -> tuple[dict[str, float], str | None]:
+        """Clip, step, clear; returns (gradient norms and learning rates, what was not finite).
+
+        Where the loss or the gradient is not finite on any rank, nothing moves on any.
+        """
+        factor = learning_rate_factor(self._optim, self.steps_done, self._total_steps)
+        metrics = clip_and_measure(self.optimizer, self._optim.max_grad_norm)
+        fault = what_is_not_finite(self._loss, metrics)
+        if agree(fault is not None, "any"):
             self.optimizer.zero_grad(set_to_none=True)
-            self.faults.append(fault)
-            return metrics | {"optim/skipped": 1.0}
+            return metrics, fault or "loss or gradient of another rank"
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
             metrics[f"optim/lr_{group['part']}"] = group["lr"]
+        self.weights_moved = True
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
-        return metrics
+        return metrics, None
+
+
+def score(scorer: TokenScorer, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:
+    """What a model says of each micro-batch: the policy's own, or a frozen reference's."""
+    found: list[TokenOutputs] = []
+    for prefix, batches in by_prefix(microbatches):
+        shared = None if prefix is None else scorer.share(prefix)
+        found += [scorer(batch, shared) for batch in batches]
+    return found

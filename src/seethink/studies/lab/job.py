@@ -67,9 +67,9 @@ def _train(about: dict[str, Any]) -> str:
     """The model to measure: trained, or as it is."""
     if about["recipe"] is None:
         return str(about["model"])
-    from seethink.studies.quickstart import train_stage
+    from seethink.train.start import train
 
-    return str(train_stage(Recipe.model_validate(about["recipe"]), resume=True))
+    return str(train(Recipe.model_validate(about["recipe"]), resume=True))
 
 
 @contextmanager

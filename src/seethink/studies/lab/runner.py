@@ -23,9 +23,9 @@ from typing import Any
 
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
+from seethink.runs.folder import final_model
 from seethink.studies.lab import job as process
 from seethink.studies.lab.plan import Job, Plan, descendants
-from seethink.train.run import final_model
 
 RETRIES = 2
 """Times that a job is started again after a signal, or after it stopped to be resumed."""

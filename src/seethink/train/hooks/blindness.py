@@ -3,7 +3,7 @@
 Before the first step and every `blindness.every` steps, held-out samples are asked with their true picture, with a
 blank one and with another sample's. Four checks follow:
 
-1. trainer: the gold answer's log-probs under `Policy.score` move with the pixels;
+1. trainer: the gold answer's log-probs under `Policy.logprobs` move with the pixels;
 2. decoder: so do the distributions that the generator samples from;
 3. path: what was decoded has the same log-probs in the trainer, so that both see the same picture;
 4. image: the true picture beats the blank AND the other one, in gold log-prob or in greedy accuracy.
@@ -11,7 +11,7 @@ blank one and with another sample's. Four checks follow:
 1 to 3 are bugs of a pipeline and always stop the run; 4 may be a property of the model: `blindness.action` decides.
 Nothing here draws from a global random state or touches weights, so training is the same with and without it.
 
-data/counterfactual.py makes the pictures, train/hooks/blindness_verdict.py judges.
+data/control_images.py makes the pictures; blindness_verdict.py judges.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from seethink.config import Recipe
 from seethink.core.console import console
 from seethink.core.errors import UserError
-from seethink.core.files import read_json_lines, write_text
-from seethink.core.types import Completion, Microbatch, Prompt, RolloutGroup, Sample
+from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
+from seethink.core.types import Completion, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.control_images import blanked, swapped
 from seethink.data.lengths import load_fitting
@@ -37,13 +37,15 @@ from seethink.data.quarantine import Quarantine
 from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
-from seethink.rl.rollout import Episode, scheduled
-from seethink.runs.metrics import spare
+from seethink.rl.batching import given_responses
+from seethink.rl.rollout import scheduled
+from seethink.runs.metrics import expendable
+from seethink.train.hook import Hook
 from seethink.train.hooks.blindness_verdict import KINDS, Findings, View, judge, summary
+from seethink.train.memory import TokenBudget
+from seethink.train.policy import Policy
+from seethink.train.step import StepResult
 from seethink.world.make import is_world
-
-if TYPE_CHECKING:
-    from seethink.train.run import Run
 
 FILE = "blindness.jsonl"
 IN_DOUBT = 4
@@ -55,9 +57,7 @@ STREAM = 0xB11D
 """Keeps the guard's random numbers apart from those of training."""
 
 Pairs = Sequence[tuple[Prompt, list[int]]]
-Batcher = Callable[[Pairs], list[Microbatch]]
-"""(prompt, response ids) pairs -> micro-batches, made by the very code that makes the training ones; pair i has
-`sequence_ids` i."""
+"""Prompts and the ids of a response to each."""
 
 
 class BlindModelError(UserError):
@@ -84,49 +84,38 @@ def hold_out(
     return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]
 
 
-def as_episode(pairs: Pairs) -> tuple[Episode, list[Completion], list[int]]:
-    """Given responses as if they had been sampled: what `train.grpo.microbatches` takes."""
-    completions = [Completion(ids, [0.0] * len(ids), [0.0] * len(ids), "", False, 0, reward=0.0) for _, ids in pairs]
-    groups = [RolloutGroup(prompt, [c]) for (prompt, _), c in zip(pairs, completions, strict=True)]
-    return Episode(groups, max(len(ids) for _, ids in pairs)), completions, list(range(len(pairs)))
+class BlindnessGuard(Hook):
+    """Measures when it is due, writes `blindness.jsonl`, and stops the run where it must."""
 
-
-def watch(run: Run, samples: Sequence[Sample], generator: Generator, batcher: Batcher) -> BlindnessGuard:
-    """A guard that has looked once if the run is new, or stopped right here. Raises BlindModelError."""
-    guard = BlindnessGuard(run, samples, generator, batcher)
-    guard.start()
-    return guard
-
-
-class BlindnessGuard:
-    """Looks when it is due, writes `blindness.jsonl`, and stops the run where it must."""
-
-    def __init__(self, run: Run, samples: Sequence[Sample], generator: Generator, batcher: Batcher) -> None:
-        self._run, self._recipe, self._generator, self._batcher = run, run.recipe, generator, batcher
-        self._path = run.folder / FILE
+    def __init__(
+        self, recipe: Recipe, policy: Policy, budget: TokenBudget, generator: Generator, samples: Sequence[Sample]
+    ) -> None:
+        self._recipe, self._policy, self._budget, self._generator = recipe, policy, budget, generator
+        self._path = Path(recipe.out) / FILE
         # By rule alone: a verifier costs time and may answer differently when asked again.
-        self._rewarder = Rewarder(self._recipe.reward.model_copy(update={"verifier": None}))
-        samples = samples if self._recipe.blindness.every else ()
-        golds = [(sample, _gold_ids(sample, run.loaded.chat)) for sample in samples if sample.images]
-        usable = [(s, ids) for s, ids in golds if ids and not set(ids) & set(run.loaded.banned_ids)]
-        usable = usable[: IN_DOUBT * self._recipe.blindness.samples]
+        self._rewarder = Rewarder(recipe.reward.model_copy(update={"verifier": None}))
+        chat, banned = policy.loaded.chat, set(policy.loaded.banned_ids)
+        samples = samples if recipe.blindness.every else ()
+        golds = [(sample, _gold_ids(sample, chat)) for sample in samples if sample.images]
+        usable = [(s, ids) for s, ids in golds if ids and not set(ids) & banned]
+        usable = usable[: IN_DOUBT * recipe.blindness.samples]
         self._golds = [ids for _, ids in usable]
         true = [sample for sample, _ in usable]
         self._samples: dict[str, Sequence[Sample | None]] = {
             "true": true,
             "blank": [blanked(sample) for sample in true],
-            "shuffled": swapped(true, (self._recipe.seed, STREAM)),
+            "shuffled": swapped(true, (recipe.seed, STREAM)),
         }
         self._failure: str | None = None
 
-    def start(self) -> None:
-        """Take up the records of a resumed run; look now where none says that this step is in order."""
-        step, every = self._run.step, self._recipe.blindness.every
-        kept = [r for r in read_records(self._run.folder) if step and r["step"] <= step]
+    def start(self, step: int) -> None:
+        """Take up the records of a resumed run; measure now where none says that this step is in order."""
+        every = self._recipe.blindness.every
+        kept = [r for r in read_records(self._path.parent) if step and r["step"] <= step]
         # A run that was stopped here goes on only if it passes now, or may go on without.
         kept = [r for r in kept if not (r["step"] == step and r["stopped"])]
         if kept:
-            write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+            write_json_lines(self._path, kept)
         else:
             self._path.unlink(missing_ok=True)
         if every and not self._golds:
@@ -135,8 +124,15 @@ class BlindnessGuard:
             self.check(step)
             self.stop_if_blind()
 
+    def measure(self, step: int, result: StepResult) -> dict[str, float]:
+        return self.check(step)
+
+    def after_step(self, step: int, *, last: bool) -> None:
+        self.stop_if_blind()
+
     def check(self, step: int) -> dict[str, float]:
-        """The metrics of a look, or none where it is not due. `stop_if_blind` acts on it, once they are written."""
+        """The metrics of a measurement, or none where it is not due. `stop_if_blind` acts on it, once they are
+        written."""
         every = self._recipe.blindness.every
         if not every or step % every or not self._golds:
             return {}
@@ -154,7 +150,7 @@ class BlindnessGuard:
         return metrics
 
     def stop_if_blind(self) -> None:
-        """Raises BlindModelError where the last look says so."""
+        """Raises BlindModelError where the last measurement says so."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise BlindModelError(failure)
@@ -164,7 +160,7 @@ class BlindnessGuard:
         for kind, view in views.items():
             samples = {i: sample for i in places if (sample := self._samples[kind][i]) is not None}
             # Built anew, so that nothing between pictures and model is left out.
-            prompts = [self._run.loaded.chat.prompt(sample) for sample in samples.values()]
+            prompts = [self._policy.loaded.chat.prompt(sample) for sample in samples.values()]
             pairs = [(prompt, self._golds[i]) for i, prompt in zip(samples, prompts, strict=True)]
             gold = dict(zip(samples, self._score(pairs), strict=True))
             completions = dict(zip(samples, self._decode(prompts, step, 0.0), strict=True))
@@ -180,8 +176,8 @@ class BlindnessGuard:
         rows = [np.empty(0)] * len(pairs)
         if not pairs:
             return rows
-        batches = self._batcher(pairs)
-        for batch, logprobs in zip(batches, self._run.policy.score(batches), strict=True):
+        batches = self._budget.batcher.batches(given_responses(pairs))
+        for batch, logprobs in zip(batches, self._policy.logprobs(batches), strict=True):
             owners, values = batch.sequence_ids[batch.loss_mask].cpu().numpy(), logprobs.float().cpu().numpy()
             for i in np.unique(owners):
                 rows[i] = values[owners == i]
@@ -219,7 +215,7 @@ class BlindnessGuard:
     def _report(self, step: int, found: Findings, metrics: dict[str, float]) -> None:
         stop = bool(found.failed) and (found.verdict == "broken" or self._recipe.blindness.action == "stop")
         about = {"step": step, "verdict": found.verdict, "failed": found.failed, "notes": found.notes, "stopped": stop}
-        self._append(about | {key: v if math.isfinite(v) else None for key, v in sorted(metrics.items())})
+        self._append(about | {key: finite_or_none(value) for key, value in sorted(metrics.items())})
         text = summary(step, found, self._recipe.dtype)
         self._failure = f"{text}. {FOLLOWING}" if stop else None
         if not stop:
@@ -227,7 +223,7 @@ class BlindnessGuard:
             console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _append(self, record: dict[str, Any]) -> None:
-        with spare(FILE), self._path.open("a", encoding="utf-8") as file:
+        with expendable(FILE), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 

@@ -8,53 +8,59 @@ from typing import Any
 
 import numpy as np
 
-from seethink.config import Recipe
+from seethink.config import LogConfig
 from seethink.core.text_measures import text_metrics
 from seethink.core.types import RolloutGroup
+from seethink.entropy.meter import EntropyMeter
 from seethink.rl.rollout import Episode
-from seethink.runs.metrics import spare
+from seethink.runs.metrics import expendable
 from seethink.runs.rollouts import store_rollouts
-from seethink.train.hooks.entropy import EntropyLog
+from seethink.train.hook import Hook
+from seethink.train.step import StepResult
 
 
-class EpisodeRecorder:
-    """Metrics of every episode, rollouts of some."""
+class EpisodeLog(Hook):
+    """Metrics of every episode, and the rollouts of some for the report's viewer."""
 
-    def __init__(self, folder: Path, recipe: Recipe, entropy: EntropyLog) -> None:
-        self._folder, self._recipe, self._entropy = folder, recipe, entropy
+    def __init__(self, folder: Path, log: LogConfig, meter: EntropyMeter) -> None:
+        self._folder, self._log, self._meter = folder, log, meter
 
-    def metrics(self, episode: Episode) -> dict[str, float]:
-        completions = [c for group in episode.groups for c in group.completions]
-        graded = [c for c in completions if math.isfinite(c.reward)]
-        lengths = [len(c.token_ids) for c in completions]
-        rewards = [c.reward for c in graded] or [math.nan]
-        seconds = episode.seconds
-        return {
-            "reward/mean": float(np.mean(rewards)),
-            "reward/std": float(np.std(rewards)),
-            **{f"reward/{part}": _mean([c.reward_parts[part] for c in graded]) for part in ("accuracy", "format")},
-            "reward/masked": 1 - len(graded) / len(completions),
-            "advantage/std": float(np.std([c.advantage for c in completions])),
-            "advantage/max": float(np.max([c.advantage for c in completions])),
-            "advantage/zero_variance_share": _mean([_is_flat(group) for group in episode.groups]),
-            "advantage/dropped_groups": float(episode.dropped_groups),
-            "response/length_mean": float(np.mean(lengths)),
-            "response/length_max": float(np.max(lengths)),
-            "response/truncated_share": _mean([c.truncated for c in completions]),
-            "time/rollout_s": seconds["rollout"],
-            "time/reward_s": seconds["reward"],
-            "throughput/generated_tokens_per_s": sum(lengths) / max(seconds["rollout"], 1e-9),
-            **text_metrics([(group.prompt.sample, c) for group in episode.groups for c in group.completions]),
-            **self._entropy.step(self._entropy.meter.tokens([group.completions for group in episode.groups])),
-        }
+    def measure(self, step: int, result: StepResult) -> dict[str, float]:
+        assert result.episode is not None
+        if step == 1 or step % self._log.rollouts_every == 0:
+            self._store(result.episode.groups[: self._log.rollouts_kept], step)
+        return episode_metrics(result.episode)
 
-    def store(self, episode: Episode, step: int) -> None:
-        """Keep some groups of every `log.rollouts_every`-th step for the viewer."""
-        log = self._recipe.log
-        if step == 1 or step % log.rollouts_every == 0:
-            path = self._folder / "rollouts" / f"step_{step:06d}.jsonl"
-            with spare(f"rollouts/{path.name}"):
-                store_rollouts(path, self._folder, episode.groups[: log.rollouts_kept], step, self._entropy.meter)
+    def _store(self, groups: list[RolloutGroup], step: int) -> None:
+        path = self._folder / "rollouts" / f"step_{step:06d}.jsonl"
+        with expendable(f"rollouts/{path.name}"):
+            store_rollouts(path, self._folder, groups, step, self._meter)
+
+
+def episode_metrics(episode: Episode) -> dict[str, float]:
+    """Rewards, advantages, lengths and speed; metric keys are stable."""
+    completions = episode.completions
+    graded = [c for c in completions if math.isfinite(c.reward)]
+    lengths = [len(c.token_ids) for c in completions]
+    rewards = [c.reward for c in graded] or [math.nan]
+    seconds = episode.seconds
+    return {
+        "reward/mean": float(np.mean(rewards)),
+        "reward/std": float(np.std(rewards)),
+        **{f"reward/{part}": _mean([c.reward_parts[part] for c in graded]) for part in ("accuracy", "format")},
+        "reward/masked": 1 - len(graded) / len(completions),
+        "advantage/std": float(np.std([c.advantage for c in completions])),
+        "advantage/max": float(np.max([c.advantage for c in completions])),
+        "advantage/zero_variance_share": _mean([_is_flat(group) for group in episode.groups]),
+        "advantage/dropped_groups": float(episode.dropped_groups),
+        "response/length_mean": float(np.mean(lengths)),
+        "response/length_max": float(np.max(lengths)),
+        "response/truncated_share": _mean([c.truncated for c in completions]),
+        "time/rollout_s": seconds["rollout"],
+        "time/reward_s": seconds["reward"],
+        "throughput/generated_tokens_per_s": sum(lengths) / max(seconds["rollout"], 1e-9),
+        **text_metrics([(group.prompt.sample, c) for group in episode.groups for c in group.completions]),
+    }
 
 
 def _is_flat(group: RolloutGroup) -> bool:

@@ -11,30 +11,32 @@ from seethink.config import WatchdogAction, WatchdogsConfig
 from seethink.core.console import console
 from seethink.core.exits import StoppedByWatchdog
 from seethink.core.files import is_write_failure, read_json_lines, write_text
+from seethink.train.hook import Hook
 from seethink.train.hooks.watchdog_rules import Alarm, Pack
+from seethink.train.step import StepResult
 
 FILE = "watchdogs.jsonl"
 
 
-class Watchdogs:
-    """The watchdogs of one run. `state` is what a checkpoint of step `step` keeps of them; none for a new run."""
+class Watchdogs(Hook):
+    """The watchdogs of one run. They judge all metrics of a step, so they stand behind the hooks that measure."""
 
     def __init__(
         self, folder: Path, config: WatchdogsConfig, stage: str, state: Mapping[str, Any] | None, step: int
     ) -> None:
+        """`state` is what a checkpoint of step `step` keeps; none for a new run."""
         self._path, self._config = folder / FILE, config
         self._pack = Pack(stage, thresholds=config.thresholds, state=state)
         self._asked: dict[WatchdogAction, list[Alarm]] = {}
         self._drop_later(step)
 
-    @property
     def state(self) -> dict[str, Any]:
-        return self._pack.state
+        return {"watchdogs": self._pack.state}
 
-    def see(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Judge a step's metrics; the metric of how many alarms it raised."""
+    def measure(self, step: int, result: StepResult) -> dict[str, float]:
+        """How many alarms the step's metrics raise."""
         self._asked = {}
-        for alarm in self._pack.see(metrics):
+        for alarm in self._pack.see(result.metrics):
             action = self._action(alarm.name)
             if action != "off":
                 self._asked.setdefault(action, []).append(alarm)
@@ -42,11 +44,13 @@ class Watchdogs:
         return {"watchdogs/alarms": float(sum(map(len, self._asked.values())))}
 
     @property
-    def wants_checkpoint(self) -> bool:
+    def wants_checkpoint(self) -> bool:  # type: ignore[override]
         return "checkpoint" in self._asked or "stop" in self._asked
 
-    def stop_if_asked(self, step: int) -> None:
+    def after_step(self, step: int, *, last: bool) -> None:
         """Raises StoppedByWatchdog after a step with an alarm whose action is `stop`; the step has been saved."""
+        if last:
+            return
         if alarms := self._asked.get("stop"):
             reasons = "; ".join(f"{alarm.name}: {alarm.message}" for alarm in alarms)
             raise StoppedByWatchdog(

@@ -1,0 +1,164 @@
+"""Checkpoints of a run: what is saved, when, and what a failing disk means. runs/checkpoint.py has the format."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seethink import __version__
+from seethink.config import CheckpointConfig
+from seethink.core.console import console
+from seethink.core.files import disk_is_full, is_write_failure
+from seethink.runs.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Retention,
+    drop_surplus,
+    export_whole,
+    load_tensors,
+    optimizer_tensors,
+    restore_optimizer,
+    restore_weights,
+    save_checkpoint,
+)
+from seethink.runs.identity import versions
+from seethink.runs.rng import restore_rng, rng_state
+from seethink.train.policy import Policy
+
+FOLDER = "checkpoints"
+Trained = Mapping[str, torch.nn.Module | torch.optim.Optimizer]
+
+
+class Checkpoints:
+    """Saves a step's state and restores it; a disk that fails ends the run at its very end only."""
+
+    def __init__(
+        self, folder: Path, config: CheckpointConfig, policy: Policy, others: Trained, *, origin: str, stage: str
+    ) -> None:
+        """`others` are modules and optimizers beside the policy's, by name; `origin` is the model that the run began
+        with."""
+        self._run, self._config, self._policy, self._others = folder, config, policy, others
+        self._about = {"seethink": __version__, "stage": stage, "from": origin}
+        self._retention = Retention(config.keep, config.keep_best, config.best_mode)
+        self.saved = 0
+        """The step of the newest checkpoint; 0 where there is none."""
+        self._score: float | None = None
+        self._end: tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None = None
+        """The last finished step and what its checkpoint holds beside weights and optimizers; None before the first."""
+        self._failed_saves = 0
+        self._pending: dict[str, float] = {}
+
+    def restore(self, checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> None:
+        """Weights, optimizers, counters and random states of a checkpoint."""
+        tensors, state, policy = load_tensors(checkpoint), checkpoint.state, self._policy
+        restore_weights(policy.loaded, checkpoint, tensors, trust_remote_code=trust_remote_code)
+        restore_optimizer("policy", policy.optimizer, tensors)
+        for name, thing in self._others.items():
+            if isinstance(thing, torch.optim.Optimizer):
+                restore_optimizer(name, thing, tensors)
+            else:
+                prefix = f"{name}/"
+                thing.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        policy.steps_done, policy.saw_images = state["gradient_steps"], state["saw_images"]
+        restore_rng(tensors, state["rng"])
+        self.saved, self._score = checkpoint.step, state.get("score")
+        # The run may have been killed after a save and before the old checkpoints went.
+        drop_surplus(self._run / FOLDER, self._retention)
+
+    def is_due(self, step: int) -> bool:
+        """Whether the recipe wants a checkpoint of this step; the last step has one besides."""
+        return step % self._config.every == 0
+
+    def path(self, step: int) -> Path:
+        return self._run / FOLDER / f"step_{step:06d}"
+
+    def metrics(self) -> dict[str, float]:
+        """What the saving since the last call took, for the metrics of the step that follows it."""
+        pending, self._pending = self._pending, {}
+        return pending
+
+    def end_step(self, step: int, metrics: Mapping[str, float], state: dict[str, Any]) -> None:
+        """The step is finished: from now on it is what a checkpoint holds."""
+        score = metrics.get(self._config.best_metric or "", math.nan)
+        self._score = score if math.isfinite(score) else self._score
+        tensors, rng = rng_state()
+        policy = self._policy
+        own = {
+            "gradient_steps": policy.steps_done,
+            "saw_images": policy.saw_images,
+            "score": self._score,
+            "versions": versions(),
+            "rng": rng,
+        }
+        self._end = (step, tensors, state | own)
+        policy.weights_moved = False
+
+    @property
+    def can_save(self) -> bool:
+        """Whether weights and optimizers are still those of the last finished step, which is not saved yet."""
+        return self._end is not None and not self._policy.weights_moved and self._end[0] != self.saved
+
+    def save(self, sync: Callable[[], None], *, last: bool = False) -> None:
+        """Save the last finished step, after `sync` has put its records on the disk.
+
+        Raises CheckpointError where the run's last checkpoint cannot be saved.
+        """
+        assert self._end is not None
+        step = self._end[0]
+        started = time.perf_counter()
+        try:
+            sync()
+            self._write(*self._end)
+            self.saved = step
+        except Exception as error:
+            if not is_write_failure(error):
+                raise
+            self._failed_saves += 1
+            self._could_not_save(step, error, last=last)
+        self._pending["time/checkpoint_s"] = time.perf_counter() - started
+        if self._failed_saves:
+            self._pending["checkpoint/failed"] = float(self._failed_saves)
+
+    def _write(self, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        tensors = tensors | optimizer_tensors("policy", self._policy.optimizer)
+        for name, thing in self._others.items():
+            if isinstance(thing, torch.optim.Optimizer):
+                tensors |= optimizer_tensors(name, thing)
+            else:
+                tensors |= {f"{name}/{k}": v for k, v in thing.state_dict().items()}
+        if self._config.keep_best and self._score is None:
+            console.print(f"checkpoint.best_metric: no step has had {self._config.best_metric!r} yet", style="yellow")
+        about = self._about | {"step": step}
+        save_checkpoint(self._run / FOLDER, step, self._policy.loaded, tensors, state, about, keep=self._retention)
+
+    def export_best(self, folder: Path, step: int) -> bool:
+        """Export the weights as they are; False where the disk did not take them."""
+        try:
+            export_whole(self._policy.loaded, folder, {"from": self._about["from"], "step": step})
+        except Exception as error:
+            if not is_write_failure(error):
+                raise
+            self._failed_saves += 1
+            _shout(f"THE BEST WEIGHTS WERE NOT SAVED: {_reason(error)}; those of before are still in {folder}")
+            return False
+        return True
+
+    def _could_not_save(self, step: int, error: Exception, *, last: bool) -> None:
+        kept = f"that of step {self.saved} is still the newest" if self.saved else "there is none yet"
+        said = f"the checkpoint of step {step} was not saved: {_reason(error)}; {kept}"
+        if last:
+            raise CheckpointError(f"{said}. Free some room and resume: what is missing is trained again") from None
+        _shout(f"CHECKPOINT FAILED: {said}. Training goes on; the next is tried as planned")
+
+
+def _reason(error: Exception) -> str:
+    return f"the disk is full ({error})" if disk_is_full(error) else f"{type(error).__name__}: {error}"
+
+
+def _shout(line: str) -> None:
+    console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
