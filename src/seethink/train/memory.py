@@ -57,7 +57,7 @@ class TokenBudget:
         OutOfMemory where halving cannot help, or where weights have moved already.
         """
         while True:
-            said = ""
+            said: str | None = None
             try:
                 result = work(self.batcher)
             except (RuntimeError, MemoryError) as error:
@@ -65,7 +65,7 @@ class TokenBudget:
                     raise
                 said = " ".join(str(error).split())[:200]
             # Outside of `except`: the traceback there holds the tensors that did not fit.
-            if not agree(bool(said), "any"):
+            if not agree(said is not None, "any"):
                 return result
             if self._policy.weights_moved:
                 raise OutOfMemory(
@@ -76,7 +76,7 @@ class TokenBudget:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self._halve(said or "another rank", longest)
+            self._halve("on another rank" if said is None else said or "MemoryError", longest)
 
     def _halve(self, said: str, longest: int) -> None:
         before = self.tokens
