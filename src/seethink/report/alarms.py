@@ -1,4 +1,4 @@
-"""What the watchdogs said of a stage: their alarms on the step axis, under the curves that they watch."""
+"""The watchdogs' alarms during a stage, on the step axis under the curves that they watch."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from seethink.report.axes import Axis, linear_axis, step_axis, value_axis
 from seethink.report.load import Points
 from seethink.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Plane, canvas, join, num, short, tag
 
+TONES = ("a", "b", "c", "d", "e")
+"""The colour classes of charts.css that keep apart for every reader, in the order in which charts use them."""
 MAX_POINTS = 300
 """Longer curves are averaged into this many bins."""
 PANEL, GAP = 132, 36
@@ -44,7 +46,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened at a step, with what to say of it."""
+    """An event at a step; `label` is its tooltip."""
 
     step: float
     tone: str
@@ -53,7 +55,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a group with its half error bar and its spoken value."""
+    """One bar of a group; `error` is half its error bar, `label` its tooltip."""
 
     value: float
     error: float
@@ -70,8 +72,6 @@ class Figure:
     svg: Markup
     legend: Sequence[tuple[str, str]] = ()
     """(label, tone) of each colour."""
-    wide: bool = False
-    """Over both columns of the page."""
 
 
 def thin(points: Points, limit: int = MAX_POINTS) -> Points:

@@ -1,4 +1,4 @@
-"""How the entropy of the tokens moves over a stage, by what the tokens are (paper 5.1 and 6.5)."""
+"""How token entropy changes during a stage, by kind of token (paper 5.1 and 6.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seethink.report.load import Points, Stage, number
 from seethink.report.plots import Dot, Dots, scatter
 
 COLUMNS = 72
-"""The most columns of the heat map; steps beyond are added together."""
+"""The most columns of the heat map; more steps are pooled into as many columns."""
 BINS = 30
 """The most rows of the heat map."""
 KINDS = (("all", "all tokens", "a"), ("critical", "critical words", "b"), ("following", "after a critical word", "c"))
@@ -91,7 +91,7 @@ def _histogram(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
     cells = [[float(part) for part in _rebin(row, edges)] for row in shares]
     lines = [Series(label, thin(_quantiles(columns, name)), tone) for name, label, tone in QUANTILES]
     svg = heat_map([step for step, _ in columns], cells, edges, f"Entropy histogram by step, {stage.name}", lines)
-    note = "Share of all tokens by their entropy, stronger for more, on a logarithmic scale; curves are quantiles."
+    note = "Share of all tokens by entropy; darker is more, on a logarithmic scale. The curves are quantiles."
     return Figure("Histogram over steps", note, svg, [(label, tone) for _, label, tone in QUANTILES])
 
 
@@ -150,11 +150,11 @@ def _by_place(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
         groups.append(Dots(label, tone, dots, joined=True))
     if not all(group.dots for group in groups):
         return None
-    name = f"Entropy by place in the response, {stage.name}"
-    svg = scatter(groups, name, "place in the response, %", "nats", y_percent=False)
+    name = f"Entropy by position in the response, {stage.name}"
+    svg = scatter(groups, name, "position in the response, %", "nats", y_percent=False)
     steps = f"{span} step{'s' if span > 1 else ''}"
     note = f"Mean by tenth of the response, over the first and the last {steps}."
-    return Figure("Entropy by place", note, svg, [(group.label, group.tone) for group in groups])
+    return Figure("Entropy by position", note, svg, [(group.label, group.tone) for group in groups])
 
 
 def _pooled(rows: list[dict[str, Any]], name: str) -> float | None:

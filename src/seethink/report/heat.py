@@ -14,7 +14,7 @@ from seethink.report.svg import BOTTOM, HEIGHT, RIGHT, WIDTH, Plane, canvas, joi
 
 SHADES = 9
 LOWEST, HIGHEST = 1e-4, 0.3
-"""Shares of the lightest and of the darkest shade; those between are even on a logarithmic scale."""
+"""Shares of the lightest and of the darkest shade; the shades between them are even on a logarithmic scale."""
 TOP = 34
 
 
@@ -33,7 +33,7 @@ def heat_map(
     name: str,
     lines: Sequence[Series],
 ) -> Markup:
-    """One column a step and one row a bin, with curves over them.
+    """One column per step and one row per bin, with curves over them.
 
     `shares[i][j]` is the share of the values of `steps[i]` between `edges[j]` and `edges[j + 1]`. The cells of one
     shade are one path, which keeps the drawing small.

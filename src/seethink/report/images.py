@@ -21,7 +21,7 @@ SIDE = 768
 
 
 class Album:
-    """Data URIs by content. `add` answers with the picture's place in `uris`, or says why there is none."""
+    """Data URIs by content. `add` returns the picture's index in `uris`, or a sentence that says why there is none."""
 
     def __init__(self) -> None:
         self.uris: list[str] = []

@@ -19,7 +19,7 @@ WHOLE = "all"
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """The section: figures over all items, and one row a mode and domain."""
+    """The section: figures over all items, and one row per mode and domain."""
 
     figures: list[Figure]
     rows: list[dict[str, Any]]

@@ -28,7 +28,7 @@ class Effect:
     high: float
     tone: str = "a"
     claim: float | None = None
-    """What somebody else reports for the same effect; drawn as a hollow diamond."""
+    """The effect that another source reports, such as the paper; drawn as a hollow diamond."""
 
 
 def forest(effects: Sequence[Effect], name: str, unit: str = "", sides: tuple[str, str] = ("", "")) -> Markup:
@@ -95,7 +95,7 @@ def signed(value: float, digits: int = 1) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One place with its half error bars, or with the ends of its intervals, and what to say of it."""
+    """One point with the ends of its error bars; `label` is its tooltip."""
 
     x: float
     y: float

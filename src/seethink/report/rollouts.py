@@ -22,10 +22,10 @@ from seethink.report.load import Run, Stage, number, parse_object
 
 MAX_GROUPS = 2000
 MAX_BYTES = 12_000_000
-"""Of the embedded JSON, images included; the rest of the page stays far below 3 MB."""
+"""The limit of the embedded JSON with its images; the rest of the page stays far below 3 MB."""
 VERDICTS = ("correct", "wrong", "no_answer", "error")
 _GIVE_UP = 8
-"""Groups in a row that no longer fit, after which no further one is tried."""
+"""After this many groups in a row that do not fit, no further group is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Line:
 
 @dataclass(slots=True)
 class Rollouts:
-    """What the viewer gets: `data()` is embedded in the page as JSON."""
+    """The viewer's rollouts; `data()` is embedded in the page as JSON."""
 
     groups: list[dict[str, Any]] = field(default_factory=list)
     album: Album = field(default_factory=Album)
     found: int = 0
     spans: bool = False
-    """Whether the run looked for statements that the image cannot be seen."""
+    """Whether the run searched its responses for statements that the image cannot be seen."""
 
     def data(self) -> dict[str, Any]:
         scale = self.entropy_scale()
@@ -173,7 +173,7 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _visible(tokens: list[str]) -> list[str]:
-    """Most responses have nothing to make visible: they are looked through once, not token by token."""
+    """Make hidden characters visible; most responses have none, so the whole text is tested first."""
     joined = "".join(tokens)
     return tokens if visible(joined) == joined else [visible(token) for token in tokens]
 
@@ -183,7 +183,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _entropies(values: Any, count: int) -> list[int] | None:
-    """Hundredths of a nat, one a token; None where they don't match the tokens."""
+    """Hundredths of a nat, one per token; None where their number differs from that of the tokens."""
     if not isinstance(values, list) or len(values) != count:
         return None
     numbers = (value if type(value) is float and isfinite(value) else number(value) or 0.0 for value in values)
@@ -198,7 +198,7 @@ def _marks(values: Any, count: int) -> list[int]:
 
 
 def _token_spans(spans: Any, text: str, tokens: list[str]) -> list[list[int]] | None:
-    """Character spans of the text as [first, last] places of tokens; None where nothing looked for them.
+    """Character spans of the text as [first, last] places of tokens; None where the run did not search for them.
 
     A span whose words are not found in the tokens (they keep what decoding leaves out) marks no token: [0, -1].
     """

@@ -128,7 +128,7 @@ def _cells(mean: Mean | None) -> tuple[str, str, str]:
 
 
 def accuracy_sentences(run: Run) -> list[str]:
-    """What a reader should take away of the accuracies, one sentence a group of domains."""
+    """The accuracies in words, one sentence per group of domains."""
     mode = main_mode(run)
     if mode is None:
         return []
