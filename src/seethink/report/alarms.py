@@ -36,7 +36,7 @@ class Alarms:
 
 
 def alarms(stage: Stage) -> Alarms | None:
-    """None where no watchdog ran."""
+    """The section of a stage; None where no watchdog ran."""
     if stage.alarms is None:
         return None
     known = [row for row in stage.alarms if number(row.get("step")) is not None]

@@ -29,7 +29,7 @@ class Sight:
 
 
 def sight(stage: Stage) -> Sight | None:
-    """None where the stage has no record of the guard."""
+    """The section of a stage; None where the guard recorded no check."""
     rows = [row for row in stage.blindness if number(row.get("step")) is not None]
     if not rows:
         return None

@@ -20,7 +20,7 @@ MOST_EVALUATIONS = 100
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One chart: metric keys and what to call them. It is drawn where any of its keys was recorded."""
+    """One chart: (metric key, label) pairs. It is drawn where the run recorded any of the keys."""
 
     title: str
     note: str
@@ -42,7 +42,7 @@ ENTROPY = Spec(
     "Entropy", "Nats over the vocabulary: all tokens, and those at which a critical word begins.",
     (("entropy/mean", "all tokens"), ("entropy/critical", "critical words")), from_zero=True,
 )  # fmt: skip
-"""Drawn where the run has no finer statistics."""
+"""Drawn where the run has no entropy.jsonl."""
 RL_SPECS = (
     Spec("Reward", "Mean over the step's completions, with its accuracy and format parts.",
          (("reward/mean", "reward"), ("reward/accuracy", "accuracy"), ("reward/format", "format")),
@@ -93,7 +93,7 @@ SFT_SPECS = (
 
 
 def stage_figures(stage: Stage) -> tuple[list[Figure], list[str]]:
-    """The stage's charts, and the titles of those for which nothing was recorded."""
+    """The stage's charts, and the titles of the charts for which the run recorded nothing."""
     specs = {"rl": RL_SPECS, "sft": SFT_SPECS}.get(stage.kind, ())
     figures, missing = [], []
     for spec in specs:
@@ -156,7 +156,7 @@ def _evaluations(stage: Stage, task: str) -> list[Dot]:
 
 
 def _change_figure(stage: Stage) -> Figure | None:
-    """How far each part's weights moved; a part that stayed at 0 has no curve."""
+    """The relative change of each part's weights; a part that did not change has no curve."""
     moved = [Series(part, stage.change(part), tone) for part, tone in PART_TONES.items()]
     series = [one for one in moved if any(value for _, value in one.points)]
     note = "‖w − w₀‖ / ‖w₀‖ since the stage began. A part that did not move has no curve."

@@ -25,7 +25,7 @@ DECILES = 10
 
 
 def entropy_figures(stage: Stage) -> list[Figure]:
-    """Every figure for which entropy.jsonl has the numbers."""
+    """The figures for which entropy.jsonl has data."""
     rows = [row for row in stage.entropy if number(row.get("step")) is not None]
     drawn = (
         _curves(rows, stage, KINDS, "Entropy by criticality"),
@@ -57,7 +57,7 @@ def _curves(
 
 
 def _tail(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
-    """The paper's 6.5: over good training the mean falls while the tail grows."""
+    """Paper 6.5: in successful training the mean falls while the tail grows."""
     means, shares = _points(rows, "all", "mean"), _points(rows, "all", "tail_share")
     thresholds = {value for row in rows if (value := number(row.get("threshold"))) is not None}
     if not means or not shares:
@@ -105,7 +105,7 @@ def _sketch(row: dict[str, Any]) -> Sketch | None:
 
 
 def _columns(known: list[tuple[float, Sketch]]) -> list[tuple[float, Sketch]]:
-    """Neighbouring steps added together until they are few enough."""
+    """Neighbouring steps pooled into at most `COLUMNS` columns."""
     size = -(-len(known) // COLUMNS) or 1
     columns = []
     for start in range(0, len(known), size):
@@ -123,7 +123,7 @@ def _row_edges(most: float) -> list[float]:
 
 
 def _rebin(shares: Any, edges: list[float]) -> list[float]:
-    """The sketch's fine bins added up in the rows; what lies above the last row is in the last."""
+    """The sketch's fine bins summed into rows; the last row also takes every value above it."""
     rows, width = [0.0] * (len(edges) - 1), edges[1]
     for share, low in zip(shares.tolist(), EDGES[:-1].tolist(), strict=True):
         rows[min(len(rows) - 1, int(low / width + 1e-9))] += share
@@ -136,7 +136,7 @@ def _quantiles(columns: list[tuple[float, Sketch]], name: str) -> Points:
 
 
 def _by_place(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
-    """Means over the first and the last quarter of the steps, by tenth of the response."""
+    """Mean entropy by tenth of the response, over the first and over the last quarter of the steps."""
     if len(rows) < 2:
         return None
     span = max(1, len(rows) // 4)

@@ -26,7 +26,7 @@ DROP_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
-    """One part in the table of what trained and what moved."""
+    """One row of the table of parts: its size, its training, and its change."""
 
     name: str
     parameters: float | None
@@ -89,12 +89,12 @@ class Dropped:
     read: float | None
     kept: float | None
     rows: list[tuple[str, float, float, str]]
-    """(reason, count, share of what was read, tone), largest first."""
+    """(reason, count, share of the traces read, tone), largest first."""
     svg: Markup
 
 
 def dropped(stage: Stage) -> Dropped | None:
-    """None where the stage recorded no filter."""
+    """The filter's counts from data.json; None where the stage recorded none."""
     counts = stage.data.get("dropped")
     counts = counts if isinstance(counts, dict) else {}
     read, kept = number(stage.data.get("read")), number(stage.data.get("kept"))
@@ -125,7 +125,7 @@ class TimeRow:
 
 
 def time_rows(run: Run) -> list[TimeRow]:
-    """The stages that recorded times."""
+    """One row per stage that recorded times."""
     return [row for stage in run.stages if (row := _time_row(stage))]
 
 

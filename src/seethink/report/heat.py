@@ -1,4 +1,4 @@
-"""A heat map over steps: how much of each step's tokens lies in each bin of a value."""
+"""A heat map over steps: the share of each step's tokens in each bin of a value."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def heat_map(
 
 
 def _borders(steps: Sequence[float]) -> list[float]:
-    """Where each step's column begins, and where the last ends: half way to the neighbours."""
+    """The left border of each step's column, and the last right border: half way between neighbours."""
     if len(steps) == 1:
         return [steps[0] - 0.5, steps[0] + 0.5]
     middles = [(one + other) / 2 for one, other in pairwise(steps)]
@@ -69,7 +69,7 @@ def _borders(steps: Sequence[float]) -> list[float]:
 
 
 def _scale() -> Markup:
-    """The shades and what their ends mean, above the drawing's right half."""
+    """The key to the shades, above the right half of the drawing."""
     size, right = 11, WIDTH - RIGHT - 38
     left = right - size * SHADES
     body = join(

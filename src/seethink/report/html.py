@@ -69,7 +69,7 @@ def _count(value: float | None) -> str:
 
 
 def _short(value: float | None) -> str:
-    """Four figures or less: `0.0123`, `1.2e-05`, `0`."""
+    """Three significant digits: `0.0123`, `1.2e-05`, `0`."""
     return "–" if value is None else f"{value:.3g}"
 
 

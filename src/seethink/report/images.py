@@ -1,4 +1,4 @@
-"""The pictures of a page: read from inside a stage's folder only, each distinct one kept once."""
+"""The pictures of a page: read only from inside a stage's folder, each distinct picture stored once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seethink.report.load import inside
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 KEPT_BYTES = 150_000
-"""Larger files are scaled down and written anew."""
+"""Larger files are scaled down and encoded again."""
 FILE_BYTES = 40_000_000
 PIXELS = 40_000_000
 SIDE = 768

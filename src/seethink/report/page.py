@@ -45,7 +45,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 
 def render(run: Run, rollouts: Rollouts) -> str:
-    """The page's text."""
+    """The page as HTML."""
     pages = environment()
     pages.filters["duration"] = figures.duration
     style, script = asset(*STYLES), asset(*(f"viewer/{name}.js" for name in SCRIPTS))

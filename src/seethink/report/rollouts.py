@@ -1,4 +1,4 @@
-"""Choosing and packing the rollouts that the page's viewer shows.
+"""Chooses and packs the rollouts that the page's viewer shows.
 
 A long run writes far more than a page can carry, so files are first only indexed (where each line starts),
 then groups are taken evenly over the steps until the count or the bytes are used up.
@@ -62,7 +62,7 @@ class Rollouts:
 
 
 def collect(run: Run, max_groups: int = MAX_GROUPS, max_bytes: int = MAX_BYTES) -> Rollouts:
-    """Groups of every stage, evenly over the steps, within both limits."""
+    """Groups of every stage, taken evenly over the steps, within both limits."""
     lines = [line for stage in run.stages for line in _index(stage, run.problems)]
     rollouts = Rollouts(found=len(lines))
     taken: list[tuple[Line, dict[str, Any]]] = []
@@ -116,7 +116,7 @@ def _offsets(path: Path) -> Iterator[int]:
 
 
 def _spread(lines: list[Line]) -> list[Line]:
-    """The lines in an order whose every beginning is spread evenly over files, then within the files."""
+    """The lines in an order of which every prefix is spread evenly over the files, and within each file."""
     files: dict[Path, list[Line]] = {}
     for order, line in enumerate(lines):
         files.setdefault(line.path, []).append(replace(line, order=order))
@@ -128,7 +128,7 @@ def _spread(lines: list[Line]) -> list[Line]:
 
 
 def _halving(index: int) -> float:
-    """0, 1/2, 1/4, 3/4, 1/8 ... of the way: sorting by it visits a range evenly at any moment."""
+    """0, 1/2, 1/4, 3/4, 1/8 ...: every prefix of a range sorted by it is spread evenly over the range."""
     return int(f"{index:032b}"[::-1], 2) / 2**32
 
 

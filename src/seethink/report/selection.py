@@ -18,7 +18,7 @@ WORDS = {
     "last": "the last step",
 }
 FIRST = ("critical_entropy", "reward", "accuracy", "entropy_mean")
-"""The criteria whose dots are drawn, in this order; the forest plot has all."""
+"""The criteria that get a scatter plot, in this order; the forest plot has every criterion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Selection:
 
 
 def selection(table: dict[str, Any]) -> Selection | None:
-    """From select.json; None where it ranks nothing."""
+    """The section for the content of select.json; None where it ranks no checkpoint."""
     criteria = _dict(table.get("criteria"))
     if not criteria:
         return None
@@ -50,7 +50,7 @@ def selection(table: dict[str, Any]) -> Selection | None:
 
 
 def words(name: str) -> str:
-    """`critical_entropy` as it is spoken."""
+    """The name of a criterion in words: `critical_entropy` is "critical entropy"."""
     return WORDS.get(name, name.replace("_", " "))
 
 

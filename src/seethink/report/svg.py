@@ -17,12 +17,12 @@ from seethink.report.axes import Axis, tick_text
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 28
 LETTER = 6.6
-"""The width of an average letter of a label."""
+"""The average width of a letter, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A rectangle of the drawing, in pixels from its upper left corner, and the axes of its two sides."""
+    """A rectangle of the drawing, in pixels from the upper left corner, with its two axes."""
 
     x_axis: Axis
     y_axis: Axis
