@@ -1,4 +1,4 @@
-"""The report of a run with 2,000 prompt groups: its size, how long writing it takes, and how fast the viewer is.
+"""The report of a run with 2,000 prompt groups: its size, the time to write it, and the speed of its viewer.
 
     python benchmarks/report.py [--groups 2000] [--size 8] [--repeats 10]
 
@@ -45,7 +45,7 @@ ACTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, default=2000)
-    parser.add_argument("--size", type=int, default=8, help="completions a group")
+    parser.add_argument("--size", type=int, default=8, help="completions per group")
     parser.add_argument("--repeats", type=int, default=10)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(page: Path, repeats: int) -> dict[str, list[float]]:
-    """CPU milliseconds of each act, by name."""
+    """CPU milliseconds of each action, by name."""
     times: dict[str, list[float]] = {"opened and interactive": []} | {name: [] for name in ACTS}
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])

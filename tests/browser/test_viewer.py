@@ -208,7 +208,7 @@ def test_a_link_opens_its_group(visit: Any, report: Path) -> None:
     address = one.page.evaluate("location.hash")
     assert address == "#rollout/RL%20%C2%B7%20training/20/math-20-4"
     assert "math-20-4" in visit(report, address).text("#v-question .about")
-    assert "not among those in this page" in visit(report, "#rollout/RL/1/gone").text("#v-empty")
+    assert "The linked group is not on this page" in visit(report, "#rollout/RL/1/gone").text("#v-empty")
     assert visit(report, "#accuracy").page.evaluate("location.hash") == "#accuracy"
 
 

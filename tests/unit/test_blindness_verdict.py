@@ -262,7 +262,7 @@ def test_the_report_says_what_was_found() -> None:
     section = sight(stage)
     assert section is not None
     assert not section.bad
-    assert "At step 50, the last of 2 looks, the image matters; accuracy 50.0" in section.sentence
+    assert "At step 50, the last of 2 checks, the image matters; accuracy 50.0" in section.sentence
     assert "with a blank one (gap +3.2 se)" in section.sentence
     assert [figure.title for figure in section.figures] == ["Accuracy by picture"]
     stage.blindness = [
@@ -273,7 +273,7 @@ def test_the_report_says_what_was_found() -> None:
     assert section is not None
     assert section.bad
     assert "loses or mixes up pixels (path check failed)" in section.sentence
-    assert "stopped the run there. It failed at step 0 before." in section.sentence
+    assert "stopped the run there. It had failed before, at step 0." in section.sentence
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ TITLES = [
     "Mean and tail",
     "Entropy of correct and wrong responses",
     "Histogram over steps",
-    "Entropy by place",
+    "Entropy by position",
 ]
 ANALYSES = ("entropy.jsonl", "watchdogs.jsonl", "modes.json", "select.json")
 
@@ -57,7 +57,7 @@ def test_a_run_without_analyses_has_no_trace_of_them(tmp_path: Path) -> None:
 
 def test_a_run_with_analyses_has_each_of_them_once(folder: Path) -> None:
     page = write_report(folder).read_text(encoding="utf-8")
-    for title in (*TITLES, "Thinking budgets", "Accuracy by mode", "Which criterion tells accuracy"):
+    for title in (*TITLES, "Thinking budgets", "Accuracy by mode", "Which criterion predicts accuracy"):
         assert page.count(f"<h4>{title}</h4>") == 1
     assert "Entropy by step, grpo" not in page
 

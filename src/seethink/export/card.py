@@ -1,4 +1,4 @@
-"""The model card: what was trained, on what, with which recipe, and how it scored."""
+"""The model card: what was trained, on which data, with which recipe, and how it scored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seethink.report.page import recipe_lines
 
 
 def write_card(path: Path, name: str, stage: Stage, lineage: dict[str, Any], *, dropped: dict[str, int]) -> None:
-    """Write README.md. What comes from recipes and data sets is shown as text, without secrets."""
+    """Write the card to `path`. Text from recipes and data sets stays text, and secrets are left out."""
     environment = Environment(
         autoescape=False, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_plain
     )
@@ -26,7 +26,7 @@ def write_card(path: Path, name: str, stage: Stage, lineage: dict[str, Any], *, 
     text = environment.from_string(template).render(
         name=name,
         base=base,
-        # A path of this machine is no name of a model.
+        # A local path is not the name of a model on a hub.
         hub_base=base if base.count("/") == 1 and not Path(base).exists() and not base.startswith(".") else None,
         version=__version__,
         step=lineage.get("step"),
@@ -43,7 +43,7 @@ def write_card(path: Path, name: str, stage: Stage, lineage: dict[str, Any], *, 
 
 
 def _recipe(stage: Stage) -> str:
-    """Without the keys that are unset, which TOML cannot say, and without the run's own folder."""
+    """The recipe as TOML, without the keys that are unset (TOML has no null) and without the run's own folder."""
     return "\n".join(
         line
         for line in recipe_lines(stage).splitlines()
@@ -52,10 +52,10 @@ def _recipe(stage: Stage) -> str:
 
 
 def _line(value: Any) -> str:
-    """One line, whatever it was."""
+    """The value on one line, without secrets."""
     return redact_text(" ".join(str(value).split()))
 
 
 def _plain(value: Any) -> Any:
-    """No markup and no fence may come out of a value."""
+    """A value must not close a code fence or add a column to a table."""
     return visible(value).replace("```", "'''").replace("|", "\\|") if isinstance(value, str) else value

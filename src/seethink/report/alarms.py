@@ -1,4 +1,4 @@
-"""What the watchdogs said of a stage: their alarms on the step axis, under the curves that they watch."""
+"""The watchdogs' alarms during a stage, on the step axis under the curves that they watch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Alarms:
 
 
 def alarms(stage: Stage) -> Alarms | None:
-    """None where no watchdog ran."""
+    """The section of a stage; None where no watchdog ran."""
     if stage.alarms is None:
         return None
     known = [row for row in stage.alarms if number(row.get("step")) is not None]

@@ -1,4 +1,4 @@
-"""Axes: where a value lies between two ends, and the round ticks between them."""
+"""Axes: the position of a value between two ends, and the round ticks between them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where the value lies: 0 at the low end, 1 at the high end."""
+        """The position of the value: 0 at the low end, 1 at the high end."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
 
 def linear_axis(low: float, high: float, count: int = 5) -> Axis:
-    """Round ticks (1, 2 or 5 times a power of ten) around the values."""
+    """About `count` round ticks (1, 2 or 5 times a power of ten) that enclose the values."""
     if high <= low:
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
@@ -36,7 +36,7 @@ def linear_axis(low: float, high: float, count: int = 5) -> Axis:
 
 
 def log_axis(low: float, high: float) -> Axis:
-    """Powers of ten around positive values, thinned to at most six; 1, 2 and 5 within two decades."""
+    """Powers of ten that enclose positive values, at most six; below two decades also 2 and 5 times them."""
     if high / low < 100:
         steps = [factor * 10.0**power for power in range(-12, 12) for factor in (1, 2, 5)]
         start = max(step for step in steps if step <= low * (1 + 1e-9))
@@ -50,7 +50,7 @@ def log_axis(low: float, high: float) -> Axis:
 
 
 def doubling_axis(low: float, high: float) -> Axis:
-    """Powers of two around positive values, a little wider than they are."""
+    """Powers of two for positive values; the axis is a little wider than the values."""
     first, last = math.floor(math.log2(low) + 1e-9), math.ceil(math.log2(high) - 1e-9)
     stride = math.ceil((last - first + 1) / 7)
     ticks = tuple(2.0**power for power in range(first, last + 1, stride))
@@ -78,7 +78,7 @@ def value_axis(low: float, high: float, log: bool = False, from_zero: bool = Fal
 
 
 def step_axis(low: float, high: float) -> Axis:
-    """The axis of whole steps, cut at the first and the last of them."""
+    """The axis of training steps, from the first to the last, with ticks at whole steps."""
     if high <= low:
         return Axis(low - 1, high + 1, (low,))
     ticks = linear_axis(low, high, 7).ticks

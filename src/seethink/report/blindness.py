@@ -1,4 +1,4 @@
-"""What the blindness guard saw of a stage: two charts, and the verdict in a sentence."""
+"""The blindness guard's checks of a stage: two charts, and the verdict in a sentence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The section; `bad` where some look failed. A gap is in standard errors of the paired differences."""
+    """The section; `bad` where a check failed. Gaps are in standard errors of the paired differences."""
 
     sentence: str
     bad: bool
@@ -29,22 +29,22 @@ class Sight:
 
 
 def sight(stage: Stage) -> Sight | None:
-    """None where the stage has no record of the guard."""
-    looks = [row for row in stage.blindness if number(row.get("step")) is not None]
-    if not looks:
+    """The section of a stage; None where the guard recorded no check."""
+    rows = [row for row in stage.blindness if number(row.get("step")) is not None]
+    if not rows:
         return None
     drawn = [
-        _figure(looks, "accuracy", "Accuracy by picture", "Held-out samples, decoded greedily.", stage),
-        _figure(looks, "logprob", "Gold log-prob by picture", "Mean per token of the gold answer, in nats.", stage),
+        _figure(rows, "accuracy", "Accuracy by picture", "Held-out samples, decoded greedily.", stage),
+        _figure(rows, "logprob", "Gold log-prob by picture", "Per token of the gold answer, in nats.", stage),
     ]
-    failed = [row for row in looks if row.get("verdict") in ("blind", "broken")]
-    return Sight(_sentence(looks, failed), bool(failed), [figure for figure in drawn if figure])
+    failed = [row for row in rows if row.get("verdict") in ("blind", "broken")]
+    return Sight(_sentence(rows, failed), bool(failed), [figure for figure in drawn if figure])
 
 
-def _figure(looks: list[dict[str, Any]], name: str, title: str, note: str, stage: Stage) -> Figure | None:
+def _figure(rows: list[dict[str, Any]], name: str, title: str, note: str, stage: Stage) -> Figure | None:
     series = []
     for kind, label, tone in PICTURES:
-        pairs = ((number(row.get("step")), number(row.get(f"blindness/{name}_{kind}"))) for row in looks)
+        pairs = ((number(row.get("step")), number(row.get(f"blindness/{name}_{kind}"))) for row in rows)
         points = [(step, value) for step, value in pairs if step is not None and value is not None]
         if points:
             series.append(Series(label, points, tone))
@@ -52,10 +52,10 @@ def _figure(looks: list[dict[str, Any]], name: str, title: str, note: str, stage
     return Figure(title, note, svg, [(one.label, one.tone) for one in series]) if svg else None
 
 
-def _sentence(looks: list[dict[str, Any]], failed: list[dict[str, Any]]) -> str:
-    last = looks[-1]
+def _sentence(rows: list[dict[str, Any]], failed: list[dict[str, Any]]) -> str:
+    last = rows[-1]
     verdict = str(last.get("verdict"))
-    parts = [f"At step {_step(last)}, the last of {len(looks)} looks, {WORDS.get(verdict, verdict)}"]
+    parts = [f"At step {_step(last)}, the last of {len(rows)} checks, {WORDS.get(verdict, verdict)}"]
     checks = last.get("failed")
     if verdict == "broken" and isinstance(checks, list):
         parts[0] += f" ({', '.join(map(str, checks))} check failed)"
@@ -65,7 +65,7 @@ def _sentence(looks: list[dict[str, Any]], failed: list[dict[str, Any]]) -> str:
         sentence += " The guard stopped the run there."
     before = [row for row in failed if row is not last]
     if before:
-        sentence += f" It failed at step {', '.join(map(_step, before[:8]))} before."
+        sentence += f" It had failed before, at step {', '.join(map(_step, before[:8]))}."
     return sentence
 
 

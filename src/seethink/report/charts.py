@@ -12,12 +12,14 @@ from seethink.report.axes import Axis, linear_axis, step_axis, value_axis
 from seethink.report.load import Points
 from seethink.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Plane, canvas, join, num, short, tag
 
+TONES = ("a", "b", "c", "d", "e")
+"""Colour classes of charts.css that every reader can tell apart, in their order of use."""
 MAX_POINTS = 300
 """Longer curves are averaged into this many bins."""
 PANEL, GAP = 132, 36
-"""Heights of one of several panels, and of the space above it for its name."""
+"""The height of each of several panels, and of the space above it for its name."""
 LANE = 30
-"""The height of a lane: its name, and its dots below."""
+"""The height of a lane: its name, and its dots below the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened at a step, with what to say of it."""
+    """An event at a step; `label` is its tooltip."""
 
     step: float
     tone: str
@@ -53,7 +55,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a group with its half error bar and its spoken value."""
+    """One bar of a group; `error` is half its error bar, `label` its tooltip."""
 
     value: float
     error: float
@@ -70,12 +72,10 @@ class Figure:
     svg: Markup
     legend: Sequence[tuple[str, str]] = ()
     """(label, tone) of each colour."""
-    wide: bool = False
-    """Over both columns of the page."""
 
 
 def thin(points: Points, limit: int = MAX_POINTS) -> Points:
-    """At most `limit` points: the means of equal runs of neighbours."""
+    """At most `limit` points, each the mean of an equal number of neighbours."""
     if len(points) <= limit:
         return points
     size = math.ceil(len(points) / limit)
@@ -83,7 +83,7 @@ def thin(points: Points, limit: int = MAX_POINTS) -> Points:
 
 
 def smooth(points: Points, window: int) -> Points:
-    """A line fitted to each point's neighbours and read at the point, kept within the values."""
+    """Local linear regression: at each point, the line fitted to its neighbours, clamped to the values' range."""
     values = [value for _, value in points]
     low, high, last = min(values), max(values), max(0, len(points) - window)
     result = []
@@ -102,14 +102,14 @@ def _fitted(step: float, near: Points) -> float:
 
 
 def smoothing_window(count: int) -> int:
-    """How many neighbours the thick line takes in: about a twelfth of the run, 1 for short runs."""
+    """The number of points per fit of `smooth`: about a twelfth of the run, 1 for short runs."""
     return 1 if count < 16 else 2 * max(1, count // 24) + 1
 
 
 def line_chart(
     series: Sequence[Series], name: str, percent: bool = False, log: bool = False, from_zero: bool = False
 ) -> Markup:
-    """Curves over steps: each step thin, a smooth of them thick. Empty where nothing can be drawn."""
+    """Curves over steps: a thin line through each step, a thick line for the smooth; empty without drawable points."""
     return panel_chart([Panel(series, "", percent, log, from_zero)], name)
 
 
@@ -153,7 +153,7 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[Bar | None]]], name: str) -> 
 
 
 def stacked_bar(parts: Sequence[tuple[str, float, str]], name: str) -> Markup:
-    """One bar cut into (label, share, tone)."""
+    """One bar that is divided into parts of (label, share, tone)."""
     body, left = Markup(""), 0.0
     for label, share, tone in parts:
         width = WIDTH * share
@@ -164,7 +164,7 @@ def stacked_bar(parts: Sequence[tuple[str, float, str]], name: str) -> Markup:
 
 
 def _drawable(panel: Panel) -> Panel:
-    """The panel's curves that have points, thinned; a logarithmic axis has no place for 0 and below."""
+    """The panel's curves that have points, thinned; a logarithmic axis cannot show 0 and below."""
     series = [_thinned(one, panel.log) for one in panel.series]
     return replace(panel, series=[one for one in series if one.points])
 
@@ -195,7 +195,7 @@ def _hairline(mark: Mark, planes: Sequence[Plane], floor: float) -> Markup:
 
 
 def _lanes(lanes: Sequence[tuple[str, Sequence[Mark]]], plane: Plane, floor: float) -> Markup:
-    """One line of dots for each lane, named at its left, and the numbers of the steps below the last."""
+    """One line of dots per lane under the lane's name, and the numbers of the steps below the last lane."""
     body = Markup("")
     for place, (label, marks) in enumerate(lanes):
         y = plane.bottom + 6 + LANE * place + 22

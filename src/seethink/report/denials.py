@@ -1,4 +1,4 @@
-"""Responses that say they cannot see the image, though there is one (paper 6.4): a row for each source of rollouts."""
+"""Responses that deny seeing the image although there is one (paper 6.4), one row per source of rollouts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACES = ("before", "inside", "after", "elsewhere")
 
 @dataclass(frozen=True, slots=True)
 class DenialRow:
-    """One source. Accuracies are (share, standard error or None); None where there is nothing."""
+    """One source of rollouts. Accuracies are (share, standard error or None); None without a graded response."""
 
     source: str
     n: int
@@ -25,19 +25,21 @@ class DenialRow:
     position: float | None
     """Where in the response the first denial begins, 0 to 1, on average."""
     entropy: list[float | None]
-    """Mean nats per token of the responses with a denial, for each of `PLACES`."""
+    """Mean nats per token of the responses with a denial, in each of `PLACES` around it."""
 
 
 def denial_rows(rollouts: Rollouts) -> list[DenialRow]:
-    """A row for each source in which somebody looked; empty where no denial was found at all."""
+    """One row per source whose responses were searched; empty where no source has a denial."""
     sources: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for place, group in enumerate(rollouts.groups):
-        looked = [(str(place), one) for one in group["completions"] if one["hallucinated"] is not None]
-        if looked:
-            sources.setdefault(group["source"], []).extend(looked)
-    if not any(one["hallucinated"] for looked in sources.values() for _, one in looked):
+        searched = [(str(place), one) for one in group["completions"] if one["hallucinated"] is not None]
+        if searched:
+            sources.setdefault(group["source"], []).extend(searched)
+    if not any(one["hallucinated"] for searched in sources.values() for _, one in searched):
         return []
-    return [_row(source, looked, find([_spoken(*pair) for pair in looked])[0]) for source, looked in sources.items()]
+    return [
+        _row(source, searched, find([_spoken(*pair) for pair in searched])[0]) for source, searched in sources.items()
+    ]
 
 
 def _spoken(item: str, one: dict[str, Any]) -> Spoken:
@@ -55,12 +57,12 @@ def _spoken(item: str, one: dict[str, Any]) -> Spoken:
     )
 
 
-def _row(source: str, looked: list[tuple[str, dict[str, Any]]], found: Finding) -> DenialRow:
+def _row(source: str, searched: list[tuple[str, dict[str, Any]]], found: Finding) -> DenialRow:
     means = [found.entropy[place].value if place in found.entropy else math.nan for place in PLACES]
     return DenialRow(
         source=source,
-        n=len(looked),
-        count=sum(bool(one["hallucinated"]) for _, one in looked),
+        n=len(searched),
+        count=sum(bool(one["hallucinated"]) for _, one in searched),
         with_denial=_known(found.accuracy_with.value, found.accuracy_with.se),
         without=_known(found.accuracy_without.value, found.accuracy_without.se),
         position=None if math.isnan(found.position.value) else found.position.value,

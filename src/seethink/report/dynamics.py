@@ -1,4 +1,4 @@
-"""How the entropy of the tokens moves over a stage, by what the tokens are (paper 5.1 and 6.5)."""
+"""How token entropy changes during a stage, by kind of token (paper 5.1 and 6.5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seethink.report.load import Points, Stage, number
 from seethink.report.plots import Dot, Dots, scatter
 
 COLUMNS = 72
-"""The most columns of the heat map; steps beyond are added together."""
+"""The most columns of the heat map; more steps are pooled into as many columns."""
 BINS = 30
 """The most rows of the heat map."""
 KINDS = (("all", "all tokens", "a"), ("critical", "critical words", "b"), ("following", "after a critical word", "c"))
@@ -25,7 +25,7 @@ DECILES = 10
 
 
 def entropy_figures(stage: Stage) -> list[Figure]:
-    """Every figure for which entropy.jsonl has the numbers."""
+    """The figures for which entropy.jsonl has data."""
     rows = [row for row in stage.entropy if number(row.get("step")) is not None]
     drawn = (
         _curves(rows, stage, KINDS, "Entropy by criticality"),
@@ -57,7 +57,7 @@ def _curves(
 
 
 def _tail(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
-    """The paper's 6.5: over good training the mean falls while the tail grows."""
+    """Paper 6.5: in successful training the mean falls while the tail grows."""
     means, shares = _points(rows, "all", "mean"), _points(rows, "all", "tail_share")
     thresholds = {value for row in rows if (value := number(row.get("threshold"))) is not None}
     if not means or not shares:
@@ -91,7 +91,7 @@ def _histogram(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
     cells = [[float(part) for part in _rebin(row, edges)] for row in shares]
     lines = [Series(label, thin(_quantiles(columns, name)), tone) for name, label, tone in QUANTILES]
     svg = heat_map([step for step, _ in columns], cells, edges, f"Entropy histogram by step, {stage.name}", lines)
-    note = "Share of all tokens by their entropy, stronger for more, on a logarithmic scale; curves are quantiles."
+    note = "Share of all tokens by entropy; darker is more, on a logarithmic scale. The curves are quantiles."
     return Figure("Histogram over steps", note, svg, [(label, tone) for _, label, tone in QUANTILES])
 
 
@@ -105,7 +105,7 @@ def _sketch(row: dict[str, Any]) -> Sketch | None:
 
 
 def _columns(known: list[tuple[float, Sketch]]) -> list[tuple[float, Sketch]]:
-    """Neighbouring steps added together until they are few enough."""
+    """Neighbouring steps pooled into at most `COLUMNS` columns."""
     size = -(-len(known) // COLUMNS) or 1
     columns = []
     for start in range(0, len(known), size):
@@ -123,7 +123,7 @@ def _row_edges(most: float) -> list[float]:
 
 
 def _rebin(shares: Any, edges: list[float]) -> list[float]:
-    """The sketch's fine bins added up in the rows; what lies above the last row is in the last."""
+    """The sketch's fine bins summed into rows; the last row also takes every value above it."""
     rows, width = [0.0] * (len(edges) - 1), edges[1]
     for share, low in zip(shares.tolist(), EDGES[:-1].tolist(), strict=True):
         rows[min(len(rows) - 1, int(low / width + 1e-9))] += share
@@ -136,7 +136,7 @@ def _quantiles(columns: list[tuple[float, Sketch]], name: str) -> Points:
 
 
 def _by_place(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
-    """Means over the first and the last quarter of the steps, by tenth of the response."""
+    """Mean entropy by tenth of the response, over the first and over the last quarter of the steps."""
     if len(rows) < 2:
         return None
     span = max(1, len(rows) // 4)
@@ -150,11 +150,11 @@ def _by_place(rows: list[dict[str, Any]], stage: Stage) -> Figure | None:
         groups.append(Dots(label, tone, dots, joined=True))
     if not all(group.dots for group in groups):
         return None
-    name = f"Entropy by place in the response, {stage.name}"
-    svg = scatter(groups, name, "place in the response, %", "nats", y_percent=False)
+    name = f"Entropy by position in the response, {stage.name}"
+    svg = scatter(groups, name, "position in the response, %", "nats", y_percent=False)
     steps = f"{span} step{'s' if span > 1 else ''}"
     note = f"Mean by tenth of the response, over the first and the last {steps}."
-    return Figure("Entropy by place", note, svg, [(group.label, group.tone) for group in groups])
+    return Figure("Entropy by position", note, svg, [(group.label, group.tone) for group in groups])
 
 
 def _pooled(rows: list[dict[str, Any]], name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""A heat map over steps: how much of each step's tokens lies in each bin of a value."""
+"""A heat map over steps: the share of each step's tokens in each bin of a value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seethink.report.svg import BOTTOM, HEIGHT, RIGHT, WIDTH, Plane, canvas, joi
 
 SHADES = 9
 LOWEST, HIGHEST = 1e-4, 0.3
-"""Shares of the lightest and of the darkest shade; those between are even on a logarithmic scale."""
+"""Shares of the lightest and of the darkest shade; the shades between them are even on a logarithmic scale."""
 TOP = 34
 
 
@@ -33,7 +33,7 @@ def heat_map(
     name: str,
     lines: Sequence[Series],
 ) -> Markup:
-    """One column a step and one row a bin, with curves over them.
+    """One column per step and one row per bin, with curves over them.
 
     `shares[i][j]` is the share of the values of `steps[i]` between `edges[j]` and `edges[j + 1]`. The cells of one
     shade are one path, which keeps the drawing small.
@@ -61,7 +61,7 @@ def heat_map(
 
 
 def _borders(steps: Sequence[float]) -> list[float]:
-    """Where each step's column begins, and where the last ends: half way to the neighbours."""
+    """The left border of each step's column, and the last right border: half way between neighbours."""
     if len(steps) == 1:
         return [steps[0] - 0.5, steps[0] + 0.5]
     middles = [(one + other) / 2 for one, other in pairwise(steps)]
@@ -69,7 +69,7 @@ def _borders(steps: Sequence[float]) -> list[float]:
 
 
 def _scale() -> Markup:
-    """The shades and what their ends mean, above the drawing's right half."""
+    """The key to the shades, above the right half of the drawing."""
     size, right = 11, WIDTH - RIGHT - 38
     left = right - size * SHADES
     body = join(

@@ -1,6 +1,6 @@
-"""What every page of seethink is made with: templates, the style sheet, and the content security policy.
+"""The common parts of seethink's pages: templates, style sheet, and content security policy.
 
-A page asks nothing of the network. Text is escaped by the templates; the policy allows the page's own style
+A page requests nothing from the network. Text is escaped by the templates; the policy allows the page's own style
 sheet and script by their hashes and nothing else.
 """
 
@@ -69,7 +69,7 @@ def _count(value: float | None) -> str:
 
 
 def _short(value: float | None) -> str:
-    """Four figures or less: `0.0123`, `1.2e-05`, `0`."""
+    """Three significant digits: `0.0123`, `1.2e-05`, `0`."""
     return "–" if value is None else f"{value:.3g}"
 
 

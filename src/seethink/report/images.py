@@ -1,4 +1,4 @@
-"""The pictures of a page: read from inside a stage's folder only, each distinct one kept once."""
+"""The pictures of a page: read only from inside a stage's folder, each distinct picture stored once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seethink.report.load import inside
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 KEPT_BYTES = 150_000
-"""Larger files are scaled down and written anew."""
+"""Larger files are scaled down and encoded again."""
 FILE_BYTES = 40_000_000
 PIXELS = 40_000_000
 SIDE = 768
 
 
 class Album:
-    """Data URIs by content. `add` answers with the picture's place in `uris`, or says why there is none."""
+    """Data URIs by content. `add` returns the picture's index in `uris`, or a sentence that says why there is none."""
 
     def __init__(self) -> None:
         self.uris: list[str] = []

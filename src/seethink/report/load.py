@@ -1,7 +1,7 @@
-"""Reading a run folder, whole or damaged, into dataclasses.
+"""Reads a run folder, whole or damaged, into dataclasses.
 
-Nothing here raises over a missing or broken file: what could not be read is named in `Run.problems`, which
-the page prints. Only a folder in which nothing of a run is found is an error.
+A missing or broken file raises nothing: `Run.problems` names it, and the page prints the problems. The only
+error is a folder that holds nothing of a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STAGE_ORDER = ("base", "cold_start", "sft", "grpo", "ppo", "connector")
 PARTS = ("vision", "connector", "language")
 
 LAST_STEP, LARGEST = 1e15, 1e30
-"""Beyond these an axis has no ticks that differ."""
+"""Beyond these values the ticks of an axis cannot be told apart in double precision."""
 
 Points = list[tuple[float, float]]
 """(step, value) pairs in the order of the file."""
@@ -51,11 +51,11 @@ class Stage:
     data: dict[str, Any] = field(default_factory=dict)
     scores: list[Score] = field(default_factory=list)
     blindness: list[dict[str, Any]] = field(default_factory=list)
-    """The looks of the blindness guard."""
+    """The checks of the blindness guard, one row per check."""
     entropy: list[dict[str, Any]] = field(default_factory=list)
-    """Statistics of the entropies of every step, by group of tokens."""
+    """Statistics of the token entropies, one row per step, by group of tokens."""
     alarms: list[dict[str, Any]] | None = None
-    """What the watchdogs said; None where none ran."""
+    """The watchdogs' alarms; None where no watchdog ran."""
     modes: dict[str, Any] = field(default_factory=dict)
     """Inference modes compared, on a checkpoint of the stage."""
     selection: dict[str, Any] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Read a pipeline's or a stage's folder."""
+    """Read the folder of a pipeline or of a stage. Raises ValueError where it holds neither."""
     problems: list[str] = []
     pipeline = _object(path / "pipeline.json", problems)
     folders = _stage_folders(path, pipeline, problems)
@@ -130,7 +130,7 @@ def _drawable(rows: list[dict[str, Any]], key: str) -> Points:
 
 
 def inside(folder: Path, relative: Any) -> Path | None:
-    """The path below `folder`, or None where it is absolute, climbs out, or leads out through a link."""
+    """The path below `folder`; None for a path that is absolute, climbs out, or leaves through a link."""
     if not isinstance(relative, str) or not relative or "\0" in relative or "\\" in relative:
         return None
     path = Path(relative)
@@ -162,7 +162,7 @@ def json_lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def parse_object(line: bytes) -> dict[str, Any] | None:
-    """One JSON object, or None where the bytes hold no such thing."""
+    """One JSON object, or None where the bytes are not one."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

@@ -19,7 +19,7 @@ WHOLE = "all"
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """The section: figures over all items, and one row a mode and domain."""
+    """The section: figures over all items, and one row per mode and domain."""
 
     figures: list[Figure]
     rows: list[dict[str, Any]]
@@ -27,7 +27,7 @@ class Modes:
 
 
 def modes(table: dict[str, Any]) -> Modes | None:
-    """From modes.json; None where it holds no accuracy."""
+    """The section for the content of modes.json; None where it holds no accuracy."""
     listed = table.get("rows")
     rows = [_row(row) for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     rows = [row for row in rows if row["accuracy"] is not None]
@@ -66,7 +66,7 @@ def _bars(rows: list[dict[str, Any]]) -> Figure | None:
 
 
 def _budgets(rows: list[dict[str, Any]]) -> Figure | None:
-    """Accuracy against the budget, with slow thinking, which has none, at the tokens that it takes."""
+    """Accuracy against the budget; slow thinking, which has no budget, stands at its mean tokens."""
     groups = []
     for end, label, tone in (("closed", "closed at the budget", "a"), ("cut", "cut off there", "b")):
         dots = [_dot(row, row["budget"]) for row in rows if row["budget"] and row["end"] == end]

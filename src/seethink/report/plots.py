@@ -1,4 +1,4 @@
-"""Charts of results, not of steps: effects with intervals, and dots with errors in both directions."""
+"""Forest plots of effects with intervals, and scatter plots with error bars in both directions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Effect:
     high: float
     tone: str = "a"
     claim: float | None = None
-    """What somebody else reports for the same effect; drawn as a hollow diamond."""
+    """The effect that another source reports, such as the paper; drawn as a hollow diamond."""
 
 
 def forest(effects: Sequence[Effect], name: str, unit: str = "", sides: tuple[str, str] = ("", "")) -> Markup:
@@ -88,14 +88,14 @@ def _sides(plane: Plane, sides: tuple[str, str]) -> Markup:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """`+5.9`, `−9.4`: with a true minus sign; `0` without one."""
+    """`+5.9`, `−9.4`, with a true minus sign; zero has no sign."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One place with its half error bars, or with the ends of its intervals, and what to say of it."""
+    """One point with the ends of its error bars; `label` is its tooltip."""
 
     x: float
     y: float
@@ -103,7 +103,7 @@ class Dot:
     x_ends: tuple[float, float] | None = None
     y_ends: tuple[float, float] | None = None
     marked: bool = False
-    """Ringed: the one that was chosen."""
+    """Whether the dot is ringed, as the chosen one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,6 @@ class Dots:
     tone: str
     dots: Sequence[Dot]
     joined: bool = False
-    named: bool = False
-    """Whether each dot's label stands beside it."""
 
 
 def scatter(
@@ -158,10 +156,5 @@ def _dot(dot: Dot, group: Dots, plane: Plane) -> Markup:
     body = tag('<path class="whisker {}" d="{}"/>', group.tone, bars) if bars else Markup("")
     if dot.marked:
         body += tag('<circle class="chosen" cx="{}" cy="{}" r="7.5"/>', num(x), num(y))
-    body += tag('<circle class="dot ring {}" cx="{}" cy="{}" r="4.5"><title>{}</title></circle>',
-                group.tone, num(x), num(y), dot.label)  # fmt: skip
-    if group.named:
-        right = x < plane.right - 80
-        body += tag('<text class="label halo" x="{}" y="{}" text-anchor="{}">{}</text>', num(x + (9 if right else -9)),
-                    num(y - 8), "start" if right else "end", short(dot.label, 150))  # fmt: skip
-    return body
+    return body + tag('<circle class="dot ring {}" cx="{}" cy="{}" r="4.5"><title>{}</title></circle>',
+                      group.tone, num(x), num(y), dot.label)  # fmt: skip

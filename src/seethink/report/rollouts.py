@@ -1,4 +1,4 @@
-"""Choosing and packing the rollouts that the page's viewer shows.
+"""Chooses and packs the rollouts that the page's viewer shows.
 
 A long run writes far more than a page can carry, so files are first only indexed (where each line starts),
 then groups are taken evenly over the steps until the count or the bytes are used up.
@@ -22,10 +22,10 @@ from seethink.report.load import Run, Stage, number, parse_object
 
 MAX_GROUPS = 2000
 MAX_BYTES = 12_000_000
-"""Of the embedded JSON, images included; the rest of the page stays far below 3 MB."""
+"""The limit of the embedded JSON with its images; the rest of the page stays far below 3 MB."""
 VERDICTS = ("correct", "wrong", "no_answer", "error")
 _GIVE_UP = 8
-"""Groups in a row that no longer fit, after which no further one is tried."""
+"""After this many groups in a row that do not fit, no further group is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class Line:
 
 @dataclass(slots=True)
 class Rollouts:
-    """What the viewer gets: `data()` is embedded in the page as JSON."""
+    """The viewer's rollouts; `data()` is embedded in the page as JSON."""
 
     groups: list[dict[str, Any]] = field(default_factory=list)
     album: Album = field(default_factory=Album)
     found: int = 0
     spans: bool = False
-    """Whether the run looked for statements that the image cannot be seen."""
+    """Whether the run searched its responses for statements that the image cannot be seen."""
 
     def data(self) -> dict[str, Any]:
         scale = self.entropy_scale()
@@ -62,7 +62,7 @@ class Rollouts:
 
 
 def collect(run: Run, max_groups: int = MAX_GROUPS, max_bytes: int = MAX_BYTES) -> Rollouts:
-    """Groups of every stage, evenly over the steps, within both limits."""
+    """Groups of every stage, taken evenly over the steps, within both limits."""
     lines = [line for stage in run.stages for line in _index(stage, run.problems)]
     rollouts = Rollouts(found=len(lines))
     taken: list[tuple[Line, dict[str, Any]]] = []
@@ -116,7 +116,7 @@ def _offsets(path: Path) -> Iterator[int]:
 
 
 def _spread(lines: list[Line]) -> list[Line]:
-    """The lines in an order whose every beginning is spread evenly over files, then within the files."""
+    """The lines in an order of which every prefix is spread evenly over the files, and within each file."""
     files: dict[Path, list[Line]] = {}
     for order, line in enumerate(lines):
         files.setdefault(line.path, []).append(replace(line, order=order))
@@ -128,7 +128,7 @@ def _spread(lines: list[Line]) -> list[Line]:
 
 
 def _halving(index: int) -> float:
-    """0, 1/2, 1/4, 3/4, 1/8 ... of the way: sorting by it visits a range evenly at any moment."""
+    """0, 1/2, 1/4, 3/4, 1/8 ...: every prefix of a range sorted by it is spread evenly over the range."""
     return int(f"{index:032b}"[::-1], 2) / 2**32
 
 
@@ -173,7 +173,7 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _visible(tokens: list[str]) -> list[str]:
-    """Most responses have nothing to make visible: they are looked through once, not token by token."""
+    """Make hidden characters visible; most responses have none, so the whole text is tested first."""
     joined = "".join(tokens)
     return tokens if visible(joined) == joined else [visible(token) for token in tokens]
 
@@ -183,7 +183,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _entropies(values: Any, count: int) -> list[int] | None:
-    """Hundredths of a nat, one a token; None where they don't match the tokens."""
+    """Hundredths of a nat, one per token; None where their number differs from that of the tokens."""
     if not isinstance(values, list) or len(values) != count:
         return None
     numbers = (value if type(value) is float and isfinite(value) else number(value) or 0.0 for value in values)
@@ -198,7 +198,7 @@ def _marks(values: Any, count: int) -> list[int]:
 
 
 def _token_spans(spans: Any, text: str, tokens: list[str]) -> list[list[int]] | None:
-    """Character spans of the text as [first, last] places of tokens; None where nothing looked for them.
+    """Character spans of the text as [first, last] places of tokens; None where the run did not search for them.
 
     A span whose words are not found in the tokens (they keep what decoding leaves out) marks no token: [0, -1].
     """

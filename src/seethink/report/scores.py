@@ -1,4 +1,4 @@
-"""Accuracy by stage, inside and outside the domain that was trained, and the sentences that state it."""
+"""Accuracy by stage, in and out of the trained domain, and the sentences that state it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Mean:
 
 
 def main_mode(run: Run) -> str | None:
-    """The way of decoding that most stages share; sampling (`avg@k`) before greedy."""
+    """The decoding mode that most stages share; among equals, sampling (`avg@k`) before greedy."""
     modes = {score.mode for stage in run.stages for score in stage.scores}
     shared = {mode: sum(any(s.mode == mode for s in stage.scores) for stage in run.stages) for mode in modes}
     return max(modes, key=lambda mode: (shared[mode], mode.startswith("avg"), mode), default=None)
 
 
 def domain_groups(run: Run) -> dict[str, tuple[str, ...]]:
-    """Which domains are in and out of domain; one group of all where the run does not say."""
+    """The in-domain and the out-of-domain names; one group of all domains where the run does not say."""
     seen = domains(run)
     if not run.in_domain:
         return {ALL: seen} if seen else {}
@@ -46,7 +46,7 @@ def domain_groups(run: Run) -> dict[str, tuple[str, ...]]:
 
 
 def domains(run: Run) -> tuple[str, ...]:
-    """Every domain scored: the trained ones first, then the others as listed, then as they come."""
+    """Every scored domain: the trained ones, then the others in the order of the run's list, then the rest."""
     seen = dict.fromkeys(score.domain for stage in run.stages for score in stage.scores)
     first = [name for name in (*run.in_domain, *run.out_of_domain) if name in seen]
     return tuple(dict.fromkeys([*first, *seen]))
@@ -95,7 +95,7 @@ def mean_score(stage: Stage, names: Iterable[str], mode: str) -> Mean | None:
 
 
 def percent(value: float | None, stderr: float | None = None) -> str:
-    """`71.0 ± 1.2` out of fractions; a dash for nothing."""
+    """`71.0 ± 1.2` for shares; a dash for None."""
     if value is None:
         return "–"
     return f"{100 * value:.1f}" if stderr is None else f"{100 * value:.1f} ± {100 * stderr:.1f}"
@@ -128,7 +128,7 @@ def _cells(mean: Mean | None) -> tuple[str, str, str]:
 
 
 def accuracy_sentences(run: Run) -> list[str]:
-    """What a reader should take away of the accuracies, one sentence a group of domains."""
+    """The accuracies in words, one sentence per group of domains."""
     mode = main_mode(run)
     if mode is None:
         return []
@@ -155,7 +155,7 @@ def _said(mean: Mean) -> str:
 
 
 def _step(name: str, mean: Mean, before: Mean) -> str:
-    """One stage against the one before it; under two standard errors it claims nothing."""
+    """One stage against the stage before it; below two standard errors, no clear change."""
     points = 100 * (mean.accuracy - before.accuracy)
     signed = f"{points:+.1f}".replace("-", "\u2212")
     spread = 100 * math.hypot(mean.stderr or 0.0, before.stderr or 0.0)

@@ -1,4 +1,4 @@
-"""How well each criterion tells which checkpoint is good (paper 5.1): dots of checkpoints, and correlations."""
+"""How well each criterion predicts a checkpoint's accuracy (paper 5.1): one dot per checkpoint, and correlations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = {
     "last": "the last step",
 }
 FIRST = ("critical_entropy", "reward", "accuracy", "entropy_mean")
-"""The criteria whose dots are drawn, in this order; the forest plot has all."""
+"""The criteria that get a scatter plot, in this order; the forest plot has every criterion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Selection:
 
 
 def selection(table: dict[str, Any]) -> Selection | None:
-    """From select.json; None where it ranks nothing."""
+    """The section for the content of select.json; None where it ranks no checkpoint."""
     criteria = _dict(table.get("criteria"))
     if not criteria:
         return None
@@ -50,12 +50,12 @@ def selection(table: dict[str, Any]) -> Selection | None:
 
 
 def words(name: str) -> str:
-    """`critical_entropy` as it is spoken."""
+    """The name of a criterion in words: `critical_entropy` is "critical entropy"."""
     return WORDS.get(name, name.replace("_", " "))
 
 
 def _dots(table: dict[str, Any], criterion: str) -> Figure | None:
-    """One dot a checkpoint: the criterion across, accuracy on other items upward."""
+    """One dot per checkpoint: the criterion on the x axis, accuracy on other items on the y axis."""
     theirs = _values(table, "criteria", criterion)
     chosen = _dict(_dict(table.get("criteria")).get(criterion)).get("chosen")
     groups, facts = [], []
@@ -72,9 +72,7 @@ def _dots(table: dict[str, Any], criterion: str) -> Figure | None:
         return None
     name = words(criterion)
     svg = scatter(groups, f"Accuracy by {name} over checkpoints", name, "accuracy on held-out items")
-    note = (
-        f"One dot a checkpoint, n = {len(groups[0].dots)}; bars are 95 % bootstrap intervals; a ring marks the choice."
-    )
+    note = f"One dot per checkpoint, n = {len(groups[0].dots)}; bars are 95 % bootstrap intervals, a ring the choice."
     note += f" Pearson's {', '.join(facts)}." if facts else ""
     return Figure(f"Accuracy against {name}", note, svg, [(group.label, group.tone) for group in groups])
 
@@ -98,9 +96,9 @@ def _correlations(table: dict[str, Any]) -> Figure | None:
                 effects.append(Effect(f"{words(str(row.get('criterion')))}, {label}", value, low, high, tone))
     if not effects:
         return None
-    svg = forest(effects, "Correlation of each criterion with accuracy", sides=("misleads", "tells"))
+    svg = forest(effects, "Correlation of each criterion with accuracy", sides=("misleads", "predicts"))
     note = "Spearman's rank correlation over the checkpoints, with 95 % intervals; few checkpoints make them wide."
-    return Figure("Which criterion tells accuracy", note, svg, [(label, tone) for _, label, tone in TARGETS])
+    return Figure("Which criterion predicts accuracy", note, svg, [(label, tone) for _, label, tone in TARGETS])
 
 
 def _choice(table: dict[str, Any], criterion: str) -> dict[str, Any]:

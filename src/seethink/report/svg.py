@@ -1,4 +1,4 @@
-"""What every chart is drawn with: escaped tags, a plane with two axes, grid lines and ticks.
+"""The parts of every chart: escaped tags, a plane with two axes, grid lines and ticks.
 
 There are no styles here: every colour is a class that charts.css fills in. Charts are 440 wide and scale
 with their column, so that text stays readable on a phone.
@@ -17,12 +17,12 @@ from seethink.report.axes import Axis, tick_text
 WIDTH, HEIGHT = 440, 240
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 28
 LETTER = 6.6
-"""The width of an average letter of a label."""
+"""The average width of a letter, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A rectangle of the drawing, in pixels from its upper left corner, and the axes of its two sides."""
+    """A rectangle of the drawing, in pixels from the upper left corner, with its two axes."""
 
     x_axis: Axis
     y_axis: Axis
@@ -47,7 +47,7 @@ class Plane:
                              num(self.left - 7), place, tick_text(tick, percent)))  # fmt: skip
         return join(parts)
 
-    def x_ticks(self, percent: bool = False, numbers: bool = True) -> Markup:
+    def x_ticks(self, numbers: bool = True) -> Markup:
         """The horizontal axis with its ticks, and their numbers below."""
         parts = [tag('<path class="axis" d="M{} {}H{}"/>', num(self.left), num(self.bottom), num(self.right))]
         for tick in self.x_axis.ticks:
@@ -55,11 +55,11 @@ class Plane:
             parts.append(tag('<path class="axis" d="M{} {}v4"/>', place, num(self.bottom)))
             if numbers:
                 parts.append(tag('<text x="{}" y="{}" text-anchor="middle">{}</text>',
-                                 place, num(self.bottom + 18), tick_text(tick, percent)))  # fmt: skip
+                                 place, num(self.bottom + 18), tick_text(tick)))  # fmt: skip
         return join(parts)
 
     def named(self, x_label: str = "", y_label: str = "") -> Markup:
-        """What the axes are: the horizontal one below its numbers, the vertical one above its upper end."""
+        """The names of the axes: of the horizontal one below its numbers, of the vertical one above its upper end."""
         body = Markup("")
         if x_label:
             body += tag('<text class="name" x="{}" y="{}" text-anchor="end">{}</text>',

@@ -1,4 +1,4 @@
-// What the page carries, and what is worked out from it once: entropies, counts, and which groups share a prompt.
+// The embedded data, and what is derived from it once: entropies, counts, and which groups share a prompt.
 const byId = (id) => document.getElementById(id);
 const { images, groups, scale, spans } = JSON.parse(byId("rollout-data").textContent);
 

@@ -33,7 +33,7 @@ function picture(index) {
   return image;
 }
 
-// The group's cards: those that meet the filter, and a button for the rest.
+// The cards of the completions that meet the filter, and a button that shows the others.
 function cards(group, places) {
   const shown = places ?? group.completions.map((_, place) => place);
   const hidden = group.completions.length - shown.length;
@@ -90,14 +90,14 @@ function tokens(one) {
   return text;
 }
 
-// The places within the [first, last] ranges.
+// The token indices within the [first, last] ranges.
 function inside(ranges) {
   const places = new Set();
   for (const [first, last] of ranges) for (let place = first; place <= last; place += 1) places.add(place);
   return places;
 }
 
-// The tokens in which the searched text lies.
+// The tokens that contain the searched text.
 function hits(one) {
   const wanted = state.filter.text.trim().toLowerCase();
   const ranges = [];

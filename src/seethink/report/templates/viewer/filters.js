@@ -1,21 +1,21 @@
-// Which groups are listed. A condition on completions keeps a group where one completion meets all of them.
+// Which groups are listed. Where conditions are on completions, one completion of the group must meet all of them.
 const nats = (value) => (value === null ? "" : `${value.toFixed(2)} nats`);
 
 const TOGGLES = [
   { name: "split", label: "Split rewards", group: (group) => new Set(group.rewards).size > 1,
-    about: "Groups whose completions have different rewards: the ones that GRPO learns from." },
+    about: "Groups whose completions have different rewards; GRPO learns from these groups alone." },
   { name: "confident", label: "Wrong but confident",
     one: (one) => one.verdict === "wrong" && one.entropy !== null && one.entropy <= limits.confident,
     about: `Wrong, with a mean token entropy of at most ${nats(limits.confident)}: the lowest quarter of all completions.` },
   { name: "hesitant", label: "High critical entropy",
     one: (one) => one.criticalEntropy !== null && one.criticalEntropy >= limits.hesitant,
-    about: `A mean entropy at critical words of at least ${nats(limits.hesitant)}: the highest quarter of those that have any.` },
+    about: `A mean entropy at critical words of at least ${nats(limits.hesitant)}: the highest quarter of the completions with a critical word.` },
   { name: "critical", label: "Critical words", one: (one) => one.critical.length > 0,
     about: "At least one critical word." },
   { name: "hallucinated", label: "Hallucinated", one: (one) => one.hallucinated?.length > 0, absent: !spans,
     about: "Says that it cannot see the image." },
   { name: "again", label: "Prompt seen again", group: (group) => others(group).length > 0,
-    about: "The same prompt was answered at another step or stage: the two can be compared." },
+    about: "The same prompt was answered at another step or stage, so that the records can be compared." },
 ];
 
 const VERDICTS = {
@@ -45,7 +45,7 @@ function conditions(filter) {
   return { tests, ones, text: filter.text.trim().toLowerCase() };
 }
 
-// The places of the completions that meet every condition; null where the group is not listed at all.
+// The indices of the completions that meet every condition; null where the group is not listed.
 function matching(group, { tests, ones, text }) {
   if (!tests.every((test) => test(group))) return null;
   const asked = !text || askedOf(group).includes(text);

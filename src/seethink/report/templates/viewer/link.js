@@ -19,7 +19,7 @@ function address(group) {
   return HASH + (group ? group.link : "") + (text ? `?${text}` : "");
 }
 
-// The group, the filter and the comparison that the address names; null where it is about something else.
+// The group, the filter and the comparison that the address names; null where it names no rollout.
 function addressed() {
   if (!location.hash.startsWith(HASH)) return null;
   const [path, text = ""] = location.hash.slice(HASH.length).split("?", 2);

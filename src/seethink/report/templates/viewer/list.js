@@ -1,4 +1,4 @@
-// The list of groups: only the rows in sight are in the document, however many groups there are.
+// The list of groups. Only its visible rows are in the document, however many groups there are.
 const ROW = 56;
 const SPARE = 6;
 const list = byId("v-list");

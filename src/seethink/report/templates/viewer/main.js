@@ -1,4 +1,4 @@
-// Drawing the whole viewer from its state, and everything that changes the state.
+// Draws the whole viewer from its state, and holds every function that changes the state.
 function show() {
   const group = state.list[state.place];
   byId("v-empty").hidden = Boolean(group);
@@ -40,7 +40,7 @@ function fillSelects() {
   options("v-verdict", Object.entries(VERDICTS).map(([name, { label }]) => [name, label]), state.filter.verdict);
 }
 
-// The address follows the viewer, but only from the first thing that the reader does with it.
+// The address follows the viewer from the reader's first action on.
 function remember() {
   history.replaceState(null, "", address(state.list[state.place]));
 }
@@ -87,7 +87,7 @@ function toggle(name) {
   refine({ is });
 }
 
-// Opens what the address names. A group that its own filter leaves out is shown without the filter.
+// Opens the group in the address, without the filter where the filter would hide it.
 function openAddress() {
   const asked = addressed();
   if (asked === null) return;
@@ -104,7 +104,7 @@ function openAddress() {
   show();
   if (asked.path && !asked.group) {
     byId("v-empty").hidden = false;
-    byId("v-empty").textContent = "The linked group is not among those in this page.";
+    byId("v-empty").textContent = "The linked group is not on this page.";
   }
   byId("rollouts").scrollIntoView();
 }
