@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from seethink.eval.hallucination import Finding, Spoken, find
+from seethink.eval.hallucination import CheckedResponse, Finding, compare_denials
 from seethink.report.rollouts import Rollouts
 
 PLACES = ("before", "inside", "after", "elsewhere")
@@ -37,15 +37,18 @@ def denial_rows(rollouts: Rollouts) -> list[DenialRow]:
             sources.setdefault(group["source"], []).extend(looked)
     if not any(one["hallucinated"] for looked in sources.values() for _, one in looked):
         return []
-    return [_row(source, looked, find([_spoken(*pair) for pair in looked])[0]) for source, looked in sources.items()]
+    return [
+        _row(source, looked, compare_denials([_checked(*pair) for pair in looked])[0])
+        for source, looked in sources.items()
+    ]
 
 
-def _spoken(item: str, one: dict[str, Any]) -> Spoken:
+def _checked(item: str, one: dict[str, Any]) -> CheckedResponse:
     ends = list(accumulate(map(len, one["tokens"])))
     starts = [0, *ends]
     spans = [(starts[first], ends[last]) if last >= first else (0, 0) for first, last in one["hallucinated"]]
     graded = one["verdict"] != "error"
-    return Spoken(
+    return CheckedResponse(
         item=item,
         text="".join(one["tokens"]),
         spans=spans,
