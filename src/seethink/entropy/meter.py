@@ -1,4 +1,4 @@
-"""Token entropy by criticality, correctness and place (paper 5.1, 6.5), from entropies that are known already.
+"""Token entropy by criticality, correctness and position (paper 5.1, 6.5), from entropies that were recorded before.
 
 Letters: T tokens of a response, N tokens of all responses, K prompts.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seethink.core.files import finite_or_none
 from seethink.core.sketch import Sketch, bins_of
 from seethink.core.statistics import standard_error
 from seethink.core.types import Completion, Verdict
@@ -21,11 +22,11 @@ from seethink.entropy.critical import Marks, mark
 
 DECILES = 10
 PAPER_THRESHOLD = 6.8
-"""Nats above which the paper counts a token in the tail (6.5), of a vocabulary of about 150,000 tokens."""
+"""Nats above which the paper counts a token as tail (6.5), with a vocabulary of about 150,000 tokens."""
 SMALLEST_VOCABULARY = 10_000
-"""Below it 6.8 nats are out of reach: ln 10,000 = 9.2."""
+"""A smaller vocabulary hardly ever reaches 6.8 nats: the maximum for 10,000 tokens is ln 10,000 = 9.2."""
 SMALL_VOCABULARY_QUANTILE = 0.99
-"""Of the first entropies measured: the tail's threshold where the vocabulary is smaller."""
+"""The tail's threshold with a smaller vocabulary: this quantile of the first entropies that were measured."""
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 CORRECT, WRONG, UNGRADED = 1, 0, -1
 
@@ -35,7 +36,7 @@ class Response:
     """What is known of the tokens of one response."""
 
     prompt: int
-    """Number of its prompt: tokens of a prompt are not independent of each other."""
+    """Number of its prompt: the tokens of one prompt are not independent."""
     entropies: Sequence[float]
     """[T] nats."""
     marks: Marks
@@ -70,13 +71,15 @@ class Tokens:
         deciles = [DECILES * np.arange(n) // n for n in lengths if n]
         masses = [np.asarray(r.masses if len(r.masses) else np.full(len(r.entropies), np.nan)) for r in rows]
         return cls(
-            size,
-            _join([np.asarray(r.entropies, dtype=np.float64) for r in rows], np.float64),
-            np.repeat(np.array([r.prompt for r in rows], dtype=np.int64), lengths),
-            _join(deciles, np.int64),
-            *(_join([getattr(r.marks, key) for r in rows], bool) for key in ("critical", "following", "starts")),
-            _join(masses, np.float64),
-            np.repeat(np.array([_grade(r.verdict) for r in rows], dtype=np.int64), lengths),
+            size=size,
+            entropies=_join([np.asarray(r.entropies, dtype=np.float64) for r in rows], np.float64),
+            prompts=np.repeat(np.array([r.prompt for r in rows], dtype=np.int64), lengths),
+            deciles=_join(deciles, np.int64),
+            critical=_join([r.marks.critical for r in rows], bool),
+            following=_join([r.marks.following for r in rows], bool),
+            starts=_join([r.marks.starts for r in rows], bool),
+            masses=_join(masses, np.float64),
+            grades=np.repeat(np.array([_grade(r.verdict) for r in rows], dtype=np.int64), lengths),
         )
 
     def groups(self) -> dict[str, np.ndarray]:
@@ -92,11 +95,11 @@ class Tokens:
 
     def critical_mass(self) -> Estimate:
         """Mean probability of critical words where a sentence starts."""
-        known = self.starts & np.isfinite(self.masses)
+        known = self.starts & np.isfinite_or_none(self.masses)
         return self.estimate(self.masses, known)
 
     def estimate(self, values: np.ndarray, chosen: np.ndarray) -> Estimate:
-        """Mean of the chosen tokens' values."""
+        """The mean of `values` [N] over the tokens in `chosen` [N] bool."""
         places = self.prompts[chosen]
         sums = np.bincount(places, weights=values[chosen], minlength=self.size)
         return Estimate(sums, np.bincount(places, minlength=self.size))
@@ -104,7 +107,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over tokens, with what its standard error needs: sums and counts by prompt."""
+    """A mean over tokens, with the sums and counts per prompt that its standard error needs."""
 
     sums: np.ndarray
     """[K]"""
@@ -122,12 +125,12 @@ class Estimate:
 
     @property
     def influence(self) -> np.ndarray:
-        """[K] what each prompt adds to the mean's error; zero where it has no such token."""
+        """[K] What each prompt adds to the error of the mean; zero where it has no such token."""
         return (self.sums - self.mean * self.counts) / self.n if self.n else np.zeros(len(self.sums))
 
     @property
     def se(self) -> float:
-        """Standard error of the mean, prompts being independent and tokens of a prompt not; NaN below two prompts."""
+        """Standard error of the mean, where prompts are independent but their tokens are not; NaN below two prompts."""
         return standard_error(self.influence, int((self.counts > 0).sum()))
 
 
@@ -146,16 +149,16 @@ class GroupStats:
         sketch = self.sketch
         return {
             "count": sketch.count,
-            "mean": finite(sketch.mean),
-            "se": finite(self.estimate.se),
-            "quantiles": {name: finite(sketch.quantile(share)) for name, share in QUANTILES.items()},
-            "tail_share": finite(self.tail.mean),
+            "mean": finite_or_none(sketch.mean),
+            "se": finite_or_none(self.estimate.se),
+            "quantiles": {name: finite_or_none(sketch.quantile(share)) for name, share in QUANTILES.items()},
+            "tail_share": finite_or_none(self.tail.mean),
             "histogram": sketch.as_json(),
         }
 
 
 def group_stats(tokens: Tokens, threshold: float) -> dict[str, GroupStats]:
-    """Statistics of every group; the threshold is in nats."""
+    """Statistics of every group of tokens; `threshold` in nats begins the tail."""
     bins, known = bins_of(tokens.entropies), np.isfinite(tokens.entropies)
     above = (tokens.entropies > threshold).astype(np.float64)
     return {
@@ -169,8 +172,10 @@ def group_stats(tokens: Tokens, threshold: float) -> dict[str, GroupStats]:
 
 
 def tail_threshold(nats: float | None, vocabulary: int, first: np.ndarray) -> float:
-    """Nats above which a token is in the tail: as said, or the paper's 6.8, or for a small vocabulary the quantile of
-    the first entropies measured."""
+    """Nats above which a token is in the tail.
+
+    `nats` where it is given, else the paper's 6.8; with a small vocabulary, a quantile of the `first` entropies [N].
+    """
     if nats is not None:
         return nats
     known = first[np.isfinite(first)]
@@ -180,7 +185,7 @@ def tail_threshold(nats: float | None, vocabulary: int, first: np.ndarray) -> fl
 
 
 class EntropyMeter:
-    """Finds the critical tokens of completions."""
+    """Finds critical tokens in completions: words of `words`, and the `window` tokens after each."""
 
     def __init__(self, chat: Chat, words: tuple[str, ...], window: int) -> None:
         self.texts = TokenPieces(chat.tokenizer)
@@ -197,11 +202,6 @@ class EntropyMeter:
         verdict = completion.grade.verdict if completion.grade else None
         marks = self.marks(completion.token_ids)
         return Response(prompt, completion.entropies, marks, completion.watched_mass, verdict)
-
-
-def finite(value: float) -> float | None:
-    """NaN and infinity are not JSON."""
-    return value if math.isfinite(value) else None
 
 
 def _grade(verdict: Verdict | None) -> int:

@@ -1,7 +1,8 @@
-"""Entropy of any checkpoint: sampled afresh, or of stored responses, scored again by one forward (paper 5.1)."""
+"""Entropy of any checkpoint: of newly sampled responses, or of stored ones that one forward scores (paper 5.1)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +34,7 @@ from seethink.rl.packing import PackedSequence, pack
 from seethink.rl.prompt_groups import pack_groups
 
 AT_ONCE = 64
-"""Prompts whose pixels exist at one time while responses are scored."""
+"""Prompts whose pixel tensors are in memory at a time while responses are scored."""
 MICRO_TOKENS = 8192
 PACK_LENGTH = 512
 
@@ -46,7 +47,7 @@ class EntropySettings:
     window: int = LogConfig().critical_window
     """Tokens after a critical word that count as following it."""
     threshold: float | None = None
-    """Nats above which a token is in the tail; None: as `tail_threshold` says."""
+    """Nats above which a token is in the tail; None: the default of `tail_threshold`."""
     samples: int = 4
     """Responses per prompt."""
     max_new_tokens: int = 160
@@ -65,22 +66,22 @@ class EntropyReport:
     threshold: float
     """Nats."""
     prompts: list[str]
-    """Ids, in the order of the sums and counts of every estimate."""
+    """[K] Ids, in the order of the sums and counts of every estimate."""
     completions: int
     groups: dict[str, GroupStats]
     """`all`, `critical`, `following`, `correct`, `wrong`, `position_0` ... `position_9`."""
     critical_mass: Estimate
-    """Probability of critical words where a sentence starts."""
+    """Mean probability of a critical word where a sentence starts."""
     accuracy: Estimate
-    """Share of graded responses that are correct."""
+    """Mean accuracy of the graded responses."""
 
     @property
     def critical(self) -> Estimate:
-        """Entropy where a critical word was drawn: what the paper chooses checkpoints by."""
+        """Entropy where critical words were drawn, by which the paper chooses checkpoints."""
         return self.groups["critical"].estimate
 
 
-def measure(
+def measure_entropy(
     loaded: LoadedModel,
     task: Task,
     settings: EntropySettings | None = None,
@@ -88,9 +89,9 @@ def measure(
     seed: int = 0,
     rewarder: Rewarder | None = None,
 ) -> EntropyReport:
-    """Sample `settings.samples` responses a prompt and measure them: the same as `seethink eval` draws.
+    """Sample `settings.samples` responses per prompt, the same ones that `seethink eval` draws, and measure them.
 
-    To compare checkpoints give all of them the first one's threshold: `replace(settings, threshold=...)`.
+    To compare checkpoints, use the first one's threshold for all: `replace(settings, threshold=report.threshold)`.
     """
     settings = settings or EntropySettings()
     watched = watched_ids(loaded.chat, settings.words)
@@ -104,7 +105,7 @@ def measure(
     return _report(loaded, ids, groups, settings, "sampled", seed)
 
 
-def rescore(
+def rescore_entropy(
     loaded: LoadedModel,
     prompts: PromptList,
     responses: Sequence[Sequence[Completion]],
@@ -146,10 +147,10 @@ def score_groups(
     for batch in _batches(loaded, groups, flat):
         with loaded.autocast():
             _, entropies, hidden = token_logprobs(loaded.model, batch, **common)
-            owners, counts = batch.sequence_ids[batch.loss_mask].unique_consecutive(return_counts=True)
+            owners, counts = torch.unique_consecutive(batch.sequence_ids[batch.loss_mask], return_counts=True)
             chosen = torch.cat([starts[place] for place in owners.tolist()]).to(hidden.device)
             masses = mass_of(loaded.model, hidden, chosen, watched, **common)
-        parts = zip(*(values.split(counts.tolist()) for values in (entropies, masses)), strict=True)
+        parts = zip(*(torch.split(values, counts.tolist()) for values in (entropies, masses)), strict=True)
         for place, (entropy, mass) in zip(owners.tolist(), parts, strict=True):
             found[place] = replace(flat[place][1], entropies=entropy.tolist(), watched_mass=mass.tolist())
     scored: list[list[Completion]] = [[] for _ in groups]
@@ -205,6 +206,5 @@ def _report(
 
 
 def _accuracy(groups: Sequence[Sequence[Completion]]) -> Estimate:
-    graded = [[c.grade.verdict for c in g if c.grade and c.grade.verdict is not Verdict.ERROR] for g in groups]
-    right = np.array([sum(v is Verdict.CORRECT for v in verdicts) for verdicts in graded], dtype=float)
-    return Estimate(right, np.array([len(verdicts) for verdicts in graded], dtype=np.int64))
+    graded = [[c.grade.accuracy for c in g if c.grade and c.grade.verdict is not Verdict.ERROR] for g in groups]
+    return Estimate(np.array([math.fsum(own) for own in graded]), np.array([len(own) for own in graded]))

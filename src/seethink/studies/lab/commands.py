@@ -1,4 +1,4 @@
-"""What the commands do: choose experiments, run them, write the reports."""
+"""`seethink lab`: choose experiments, run them, write the reports."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import typer
 from seethink.core.console import console
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan, missing_models
-from seethink.studies.lab.runner import run_plan
+from seethink.studies.lab.plan_table import plan_table
+from seethink.studies.lab.scheduler import run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
-from seethink.studies.lab.show import plan_table
 
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
-    """The path of the report; None where only the plan was wanted. Exit code 1 where an arm failed."""
+    """The path of the report, or None where only the plan was printed. Exit code 1: an arm failed."""
     plan = make_plan(choose(names), scale, seeds, out)
-    cores = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    cores = jobs or _cores()
     if plan_only:
         console.print(plan_table(plan, cores))
         return None
@@ -32,7 +32,7 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
 
 
 def choose(names: list[str]) -> list[Experiment]:
-    """`all` leaves out those whose base model is missing, and says so. Raises LabError for an unknown name."""
+    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError."""
     known = load_experiments()
     if "all" in names:
         for experiment in known.values():
@@ -46,9 +46,9 @@ def choose(names: list[str]) -> list[Experiment]:
 
 
 def write_reports(out: Path, markdown: Path | None = None) -> Path:
-    """report.html and report.md in the lab's folder, and the table where `markdown` says. Raises LabError."""
+    """Write report.html and report.md in the lab's folder, and the table to `markdown` too. Raises LabError."""
     from seethink.core.files import write_text
-    from seethink.studies.lab.page import render
+    from seethink.studies.lab.lab_page import render
     from seethink.studies.lab.results import load_results
     from seethink.studies.lab.table import as_markdown
 
@@ -59,6 +59,11 @@ def write_reports(out: Path, markdown: Path | None = None) -> Path:
     if markdown is not None:
         write_text(markdown, table)
     return out / "report.html"
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say(line: str) -> None:

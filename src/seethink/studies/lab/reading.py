@@ -1,4 +1,4 @@
-"""A term of a claim -> its number, read from the folder of one arm and seed."""
+"""A term of a claim -> its value, read from the folder of one arm and seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seethink.core.files import read_json_lines
-from seethink.eval.output import ITEMS
+from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
 from seethink.studies.lab.schema import Term
 
@@ -21,18 +21,18 @@ HALLUCINATION = "hallucination.json"
 
 
 class Unreadable(Exception):  # noqa: N818  (no fault of the program: the arm has not recorded it)
-    """Why there is no number, in a few words."""
+    """The message says in a few words why there is no value."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A number, and where it is a mean over items theirs: {id: value}, weighted so that their mean is the number."""
+    """A value. Where it is a mean over items, `items` has {id: value}, weighted so that their mean is the value."""
 
     value: float
     items: dict[str, float] | None = None
 
     def less(self, other: Reading) -> Reading:
-        """The difference, over the items that both have."""
+        """The difference; of two means over items, over the items that both have."""
         if self.items is None or other.items is None:
             return Reading(self.value - other.value)
         items = {k: v - other.items[k] for k, v in self.items.items() if k in other.items}
@@ -40,7 +40,7 @@ class Reading:
 
 
 def read_term(term: Term, folders: dict[str, Path]) -> Reading:
-    """`folders` has the folder of each arm for one seed. Raises Unreadable."""
+    """The value of `term`, given the folder of each arm for one seed. Raises Unreadable."""
     reading = _read(term, folders[term.arm])
     return reading if term.minus is None else reading.less(_read(term, folders[term.minus]))
 
@@ -56,9 +56,10 @@ def _read(term: Term, folder: Path) -> Reading:
 
 
 def _eval(term: Term, folder: Path) -> Reading:
-    """Every domain of the group counts the same."""
+    """Held-out accuracy or tokens; every domain of the group has the same weight."""
     rows = read_json_lines(folder / "eval" / ITEMS)
-    rows = [row for row in rows if in_group(row["domain"], term.domain) and row[term.eval or ""] is not None]
+    key = term.eval or ""
+    rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
     rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
     if not rows:
         raise Unreadable(f"{term.arm} has not been evaluated")
@@ -66,7 +67,7 @@ def _eval(term: Term, folder: Path) -> Reading:
     for row in rows:
         sizes[row["domain"]] = sizes.get(row["domain"], 0) + 1
     weight = {domain: len(rows) / len(sizes) / size for domain, size in sizes.items()}
-    items = {row["id"]: weight[row["domain"]] * row[term.eval or ""] for row in rows}
+    items = {row["id"]: weight[row["domain"]] * row[key] for row in rows}
     return Reading(float(np.mean(list(items.values()))), items)
 
 
@@ -78,18 +79,18 @@ def in_group(domain: str, group: str) -> bool:
 
 
 def _metric(term: Term, folder: Path) -> Reading:
-    records = read_metrics(folder)
+    records, key = read_metrics(folder), term.metric or ""
     first, last = math.floor(term.span[0] * len(records)), math.ceil(term.span[1] * len(records))
-    values = [r[term.metric] for r in records[first:last] if r.get(term.metric or "") is not None]
+    values = [r[key] for r in records[first:last] if r.get(key) is not None]
     if not values:
-        raise Unreadable(f"{term.arm}: metrics.jsonl has no {term.metric}")
+        raise Unreadable(f"{term.arm}: metrics.jsonl has no {key}")
     return Reading(STATS[term.stat](np.array(values, dtype=float)))
 
 
 def jitter(values: np.ndarray) -> float:
     """Median absolute change of the logarithm from step to step: how unsteady a positive series is, at any scale.
 
-    A trend moves it little and single spikes hardly; a series that jumps about all the time has a large one.
+    A trend or a single spike changes it little; it is large for a series that jumps all the time.
     """
     steps = np.abs(np.diff(np.log(values[values > 0])))
     return float(np.median(steps)) if len(steps) else math.nan
@@ -120,7 +121,7 @@ TARGETS = {"in": "in_domain", "out": "out_of_domain"}
 
 
 def _regret(term: Term, folder: Path) -> Reading:
-    """Held-out accuracy of the best checkpoint less that of the one that the criterion chooses."""
+    """Held-out accuracy of the best checkpoint less that of the checkpoint that the criterion chooses."""
     table = _object(folder / "select.json", term)
     accuracy = {name: v["value"] for name, v in table["targets"][TARGETS[term.domain]]["values"].items()}
     chosen = table["criteria"].get(term.regret, {}).get("chosen")
@@ -130,7 +131,7 @@ def _regret(term: Term, folder: Path) -> Reading:
 
 
 def _correlation(term: Term, folder: Path) -> Reading:
-    """Pearson's, over the arm's checkpoints."""
+    """Pearson's correlation of a criterion with held-out accuracy over the arm's checkpoints."""
     table = _object(folder / "select.json", term)
     wanted = (term.correlation, TARGETS[term.domain])
     found = [c["pearson"] for c in table["correlations"] if (c["criterion"], c["target"]) == wanted]

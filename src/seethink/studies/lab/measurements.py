@@ -1,4 +1,4 @@
-"""What is measured of an arm's model, each into a file of the arm's folder."""
+"""Measurements of an arm's model; each writes a file into the arm's folder."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import EvalConfig, LogConfig, RewardConfig
-from seethink.core.files import write_text
+from seethink.core.files import write_json
 from seethink.data.prompts import PromptList
-from seethink.eval.hallucination import as_json
-from seethink.eval.output import write_evaluation
+from seethink.eval.hallucination import as_record
+from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
-from seethink.studies import hallucination as hallucination_run
+from seethink.studies.hallucination.responses import measure_hallucination
 from seethink.studies.lab.reading import HALLUCINATION, IN_DOMAIN
-from seethink.studies.measurement_cache import Measured
-from seethink.studies.modes import MODES, ModesConfig, compare_modes, write_modes
-from seethink.studies.selection.command import select_run, settings_of
+from seethink.studies.measurement_cache import MeasurementCache
+from seethink.studies.modes.compare_modes import compare_modes
+from seethink.studies.modes.inference_modes import MODES, ModesConfig
+from seethink.studies.modes.mode_rows import write_modes
+from seethink.studies.selection.select_run import select_run, settings_of
 
 WORLD = "world:all"
 
 
-def measure_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """eval.json and eval/items.jsonl; math and the other domains in numbers of their own."""
+def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """eval.json and eval/items.jsonl; math has another number of items than the other domains."""
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
     sizes = {"world:math": settings["math"], "world:other": settings["other"]}
@@ -37,8 +39,8 @@ def measure_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     write_evaluation(folder, task, prompts, scores, label=label, model=loaded.source, seed=seed)
 
 
-def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """modes.json; budgets with the block closed by force and without."""
+def write_mode_rows(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """modes.json, with every thinking budget both closed by force and cut off."""
     loaded = load_model(model)
     config = ModesConfig(
         MODES,
@@ -50,21 +52,21 @@ def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
     )
     task = _task(loaded, WORLD, settings["size"], settings["seed"])
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
-        rows = compare_modes(loaded, rewarder, task, config, Measured(folder / "modes.parts"))
+        rows = compare_modes(loaded, rewarder, task, config, MeasurementCache(folder / "modes.parts"))
     write_modes(folder / "modes.json", loaded, WORLD, config, rows)
 
 
-def measure_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
+def write_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """hallucination.json, as `seethink hallucination` writes it."""
     limits = {"size": settings["size"], "max_new_tokens": settings["max_new_tokens"], "seed": settings["seed"]}
-    findings, about = hallucination_run.measure(model, WORLD, samples=2, **limits)
-    write_text(folder / HALLUCINATION, as_json(findings, about))
+    findings, about = measure_hallucination(model, WORLD, samples=2, **limits)
+    write_json(folder / HALLUCINATION, as_record(findings, about))
 
 
-def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """select.json: every checkpoint of the arm by every criterion."""
+def write_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """select.json: every checkpoint of the arm, by every criterion."""
     asked = settings_of(folder, "", samples=2, max_new_tokens=settings["max_new_tokens"], seed=settings["seed"])
-    # By `last`, which can always choose: what the others would choose is in the file too.
+    # `last` can always choose; the file has the choices of the other criteria too.
     select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
 
 
@@ -72,9 +74,9 @@ def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> SourceTask:
     return load_source_task(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
 
 
-MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
-    "eval": measure_items,
-    "modes": measure_modes,
-    "select": measure_selection,
-    "hallucination": measure_hallucination,
+MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
+    "eval": write_items,
+    "modes": write_mode_rows,
+    "select": write_selection,
+    "hallucination": write_hallucination,
 }

@@ -1,4 +1,4 @@
-"""`seethink entropy`: measure a checkpoint, or take a stored result; print it, or how it differs from another."""
+"""`seethink entropy`: measure a checkpoint or read a stored result; print it, or its difference from another result."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seethink.data.prompts import PromptList
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.models.load import load_model
 from seethink.studies.entropy.comparison import compare, difference_table, report_table, stored_table
-from seethink.studies.entropy.measurement import EntropyReport, EntropySettings, measure, rescore
+from seethink.studies.entropy.measurement import EntropyReport, EntropySettings, measure_entropy, rescore_entropy
 from seethink.studies.entropy.result_files import Stored, is_stored, load_report, load_stored, of_report, save_report
 from seethink.studies.entropy.stored_rollouts import read_rollouts
 
 
 @dataclass(frozen=True, slots=True)
 class EntropyCommand:
-    """The command's arguments; see `seethink entropy --help`."""
+    """The arguments of the command; see `seethink entropy --help`."""
 
     model: str
     data: str | None
@@ -40,7 +40,7 @@ class EntropyCommand:
 
     def run(self) -> None:
         """Print tables; write `out`. Raises UserError."""
-        # Before anything is measured: a result that cannot be compared should not cost the measurement.
+        # Read before anything is measured, so that a result that cannot be compared costs no measurement.
         other = load_stored(self.against) if self.against is not None else None
         result = self._result(other)
         if other is not None:
@@ -69,16 +69,16 @@ class EntropyCommand:
             config = EvalConfig(data=data, size=self.size)
             task = load_source_task(config, self.seed, chat=loaded.chat, reading=self.reading)
         if self.rollouts is None:
-            return measure(loaded, task, settings, seed=self.seed)
+            return measure_entropy(loaded, task, settings, seed=self.seed)
         asked, responses = read_rollouts(self.rollouts, loaded.chat, task.samples)
-        return rescore(loaded, PromptList(asked, loaded.chat), responses, settings)
+        return rescore_entropy(loaded, PromptList(asked, loaded.chat), responses, settings)
 
     def _settings(self, other: Stored | None) -> EntropySettings:
-        """What the options say; the words and the threshold of what it is compared with, where they say nothing."""
+        """From the options; words and threshold that were not given are those of the result to compare with."""
         standard = EntropySettings()
         words = split_names(self.words or "")
         if self.words is not None and not words:
-            raise UserError("--words has no word; give some with commas between, e.g. --words 'Wait,But'")
+            raise UserError("--words has no word; give words separated by commas, e.g. --words 'Wait,But'")
         before = tuple(other.words) if other is not None else standard.words
         return EntropySettings(
             words=words or before,

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seethink.studies.lab.plan import Plan, missing_models
-from seethink.studies.lab.runner import is_finished, wall_seconds
+from seethink.studies.lab.scheduler import is_finished, wall_seconds
 from seethink.studies.lab.schema import load_experiments
 
 
@@ -21,15 +21,15 @@ def list_table() -> Table:
 
 
 def plan_table(plan: Plan, cores: int) -> Table:
-    """Every distinct arm once, with its seconds for a seed; the caption adds them up over the seeds."""
+    """Every distinct arm once, with its seconds for one seed; the caption has the totals over all seeds."""
     done = {key for key, job in plan.jobs.items() if is_finished(job)}
-    table = Table("stage", "serves", title=f"Plan at scale {plan.scale_name}, core-seconds of a seed")
+    table = Table("stage", "serves", title=f"Plan at scale {plan.scale_name}, core-seconds per seed")
     for heading in ("train", "measure", "done"):
         table.add_column(heading, justify="right")
     for job in plan.jobs.values():
-        if job.seed == 0 and (job.recipe is not None or job.measures):
+        if job.seed == 0 and (job.recipe is not None or job.measurements):
             finished = sum(plan.jobs[key].names == job.names for key in done)
-            measured = sum(plan.scale.seconds[name] for name in job.measures)
+            measured = sum(plan.scale.seconds[name] for name in job.measurements)
             cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
             table.add_row(job.stage or job.model, Text(_served(job.names)), *cells)
     left = [job for key, job in plan.jobs.items() if key not in done]
@@ -43,6 +43,6 @@ def plan_table(plan: Plan, cores: int) -> Table:
 
 
 def _served(names: set[str]) -> str:
-    """The first two arms by name, and how many others."""
+    """The first two arms by name, and the number of others."""
     first = sorted(names)[:2]
     return ", ".join(first) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
