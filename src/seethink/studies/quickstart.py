@@ -18,9 +18,9 @@ from typing import Any
 import torch
 import transformers
 
-from seethink import __version__
 from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
+from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.eval.output import write_evaluation
