@@ -1,4 +1,4 @@
-"""Exports a run as a Hugging Face folder: weights in one dtype, processor, model card, lineage."""
+"""Run folder -> a Hugging Face folder: weights in one dtype, processor, model card, lineage."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any
 
 import torch
 
-from seethink.config import PartModules
 from seethink.core.errors import UserError
-from seethink.core.files import read_json_lines, write_json
 from seethink.export.card import write_card
 from seethink.models.load import load_model
 from seethink.report.load import load_run
-from seethink.runs.folder import final_model
+from seethink.train.run import final_model
 
 LINEAGE = "seethink.json"
 
@@ -27,16 +25,25 @@ class ExportError(UserError):
 
 
 def export_run(run: Path, out: Path, *, checkpoint: Path | None = None, dtype: str = "bfloat16") -> Path:
-    """Write the folder `out` from `checkpoint`, or else from the checkpoint with which `run` ended; return `out`.
+    """Write a run's model as a folder that plain transformers and vLLM load, with a model card.
 
-    The folder is written under a temporary name and renamed: a folder with its final name is complete. Raises
-    ExportError where the run has not finished, `checkpoint` is not one, or `out` is not empty.
+    The folder is written under a temporary name and renamed: a folder with its final name is complete.
+
+    Args:
+        run: Folder of a finished run.
+        out: Folder to write; it must be empty or not exist.
+        checkpoint: This checkpoint instead of the one that the run ended with.
+        dtype: `bfloat16`, `float16` or `float32`; of the weights.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ExportError: The run has not finished, the checkpoint is not one, or `out` is not empty.
     """
     source = checkpoint or _final(run)
     if not (source / "config.json").is_file():
-        raise ExportError(
-            f"{source} is not a checkpoint: it has no config.json; pass a folder inside {run}/checkpoints"
-        )
+        raise ExportError(f"{source} is not a checkpoint (no config.json in it); name one of {run}/checkpoints")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise ExportError(f"{out} exists and is not empty; choose another folder")
     recipe = _json(run / "recipe.json")
@@ -46,7 +53,7 @@ def export_run(run: Path, out: Path, *, checkpoint: Path | None = None, dtype: s
     waiting.parent.mkdir(parents=True, exist_ok=True)
     _write_weights(source, waiting, dtype, parts)
     lineage = _json(source / LINEAGE)
-    write_json(waiting / LINEAGE, lineage)
+    (waiting / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
     write_card(waiting / "README.md", out.name, load_run(run).stages[0], lineage, dropped=_quarantined(run))
     if out.is_dir():
         out.rmdir()
@@ -64,6 +71,8 @@ def _final(run: Path) -> Path:
 
 
 def _write_weights(source: Path, folder: Path, dtype: str, modules: dict[str, Any] | None) -> None:
+    from seethink.config import PartModules
+
     loaded = load_model(str(source), modules=PartModules(**modules) if modules else None)
     model = loaded.model.to("cpu", getattr(torch, dtype))
     model.config.dtype = getattr(torch, dtype)
@@ -74,9 +83,10 @@ def _write_weights(source: Path, folder: Path, dtype: str, modules: dict[str, An
 
 
 def _quarantined(run: Path) -> dict[str, int]:
-    """How many samples of the data set were unusable, by reason."""
-    records = read_json_lines(run / "quarantine.jsonl")
-    return dict(Counter(str(record.get("reason")) for record in records).most_common())
+    """Rows left out of the data, by reason."""
+    file = run / "quarantine.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return dict(Counter(str(json.loads(line).get("reason")) for line in lines if line.strip()).most_common())
 
 
 def _json(path: Path) -> dict[str, Any]:

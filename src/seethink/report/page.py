@@ -1,7 +1,7 @@
-"""One self-contained HTML page per run folder.
+"""One self-contained HTML page out of a run folder.
 
-The page requests nothing from the network and runs one script, the viewer. Text from models, data sets and
-recipes is untrusted: the templates escape it, and the viewer's data is JSON in a script element that never runs.
+The page asks nothing of the network and runs one script. Text from models, data sets and recipes is
+untrusted: the template escapes it, and the viewer's data is JSON in a script element that never runs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from seethink.core.files import write_text
 from seethink.core.redact import redact, redact_text
 from seethink.report import figures, scores
 from seethink.report.alarms import alarms
 from seethink.report.blindness import sight
-from seethink.report.curves import stage_figures
 from seethink.report.denials import denial_rows
 from seethink.report.dynamics import entropy_figures
 from seethink.report.html import asset, embed, environment, policy
@@ -28,24 +26,35 @@ from seethink.report.selection import selection
 
 STYLES = ("report.css", "charts.css", "viewer.css")
 SCRIPTS = ("data", "filters", "link", "list", "detail", "compare", "main", "keys")
-"""The files that are joined into the viewer's script; each may use the names of those before it."""
+"""The viewer, one script out of these files: what stands in an earlier one is known to the later."""
 TITLES = {"base": "Base model", "cold-start": "Cold start", "cold_start": "Cold start", "grpo": "GRPO"}
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Write the report of a pipeline's or a stage's folder, by default to `report.html` inside it; return its path.
+    """Write one self-contained HTML page of a run: curves, tables, parts, and the rollouts themselves.
 
-    Raises ValueError where the folder holds nothing of a run.
+    Args:
+        run: Folder of a run, or of a pipeline of several stages.
+        out: File to write; by default `report.html` in the folder.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: The folder holds no run.
+        OSError: The file cannot be written.
     """
     loaded = load_run(Path(run))
     target = Path(out) if out is not None else Path(run) / "report.html"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, render(loaded, collect(loaded)))
+    waiting = target.with_name(target.name + ".part")
+    waiting.write_text(render(loaded, collect(loaded)), encoding="utf-8", newline="\n")
+    waiting.replace(target)
     return target
 
 
 def render(run: Run, rollouts: Rollouts) -> str:
-    """The page as HTML."""
+    """The page's text."""
     pages = environment()
     pages.filters["duration"] = figures.duration
     style, script = asset(*STYLES), asset(*(f"viewer/{name}.js" for name in SCRIPTS))
@@ -100,7 +109,7 @@ def _training_sentence(stage: Stage) -> str | None:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """The line under the title: model, seed, time, machine."""
+    """What stands under the title: model, seed, time, machine."""
     recipe = next((stage.recipe for stage in run.stages if stage.recipe), {})
     model = recipe.get("model")
     named = model.get("path") or model.get("name") if isinstance(model, dict) else model
@@ -120,7 +129,7 @@ def _versions(run: Run) -> list[tuple[str, str]]:
 
 
 def _accuracy(run: Run) -> dict[str, Any] | None:
-    """The accuracy section: the figure, the stage table, and one row per domain."""
+    """The accuracy section: the figure, the stage table, and one row a domain."""
     mode, groups = scores.main_mode(run), scores.domain_groups(run)
     if mode is None:
         return None
@@ -151,7 +160,7 @@ def _domain_row(run: Run, domain: str, mode: str) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    drawn, missing = stage_figures(stage)
+    drawn, missing = figures.stage_figures(stage)
     return {
         "name": stage.name,
         "title": TITLES.get(stage.name, stage.name[:1].upper() + stage.name[1:]),
