@@ -15,7 +15,7 @@ from seethink.core.errors import UserError
 from seethink.export.card import write_card
 from seethink.models.load import load_model
 from seethink.report.load import load_run
-from seethink.train.run import final_model
+from seethink.runs.folder import final_model
 
 LINEAGE = "seethink.json"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from seethink import __version__
 from seethink.config import CheckpointConfig
 from seethink.core.console import console
 from seethink.core.files import disk_is_full, is_write_failure
+from seethink.core.version import __version__
 from seethink.runs.checkpoint import (
     Checkpoint,
     CheckpointError,
