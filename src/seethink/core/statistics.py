@@ -86,7 +86,7 @@ def paired_bootstrap(
     """
     if len(a) != len(b):
         raise ValueError(f"paired values must be of the same items: {len(a)} and {len(b)}")
-    return bootstrap_mean(np.subtract(a, b), seed=seed, resamples=resamples, level=level)
+    return bootstrap_mean(np.subtract(a, b).tolist(), seed=seed, resamples=resamples, level=level)
 
 
 def t_interval(values: Values, *, level: float = LEVEL) -> Interval:

@@ -43,7 +43,7 @@ class Pictures:
         return max((w * h for w, h in zip(self.widths, self.heights, strict=True)), default=0)
 
 
-def _format(image: Image.Image | ImageRef) -> str:
+def _format(image: object) -> str:
     if not isinstance(image, ImageRef):
         return "drawn by the world"
     if image.data is not None:

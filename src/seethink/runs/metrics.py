@@ -69,9 +69,11 @@ class MetricsWriter:
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """NaN and infinity become null."""
         self._lines.write({"step": step} | {k: _short(v) for k, v in sorted(metrics.items())})
+        if self._board is None:
+            return
         board = self._board
         try:
-            for key, value in metrics.items() if board is not None else ():
+            for key, value in metrics.items():
                 board.add_scalar(key, value, step)
         except Exception as error:  # a tracker is never worth a run
             self._drop_board(error)
