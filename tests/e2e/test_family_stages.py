@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.plain_transformers import PlainTransformers
 from seethink.config import make_recipe
 from seethink.models.load import load_model
 from seethink.models.parts import split_parts
@@ -153,29 +151,9 @@ def test_bfloat16_with_recomputation(home: Path) -> None:
     assert step["optim/grad_norm"] > 0
 
 
-PLAIN = """
-import sys
-import torch
-if sys.argv[3] == "shim":
-    import seethink.models.torchvision_shim
-from transformers import AutoModelForImageTextToText, AutoProcessor
-model, info = AutoModelForImageTextToText.from_pretrained(sys.argv[1], output_loading_info=True)
-processor = AutoProcessor.from_pretrained(sys.argv[1])
-from PIL import Image
-parts = [{"type": "image"}, {"type": "text", "text": "what is the sum"}]
-writer = processor if processor.chat_template else processor.tokenizer
-text = writer.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=False)
-inputs = processor(images=[Image.open(sys.argv[2]).convert("RGB")], text=[text], return_tensors="pt")
-made = model.generate(**inputs, max_new_tokens=4, do_sample=False)
-print(len(info["missing_keys"]), len(info["unexpected_keys"]), made.shape[1] > 0)
-"""
-
-
-def test_plain_transformers_loads_the_export(home: Path) -> None:
-    """A process that does not import seethink (but for its torchvision shim, needed only on a CPU build)."""
+def test_plain_transformers_loads_the_export(home: Path, plain_transformers: PlainTransformers) -> None:
+    """In a process that does not import seethink (but for its torchvision shim, needed only on a CPU build)."""
     checkpoint = next(iter(sorted((home / "sft" / "checkpoints").iterdir())))
-    command = [sys.executable, "-c", PLAIN, str(checkpoint), str(home / "0-0.png"), "shim"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.split() == ["0", "0", "True"]
+    found = plain_transformers.load(checkpoint, home / "0-0.png")
+    assert found.missing_keys == found.unexpected_keys == []
+    assert found.returned_tokens > 0
