@@ -1,4 +1,4 @@
-"""A good data set for the doctor's tests, and what to break in it."""
+"""For the tests of `seethink doctor`: a good data set, ways to break it, and access to the checks of a report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "nano-grpo.toml"
 
 
 def good_rows(folder: Path, count: int = 40, *, first: int = 0) -> list[dict[str, Any]]:
-    """Rows with an image of their own each, written under `folder`/images."""
+    """Rows with one image each, which is written under `folder`/images."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows = []
     for i in range(first, first + count):
@@ -37,7 +37,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def bomb_png(path: Path, width: int = 30_000, height: int = 30_000) -> Path:
-    """A PNG of so many pixels, a few hundred bytes: only its header is true."""
+    """A PNG of a few hundred bytes whose header announces `width` x `height` pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -49,7 +49,7 @@ def bomb_png(path: Path, width: int = 30_000, height: int = 30_000) -> Path:
 
 
 def cut_image(path: Path, kind: str) -> Path:
-    """The first half of a picture's file."""
+    """A file that ends in the middle of its picture."""
     buffer = io.BytesIO()
     picture(1).resize((200, 200), Image.Resampling.NEAREST).save(buffer, kind)
     path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
@@ -57,14 +57,14 @@ def cut_image(path: Path, kind: str) -> Path:
 
 
 def examine(tmp_path: Path, *words: str, data: Path | str | None = None, step: bool = False, **options: Any) -> Report:
-    """All checks of the nano recipe on `data`, a few evaluation items, and no trial step."""
+    """All checks of the nano recipe on `data` and a few evaluation items; `step` adds the trial step."""
     table = ["model=nano", f"out={tmp_path / 'run'}", "eval.data=world:math", *words]
     with patch("seethink.doctor.scan.WORLD_ROWS", 12):
         return diagnose(RECIPE, table, data=str(data) if data is not None else None, step=step, **options)
 
 
 def never(response: str, sample: Sample) -> Grade:
-    """A `reward.function` that nothing pleases."""
+    """A `reward.function` for which every response is wrong."""
     return Grade(Verdict.WRONG, None, "never")
 
 

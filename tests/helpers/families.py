@@ -1,7 +1,7 @@
 """Tiny random checkpoints of every model family: real classes of transformers, real processors, Hugging Face format.
 
-About half a million parameters each, pictures of a few dozen pixels, 4 to 20 image tokens a tile. Widths and depths
-are small, mechanisms are not left out: tiles, deepstack, sliding windows, window attention in the vision tower,
+Each has about half a million parameters, pictures of a few dozen pixels, and 4 to 20 image tokens per tile. Widths and
+depths are small, but every mechanism is there: tiles, deepstack, sliding windows, window attention in the vision tower,
 grouped queries, learned positions, Q-Formers.
 """
 
@@ -37,9 +37,9 @@ FAST_FAMILIES = ("internvl", "qwen2_5_vl", "gemma3")
 FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 """To parametrize a test with every family; those beyond `FAST_FAMILIES` are slow tests."""
 ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")
-"""Their processor and their forward take one image a prompt, no more and no less."""
+"""Families whose processor and forward take exactly one image per prompt."""
 NESTED_VISION_FAMILIES: tuple[str, ...] = ("llava", "llava_onevision", "gemma3")
-"""Their vision tower is a CLIP or SigLIP."""
+"""Families whose vision tower is a CLIP or SigLIP model."""
 
 SLIDING_WINDOW = 16
 WIDTH, HEADS, KV_HEADS, HEAD_DIM, INNER, LAYERS = 128, 4, 2, 32, 192, 3
@@ -47,7 +47,7 @@ VISION_WIDTH, VISION_LAYERS = 48, 2
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
-    """Noise of (width, height): every picture differs from every other in every patch."""
+    """A picture of noise of (width, height), which differs from every other one in every patch."""
     noise = np.random.default_rng([13, seed]).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(noise)
 
@@ -64,8 +64,10 @@ def save_family(model_type: str, folder: Path, seed: int = 0) -> Path:
 
 
 def _nest_vision(file: Path) -> None:
-    """Name the vision tower's weights as the published checkpoints do. transformers leaves out a level when it saves a
-    model that it has not loaded; of a loaded one it keeps the names that it found. vLLM knows the published ones."""
+    """Name the weights of the vision tower as the published checkpoints do, which are the names that vLLM knows.
+
+    transformers drops one level of the names when it saves a model that it built; a loaded model keeps its names.
+    """
     short, long = "vision_tower.", "vision_tower.vision_model."
     weights = load_file(file)
     save_file({name.replace(short, long): w for name, w in weights.items()}, file, metadata={"format": "pt"})
@@ -80,7 +82,7 @@ def build_model(model_type: str, tokenizer: Any, seed: int) -> Any:
     model = AutoModelForImageTextToText.from_config(config)
     _widen_init(model)
     for key, value in _ends(tokenizer).items():
-        setattr(config, key, value)  # Qwen2.5-VL's configuration drops these on loading and keeps only its text part's.
+        setattr(config, key, value)  # Qwen2.5-VL drops these on loading, except in its text part.
         setattr(model.generation_config, key, value)
     return model
 
@@ -94,8 +96,11 @@ def _ends(tokenizer: Any) -> dict[str, int | None]:
 
 
 def _widen_init(model: Any) -> None:
-    """Weights of variance 1 / fan-in: the families' 0.02, and the zeros of the Q-Formers' queries, are made for widths
-    of thousands. At 64 they leave the logits almost constant. Norms stay at their start, biases get a little."""
+    """Draw weights of variance 1 / fan-in and small biases; norms keep their initial values.
+
+    The families' standard deviation of 0.02, and zeros for the queries of Q-Formers, suit widths of thousands. In a
+    model this narrow they would leave the logits almost constant.
+    """
     for name, weight in model.named_parameters():
         if any(word in name for word in ("query_tokens", "class_embedding", "position_embedding", "pos_embed")):
             torch.nn.init.normal_(weight, std=0.3)
@@ -191,7 +196,7 @@ def _qwen_vision() -> dict[str, Any]:
 
 
 def _qwen2_5_vl(_: str, tokenizer: Any) -> Any:
-    """One vision layer looks through windows of 2 x 2 image tokens, one everywhere."""
+    """One vision layer attends within windows of 2 x 2 image tokens, the other to the whole image."""
     from transformers import Qwen2_5_VLConfig
 
     text = _text("qwen2_5_vl_text", tokenizer, tied=False)
@@ -224,7 +229,7 @@ def _qwen3_vl(_: str, tokenizer: Any) -> Any:
 
 
 def _llava(_: str, tokenizer: Any) -> Any:
-    """Features come from the last but one vision layer: the last gets no gradient."""
+    """Image features come from the second-to-last vision layer, so the last one gets no gradient."""
     from transformers import LlavaConfig
 
     return LlavaConfig(
@@ -267,7 +272,7 @@ def _split(model_type: str, tokenizer: Any) -> Any:
 
 
 def _gemma3(_: str, tokenizer: Any) -> Any:
-    """Two layers of three see only the last 16 tokens; image tokens see each other both ways."""
+    """Two of three layers attend to the last 16 tokens only; the tokens of an image attend to each other both ways."""
     from transformers import Gemma3Config
 
     text = _text("gemma3_text", tokenizer, tied=True)
@@ -285,7 +290,7 @@ def _gemma3(_: str, tokenizer: Any) -> Any:
 
 
 def _qformer(model_type: str, tokenizer: Any) -> Any:
-    """InstructBLIP before a Llama, BLIP-2 before an OPT with its learned positions."""
+    """InstructBLIP with a Llama, and BLIP-2 with an OPT, which has learned positions."""
     from transformers import Blip2Config, InstructBlipConfig
 
     queries = {

@@ -1,6 +1,6 @@
 """Real processors of every model family, with a tiny tokenizer and image sizes that fit the models of `families.py`.
 
-Special tokens have the names the real checkpoints use; only end of turn and padding are the same everywhere.
+Special tokens have the names that the published checkpoints use; only end of turn and padding are shared by all.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ EOS, PAD = "<|im_end|>", "<|endoftext|>"
 SHARED_TOKENS = (PAD, "<|im_start|>", EOS)
 THINK_TOKENS = ("<think>", "</think>")
 NEWLINES = ("\n", "\n\n", "\n\n\n", "\n\n\n\n")
-"""Gemma 3 has a token for up to 31 newlines in a row; vLLM's code for it asks for the first four."""
+"""Gemma 3 has tokens for 1 to 31 newlines in a row; vLLM's implementation asks for the first four."""
 
 TILE = 28
 """Side of the pictures that the fixed-size vision towers take, in pixels."""
 PATCH = 7
 QUERY_TOKENS = 4
-"""Of the Q-Formers."""
+"""Image tokens of the families with a Q-Former, and of Gemma 3."""
 STATS: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
 ANYRES_TILE, ANYRES_PATCH = 36, 12
@@ -41,17 +41,17 @@ class Words:
     """The tokens of one family."""
 
     tokens: tuple[str, ...] = ()
-    """Special tokens besides those that all share."""
+    """Special tokens besides `SHARED_TOKENS`."""
     named: dict[str, str] = field(default_factory=dict)
-    """Those that the family's processor asks the tokenizer for by attribute."""
+    """Tokens that the family's processor reads as attributes of the tokenizer."""
     place: str = ""
-    """What the chat template writes for an image. Empty where the processor puts image tokens first by itself."""
+    """What the chat template writes for an image; empty if the processor itself prepends the image tokens."""
     bos: str | None = None
     """Prepended by the tokenizer."""
     bos_in_template: bool = False
-    """Whether the chat template writes it too, as the real checkpoint's does: encoding the text then doubles it."""
+    """Whether the chat template writes it too, as in the published checkpoint; encoding the text then doubles it."""
     text: tuple[str, ...] = ()
-    """Plain text that is one token."""
+    """Pieces of plain text that are one token each."""
 
 
 WORDS: dict[str, Words] = {
@@ -134,7 +134,7 @@ def build_tokenizer(words: Words) -> Any:
 
 
 def build_processor(model_type: str, tokenizer: Any) -> Any:
-    """The family's own processor class. Those with a Q-Former keep no chat template: their tokenizer does."""
+    """A processor of the family's class. With a Q-Former, the tokenizer holds the chat template in its place."""
     template = chat_template(WORDS[model_type])
     if model_type in ("instructblip", "blip-2"):
         tokenizer.chat_template = template
@@ -153,7 +153,7 @@ def build_processor(model_type: str, tokenizer: Any) -> Any:
 
 
 def _internvl(_: str, tokenizer: Any, template: str) -> Any:
-    """One to four tiles and, where there are several, a thumbnail; 4 tokens each."""
+    """One to four tiles and, if there are several, a thumbnail, of 4 tokens each."""
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
     size = {"height": TILE, "width": TILE}
@@ -167,7 +167,7 @@ def _internvl(_: str, tokenizer: Any, template: str) -> Any:
 
 
 def _qwen(model_type: str, tokenizer: Any, template: str) -> Any:
-    """Native resolution, 4 to 20 tokens of 14 x 14 pixels an image."""
+    """Native resolution: 4 to 20 tokens of 14 x 14 pixels per image."""
     from transformers import (
         Qwen2_5_VLProcessor,
         Qwen2VLImageProcessor,
@@ -202,7 +202,7 @@ def _llava(_: str, tokenizer: Any, template: str) -> Any:
 
 
 def _llava_onevision(_: str, tokenizer: Any, template: str) -> Any:
-    """A base view of 9 tokens and one to four tiles of 9, trimmed of padding, with a newline token a row."""
+    """A base view of 9 tokens and one to four tiles of 9, without padding, with a newline token per row."""
     from transformers import LlavaOnevisionImageProcessor, LlavaOnevisionProcessor, LlavaOnevisionVideoProcessor
 
     size = {"height": ANYRES_TILE, "width": ANYRES_TILE}
@@ -218,7 +218,7 @@ def _llava_onevision(_: str, tokenizer: Any, template: str) -> Any:
 
 
 def _split(model_type: str, tokenizer: Any, template: str) -> Any:
-    """Rows and columns of tiles and the whole picture, 4 tokens each."""
+    """Rows and columns of tiles and the whole picture, of 4 tokens each."""
     from transformers import (
         Idefics3ImageProcessor,
         Idefics3Processor,
@@ -239,7 +239,7 @@ def _split(model_type: str, tokenizer: Any, template: str) -> Any:
 
 
 def _gemma3(_: str, tokenizer: Any, template: str) -> Any:
-    """4 tokens an image, whatever its size."""
+    """4 tokens per image of any size."""
     from transformers import Gemma3ImageProcessor, Gemma3Processor
 
     images = Gemma3ImageProcessor(size={"height": TILE, "width": TILE}, **STATS)

@@ -1,8 +1,7 @@
 """Training runs in processes of their own that can be killed anywhere. Run as a script, it is the server.
 
-Importing torch and transformers takes seconds, so one process imports them and forks for every run. It has one thread
-and never computes anything itself. The seams that the tests need are in `_patched`: they widen the window of a save
-and say where the run is, and exist in this file alone.
+Importing torch and transformers takes seconds, so one process imports them once and forks for every run. The server has
+one thread and computes nothing itself. `_patched` lengthens saves and makes a run report what it is doing.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Ended:
     status: int
     """Exit code, or the negative number of the signal."""
     place: str
-    """What it said last: `start`, `update N`, `logged N`, `saving NAME`, `syncing NAME`
+    """What it reported last: `start`, `update N`, `logged N`, `saving NAME`, `syncing NAME`
     or `saved NAME`."""
     seconds: float
     """From its start to its end."""
@@ -39,7 +38,7 @@ class Ended:
 
 @dataclass
 class Request:
-    """One run: killed `after` seconds (or when it enters `at`) by `number`, where these are given."""
+    """One run, which receives the signal `number` after `after` seconds or when it reports `at`."""
 
     recipe: Path
     resume: bool = False
@@ -47,12 +46,12 @@ class Request:
     after: float | None = None
     at: str | None = None
     later: float = 0.0
-    """Seconds after it entered `at`."""
+    """Seconds between the report of `at` and the signal."""
     number: int = signal.SIGKILL
     again_after: float | None = None
-    """A second signal so many seconds after the first."""
+    """Seconds between the first signal and a second one."""
     slow_save: float = 0.0
-    """Seconds that every save takes longer, half before and half after its rename."""
+    """Seconds by which every save is lengthened, half before and half after its rename."""
     patch: str | None = None
     """`module:function` called in the run's process before it starts."""
 
@@ -140,7 +139,7 @@ def _fork(request: Request) -> Ended:
             *whole, buffer = buffer.split(b"\n")
             loaded = loaded or time.monotonic() - started
             place = whole[-1].decode() if whole else place
-            # Waited for by name: a place that is passed within one read counts too.
+            # A place that the run has entered and left within one read counts as well.
             if request.at is not None and request.at in [w.decode() for w in whole] and first is None:
                 place = request.at
     os.close(places)
@@ -188,7 +187,7 @@ def _flush() -> None:
 
 
 def _patched(request: Request, said: int) -> None:
-    """Says where the run is, and makes saves last longer."""
+    """Make the run report what it is doing, and lengthen its saves."""
     from seethink.runs import checkpoint
     from seethink.runs.metrics import MetricsWriter
     from seethink.train import run

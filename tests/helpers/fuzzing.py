@@ -1,10 +1,10 @@
-"""What all fuzz tests share: how long they search, what counts as a side effect or a hang, and the kept inputs.
+"""Shared by all fuzz tests: how long they search, what counts as a side effect or a hang, and the stored inputs.
 
-    python -m pytest tests/faults -k fuzz                            # seconds: a short search, and every kept input
+    python -m pytest tests/faults -k fuzz                            # seconds: a short search, and every stored input
     HYPOTHESIS_PROFILE=long python -m pytest tests/faults -k fuzz    # many minutes
 
-Kept inputs are the files under tests/data/fuzz/KIND. An input that breaks a property is written there as `failed`
-(the smallest that was found), replayed from then on, and wants a better name once the fault is mended.
+The stored inputs are the files under tests/data/fuzz/KIND. The smallest input that breaks a property is written there
+as `failed` and replayed from then on; rename it when the fault is fixed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _STARTS += ("socket.getaddrinfo", "pickle.find_class", "webbrowser.open", "urlli
 _CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
 
 _watching: list[tuple[Path, bool]] = []
-"""The folder in which files may change, and whether grader workers may start; empty where nobody watches."""
+"""The folder in which files may change, and whether grader workers may start; empty outside of `harmless`."""
 
 
 def fuzz(quick: int, long: int) -> settings:
-    """So many examples, the same ones each time in the quick profile."""
+    """Settings for `quick` examples, the same ones every time, or for `long` new ones in the long profile."""
     return settings(
         max_examples=long if LONG else quick,
         derandomize=not LONG,
@@ -48,7 +48,7 @@ def fuzz(quick: int, long: int) -> settings:
 
 
 def kept(kind: str) -> list[Any]:
-    """Parameters of a replay test: the kept inputs of a kind."""
+    """The stored inputs of a kind, as parameters of a replay test."""
     files = sorted((KEPT / kind).iterdir())
     assert files, f"{KEPT / kind} is empty"
     return [pytest.param(file.read_bytes(), id=file.name) for file in files]
@@ -56,7 +56,7 @@ def kept(kind: str) -> list[Any]:
 
 @contextmanager
 def keeping(kind: str, data: bytes) -> Iterator[None]:
-    """Where the property fails, its input stays as a file; shrinking leaves the smallest."""
+    """Store `data` if the block raises; the last input of a shrinking search, the smallest, remains."""
     try:
         yield
     except BaseException:
@@ -68,9 +68,9 @@ def keeping(kind: str, data: bytes) -> Iterator[None]:
 
 @contextmanager
 def harmless(folder: Path, *, workers: bool = False) -> Iterator[None]:
-    """No hang, no process, no connection, no pickle, and no file changed outside `folder`.
+    """Fail if the block hangs, starts a process, connects, unpickles, or changes a file outside `folder`.
 
-    `workers`: the grader may replace its own.
+    With `workers`, the grader may replace its worker processes.
     """
     before = signal.signal(signal.SIGVTALRM, _too_slow)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
@@ -84,7 +84,7 @@ def harmless(folder: Path, *, workers: bool = False) -> Iterator[None]:
 
 
 class SideEffectError(AssertionError):
-    """What an input made the program do."""
+    """The program did something that no input may make it do."""
 
 
 def _too_slow(number: int, frame: FrameType | None) -> None:

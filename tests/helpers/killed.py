@@ -1,4 +1,4 @@
-"""A training run, as a script for a process of its own, that is killed when it has written its third step."""
+"""The script of a process that trains a recipe and kills itself when it has logged step 3."""
 
 from __future__ import annotations
 

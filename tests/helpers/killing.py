@@ -1,4 +1,4 @@
-"""Tiny runs of every stage, killed at random points and resumed, against a run that was left alone."""
+"""Tiny runs of every stage, killed at random points and resumed, compared with a run that nothing interrupted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from helpers.fork_server import Ended, ForkServer, Request
 
 CLOCKS = ("time/", "throughput/")
 SLOW_SAVE = 0.25
-"""Seconds that the seam adds to a save, so that some of the points fall into one."""
+"""Seconds by which `fork_server` lengthens every save, so that some kills fall into one."""
 COMMON = {
     "model": "nano",
     "seed": 3,
@@ -67,7 +67,7 @@ STAGES: dict[str, dict[str, Any]] = {
 
 
 def write_recipe(folder: Path, name: str, **overrides: Any) -> Path:
-    """A TOML file whose run goes to the folder of the same name; dotted keys are TOML as they stand."""
+    """Write a TOML recipe whose run goes to the folder of the same name; dotted keys are valid TOML as they are."""
     keys: dict[str, Any] = {"name": name, "out": str(folder / name), **COMMON, **overrides}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.toml"
@@ -80,7 +80,7 @@ def stage_recipe(folder: Path, name: str, stage: str, **overrides: Any) -> Path:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All that must be equal: numbers less the clock, sampled tokens, and files by hash."""
+    """Everything that a resumed run must reproduce: metrics without timings, sampled tokens, and hashes of files."""
     kept = {
         "metrics": _lines(run / "metrics.jsonl"),
         "blindness": _lines(run / "blindness.jsonl") if (run / "blindness.jsonl").exists() else [],
@@ -105,12 +105,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 @dataclass
 class Point:
-    """One kill."""
+    """One run that was killed and resumed."""
 
     stage: str
     number: int
     place: str
-    """Where the run was."""
+    """What the run was doing when it was killed."""
     exact: bool
     detail: str = ""
     kills: int = 1
@@ -118,7 +118,7 @@ class Point:
 
 @dataclass
 class Kills:
-    """Runs of one stage and the one that was left alone."""
+    """Runs of one stage, and the uninterrupted run that they are compared with."""
 
     server: ForkServer
     folder: Path
@@ -127,7 +127,7 @@ class Kills:
     whole: dict[str, Any] = field(default_factory=dict)
     begin: float = 0.0
     end: float = 0.0
-    """Seconds between which a run is killed: shortly before its first update, and when it ends."""
+    """The window for kills, in seconds after the start: from shortly before the first update to the end."""
 
     def __post_init__(self) -> None:
         recipe = stage_recipe(self.folder, f"{self.stage}-whole", self.stage)
@@ -137,7 +137,7 @@ class Kills:
         self.whole = outcome(self.folder / recipe.stem)
 
     def point(self, number: int) -> Point:
-        """Kill at a random moment between start and end, every fourth time once more while resumed; then finish."""
+        """Kill a run at a random moment, every fourth run a second time after it resumed, then let it finish."""
         rng = random.Random(f"{self.stage} {self.seed} {number}")
         recipe = stage_recipe(self.folder, f"{self.stage}-{number}", self.stage)
         run = self.folder / recipe.stem
@@ -155,7 +155,7 @@ class Kills:
         return Point(self.stage, number, place, not different, ", ".join(sorted(different)), len(killed))
 
     def _kill(self, recipe: Path, rng: random.Random) -> Ended:
-        """Kill a new run. One that finishes first, as the machine is quicker than before, does not count."""
+        """Kill a new run. A run that finishes before its kill does not count: the machine has become faster."""
         while True:
             ended = self._run_until(recipe, rng, resume=False)
             if ended.status != 0:
@@ -170,5 +170,5 @@ class Kills:
 
 
 def saving(place: str) -> bool:
-    """Whether the last kill fell into a save: after its start and before its end."""
+    """Whether the last kill fell between the start and the end of a save."""
     return re.search(r"^(saving|syncing) \S+$", place) is not None

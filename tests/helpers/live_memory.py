@@ -1,4 +1,4 @@
-"""The most bytes of tensors that were alive at once: exact on a CPU, where the allocator says nothing."""
+"""The peak of bytes in live tensors, exact on a CPU, where the allocator reports nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_iter
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the storages that operations make, forward and backward, until they are freed."""
+    """Counts the storages that operations allocate, forward and backward, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class LiveMemory(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # What was there before (weights, inputs) is not counted.
+        # Storages that existed before (weights, inputs) are not counted.
         for given in tree_iter((args, kwargs or {})):
             if isinstance(given, torch.Tensor):
                 self._known.add(given.untyped_storage()._cdata)

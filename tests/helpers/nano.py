@@ -1,8 +1,7 @@
 """A randomly initialised nano model, made-up samples and hand-built episodes for the numerics tests.
 
 Nothing here depends on the packaged weights or on the world: the tokenizer is a stored file, images and questions
-come from a seed. So what the golden files pin down changes only with the training code, the nano architecture or
-the libraries.
+come from a seed. The golden files therefore change only with the training code, the nano architecture or the libraries.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def save_nano(folder: Path, seed: int = 0) -> Path:
 
 
 def load_nano(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """On the CPU. Float64 is for comparisons: weights, images and all computation."""
+    """Load the model on the CPU. In float64, weights, images and all computation are float64."""
     loaded = load_model(str(folder))
     loaded.model = loaded.model.to("cpu", dtype)
     if dtype == torch.float64:
@@ -58,13 +57,13 @@ class _DoubleChat(Chat):
 
 
 def picture(seed: int) -> Image.Image:
-    """Noise: every picture differs from every other in every patch."""
+    """A picture of noise, which differs from every other one in every patch."""
     noise = np.random.default_rng([7, seed]).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     return Image.fromarray(noise)
 
 
 def make_samples(images: Sequence[int], seed: int = 0) -> list[Sample]:
-    """One sample an entry, with so many images; questions of uneven length."""
+    """One sample per entry of `images`, which is its number of images; questions differ in length."""
     rng = np.random.default_rng([seed, len(images)])
     return [
         Sample(
@@ -104,7 +103,7 @@ def completion(token_ids: Sequence[int], reward: float, advantage: float = 0.0) 
 def random_episode(
     loaded: LoadedModel, rewards: Sequence[Sequence[float]], *, images: Sequence[int] | None = None, seed: int = 0
 ) -> Episode:
-    """Random responses of 2 to 9 tokens with the given rewards [P][G]; advantages are drawn, not computed."""
+    """Random responses of 2 to 9 tokens with the rewards [P][G] and random advantages."""
     rng = np.random.default_rng([seed, 11])
     samples = make_samples(images or [1, 0, 2, 1][: len(rewards)], seed)
     groups = [
@@ -123,7 +122,7 @@ def _random_ids(rng: np.random.Generator, loaded: LoadedModel) -> list[int]:
 
 
 def gradients(model: torch.nn.Module) -> torch.Tensor:
-    """All gradients in one vector; zeros where a parameter has none."""
+    """All gradients as one vector, with zeros for parameters that have none."""
     named = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
     return torch.cat([g.flatten() for g in named])
 
@@ -134,18 +133,18 @@ def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def always_correct(response: str, sample: Sample) -> Grade:
-    """A `reward.function` that lets every trace pass."""
+    """A `reward.function` for which every response is correct."""
     return Grade(Verdict.CORRECT, sample.answer, "made up")
 
 
 def likes_e(response: str, sample: Sample) -> Grade:
-    """A `reward.function` of the text alone: correct where at least one character in ten is an e."""
+    """A `reward.function` of the text alone: a response is correct if at least one character in ten is an e."""
     correct = 10 * response.lower().count("e") >= max(1, len(response))
     return Grade(Verdict.CORRECT if correct else Verdict.WRONG, None, "counts e")
 
 
 def labels_drawn(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[str]:
-    """The labels of what `module` really samples from here on, in order."""
+    """A list that collects, in order, the label of every sampling that `module` does from now on."""
     made: list[str] = []
     real = module.draw_graded
 

@@ -1,4 +1,4 @@
-"""Pictures that show what was done to them, as files and bytes."""
+"""Pictures that reveal a rotation or a flip, as files and bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RED, BLUE = (220, 30, 40), (20, 40, 230)
 
 
 def picture(width: int = 8, height: int = 4) -> Image.Image:
-    """Red with a blue top-left corner, so that turning it shows."""
+    """A red picture with a blue top-left corner, so that a rotation shows."""
     image = Image.new("RGB", (width, height), RED)
     image.paste(BLUE, (0, 0, width // 2, height // 2))
     return image
@@ -29,7 +29,7 @@ def near(image: Image.Image, at: tuple[int, int], color: tuple[int, ...], tolera
 
 
 def picture_folder(tmp_path: Path) -> Path:
-    """A folder with a picture in it, and one outside that no data set may reach."""
+    """A folder with two pictures; beside it lies a third, which no data set may reach."""
     inside = tmp_path / "data"
     (inside / "sub").mkdir(parents=True)
     picture().save(inside / "in.png")

@@ -1,4 +1,4 @@
-"""Rows of data in every file format."""
+"""Data sets of a few rows in every file format."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_parquet(path: Path, rows: list[Row]) -> Path:
 
 
 def write_stream(path: Path, rows: list[Row]) -> Path:
-    """An Arrow stream, as `save_to_disk` writes it."""
+    """Write an Arrow stream, as `save_to_disk` of datasets does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:

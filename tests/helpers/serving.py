@@ -1,4 +1,4 @@
-"""Checkpoints as seethink writes them, what its own decoder says to them, and one vLLM process that serves them all."""
+"""Checkpoints as seethink writes them, the tokens of its own decoder, and one vLLM process that serves them all."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SQUARE, WIDE, TALL = (40, 40), (80, 30), (30, 64)
 
 
 class ServingError(Exception):
-    """vLLM refused a checkpoint or a prompt; the message is its own."""
+    """vLLM refused a checkpoint or a prompt; the message is vLLM's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A checkpoint, and what seethink makes of it."""
+    """A checkpoint, and what seethink generates from it."""
 
     folder: Path
     prompts: list[Prompt]
     completions: list[Completion]
     job: dict[str, Any]
-    """What `tests/serving/serve.py` is asked."""
+    """The request to `tests/serving/serve.py`."""
 
 
 def make_cases(home: Path) -> dict[str, Case]:
@@ -58,7 +58,7 @@ def exported(source: Path | str, folder: Path) -> Path:
 
 
 def trained(home: Path, model: Path, name: str = "trained", **sections: Any) -> Path:
-    """The last checkpoint of two steps of GRPO on world items, every part trained."""
+    """Train every part with two steps of GRPO on world items; returns the last checkpoint."""
     table = {
         "name": name,
         "stage": "grpo",
@@ -105,7 +105,7 @@ def make_samples(loaded: LoadedModel) -> list[Sample]:
 
 
 def _written(loaded: LoadedModel, prompt: Prompt, folder: Path) -> dict[str, Any]:
-    """The chat template's text and the pictures as files."""
+    """The text of the chat template and the pictures, written as files."""
     folder.mkdir(exist_ok=True)
     files = [folder / f"{prompt.sample.id}-{k}.png" for k in range(len(prompt.sample.images))]
     for image, file in zip(prompt.sample.images, files, strict=True):

@@ -1,4 +1,4 @@
-"""One random nano model a session; each test that changes weights loads its own copy."""
+"""One random nano model per session; each test that changes weights loads its own copy."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def nano_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def frozen_nano(nano_folder: Path) -> LoadedModel:
-    """float32, shared: do not train it."""
+    """A float32 model that all tests share: do not train it."""
     return load_nano(nano_folder)
 
 
 @pytest.fixture
 def nano(nano_folder: Path) -> LoadedModel:
-    """float32, to train."""
+    """A float32 model to train."""
     return load_nano(nano_folder)
 
 
 @pytest.fixture
 def nano64(nano_folder: Path) -> LoadedModel:
-    """float64, to train: differences of 1e-10 are visible."""
+    """A float64 model to train, in which differences of 1e-10 are visible."""
     return load_nano(nano_folder, torch.float64)
