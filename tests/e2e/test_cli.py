@@ -89,7 +89,7 @@ def test_a_dry_run_starts_quickly() -> None:
             "unknown key 'optim.lrr'; did you mean 'optim.lr'?",
         ),
         (["train", "none.toml"], "no recipe at none.toml"),
-        (["eval", "nanno"], "no model 'nanno'"),
+        pytest.param(["eval", "nanno"], "no model 'nanno'", marks=pytest.mark.slow),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:

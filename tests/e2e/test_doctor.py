@@ -37,7 +37,10 @@ def _few_world_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seethink.doctor.scan.WORLD_ROWS", 60)
 
 
-@pytest.mark.parametrize("recipe", ["nano-coldstart", "nano-grpo", "nano-connector"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["nano-coldstart", "nano-grpo", pytest.param("nano-connector", marks=pytest.mark.slow)],
+)
 def test_shipped_recipes_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recipe: str
 ) -> None:
@@ -82,7 +85,7 @@ def test_the_help_states_the_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "Exit code 0" in said
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("llava", marks=pytest.mark.slow)])
 def test_another_family(tmp_path: Path, family: str) -> None:
     model = save_family(family, tmp_path / "model")
     rows = good_rows(tmp_path, 24)

@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
+from helpers.command_line import run_command
 from seethink.studies.lab.plan import missing_models
 from seethink.studies.lab.schema import load_experiments
 
 ENV = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
 
 
-def lab(*words: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+def lab(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "seethink.cli.main", "lab", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=ENV, **kwargs)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=ENV)
 
 
 def start(*words: str) -> subprocess.Popen[str]:
@@ -142,14 +143,14 @@ def read_pid(lock: Path) -> int | None:
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
-    result = lab("run", "all", "--plan", "--out", str(tmp_path / "lab"))
+    result = run_command("lab", "run", "all", "--plan", "--out", str(tmp_path / "lab"))
     assert result.returncode == 0, result.stderr
     assert "core-seconds" in result.stdout
     assert not (tmp_path / "lab").exists()
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
-    result = lab("run", "nonsense", cwd=tmp_path)
+    result = run_command("lab", "run", "nonsense", cwd=tmp_path)
     assert result.returncode == 2
     assert "no experiment 'nonsense'; choose from all, entropy-selection" in result.stderr
     assert "Traceback" not in result.stderr
