@@ -1,4 +1,4 @@
-"""The whole pipeline by its command, shrunk to a minute: every stage trains, is evaluated and is in the report."""
+"""The whole pipeline by its command, shrunk to seconds: every stage trains, is evaluated and is in the report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from helpers.command_line import run_command
+
 TINY = [
-    "data.train_size=60",
+    "data.train_size=40",
     "data.val_size=12",
     "sft.epochs=1",
     "sft.val_every=2",
     "rollout.prompts_per_step=3",
     "rollout.group_size=3",
     "rollout.max_new_tokens=24",
-    "algorithm.steps=3",
-    "eval.size=4",
+    "algorithm.steps=2",
+    "eval.size=2",
     "eval.samples=1",
     "eval.max_new_tokens=24",
     "log.rollouts_every=1",
@@ -39,14 +41,13 @@ def records(stage: Path) -> list[dict[str, float]]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quickstart") / "run"
-    result = quickstart(out)
+    result = run_command("quickstart", "--out", str(out), *TINY)
     assert result.returncode == 0, result.stderr
     assert "report.html" in result.stdout
     assert "cold start" in result.stdout
     return out
 
 
-@pytest.mark.slow
 def test_every_stage_is_trained_evaluated_and_reported(run: Path) -> None:
     for stage in ("coldstart", "grpo", "connector"):
         assert records(run / stage)
@@ -54,13 +55,12 @@ def test_every_stage_is_trained_evaluated_and_reported(run: Path) -> None:
     for stage in ("base", "coldstart", "grpo", "connector"):
         scores = json.loads((run / stage / "eval.json").read_text())["scores"]
         assert {s["domain"] for s in scores} == {"math", "charts", "dice", "shapes", "clocks", "cells"}
-        assert all(s["n"] == 4 for s in scores if s["difficulty"] == "all")
+        assert all(s["n"] == 2 for s in scores if s["difficulty"] == "all")
     page = (run / "report.html").read_text()
     assert "connector" in page
     assert "data:image/" in page
 
 
-@pytest.mark.slow
 def test_stages_hand_their_weights_on_and_freeze_what_they_should(run: Path) -> None:
     recipe = json.loads((run / "grpo" / "recipe.json").read_text())
     assert recipe["model"] == str(run / "coldstart" / "best")
