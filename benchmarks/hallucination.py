@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from seethink.config import load_recipe
 from seethink.eval.hallucination import Number
-from seethink.studies.hallucination import measure
+from seethink.studies.hallucination.responses import measure_hallucination
 from seethink.studies.quickstart import recipes_folder, train_stage
 from seethink.world.damage import KINDS
 
@@ -66,7 +66,7 @@ def trained(name: str, seed: int, work: Path) -> Path:
 
 
 def row(name: str, seed: int, model: Path, data: str = "world:math", size: int = 150) -> str:
-    (finding, *_), _ = measure(str(model), data, size=size, samples=2, max_new_tokens=64)
+    (finding, *_), _ = measure_hallucination(str(model), data, size=size, samples=2, max_new_tokens=64)
 
     def percent(number: Number) -> str:
         return "" if math.isnan(number.value) else f"{100 * number.value:.1f} ± {100 * number.se:.1f} ({number.n})"

@@ -34,7 +34,7 @@ def _entropy_row(step: int, done: float, rng: np.random.Generator) -> dict[str, 
         values = np.where(rng.random(size) < tail, rng.uniform(THRESHOLD, 4, size), np.minimum(values, THRESHOLD))
         sketch = Sketch.of(values)
         quantiles = {f"p{share}": sketch.quantile(share / 100) for share in (10, 50, 90, 99)}
-        error = sketch.std / math.sqrt(size)
+        error = float(values.std(ddof=1)) / math.sqrt(size)
         share = float((values > THRESHOLD).mean())
         return {"count": size, "mean": sketch.mean, "se": error, "quantiles": quantiles, "tail_share": share,
                 "histogram": sketch.as_json()}  # fmt: skip

@@ -15,7 +15,7 @@ import seethink
 from helpers.rows import load_samples
 from seethink.config import RecipeError, make_recipe
 from seethink.data import rows
-from seethink.eval.output import score_table
+from seethink.eval.presentation import score_table
 from seethink.eval.score import Score
 
 HOSTILE = ["../evil", "a/b", "a\nb", "a\n", "\n", "a\x1b[2J", "a b", "<script>", "", "\u202e", "a\\b", "a\x00"]

@@ -20,7 +20,7 @@ from seethink.generate.in_process.sampling import sample_tokens
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import logprobs_and_entropy
-from seethink.studies.entropy.measurement import EntropySettings, measure, rescore, score_groups
+from seethink.studies.entropy.measurement import EntropySettings, measure_entropy, rescore_entropy, score_groups
 
 WORDS = ("the", "sum", "digits in")
 """Of the random nano's own vocabulary, so that it draws some."""
@@ -93,7 +93,7 @@ def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
     task = SourceTask("t", make_samples([1, 0, 1, 1]))
     prompts = PromptList(task.samples, loaded.chat)
     settings = EntropySettings(words=WORDS, window=3, samples=3, max_new_tokens=24, threshold=4.0)
-    report = measure(loaded, task, settings, seed=5)
+    report = measure_entropy(loaded, task, settings, seed=5)
     sampling = Sampling(24, watched_ids=watched_ids(loaded.chat, WORDS))
     groups = InProcessGenerator(loaded).generate(prompts, 3, sampling, (5, 10**6))
     tokens = [(e, i, c) for g in groups for c in g for i, e in enumerate(c.entropies)]
@@ -106,7 +106,7 @@ def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
     assert report.groups["all"].tail.mean == pytest.approx(np.mean(np.array(everything) > 4.0), abs=1e-12)
     assert report.critical.mean == pytest.approx(np.mean(critical), abs=1e-12)
     assert report.completions == 12
-    again = rescore(loaded, prompts, groups, settings)
+    again = rescore_entropy(loaded, prompts, groups, settings)
     for name, group in report.groups.items():
         other = again.groups[name]
         assert other.sketch.count == group.sketch.count, name
@@ -119,6 +119,6 @@ def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
 def test_without_words_there_is_no_mass(random_nano: Path) -> None:
     loaded = load_nano(random_nano)
     task = SourceTask("t", make_samples([1, 0]))
-    report = measure(loaded, task, EntropySettings(words=(), samples=1, max_new_tokens=4))
+    report = measure_entropy(loaded, task, EntropySettings(words=(), samples=1, max_new_tokens=4))
     assert report.critical_mass.n == report.critical.n == report.groups["following"].sketch.count == 0
     assert report.groups["all"].sketch.count > 0

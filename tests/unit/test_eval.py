@@ -11,7 +11,7 @@ import pytest
 from seethink.config import EvalConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Grade, Sample, Verdict
-from seethink.eval.output import item_record, score_table, spread
+from seethink.eval.presentation import item_record, score_table, spread
 from seethink.eval.runner import mode_name, sampling_modes
 from seethink.eval.score import Score, score_responses
 from seethink.eval.tasks.source import SourceTask, eval_samples, source_name

@@ -13,25 +13,33 @@ from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says, sends
 from seethink.config.verifier import VerifierConfig
 from seethink.core.denials import denial_spans
 from seethink.core.errors import UserError
-from seethink.eval.hallucination import Spoken, as_json, find, stored, table, token_places
-from seethink.studies.denial_verifier import messages
-from seethink.studies.hallucination import measure, verified
+from seethink.core.files import finite_values
+from seethink.eval.hallucination import (
+    CheckedResponse,
+    as_record,
+    compare_denials,
+    denial_table,
+    stored_responses,
+    token_places,
+)
+from seethink.studies.hallucination.denial_verifier import messages
+from seethink.studies.hallucination.responses import measure_hallucination, verified
 
 SAYS = "so I can't see the image. it is 4."
 NOT = "red is 4."
 
 
-def said(item: str, text: str, correct: float, *, pictured: bool = True) -> Spoken:
+def said(item: str, text: str, correct: float, *, pictured: bool = True) -> CheckedResponse:
     tokens = text.replace(" ", "| ").split("|")
     spans = denial_spans(text)
     entropies = [0.5 if "image" in token else 0.1 for token in tokens]
-    return Spoken(item, text, spans, pictured, correct, tokens, entropies)
+    return CheckedResponse(item, text, spans, pictured, correct, tokens, entropies)
 
 
 def test_numbers_by_hand() -> None:
     responses = [said("a", SAYS, 0.0), said("a", NOT, 1.0), said("b", NOT, 1.0), said("b", NOT, 0.0)]
     responses.append(said("c", SAYS, math.nan))
-    (row,) = find(responses)
+    (row,) = compare_denials(responses)
     assert row.group == "all"
     assert (row.share.value, row.share.n, row.share.prompts) == (pytest.approx(2 / 5), 5, 3)
     # Prompts' means are 0.5, 0 and 1: their standard deviation is 0.5, over the root of 3.
@@ -46,14 +54,14 @@ def test_numbers_by_hand() -> None:
 
 
 def test_entropy_before_inside_after() -> None:
-    (row,) = find([said("a", SAYS, 1.0), said("b", NOT, 1.0)], window=1)
+    (row,) = compare_denials([said("a", SAYS, 1.0), said("b", NOT, 1.0)], window=1)
     assert {kind: (n.value, n.n) for kind, n in row.entropy.items()} == {
         "before": (pytest.approx(0.1), 1),
         "inside": (pytest.approx((4 * 0.1 + 0.5) / 5), 5),
         "after": (pytest.approx(0.1), 1),
         "elsewhere": (pytest.approx(0.1), 2),
     }
-    assert find([said("b", NOT, 1.0)])[0].entropy == {}
+    assert compare_denials([said("b", NOT, 1.0)])[0].entropy == {}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +82,9 @@ def test_places_of_tokens(spans: list[tuple[int, int]], kinds: str) -> None:
 
 
 def test_with_and_without_an_image_are_told_apart() -> None:
-    rows = find([said("a", SAYS, 1.0), said("b", SAYS, 0.0, pictured=False), said("c", NOT, 1.0, pictured=False)])
+    rows = compare_denials(
+        [said("a", SAYS, 1.0), said("b", SAYS, 0.0, pictured=False), said("c", NOT, 1.0, pictured=False)]
+    )
     assert [(row.group, row.share.value) for row in rows] == [
         ("all", pytest.approx(2 / 3)),
         ("image", 1.0),
@@ -91,21 +101,21 @@ def test_stored_rollouts_json_and_table(tmp_path: Path) -> None:
     ]
     record = {"step": 1, "id": "x", "images": ["images/a.png"], "completions": completions}
     (tmp_path / "rollouts" / "step_000001.jsonl").write_text(json.dumps(record) + "\n")
-    assert [one.correct for one in stored(tmp_path)][::2] == [0.0, 1.0]
-    findings, about = measure(str(tmp_path), None)
-    found = json.loads(as_json(findings, about))
+    assert [one.correct for one in stored_responses(tmp_path)][::2] == [0.0, 1.0]
+    findings, about = measure_hallucination(str(tmp_path), None)
+    found = json.loads(json.dumps(finite_values(as_record(findings, about)), allow_nan=False))
     assert found["model"] == str(tmp_path)
     assert found["rows"][0]["share"] == {"value": pytest.approx(1 / 3), "se": None, "n": 3, "prompts": 1}
     console = Console(width=160, record=True)
-    console.print(table(findings, "[bold]x"))
+    console.print(denial_table(findings, "[bold]x"))
     shown = console.export_text()
     assert "33.3" in shown
     assert "[bold]x" in shown
     (tmp_path / "rollouts" / "step_000002.jsonl").write_text("{")
-    with pytest.raises(UserError, match=r"step_000002\.jsonl, line 1: not JSON"):
-        stored(tmp_path)
+    with pytest.raises(UserError, match=r"line 1 of .*step_000002\.jsonl is not JSON"):
+        stored_responses(tmp_path)
     with pytest.raises(UserError, match="no stored rollouts"):
-        stored(tmp_path / "none")
+        stored_responses(tmp_path / "none")
 
 
 def test_a_verifier_takes_out_what_is_none() -> None:

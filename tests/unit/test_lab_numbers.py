@@ -11,7 +11,7 @@ import pytest
 
 from seethink.studies.lab.reading import Reading, Unreadable, read_term
 from seethink.studies.lab.schema import Claim, Term
-from seethink.studies.lab.verdict import Effect, judge, measure
+from seethink.studies.lab.verdict import Effect, estimate_effect, judge
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -145,7 +145,7 @@ def claim(expect: str, least: float, *, ratio: bool = False) -> Claim:
 
 def test_the_interval_is_students_over_the_seeds_differences() -> None:
     """Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t of 0.95 with 2 degrees of freedom 2.91999."""
-    effect = measure(
+    effect = estimate_effect(
         claim("more", 0), [(Reading(5.0), Reading(4.0)), (Reading(5.0), Reading(3.0)), (Reading(3.0), Reading(0.0))]
     )
     assert effect.value == pytest.approx(2.0)
@@ -155,26 +155,26 @@ def test_the_interval_is_students_over_the_seeds_differences() -> None:
 
 
 def test_a_ratio_is_compared_by_its_logarithm() -> None:
-    effect = measure(claim("more", 1, ratio=True), [(Reading(2.0), Reading(1.0)), (Reading(8.0), Reading(1.0))])
+    effect = estimate_effect(claim("more", 1, ratio=True), [(Reading(2.0), Reading(1.0)), (Reading(8.0), Reading(1.0))])
     assert effect.value == pytest.approx(4.0)
     assert effect.low * effect.high == pytest.approx(16.0)
 
 
 def test_one_seed_with_one_item_has_no_interval() -> None:
-    found = measure(claim("more", 0), [(Reading(1.0, {"a": 1.0}), Reading(0.0, {"a": 0.0}))])
+    found = estimate_effect(claim("more", 0), [(Reading(1.0, {"a": 1.0}), Reading(0.0, {"a": 0.0}))])
     assert found.value == 1.0
     assert math.isnan(found.low)
 
 
 def test_a_ratio_to_nothing_is_no_number() -> None:
-    effect = measure(claim("more", 1, ratio=True), [(Reading(2.0), Reading(0.0)), (Reading(8.0), Reading(1.0))])
+    effect = estimate_effect(claim("more", 1, ratio=True), [(Reading(2.0), Reading(0.0)), (Reading(8.0), Reading(1.0))])
     assert judge(claim("more", 1, ratio=True), effect) == "can't tell"
 
 
 def test_seeds_that_agree_by_chance_leave_the_interval_of_the_items() -> None:
     left = Reading(0.5, {str(i): float(i % 2) for i in range(100)})
     right = Reading(0.0, {str(i): 0.0 for i in range(100)})
-    effect = measure(claim("more", 0), [(left, right)] * 3)
+    effect = estimate_effect(claim("more", 0), [(left, right)] * 3)
     assert effect.items == 100
     assert effect.item_error == pytest.approx(math.sqrt(0.25 / 99))
     assert 0.03 < effect.high - effect.value < 0.07  # 1.645 * 0.5 / sqrt(300) = 0.047

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seethink.studies.lab.page import render
+from seethink.studies.lab.lab_page import render
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results, load_results
 from seethink.studies.lab.schema import Claim, Experiment, LabError, Term
 from seethink.studies.lab.table import as_markdown, bar, shown, size

@@ -9,7 +9,7 @@ import pytest
 
 from seethink.studies.lab import plan as planning
 from seethink.studies.lab.plan import Job, Plan, job_key, make_plan, missing_models
-from seethink.studies.lab.runner import wall_seconds
+from seethink.studies.lab.scheduler import wall_seconds
 from seethink.studies.lab.schema import Arm, LabError, load_experiments, load_scales
 
 EXPERIMENTS = load_experiments()
@@ -49,9 +49,9 @@ def test_one_cold_start_and_one_rl_run_serve_all_experiments_of_a_seed() -> None
 def test_measurements_are_those_that_any_claim_asks_for() -> None:
     plan = planned("vision-frozen", "inference-modes", "entropy-selection", "connector-frozen")
     (rl,) = plan.arms["inference-modes"]["rl"]
-    assert set(plan.jobs[rl].measures) == {"eval", "modes", "select"}
+    assert set(plan.jobs[rl].measurements) == {"eval", "modes", "select"}
     (frozen,) = plan.arms["connector-frozen"]["frozen"]
-    assert plan.jobs[frozen].measures == {}  # its claims are about the training alone
+    assert plan.jobs[frozen].measurements == {}  # its claims are about the training alone
 
 
 def test_the_length_of_an_arm_is_a_share_of_the_steps() -> None:

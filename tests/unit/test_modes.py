@@ -22,7 +22,7 @@ from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies import modes
-from seethink.studies.measurement_cache import Measured
+from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes import ModeRow, ModesConfig, Variant, compare_modes, make_config, modes_table, without_think
 
 WORDS = ("?", "!", ";", ":", "=", "+", "(", ")")
@@ -52,13 +52,13 @@ def draws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return Measured(tmp_path_factory.mktemp("modes") / "modes.parts")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> MeasurementCache:
+    return MeasurementCache(tmp_path_factory.mktemp("modes") / "modes.parts")
 
 
 @pytest.fixture(scope="module")
-def rows(nano: LoadedModel, task: SourceTask, rewarder: Rewarder, measured: Measured) -> Iterator[list[ModeRow]]:
-    return compare_modes(nano, rewarder, task, CONFIG, measured)
+def rows(nano: LoadedModel, task: SourceTask, rewarder: Rewarder, cache: MeasurementCache) -> Iterator[list[ModeRow]]:
+    return compare_modes(nano, rewarder, task, CONFIG, cache)
 
 
 def of(rows: list[ModeRow], variant: Variant, domain: str = "all") -> ModeRow:
@@ -105,18 +105,18 @@ def test_a_second_call_samples_nothing_and_a_new_budget_only_itself(
     nano: LoadedModel,
     task: SourceTask,
     rewarder: Rewarder,
-    measured: Measured,
+    cache: MeasurementCache,
     rows: list[ModeRow],
     draws: list[str],
 ) -> None:
-    assert compare_modes(nano, rewarder, task, CONFIG, measured) == rows
+    assert compare_modes(nano, rewarder, task, CONFIG, cache) == rows
     assert draws == []
-    more = compare_modes(nano, rewarder, task, replace(CONFIG, budgets=(4, 6, 9)), measured)
+    more = compare_modes(nano, rewarder, task, replace(CONFIG, budgets=(4, 6, 9)), cache)
     assert draws == ["slow", "6 closed"]
     assert [r for r in more if r.budget != 6] == rows
-    compare_modes(nano, rewarder, task, replace(CONFIG, opening="The answer is"), measured)
+    compare_modes(nano, rewarder, task, replace(CONFIG, opening="The answer is"), cache)
     assert draws[2:] == ["nothink"]
-    compare_modes(nano, rewarder, SourceTask("ab", task.samples[:-1]), replace(CONFIG, budgets=()), measured)
+    compare_modes(nano, rewarder, SourceTask("ab", task.samples[:-1]), replace(CONFIG, budgets=()), cache)
     assert draws[3:] == ["slow", "nothink", "nowait"]
 
 
@@ -137,11 +137,11 @@ def test_a_killed_command_goes_on(
     counting = modes.draw_graded
     monkeypatch.setattr(modes, "draw_graded", dying)
     with pytest.raises(KeyboardInterrupt):
-        compare_modes(nano, rewarder, task, CONFIG, Measured(tmp_path))
+        compare_modes(nano, rewarder, task, CONFIG, MeasurementCache(tmp_path))
     next(iter(tmp_path.glob("*.json"))).write_text('{"key": 1, "resu')
     monkeypatch.setattr(modes, "draw_graded", counting)
     draws.clear()
-    assert compare_modes(nano, rewarder, task, CONFIG, Measured(tmp_path)) == rows
+    assert compare_modes(nano, rewarder, task, CONFIG, MeasurementCache(tmp_path)) == rows
     assert draws[-3:] == ["nowait", "4 closed", "9 closed"]
     assert len(draws) == 4  # and the one whose file was damaged
 

@@ -1,4 +1,4 @@
-"""Ranking checkpoints from measures made by hand: values, choices, correlations, regret."""
+"""Ranking checkpoints from estimates made by hand: values, choices, correlations, regret."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from seethink.core.errors import UserError
 from seethink.core.statistics import resampled_ratios, t_interval
 from seethink.core.types import Sample
 from seethink.entropy.meter import Estimate
-from seethink.studies.selection.checkpoints import Measures, find_checkpoints, step_of
-from seethink.studies.selection.command import selection_text, trained_domains, verdict
+from seethink.studies.selection.checkpoints import CheckpointEstimates, find_checkpoints, step_of
 from seethink.studies.selection.ranking import BETTER, Selection, halves, regret, select
+from seethink.studies.selection.select_run import selection_text, trained_domains, verdict
 
 SAMPLES = [Sample(id=str(i), question="Q?", domain="math" if i < 8 else "dice") for i in range(16)]
 """Of each domain, four items for the criteria and four to judge them."""
@@ -31,7 +31,7 @@ def estimate(*means: float, count: float = 2.0) -> Estimate:
     return Estimate(np.array(means) * count, np.full(len(means), count))
 
 
-def measures() -> list[Measures]:
+def estimates() -> list[CheckpointEstimates]:
     """Critical entropy goes up with the judged accuracy, validation accuracy goes against it."""
     made = []
     for place, (name, level) in enumerate(LEVEL.items()):
@@ -39,7 +39,7 @@ def measures() -> list[Measures]:
         accuracy = np.where(halves(SAMPLES), 1 - level, level) + wobble
         critical = level + wobble
         made.append(
-            Measures(
+            CheckpointEstimates(
                 name,
                 int(name[-1]),
                 {
@@ -57,7 +57,7 @@ def measures() -> list[Measures]:
 @pytest.fixture(scope="module")
 def selection() -> Selection:
     rewards = {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 0.6, 6: 9.0}
-    return select(measures(), SAMPLES, ["math"], rewards, seed=1)
+    return select(estimates(), SAMPLES, ["math"], rewards, seed=1)
 
 
 def test_half_of_each_domain_judges_the_other() -> None:
@@ -119,20 +119,20 @@ def test_correlations_with_what_is_held_out(selection: Selection) -> None:
 
 
 def test_equal_checkpoints_share_and_the_later_is_taken() -> None:
-    same = [Measures(f"step_{i}", i, measures()[0].estimates) for i in (1, 2)]
+    same = [CheckpointEstimates(f"step_{i}", i, estimates()[0].estimates) for i in (1, 2)]
     scored = select(same, SAMPLES, ["math"], {}).criteria["critical_entropy"]
     assert scored.chosen == "step_2"
     assert scored.best_share == {"step_1": 0, "step_2": 1}
 
 
 def test_one_domain_has_nothing_out_of_domain() -> None:
-    found = select(measures(), SAMPLES, ["math", "dice"], {})
+    found = select(estimates(), SAMPLES, ["math", "dice"], {})
     assert set(found.criteria) == set(BETTER) - {"reward", "out_of_domain_accuracy"}
     assert set(found.targets) == {"in_domain"}
 
 
-def without_critical() -> list[Measures]:
-    made = measures()
+def without_critical() -> list[CheckpointEstimates]:
+    made = estimates()
     for m in made:
         m.estimates["critical"] = Estimate(np.zeros(16), np.zeros(16))
     return made
@@ -153,18 +153,18 @@ def test_a_criterion_that_was_not_measured_cannot_choose() -> None:
 @pytest.mark.parametrize(
     ("by", "made", "message"),
     [
-        ("luck", measures(), "there is no such criterion; choose of critical_entropy, "),
-        ("reward", measures(), "no reward/mean in metrics.jsonl; choose of "),
+        ("luck", estimates(), "there is no such criterion; choose of critical_entropy, "),
+        ("reward", estimates(), "no reward/mean in metrics.jsonl; choose of "),
         ("critical_entropy", without_critical(), "no response holds a critical word; name others with --words"),
     ],
 )
-def test_a_criterion_that_cannot_choose_says_why(by: str, made: list[Measures], message: str) -> None:
+def test_a_criterion_that_cannot_choose_says_why(by: str, made: list[CheckpointEstimates], message: str) -> None:
     with pytest.raises(UserError, match=message):
         select(made, SAMPLES, ["math"], {}, by=by)
 
 
 def test_a_word_in_one_item_alone_has_no_interval() -> None:
-    made = measures()
+    made = estimates()
     made[1].estimates["critical"] = Estimate(np.array([0.4] + [0.0] * 15), np.array([1.0] + [0.0] * 15))
     found = select(made, SAMPLES, ["math"], {})
     alone = found.criteria["critical_entropy"].values["step_3"]
@@ -180,7 +180,7 @@ def test_a_word_in_one_item_alone_has_no_interval() -> None:
 def test_too_few_items_are_refused() -> None:
     few = [s if i < 8 or i > 12 else Sample(id="", question="", domain="math") for i, s in enumerate(SAMPLES)]
     with pytest.raises(UserError, match="3 held-out items out of domain are too few"):
-        select(measures(), few, ["math"], {})
+        select(estimates(), few, ["math"], {})
 
 
 def test_json_has_what_was_agreed(selection: Selection) -> None:

@@ -18,7 +18,7 @@ Out = Annotated[Path, typer.Option(help="Folder for arms, results and report.")]
 @app.command("list", epilog="Example: `seethink lab list`")
 def list_experiments() -> None:
     """The experiments: section of the paper, claims, arms, and base models that are missing."""
-    from seethink.studies.lab.show import list_table
+    from seethink.studies.lab.plan_table import list_table
 
     console.print(list_table())
 

@@ -118,7 +118,7 @@ def evaluate(
     from seethink.config import EvalConfig, RewardConfig, make_reading
     from seethink.data.prompts import PromptList
     from seethink.data.quarantine import FILE, Quarantine
-    from seethink.eval.output import score_table, write_evaluation
+    from seethink.eval.presentation import score_table, write_evaluation
     from seethink.eval.runner import evaluate_modes
     from seethink.eval.tasks.source import load_source_task
     from seethink.generate.make import make_generator
@@ -186,7 +186,7 @@ def select(
     Called again, it measures only what is new. Writes select.json into the run's folder.
     """
     from seethink.config import split_names
-    from seethink.studies.selection.command import select_run, selection_text, settings_of
+    from seethink.studies.selection.select_run import select_run, selection_text, settings_of
 
     settings = settings_of(run, words, samples=samples, max_new_tokens=max_new_tokens, seed=seed)
     domains = split_names(in_domain)
@@ -216,15 +216,17 @@ def hallucination(
     """How often responses say that the image cannot be seen, their accuracy, and the entropy around it (paper 6.4)."""
     from seethink.config import make_reading
     from seethink.config.verifier import VerifierConfig
-    from seethink.eval.hallucination import as_json, table
-    from seethink.studies.hallucination import measure
+    from seethink.core.files import write_json
+    from seethink.eval.hallucination import as_record, denial_table
+    from seethink.studies.hallucination.responses import measure_hallucination
 
     judge = VerifierConfig(base_url=base_url, model=verifier_model) if base_url else None
     limits = {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
-    findings, about = measure(model, data, **limits, seed=seed, reading=make_reading(reading or []), verifier=judge)
-    console.print(table(findings, model))
+    read = make_reading(reading or [])
+    findings, about = measure_hallucination(model, data, **limits, seed=seed, reading=read, verifier=judge)
+    console.print(denial_table(findings, model))
     if out is not None:
-        as_user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))
+        as_user_error(lambda: write_json(out, as_record(findings, about)))
 
 
 @app.command(epilog="Example: `seethink entropy runs/nano-grpo/checkpoints/step_000100 --size 200 --out entropy.json`")
@@ -249,7 +251,7 @@ def entropy(
     """Token entropy of a checkpoint at critical words, after them, and by correctness and place: sampled, or of stored
     rollouts scored again. With --against, the differences from another result, with their 95% intervals."""
     from seethink.config import make_reading
-    from seethink.studies.entropy.command import EntropyCommand
+    from seethink.studies.entropy.entropy_command import EntropyCommand
 
     EntropyCommand(
         model, data=data, size=size, samples=samples, words=words, window=window, threshold=threshold,

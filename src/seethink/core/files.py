@@ -8,9 +8,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from seethink.core.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,11 +31,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Replace the file in one move; NaN and infinity become null."""
+    write_text(path, json.dumps(finite_values(content), indent=2) + "\n")
 
 
 def write_json_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+    """Replace the file in one move; NaN and infinity become null."""
+    write_text(path, "".join(json.dumps(finite_values(record)) + "\n" for record in records))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -45,6 +49,32 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def checked_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, record) of every line that is not blank. Raises UserError where one is not a JSON object."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"line {number} of {path} is not JSON: {error}") from None
+            if not isinstance(record, dict):
+                raise UserError(f"line {number} of {path} is not a JSON object")
+            yield number, record
+
+
+def finite_values(content: Any) -> Any:
+    """A copy in which NaN and infinity are None, at any depth."""
+    if isinstance(content, Mapping):
+        return {key: finite_values(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite_values(value) for value in content]
+    return finite_or_none(content) if isinstance(content, float) else content
 
 
 def finite_or_none(value: float) -> float | None:

@@ -21,7 +21,7 @@ EDGES = np.concatenate([[0.0], 2.0 ** np.arange(-10, -3, 0.25), np.arange(1 / 8,
 
 @dataclass(slots=True, eq=False)
 class Sketch:
-    """Count, sum, sum of squares, extremes and histogram of some values. `a + b` is the sketch of all their values.
+    """Count, sum, extremes and histogram of some values. `a + b` is the sketch of all their values.
 
     A quantile is off by less than the width of its bin: 1/32 nat, or less than a fifth of itself below 1/8 nat, or
     0.001 below 0.001. Values from `MOST` on share a bin.
@@ -32,7 +32,6 @@ class Sketch:
     counts: np.ndarray
     """[B] integers."""
     total: float = 0.0
-    squares: float = 0.0
     low: float = math.inf
     high: float = -math.inf
 
@@ -50,13 +49,12 @@ class Sketch:
         counts = np.bincount(bins, minlength=len(EDGES) - 1)
         if not numbers.size:
             return cls(counts)
-        return cls(counts, float(numbers.sum()), float(numbers @ numbers), float(numbers.min()), float(numbers.max()))
+        return cls(counts, float(numbers.sum()), float(numbers.min()), float(numbers.max()))
 
     def __add__(self, other: Sketch) -> Sketch:
         return Sketch(
             self.counts + other.counts,
             self.total + other.total,
-            self.squares + other.squares,
             min(self.low, other.low),
             max(self.high, other.high),
         )
@@ -69,12 +67,6 @@ class Sketch:
     def mean(self) -> float:
         """NaN without values."""
         return self.total / self.count if self.count else math.nan
-
-    @property
-    def std(self) -> float:
-        """Of the values, over count - 1; NaN with fewer than two."""
-        n = self.count
-        return math.sqrt(max(0.0, self.squares - n * self.mean**2) / (n - 1)) if n > 1 else math.nan
 
     def quantile(self, share: float) -> float:
         """The smallest value that `share` of the values do not exceed, 0 < share <= 1; NaN without values."""
@@ -94,7 +86,6 @@ class Sketch:
             "bins": filled.tolist(),
             "counts": self.counts[filled].tolist(),
             "sum": self.total,
-            "squares": self.squares,
             "min": self.low if len(filled) else None,
             "max": self.high if len(filled) else None,
         }
@@ -110,7 +101,7 @@ class Sketch:
             whole[bins] = counts
             if not len(bins):
                 return cls(whole)
-            return cls(whole, *(float(table[key]) for key in ("sum", "squares", "min", "max")))
+            return cls(whole, *(float(table[key]) for key in ("sum", "min", "max")))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a histogram of entropies: {error}") from None
 

@@ -18,6 +18,9 @@ LEVEL = 0.95
 _AT_ONCE = 2_000_000
 """Values resampled in one batch, which bounds the memory."""
 
+Values = Sequence[float] | np.ndarray
+"""[N]"""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -33,7 +36,7 @@ class Interval:
     """Independent values behind it: items, pairs or seeds."""
 
 
-def mean_se(values: Sequence[float]) -> tuple[float, float]:
+def mean_se(values: Values) -> tuple[float, float]:
     """(mean, standard error of the mean); NaN where there are too few values."""
     array = np.asarray(values, dtype=float)
     n = len(array)
@@ -51,7 +54,7 @@ def standard_error(influence: np.ndarray, clusters: int) -> float:
     return math.sqrt(clusters / (clusters - 1) * float((influence**2).sum()))
 
 
-def clustered(values: Sequence[float], clusters: Sequence[Hashable]) -> dict[Hashable, float]:
+def clustered(values: Values, clusters: Sequence[Hashable]) -> dict[Hashable, float]:
     """The mean of each cluster (item), in the order in which clusters first appear; NaN values are left out.
 
     >>> clustered([1, 0, 1], ["a", "a", "b"])
@@ -64,9 +67,7 @@ def clustered(values: Sequence[float], clusters: Sequence[Hashable]) -> dict[Has
     return {cluster: float(np.mean(found)) for cluster, found in members.items()}
 
 
-def bootstrap_mean(
-    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Interval:
+def bootstrap_mean(values: Values, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
     """The mean with its percentile bootstrap interval over [N] independent values."""
     array = np.asarray(values, dtype=float)
     n = len(array)
@@ -76,7 +77,7 @@ def bootstrap_mean(
 
 
 def paired_bootstrap(
-    a: Sequence[float], b: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+    a: Values, b: Values, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Interval:
     """mean(a - b) with its percentile bootstrap interval; `a` and `b` [N] are of the same items, in the same order.
 
@@ -88,7 +89,7 @@ def paired_bootstrap(
     return bootstrap_mean(np.subtract(a, b), seed=seed, resamples=resamples, level=level)
 
 
-def t_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
+def t_interval(values: Values, *, level: float = LEVEL) -> Interval:
     """The mean with Student's interval: for a handful of values (seeds), where a bootstrap is far too narrow."""
     from scipy.special import stdtrit
 
@@ -99,9 +100,7 @@ def t_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - reach, mean + reach, len(values))
 
 
-def pearson(
-    x: Sequence[float], y: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Interval:
+def pearson(x: Values, y: Values, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
     """Pearson's correlation of [N] pairs with its bootstrap interval; NaN below three pairs or for a constant side.
 
     Pairs with a NaN are left out, and so are resamples in which one side is constant.
@@ -109,9 +108,7 @@ def pearson(
     return _correlation(_pearson, x, y, seed, resamples, level)
 
 
-def spearman(
-    x: Sequence[float], y: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Interval:
+def spearman(x: Values, y: Values, *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL) -> Interval:
     """Spearman's correlation, as `pearson`; tied values share the mean of their ranks."""
     return _correlation(_spearman, x, y, seed, resamples, level)
 
@@ -178,9 +175,7 @@ def _spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
     return _pearson(stats.rankdata(x, axis=axis), stats.rankdata(y, axis=axis), axis)
 
 
-def _correlation(
-    statistic: Statistic, x: Sequence[float], y: Sequence[float], seed: int, resamples: int, level: float
-) -> Interval:
+def _correlation(statistic: Statistic, x: Values, y: Values, seed: int, resamples: int, level: float) -> Interval:
     pairs = np.array([x, y], dtype=float)
     a, b = pairs[:, np.isfinite(pairs).all(0)]
     n = len(a)

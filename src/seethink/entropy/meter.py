@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seethink.core.files import finite_or_none
 from seethink.core.sketch import Sketch, bins_of
 from seethink.core.statistics import standard_error
 from seethink.core.types import Completion, Verdict
@@ -70,13 +71,15 @@ class Tokens:
         deciles = [DECILES * np.arange(n) // n for n in lengths if n]
         masses = [np.asarray(r.masses if len(r.masses) else np.full(len(r.entropies), np.nan)) for r in rows]
         return cls(
-            size,
-            _join([np.asarray(r.entropies, dtype=np.float64) for r in rows], np.float64),
-            np.repeat(np.array([r.prompt for r in rows], dtype=np.int64), lengths),
-            _join(deciles, np.int64),
-            *(_join([getattr(r.marks, key) for r in rows], bool) for key in ("critical", "following", "starts")),
-            _join(masses, np.float64),
-            np.repeat(np.array([_grade(r.verdict) for r in rows], dtype=np.int64), lengths),
+            size=size,
+            entropies=_join([np.asarray(r.entropies, dtype=np.float64) for r in rows], np.float64),
+            prompts=np.repeat(np.array([r.prompt for r in rows], dtype=np.int64), lengths),
+            deciles=_join(deciles, np.int64),
+            critical=_join([r.marks.critical for r in rows], bool),
+            following=_join([r.marks.following for r in rows], bool),
+            starts=_join([r.marks.starts for r in rows], bool),
+            masses=_join(masses, np.float64),
+            grades=np.repeat(np.array([_grade(r.verdict) for r in rows], dtype=np.int64), lengths),
         )
 
     def groups(self) -> dict[str, np.ndarray]:
@@ -92,7 +95,7 @@ class Tokens:
 
     def critical_mass(self) -> Estimate:
         """Mean probability of critical words where a sentence starts."""
-        known = self.starts & np.isfinite(self.masses)
+        known = self.starts & np.isfinite_or_none(self.masses)
         return self.estimate(self.masses, known)
 
     def estimate(self, values: np.ndarray, chosen: np.ndarray) -> Estimate:
@@ -146,10 +149,10 @@ class GroupStats:
         sketch = self.sketch
         return {
             "count": sketch.count,
-            "mean": finite(sketch.mean),
-            "se": finite(self.estimate.se),
-            "quantiles": {name: finite(sketch.quantile(share)) for name, share in QUANTILES.items()},
-            "tail_share": finite(self.tail.mean),
+            "mean": finite_or_none(sketch.mean),
+            "se": finite_or_none(self.estimate.se),
+            "quantiles": {name: finite_or_none(sketch.quantile(share)) for name, share in QUANTILES.items()},
+            "tail_share": finite_or_none(self.tail.mean),
             "histogram": sketch.as_json(),
         }
 
@@ -197,11 +200,6 @@ class EntropyMeter:
         verdict = completion.grade.verdict if completion.grade else None
         marks = self.marks(completion.token_ids)
         return Response(prompt, completion.entropies, marks, completion.watched_mass, verdict)
-
-
-def finite(value: float) -> float | None:
-    """NaN and infinity are not JSON."""
-    return value if math.isfinite(value) else None
 
 
 def _grade(verdict: Verdict | None) -> int:

@@ -1,12 +1,11 @@
-"""How often responses say that the image cannot be seen, and what becomes of those that do (paper 6.4).
+"""How often responses say that the image cannot be seen, and how such responses differ from the others (paper 6.4).
 
-Share of responses, accuracy with and without such a statement, where in the response it stands, and the entropy before,
-in and after it. Measured on responses that are sampled for it, or on those that a run has stored.
+For each group of responses: the share that says so, accuracy with and without such a statement, where in the response
+it stands, and the entropy before, in and after it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from seethink.core.denials import Span, denial_spans
 from seethink.core.errors import UserError
+from seethink.core.files import checked_json_lines
 from seethink.core.statistics import clustered, mean_se
 from seethink.core.types import Completion, Sample
 
@@ -27,27 +27,27 @@ WINDOW = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One response."""
+class CheckedResponse:
+    """One response, and the statements in it that the image cannot be seen."""
 
     item: str
-    """Its prompt: responses to one prompt are not independent."""
+    """The prompt that it answers: responses to one prompt are not independent."""
     text: str
     spans: Sequence[Span]
-    """Characters of the statements."""
+    """[start, end) characters of each statement."""
     pictured: bool = True
     """Whether the sample had an image: without one, the statement is true."""
     correct: float = math.nan
     """1, 0, or NaN where there is no grade."""
     tokens: Sequence[str] = ()
-    """[T] text of each token, and"""
+    """[T] The text of each token."""
     entropies: Sequence[float] = ()
-    """[T] their entropies in nats; empty where they were not recorded."""
+    """[T] Nats; empty where they were not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A mean over responses. The standard error is that over prompts, each the mean of its responses."""
+    """A mean over responses. The standard error is over prompts, each the mean of its responses."""
 
     value: float
     se: float
@@ -58,7 +58,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row: all responses, those to an image, or those to a promised and absent one."""
+    """One row: all responses, the ones to an image, or the ones to a promised image that was absent."""
 
     group: str
     share: Number
@@ -66,7 +66,7 @@ class Finding:
     accuracy_with: Number
     accuracy_without: Number
     difference: float
-    """With less without."""
+    """Accuracy with a statement less accuracy without."""
     difference_se: float
     position: Number
     """Where the first statement begins, as a share of the response's characters."""
@@ -74,12 +74,12 @@ class Finding:
     """`before`, `inside`, `after` and `elsewhere`: mean nats per token; empty without recorded entropies."""
 
 
-def spoken(
+def check_completions(
     samples: Sequence[Sample], groups: Sequence[Sequence[Completion]], texts: Callable[[Sequence[int]], list[str]]
-) -> list[Spoken]:
-    """Sampled and graded responses [P][G]; `texts` gives the text of each token."""
+) -> list[CheckedResponse]:
+    """Search graded responses [P][G] for statements; `texts` gives the text of each token."""
     return [
-        Spoken(
+        CheckedResponse(
             item=sample.id,
             text=c.text,
             spans=denial_spans(c.text),
@@ -93,33 +93,23 @@ def spoken(
     ]
 
 
-def stored(folder: Path) -> list[Spoken]:
+def stored_responses(folder: Path) -> list[CheckedResponse]:
     """The responses in a run's `rollouts/` and `eval/rollouts.jsonl`. Raises UserError where there are none."""
     files = [*sorted((folder / "rollouts").glob("*.jsonl")), folder / "eval" / "rollouts.jsonl"]
-    records = [record for path in files if path.is_file() for record in _lines(path)]
+    records = [record for path in files if path.is_file() for _, record in checked_json_lines(path)]
     found = [one for record in records for one in _of_record(record)]
     if not found:
         raise UserError(f"{folder} has no stored rollouts; give a run folder with rollouts/, or a model and --data")
     return found
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            raise UserError(f"{path}, line {number}: not JSON; remove the line, or the file") from None
-        if isinstance(record, dict):
-            yield record
-
-
-def _of_record(record: dict[str, Any]) -> Iterable[Spoken]:
+def _of_record(record: dict[str, Any]) -> Iterable[CheckedResponse]:
     for completion in record.get("completions") or ():
         verdict, text = completion.get("verdict"), str(completion.get("text", ""))
-        yield Spoken(
+        yield CheckedResponse(
             item=f"{record.get('step')}/{record.get('id')}",
             text=text,
-            # Searched anew: what was stored may come from other patterns.
+            # The stored spans may come from an earlier version of the patterns.
             spans=denial_spans(text),
             pictured=bool(record.get("images")),
             correct=math.nan if verdict in (None, "error") else float(verdict == "correct"),
@@ -128,15 +118,15 @@ def _of_record(record: dict[str, Any]) -> Iterable[Spoken]:
         )
 
 
-def find(responses: Sequence[Spoken], window: int = WINDOW) -> list[Finding]:
-    """A row over all responses, and one each for those with an image and without, where there are both."""
+def compare_denials(responses: Sequence[CheckedResponse], window: int = WINDOW) -> list[Finding]:
+    """A row over all responses, and where some had an image and some had none, a row for each of the two kinds."""
     pictured = [r for r in responses if r.pictured]
     absent = [r for r in responses if not r.pictured]
     rows = [("all", responses), ("image", pictured), ("no image", absent)]
     return [_finding(name, some, window) for name, some in rows if some and (name == "all" or (pictured and absent))]
 
 
-def _finding(group: str, responses: Sequence[Spoken], window: int) -> Finding:
+def _finding(group: str, responses: Sequence[CheckedResponse], window: int) -> Finding:
     with_, without = ([r for r in responses if bool(r.spans) is kind] for kind in (True, False))
     right, other = (_number([(r.item, r.correct) for r in some]) for some in (with_, without))
     return Finding(
@@ -152,14 +142,14 @@ def _finding(group: str, responses: Sequence[Spoken], window: int) -> Finding:
 
 
 def _number(values: Iterable[tuple[str, float]]) -> Number:
-    """NaN values are left out."""
+    """From (prompt, value) pairs; NaN values are left out."""
     known = [(item, value) for item, value in values if not math.isnan(value)]
     mean = float(np.mean([value for _, value in known])) if known else math.nan
     items = clustered([value for _, value in known], [item for item, _ in known])
     return Number(mean, mean_se(list(items.values()))[1], len(known), len(items))
 
 
-def _entropy(responses: Sequence[Spoken], window: int) -> dict[str, Number]:
+def _entropy(responses: Sequence[CheckedResponse], window: int) -> dict[str, Number]:
     places: dict[str, list[tuple[str, float]]] = {"before": [], "inside": [], "after": [], "elsewhere": []}
     for one in responses:
         kinds = token_places(one.tokens, one.spans, window)
@@ -169,8 +159,10 @@ def _entropy(responses: Sequence[Spoken], window: int) -> dict[str, Number]:
 
 
 def token_places(tokens: Sequence[str], spans: Sequence[Span], window: int) -> list[str]:
-    """[T] `inside` for tokens that overlap a statement, `before` and `after` within `window` tokens of one, else
-    `elsewhere`. What comes after one statement and before another is `after`."""
+    """[T] Where each token stands: `inside` a statement, `before` or `after` one within `window` tokens, `elsewhere`.
+
+    A token between two statements that is near both counts as `after`.
+    """
     ends = np.cumsum([len(token) for token in tokens])
     starts = ends - [len(token) for token in tokens]
     kinds = ["elsewhere"] * len(tokens)
@@ -186,18 +178,12 @@ def token_places(tokens: Sequence[str], spans: Sequence[Span], window: int) -> l
     return kinds
 
 
-def as_json(findings: Sequence[Finding], about: dict[str, Any]) -> str:
-    """The findings with what they were measured on; NaN is null."""
-    return json.dumps({**about, "rows": [_plain(asdict(finding)) for finding in findings]}, indent=2) + "\n"
+def as_record(findings: Sequence[Finding], about: dict[str, Any]) -> dict[str, Any]:
+    """The findings as a table for JSON, with `about`: what they were measured on."""
+    return {**about, "rows": [asdict(finding) for finding in findings]}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def table(findings: Sequence[Finding], label: str) -> Table:
+def denial_table(findings: Sequence[Finding], label: str) -> Table:
     """For the terminal."""
     shown = Table("responses", title=f"The image cannot be seen, says {escape(label)}")
     for heading in ("n", "share", "accuracy with", "without", "difference", "position", "entropy before / in / after"):

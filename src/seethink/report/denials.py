@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from seethink.eval.hallucination import Finding, Spoken, find
+from seethink.eval.hallucination import CheckedResponse, Finding, compare_denials
 from seethink.report.rollouts import Rollouts
 
 PLACES = ("before", "inside", "after", "elsewhere")
@@ -38,16 +38,17 @@ def denial_rows(rollouts: Rollouts) -> list[DenialRow]:
     if not any(one["hallucinated"] for searched in sources.values() for _, one in searched):
         return []
     return [
-        _row(source, searched, find([_spoken(*pair) for pair in searched])[0]) for source, searched in sources.items()
+        _row(source, searched, compare_denials([_checked(*pair) for pair in searched])[0])
+        for source, searched in sources.items()
     ]
 
 
-def _spoken(item: str, one: dict[str, Any]) -> Spoken:
+def _checked(item: str, one: dict[str, Any]) -> CheckedResponse:
     ends = list(accumulate(map(len, one["tokens"])))
     starts = [0, *ends]
     spans = [(starts[first], ends[last]) if last >= first else (0, 0) for first, last in one["hallucinated"]]
     graded = one["verdict"] != "error"
-    return Spoken(
+    return CheckedResponse(
         item=item,
         text="".join(one["tokens"]),
         spans=spans,

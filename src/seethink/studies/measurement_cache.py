@@ -18,7 +18,7 @@ from seethink.models.load import LoadedModel
 from seethink.runs.identity import model_identity
 
 
-class Measured:
+class MeasurementCache:
     """Results in a folder. A key is a JSON object of everything that the result depends on."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,7 +50,7 @@ def _plain(key: dict[str, Any]) -> Any:
     return json.loads(json.dumps(key))
 
 
-def measured_with(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
+def measured_on(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
     """The part of a key that says which weights, processor, code and items a measurement is of."""
     return {
         "weights": model_identity(loaded.source) or loaded.source,

@@ -5,7 +5,6 @@ All modes answer the same items with the same random numbers, so that difference
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,7 +33,7 @@ from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.format import CLOSE, OPEN
 from seethink.rewards.rewarder import Rewarder
-from seethink.studies.measurement_cache import Measured, measured_with
+from seethink.studies.measurement_cache import MeasurementCache, measured_on
 
 MODES = ("slow", "nothink", "nowait")
 
@@ -100,22 +99,22 @@ class ModeRow:
 
 
 def compare_modes(
-    loaded: LoadedModel, rewarder: Rewarder, task: Task, config: ModesConfig, measured: Measured
+    loaded: LoadedModel, rewarder: Rewarder, task: Task, config: ModesConfig, cache: MeasurementCache
 ) -> list[ModeRow]:
-    """Every mode on the same items. What `measured` has is not sampled again. Raises UserError."""
+    """Every mode on the same items. What `cache` holds is not sampled again. Raises UserError."""
     _check(config)
     prompts, generator = PromptList(task.samples, loaded.chat), make_generator(loaded)
-    about = measured_with(loaded, task.samples)
+    about = measured_on(loaded, task.samples)
     values: dict[Variant, Values] = {}
     for sampled, derived in _draws(config):
         keys = {variant: _key(about, config, variant) for variant in derived}
-        known = {variant: found for variant in derived if (found := measured.get(keys[variant])) is not None}
+        known = {variant: found for variant in derived if (found := cache.get(keys[variant])) is not None}
         if len(known) < len(derived):
             groups = _draw(loaded, task, generator, prompts, rewarder, config, sampled)
         for variant in derived:
             if variant not in known:
                 known[variant] = _values(_cut(loaded, rewarder, task, groups, variant), config.words)
-                measured.put(keys[variant], known[variant])
+                cache.put(keys[variant], known[variant])
             values[variant] = known[variant]
     return [row for variant in values for row in _rows(variant, values, [s.domain for s in task.samples], config.seed)]
 
@@ -259,13 +258,9 @@ def _row(variant: Variant, values: dict[Variant, Values], domains: list[str], do
 
 def write_modes(path: Path, loaded: LoadedModel, data: str, config: ModesConfig, rows: Sequence[ModeRow]) -> None:
     """modes.json: what was compared, and the rows. NaN becomes null."""
-    table = {"model": loaded.source, "data": data, **asdict(config), "rows": [_plain(asdict(row)) for row in rows]}
+    table = {"model": loaded.source, "data": data, **asdict(config), "rows": [asdict(row) for row in rows]}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, table)
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def modes_table(rows: Sequence[ModeRow]) -> Table:
@@ -310,6 +305,6 @@ def compare_file(model: str, data: str, size: int, reading: list[str], config: M
     loaded = load_model(model)
     with Rewarder(RewardConfig()) as rewarder:
         task = load_source_task(EvalConfig(data=data, size=size), config.seed, chat=loaded.chat, reading=read)
-        rows = compare_modes(loaded, rewarder, task, config, Measured(out.with_suffix(".parts")))
+        rows = compare_modes(loaded, rewarder, task, config, MeasurementCache(out.with_suffix(".parts")))
     write_modes(out, loaded, data, config, rows)
     return rows

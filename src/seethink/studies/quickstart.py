@@ -21,9 +21,10 @@ import transformers
 from seethink import __version__
 from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
+from seethink.core.files import write_json
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.eval.output import write_evaluation
+from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import eval_reading, load_source_task
@@ -159,7 +160,7 @@ def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
         },
         "command": "seethink quickstart",
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(path, content)
 
 
 def peak_memory_mb() -> int:

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from seethink.core.errors import UserError
-from seethink.entropy.meter import QUANTILES, Estimate, standard_error
+from seethink.core.statistics import standard_error
+from seethink.entropy.meter import QUANTILES, Estimate
 from seethink.studies.entropy.measurement import EntropyReport
 from seethink.studies.entropy.result_files import Stored
 

@@ -80,7 +80,7 @@ class EntropyReport:
         return self.groups["critical"].estimate
 
 
-def measure(
+def measure_entropy(
     loaded: LoadedModel,
     task: Task,
     settings: EntropySettings | None = None,
@@ -104,7 +104,7 @@ def measure(
     return _report(loaded, ids, groups, settings, "sampled", seed)
 
 
-def rescore(
+def rescore_entropy(
     loaded: LoadedModel,
     prompts: PromptList,
     responses: Sequence[Sequence[Completion]],
@@ -146,10 +146,10 @@ def score_groups(
     for batch in _batches(loaded, groups, flat):
         with loaded.autocast():
             _, entropies, hidden = token_logprobs(loaded.model, batch, **common)
-            owners, counts = batch.sequence_ids[batch.loss_mask].unique_consecutive(return_counts=True)
+            owners, counts = torch.unique_consecutive(batch.sequence_ids[batch.loss_mask], return_counts=True)
             chosen = torch.cat([starts[place] for place in owners.tolist()]).to(hidden.device)
             masses = mass_of(loaded.model, hidden, chosen, watched, **common)
-        parts = zip(*(values.split(counts.tolist()) for values in (entropies, masses)), strict=True)
+        parts = zip(*(torch.split(values, counts.tolist()) for values in (entropies, masses)), strict=True)
         for place, (entropy, mass) in zip(owners.tolist(), parts, strict=True):
             found[place] = replace(flat[place][1], entropies=entropy.tolist(), watched_mass=mass.tolist())
     scored: list[list[Completion]] = [[] for _ in groups]

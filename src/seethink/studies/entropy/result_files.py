@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from seethink.core.errors import UserError
-from seethink.core.files import read_json_lines, write_text
+from seethink.core.files import finite_or_none, read_json_lines, write_text
 from seethink.core.sketch import Sketch
-from seethink.entropy.meter import Estimate, GroupStats, finite
+from seethink.entropy.meter import Estimate, GroupStats
 from seethink.studies.entropy.measurement import EntropyReport, EntropySettings
 
 KIND = "seethink entropy"
@@ -135,8 +135,8 @@ def _of_run(folder: Path) -> Stored:
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
     return {
-        "mean": finite(estimate.mean),
-        "se": finite(estimate.se),
+        "mean": finite_or_none(estimate.mean),
+        "se": finite_or_none(estimate.se),
         "n": estimate.n,
         "sums": estimate.sums.tolist(),
         "counts": estimate.counts.tolist(),

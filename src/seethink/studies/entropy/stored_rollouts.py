@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from seethink.core.errors import UserError
+from seethink.core.files import checked_json_lines
 from seethink.core.types import Completion, Grade, Sample, Verdict
 from seethink.data.chat import Chat
 from seethink.data.images import ImageRef, check_image
@@ -42,23 +42,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], Path]]:
     if not files:
         raise UserError(f"{path} has no rollouts/step_*.jsonl: give the folder of an RL run, or a JSONL file")
     for file in files:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from None
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield f"line {number} of {file}", _object(line, f"line {number} of {file}"), file.parent.parent
-
-
-def _object(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place} is not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{place} is not a JSON object")
-    return row
+        for number, row in checked_json_lines(file):
+            yield f"line {number} of {file}", row, file.parent.parent
 
 
 def _ours(row: dict[str, Any], root: Path, chat: Chat) -> tuple[Sample, list[Completion]]:

@@ -10,9 +10,9 @@ import typer
 from seethink.core.console import console
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan, missing_models
-from seethink.studies.lab.runner import run_plan
+from seethink.studies.lab.plan_table import plan_table
+from seethink.studies.lab.scheduler import run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
-from seethink.studies.lab.show import plan_table
 
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
@@ -48,7 +48,7 @@ def choose(names: list[str]) -> list[Experiment]:
 def write_reports(out: Path, markdown: Path | None = None) -> Path:
     """report.html and report.md in the lab's folder, and the table where `markdown` says. Raises LabError."""
     from seethink.core.files import write_text
-    from seethink.studies.lab.page import render
+    from seethink.studies.lab.lab_page import render
     from seethink.studies.lab.results import load_results
     from seethink.studies.lab.table import as_markdown
 

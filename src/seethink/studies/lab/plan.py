@@ -48,7 +48,7 @@ class Job:
     model: str
     """What an untrained arm is."""
     parent: Job | None = None
-    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`eval`, `modes`, `select` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """`experiment/arm` pairs that it serves."""
@@ -72,7 +72,7 @@ class Plan:
     """Experiment -> arm -> a key for each seed."""
 
     def seconds(self, job: Job) -> float:
-        return job.train_s + sum(self.scale.seconds[name] for name in job.measures)
+        return job.train_s + sum(self.scale.seconds[name] for name in job.measurements)
 
 
 def missing_models(experiment: Experiment) -> list[str]:
@@ -99,7 +99,7 @@ def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Pa
             for name in experiment.arms
             if name in used
         }
-        _add_measures(plan, experiment)
+        _add_measurements(plan, experiment)
     return plan
 
 
@@ -138,22 +138,22 @@ def _fitting(override: str, prompts: int | None) -> str:
     return override
 
 
-def _add_measures(plan: Plan, experiment: Experiment) -> None:
+def _add_measurements(plan: Plan, experiment: Experiment) -> None:
     for claim in experiment.claims:
         for term in claim.terms:
             needed = MEASURED_BY.get(term.source)
             for name in term.arms if needed else ():
                 for key in plan.arms[experiment.name][name]:
                     job = plan.jobs[key]
-                    job.measures[needed or ""] = _settings(plan.scale, needed or "", job.seed)
+                    job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
 
 
-def _settings(scale: Scale, measure: str, seed: int) -> dict[str, Any]:
+def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:
     """The same items for every arm of a seed, so that arms compare item by item."""
-    if measure == "eval":
+    if measurement == "eval":
         return {"seed": seed, **scale.eval.model_dump()}
     settings = {"seed": seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
-    return settings | ({"budgets": list(scale.budgets)} if measure == "modes" else {})
+    return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
 
 
 def job_key(recipe: Recipe | None, origin: str | None, seed: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seethink.core.files import read_json_lines
-from seethink.eval.output import ITEMS
+from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
 from seethink.studies.lab.schema import Term
 
@@ -58,7 +58,8 @@ def _read(term: Term, folder: Path) -> Reading:
 def _eval(term: Term, folder: Path) -> Reading:
     """Every domain of the group counts the same."""
     rows = read_json_lines(folder / "eval" / ITEMS)
-    rows = [row for row in rows if in_group(row["domain"], term.domain) and row[term.eval or ""] is not None]
+    key = term.eval or ""
+    rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
     rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
     if not rows:
         raise Unreadable(f"{term.arm} has not been evaluated")
@@ -66,7 +67,7 @@ def _eval(term: Term, folder: Path) -> Reading:
     for row in rows:
         sizes[row["domain"]] = sizes.get(row["domain"], 0) + 1
     weight = {domain: len(rows) / len(sizes) / size for domain, size in sizes.items()}
-    items = {row["id"]: weight[row["domain"]] * row[term.eval or ""] for row in rows}
+    items = {row["id"]: weight[row["domain"]] * row[key] for row in rows}
     return Reading(float(np.mean(list(items.values()))), items)
 
 
@@ -78,11 +79,11 @@ def in_group(domain: str, group: str) -> bool:
 
 
 def _metric(term: Term, folder: Path) -> Reading:
-    records = read_metrics(folder)
+    records, key = read_metrics(folder), term.metric or ""
     first, last = math.floor(term.span[0] * len(records)), math.ceil(term.span[1] * len(records))
-    values = [r[term.metric] for r in records[first:last] if r.get(term.metric or "") is not None]
+    values = [r[key] for r in records[first:last] if r.get(key) is not None]
     if not values:
-        raise Unreadable(f"{term.arm}: metrics.jsonl has no {term.metric}")
+        raise Unreadable(f"{term.arm}: metrics.jsonl has no {key}")
     return Reading(STATS[term.stat](np.array(values, dtype=float)))
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
 from seethink.studies.lab.reading import Reading, Unreadable, read_term
-from seethink.studies.lab.runner import INDEX, read_times
+from seethink.studies.lab.scheduler import INDEX, read_times
 from seethink.studies.lab.schema import Claim, Experiment, LabError, Term, load_experiments
-from seethink.studies.lab.verdict import UNKNOWN, Effect, Verdict, judge, measure
+from seethink.studies.lab.verdict import UNKNOWN, Effect, Verdict, estimate_effect, judge
 from seethink.studies.selection.ranking import Regret, regret
 
 
@@ -124,7 +124,7 @@ def _result(claim: Claim, folders: list[dict[str, Path]]) -> Result:
             why = why or str(reason)
     if not pairs:
         return Result(claim, None, UNKNOWN, why)
-    effect = measure(claim, pairs)
+    effect = estimate_effect(claim, pairs)
     return Result(claim, effect, judge(claim, effect), why)
 
 

@@ -36,7 +36,7 @@ class Effect:
     """Standard error of a seed's difference from its items alone; NaN without items."""
 
 
-def measure(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]]) -> Effect:
+def estimate_effect(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]]) -> Effect:
     """The effect over seeds; `pairs` has (left, right) of each."""
     found = [left if right is None else _compare(claim, left, right) for left, right in pairs]
     values = [one.value for one in found]
@@ -45,9 +45,13 @@ def measure(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]]) -> Ef
     if per_item:
         interval = _wider(interval, bootstrap_mean([v for items in per_item for v in items], level=claim.level))
     back = math.exp if claim.ratio else float
-    ends = (back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high))
+    value, low, high = (
+        back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high)
+    )
     return Effect(
-        *ends,
+        value,
+        low,
+        high,
         seeds=len(values),
         items=min(map(len, per_item), default=0),
         by_seed=tuple(back(v) for v in values),

@@ -30,7 +30,7 @@ from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.runs.identity import model_identity
-from seethink.studies.measurement_cache import Measured, samples_identity
+from seethink.studies.measurement_cache import MeasurementCache, samples_identity
 
 DEPTH = 3
 """Folders below the run in which a checkpoint may lie: some trainers write step_20/actor/huggingface."""
@@ -53,7 +53,7 @@ class CheckpointSettings:
 
 
 @dataclass(slots=True)
-class Measures:
+class CheckpointEstimates:
     """What was measured of one checkpoint; every estimate is over the same K items."""
 
     name: str
@@ -109,29 +109,36 @@ def step_of(folder: Path, run: Path, place: int) -> int:
 
 
 def measure_checkpoints(
-    run: Path, folders: Sequence[Path], task: Task, settings: CheckpointSettings, measured: Measured
-) -> tuple[list[Measures], float]:
-    """([C] measures, the entropy in nats from which a token is in the tail). What `measured` has is not sampled again.
+    run: Path, folders: Sequence[Path], task: Task, settings: CheckpointSettings, cache: MeasurementCache
+) -> tuple[list[CheckpointEstimates], float]:
+    """([C] measures, the entropy in nats from which a token is in the tail). What `cache` holds is not sampled again.
 
     The tail's threshold is 6.8 nats or, for small vocabularies, a quantile of the first checkpoint's entropies.
     """
     items = samples_identity(task.samples)
     prompts: PromptList | None = None
     threshold: float | None = None
-    found: list[Measures] = []
+    found: list[CheckpointEstimates] = []
     with Rewarder(RewardConfig()) as rewarder:
         for place, folder in enumerate(folders):
-            key = {"measure": "select", "checkpoint": _identity(folder), "items": items, "seethink": __version__}
+            key: dict[str, Any] = {
+                "measure": "select",
+                "checkpoint": _identity(folder),
+                "items": items,
+                "seethink": __version__,
+            }
             key |= {**asdict(settings), "threshold": threshold}
-            result = measured.get(key)
+            result = cache.get(key)
             if result is None:
                 loaded = load_checkpoint(run, folder)
                 prompts = _shared(prompts, task.samples, loaded)
                 result = _measure(loaded, task, prompts, rewarder, settings, threshold, label=folder.name)
-                measured.put(key, result)
+                cache.put(key, result)
             threshold = float(result["threshold"])
             estimates = {name: Estimate(np.array(s), np.array(n)) for name, (s, n) in result["estimates"].items()}
-            found.append(Measures(folder.relative_to(run).as_posix(), step_of(folder, run, place), estimates))
+            found.append(
+                CheckpointEstimates(folder.relative_to(run).as_posix(), step_of(folder, run, place), estimates)
+            )
     assert threshold is not None
     return found, threshold
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from seethink.core.errors import UserError
+from seethink.core.files import finite_or_none
 from seethink.core.statistics import Interval, ends, pearson, resampled_ratios, spearman, t_interval
 from seethink.core.types import Sample
 from seethink.entropy.meter import Estimate
-from seethink.studies.selection.checkpoints import Measures
+from seethink.studies.selection.checkpoints import CheckpointEstimates
 
 BETTER = {
     "critical_entropy": "higher",
@@ -116,7 +117,7 @@ def halves(samples: Sequence[Sample]) -> np.ndarray:
 
 
 def select(
-    measures: Sequence[Measures],
+    checkpoints: Sequence[CheckpointEstimates],
     samples: Sequence[Sample],
     in_domain: Sequence[str],
     rewards: dict[int, float],
@@ -131,24 +132,24 @@ def select(
     inside = np.array([s.domain in in_domain for s in samples])
     criterion_half = halves(samples)
     _require_items(inside, criterion_half)
-    names = [m.name for m in measures]
+    names = [c.name for c in checkpoints]
 
-    def scored(name: str, measure: str, chosen: np.ndarray) -> Scored:
-        own = [m.estimates[measure] for m in measures]
+    def scored(name: str, quantity: str, chosen: np.ndarray) -> Scored:
+        own = [c.estimates[quantity] for c in checkpoints]
         return _scored(
             name, names, np.stack([e.sums[chosen] for e in own]), np.stack([e.counts[chosen] for e in own]), seed
         )
 
-    criteria = {name: scored(name, measure, criterion_half & inside) for name, measure in ENTROPIES.items()}
+    criteria = {name: scored(name, quantity, criterion_half & inside) for name, quantity in ENTROPIES.items()}
     criteria["tail_share"] = scored("tail_share", "tail", criterion_half & inside)
     if rewards:
-        criteria["reward"] = _reward(measures, rewards, seed)
+        criteria["reward"] = _reward(checkpoints, rewards, seed)
     criteria["accuracy"] = scored("accuracy", "accuracy", criterion_half & inside)
     targets = {"in_domain": scored("in_domain", "accuracy", ~criterion_half & inside)}
     if not inside.all():
         criteria["out_of_domain_accuracy"] = scored("out_of_domain_accuracy", "accuracy", criterion_half & ~inside)
         targets["out_of_domain"] = scored("out_of_domain", "accuracy", ~criterion_half & ~inside)
-    criteria["last"] = _last(measures)
+    criteria["last"] = _last(checkpoints)
     _require(by, criteria)
     return Selection(criteria, targets, _correlations(criteria, targets, seed), by)
 
@@ -172,9 +173,9 @@ def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[in
     return Scored(name, dict(zip(names, intervals, strict=True)), dict(zip(names, shares.tolist(), strict=True)))
 
 
-def _reward(measures: Sequence[Measures], rewards: dict[int, float], seed: int) -> Scored:
+def _reward(checkpoints: Sequence[CheckpointEstimates], rewards: dict[int, float], seed: int) -> Scored:
     """Mean training reward of the steps around each checkpoint: up to half the distance to its neighbours."""
-    steps = [m.step for m in measures]
+    steps = [c.step for c in checkpoints]
     reach = float(np.median(np.diff(steps))) / 2
     around = [[r for step, r in rewards.items() if abs(step - own) <= reach] for own in steps]
     drawn = [
@@ -184,13 +185,13 @@ def _reward(measures: Sequence[Measures], rewards: dict[int, float], seed: int) 
     length = max(map(len, drawn))
     draws = np.concatenate([np.broadcast_to(d, (length, 1)) for d in drawn], axis=1)
     values = [float(np.mean(own)) if own else math.nan for own in around]
-    return _with_draws("reward", [m.name for m in measures], values, [len(own) for own in around], draws)
+    return _with_draws("reward", [c.name for c in checkpoints], values, [len(own) for own in around], draws)
 
 
-def _last(measures: Sequence[Measures]) -> Scored:
-    values = {m.name: Interval(float(m.step), float(m.step), float(m.step), 1) for m in measures}
-    newest = max(reversed(measures), key=lambda m: m.step).name
-    return Scored("last", values, {m.name: float(m.name == newest) for m in measures})
+def _last(checkpoints: Sequence[CheckpointEstimates]) -> Scored:
+    values = {c.name: Interval(float(c.step), float(c.step), float(c.step), 1) for c in checkpoints}
+    newest = max(reversed(checkpoints), key=lambda c: c.step).name
+    return Scored("last", values, {c.name: float(c.name == newest) for c in checkpoints})
 
 
 def _require_items(inside: np.ndarray, criterion_half: np.ndarray) -> None:
@@ -272,4 +273,4 @@ def _values(scored: Scored) -> dict[str, dict[str, float | int | None]]:
 def _flat(name: str, interval: Interval) -> dict[str, float | None]:
     keys = (f"{name}", f"{name}_low", f"{name}_high") if name else ("value", "low", "high")
     numbers = (interval.value, interval.low, interval.high)
-    return {key: number if math.isfinite(number) else None for key, number in zip(keys, numbers, strict=True)}
+    return {key: finite_or_none(number) for key, number in zip(keys, numbers, strict=True)}

@@ -21,7 +21,7 @@ from seethink.core.statistics import Interval
 from seethink.core.types import Sample
 from seethink.eval.tasks.source import load_source_task
 from seethink.runs.metrics import read_metrics
-from seethink.studies.measurement_cache import Measured
+from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.selection.checkpoints import (
     CheckpointSettings,
     find_checkpoints,
@@ -59,9 +59,9 @@ def select_run(
     chat, read = load_checkpoint(run, folders[0]).chat, make_reading(list(reading))
     task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
     inside = trained_domains(task.samples, in_domain, trained_on)
-    measures, threshold = measure_checkpoints(run, folders, task, settings, Measured(run / CACHE))
+    estimates, threshold = measure_checkpoints(run, folders, task, settings, MeasurementCache(run / CACHE))
     rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if r.get("reward/mean") is not None}
-    selection = select(measures, task.samples, inside, rewards, by=by, seed=settings.seed)
+    selection = select(estimates, task.samples, inside, rewards, by=by, seed=settings.seed)
     about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
     write_json(run / FILE, about | {"in_domain": inside} | selection.as_json())
     if export is not None:

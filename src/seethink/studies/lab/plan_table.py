@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seethink.studies.lab.plan import Plan, missing_models
-from seethink.studies.lab.runner import is_finished, wall_seconds
+from seethink.studies.lab.scheduler import is_finished, wall_seconds
 from seethink.studies.lab.schema import load_experiments
 
 
@@ -27,9 +27,9 @@ def plan_table(plan: Plan, cores: int) -> Table:
     for heading in ("train", "measure", "done"):
         table.add_column(heading, justify="right")
     for job in plan.jobs.values():
-        if job.seed == 0 and (job.recipe is not None or job.measures):
+        if job.seed == 0 and (job.recipe is not None or job.measurements):
             finished = sum(plan.jobs[key].names == job.names for key in done)
-            measured = sum(plan.scale.seconds[name] for name in job.measures)
+            measured = sum(plan.scale.seconds[name] for name in job.measurements)
             cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
             table.add_row(job.stage or job.model, Text(_served(job.names)), *cells)
     left = [job for key, job in plan.jobs.items() if key not in done]

@@ -1,4 +1,6 @@
-"""The process of one job: train the arm, then measure it. `python -m seethink.studies.lab.job FOLDER` reads job.json.
+"""The process of one job: train the arm, then measure it, as job.json in the arm's folder says.
+
+Run as `python -m seethink.studies.lab.job_process FOLDER`.
 
 Each part is skipped where its result is there already, so that the same command goes on after a kill.
 """
@@ -32,20 +34,20 @@ def main(folder: Path) -> None:
     _stop_with_parent()
     with _timed(folder, "train"):
         model = _train(about)
-    _measure_all(model, folder, about["measures"])
+    _measure_all(model, folder, about["measurements"])
 
 
-def _measure_all(model: str, folder: Path, measures: dict[str, Any]) -> None:
+def _measure_all(model: str, folder: Path, measurements: dict[str, Any]) -> None:
     """One that fails keeps none of the others back; the first to fail is raised at the end."""
-    from seethink.studies.lab.measures import MEASURES
+    from seethink.studies.lab.measurements import MEASUREMENTS
 
     done, failure = finished(folder), None
-    for name, settings in measures.items():
+    for name, settings in measurements.items():
         if done.get(name) == settings:
             continue
         try:
             with _timed(folder, name):
-                MEASURES[name](model, folder, settings)
+                MEASUREMENTS[name](model, folder, settings)
         except Exception as error:
             print(f"{name} failed: {error}", file=sys.stderr)
             failure = failure or error

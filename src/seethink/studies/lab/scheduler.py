@@ -23,7 +23,7 @@ from typing import Any
 
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
-from seethink.studies.lab import job as process
+from seethink.studies.lab import job_process
 from seethink.studies.lab.plan import Job, Plan, descendants
 from seethink.train.run import final_model
 
@@ -59,8 +59,8 @@ def run_plan(plan: Plan, out: Path, jobs: int, say: Say) -> Outcome:
 
 def is_finished(job: Job) -> bool:
     """Trained, and measured with the settings that are asked for."""
-    done = process.finished(job.folder)
-    return is_trained(job) and all(done.get(name) == settings for name, settings in job.measures.items())
+    done = job_process.finished(job.folder)
+    return is_trained(job) and all(done.get(name) == settings for name, settings in job.measurements.items())
 
 
 def is_trained(job: Job) -> bool:
@@ -111,7 +111,7 @@ class _Runner:
         with (job.folder / "log.txt").open("ab") as log:
             log.write(START.encode())
             log.flush()
-            command = [sys.executable, "-m", "seethink.studies.lab.job", str(job.folder)]
+            command = [sys.executable, "-m", "seethink.studies.lab.job_process", str(job.folder)]
             # A session of its own: Ctrl-C reaches the lab, which asks each child once.
             child = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), start_new_session=True)
         self._running[job.key] = child
@@ -175,8 +175,8 @@ def write_job(job: Job) -> None:
         assert job.parent is not None or job.model
         model = _model_of(job.parent) if job.parent else job.model
         recipe = job.recipe.model_copy(update={"model": model, "out": str(job.folder)}).as_table()
-    about = {"recipe": recipe, "model": job.model, "measures": job.measures}
-    write_json(job.folder / process.FILE, about)
+    about = {"recipe": recipe, "model": job.model, "measurements": job.measurements}
+    write_json(job.folder / job_process.FILE, about)
 
 
 def _model_of(job: Job) -> str:
@@ -192,7 +192,7 @@ def first_cause(log: Path) -> str | None:
     newest = log.read_text(encoding="utf-8", errors="replace").rpartition(START)[2]
     lines = [line.strip() for line in newest.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")]
-    return (said or lines or [None])[-1]
+    return next(iter((said or lines)[-1:]), None)
 
 
 def read_times(folder: Path) -> dict[str, tuple[float, float]]:

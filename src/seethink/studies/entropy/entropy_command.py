@@ -14,7 +14,7 @@ from seethink.data.prompts import PromptList
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.models.load import load_model
 from seethink.studies.entropy.comparison import compare, difference_table, report_table, stored_table
-from seethink.studies.entropy.measurement import EntropyReport, EntropySettings, measure, rescore
+from seethink.studies.entropy.measurement import EntropyReport, EntropySettings, measure_entropy, rescore_entropy
 from seethink.studies.entropy.result_files import Stored, is_stored, load_report, load_stored, of_report, save_report
 from seethink.studies.entropy.stored_rollouts import read_rollouts
 
@@ -69,9 +69,9 @@ class EntropyCommand:
             config = EvalConfig(data=data, size=self.size)
             task = load_source_task(config, self.seed, chat=loaded.chat, reading=self.reading)
         if self.rollouts is None:
-            return measure(loaded, task, settings, seed=self.seed)
+            return measure_entropy(loaded, task, settings, seed=self.seed)
         asked, responses = read_rollouts(self.rollouts, loaded.chat, task.samples)
-        return rescore(loaded, PromptList(asked, loaded.chat), responses, settings)
+        return rescore_entropy(loaded, PromptList(asked, loaded.chat), responses, settings)
 
     def _settings(self, other: Stored | None) -> EntropySettings:
         """What the options say; the words and the threshold of what it is compared with, where they say nothing."""

@@ -99,9 +99,9 @@ def _has_interval(result: Result) -> bool:
 def _line(result: Result, unit: str) -> Effect:
     claim, effect = result.claim, result.effect
     assert effect is not None
-    values = (_scaled(claim, x) for x in (effect.value, effect.low, effect.high))
+    value, low, high = (_scaled(claim, x) for x in (effect.value, effect.low, effect.high))
     paper = None if claim.paper_effect is None else _scaled(claim, claim.paper_effect)
-    return Effect(claim.text, *values, tone=VERDICT_TONES[result.verdict], claim=paper)
+    return Effect(claim.text, value, low, high, tone=VERDICT_TONES[result.verdict], claim=paper)
 
 
 def _scaled(claim: Claim, value: float) -> float:

@@ -1,4 +1,4 @@
-"""`seethink hallucination`: on responses sampled now, or on those that a run has stored; with a verifier if asked."""
+"""Where the responses come from: sampled now, or stored by a run; a verifier may check the statements in them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from typing import Any
 from seethink.config import EvalConfig, ReadConfig, RewardConfig
 from seethink.config.verifier import VerifierConfig
 from seethink.core.errors import UserError
-from seethink.eval.hallucination import Finding, Spoken, find, spoken, stored
-from seethink.studies.denial_verifier import confirm
+from seethink.eval.hallucination import (
+    CheckedResponse,
+    Finding,
+    check_completions,
+    compare_denials,
+    stored_responses,
+)
+from seethink.studies.hallucination.denial_verifier import confirm
 
 
-def measure(
+def measure_hallucination(
     where: str,
     data: str | None,
     *,
@@ -25,13 +31,14 @@ def measure(
     reading: ReadConfig | None = None,
     verifier: VerifierConfig | None = None,
 ) -> tuple[list[Finding], dict[str, Any]]:
-    """(findings, what they were measured on). Without `data`, `where` is a run folder whose stored rollouts are read.
+    """(findings, what they were measured on).
 
-    `size` is items per domain of a world source, or rows per domain of a file.
+    With `data`, the model `where` is asked `size` items per domain, `samples` times each. Without, `where` is a run
+    folder whose stored rollouts are read. Raises UserError where there is nothing to measure.
     """
     about: dict[str, Any] = {"model": where, "data": data, "seed": seed}
     if data is None:
-        responses = stored(Path(where))
+        responses = stored_responses(Path(where))
     else:
         config = EvalConfig(data=data, size=size, samples=samples, max_new_tokens=max_new_tokens)
         responses = _sampled(where, config, seed, reading)
@@ -39,10 +46,11 @@ def measure(
     if verifier is not None:
         responses, counts = verified(responses, verifier)
         about |= {"verifier": verifier.model, **counts}
-    return find(responses), about
+    return compare_denials(responses), about
 
 
-def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | None) -> list[Spoken]:
+def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | None) -> list[CheckedResponse]:
+    # Imported here, because stored rollouts need no torch.
     from seethink.data.prompts import PromptList
     from seethink.data.token_pieces import TokenPieces
     from seethink.eval.runner import draw_graded
@@ -58,15 +66,19 @@ def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | No
     sampling, per_item = Sampling(config.max_new_tokens, 1.0), max(1, config.samples)
     with Rewarder(RewardConfig()) as rewarder:
         groups = draw_graded(task, generator, prompts, rewarder, per_item, sampling, seed, label="hallucination")
-    return spoken(task.samples, groups, TokenPieces(loaded.chat.tokenizer))
+    return check_completions(task.samples, groups, TokenPieces(loaded.chat.tokenizer))
 
 
-def verified(responses: Sequence[Spoken], verifier: VerifierConfig) -> tuple[list[Spoken], dict[str, int]]:
-    """The responses less the statements that the verifier says are none; how many it confirmed, took out, or could not
-    judge, which stand. Raises UserError where it cannot be asked."""
-    asked = [(one.text, span) for one in responses for span in one.spans]
+def verified(
+    responses: Sequence[CheckedResponse], verifier: VerifierConfig
+) -> tuple[list[CheckedResponse], dict[str, int]]:
+    """The responses without the statements that the verifier refutes, and how many statements it judged in which way.
+
+    A statement without a verdict stands. Raises UserError where the verifier's key is not set.
+    """
+    statements = [(one.text, span) for one in responses for span in one.spans]
     try:
-        verdicts = iter(confirm(verifier, asked))
+        verdicts = iter(confirm(verifier, statements))
     except ValueError as error:
         raise UserError(str(error)) from None
     counts = {"confirmed": 0, "refuted": 0, "unjudged": 0}

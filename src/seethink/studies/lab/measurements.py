@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import EvalConfig, LogConfig, RewardConfig
-from seethink.core.files import write_text
+from seethink.core.files import write_json
 from seethink.data.prompts import PromptList
-from seethink.eval.hallucination import as_json
-from seethink.eval.output import write_evaluation
+from seethink.eval.hallucination import as_record
+from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
-from seethink.studies import hallucination as hallucination_run
+from seethink.studies.hallucination.responses import measure_hallucination
 from seethink.studies.lab.reading import HALLUCINATION, IN_DOMAIN
-from seethink.studies.measurement_cache import Measured
+from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes import MODES, ModesConfig, compare_modes, write_modes
-from seethink.studies.selection.command import select_run, settings_of
+from seethink.studies.selection.select_run import select_run, settings_of
 
 WORLD = "world:all"
 
 
-def measure_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
+def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """eval.json and eval/items.jsonl; math and the other domains in numbers of their own."""
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
@@ -37,7 +37,7 @@ def measure_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     write_evaluation(folder, task, prompts, scores, label=label, model=loaded.source, seed=seed)
 
 
-def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
+def write_mode_rows(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """modes.json; budgets with the block closed by force and without."""
     loaded = load_model(model)
     config = ModesConfig(
@@ -50,18 +50,18 @@ def measure_modes(model: str, folder: Path, settings: dict[str, Any]) -> None:
     )
     task = _task(loaded, WORLD, settings["size"], settings["seed"])
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
-        rows = compare_modes(loaded, rewarder, task, config, Measured(folder / "modes.parts"))
+        rows = compare_modes(loaded, rewarder, task, config, MeasurementCache(folder / "modes.parts"))
     write_modes(folder / "modes.json", loaded, WORLD, config, rows)
 
 
-def measure_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
+def write_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """hallucination.json, as `seethink hallucination` writes it."""
     limits = {"size": settings["size"], "max_new_tokens": settings["max_new_tokens"], "seed": settings["seed"]}
-    findings, about = hallucination_run.measure(model, WORLD, samples=2, **limits)
-    write_text(folder / HALLUCINATION, as_json(findings, about))
+    findings, about = measure_hallucination(model, WORLD, samples=2, **limits)
+    write_json(folder / HALLUCINATION, as_record(findings, about))
 
 
-def measure_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
+def write_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """select.json: every checkpoint of the arm by every criterion."""
     asked = settings_of(folder, "", samples=2, max_new_tokens=settings["max_new_tokens"], seed=settings["seed"])
     # By `last`, which can always choose: what the others would choose is in the file too.
@@ -72,9 +72,9 @@ def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> SourceTask:
     return load_source_task(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
 
 
-MEASURES: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
-    "eval": measure_items,
-    "modes": measure_modes,
-    "select": measure_selection,
-    "hallucination": measure_hallucination,
+MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
+    "eval": write_items,
+    "modes": write_mode_rows,
+    "select": write_selection,
+    "hallucination": write_hallucination,
 }

@@ -1,0 +1,1 @@
+"""`seethink hallucination`: responses that say that the image cannot be seen."""
