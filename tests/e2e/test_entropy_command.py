@@ -117,7 +117,7 @@ def test_rollouts_of_others_are_tokenized_anew(
         ("{", "is not JSON"),
         ("[1]", "is not a JSON object"),
         ('{"prompt": "unknown", "output": "x"}', "its prompt is not in --data"),
-        ('{"prompt": "unknown"}', "what the model wrote in one of completion"),
+        ('{"prompt": "unknown"}', "the response in one of completion"),
         ('{"id": "a", "question": "q", "completions": [{}]}', "cannot be read: KeyError"),
         ('{"id": "a", "question": "q", "images": ["../../x.png"], "completions": []}', "line 1 of"),
     ],

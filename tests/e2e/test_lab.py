@@ -132,8 +132,8 @@ def test_a_killed_arm_is_started_again_and_a_lab_that_is_asked_to_stop_says_how_
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 75
-    assert f"{lock.parent.name} was interrupted (exit code -9) and goes on" in said
-    assert "the same command goes on" in said
+    assert f"{lock.parent.name} was interrupted (exit code -9) and continues" in said
+    assert "the same command continues" in said
 
 
 def read_pid(lock: Path) -> int | None:

@@ -153,8 +153,8 @@ def test_a_criterion_that_was_not_measured_cannot_choose() -> None:
 @pytest.mark.parametrize(
     ("by", "made", "message"),
     [
-        ("luck", estimates(), "there is no such criterion; choose of critical_entropy, "),
-        ("reward", estimates(), "no reward/mean in metrics.jsonl; choose of "),
+        ("luck", estimates(), "there is no such criterion; choose from critical_entropy, "),
+        ("reward", estimates(), "no reward/mean in metrics.jsonl; choose from "),
         ("critical_entropy", without_critical(), "no response holds a critical word; name others with --words"),
     ],
 )

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from seethink.core.console import console
 
-app = typer.Typer(help="The paper's experiments, each with its claim and its verdict.", no_args_is_help=True)
+app = typer.Typer(help="The paper's experiments, each with its claims and verdicts.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Folder for arms, results and report.")]
 
@@ -26,15 +26,17 @@ def list_experiments() -> None:
 @app.command(epilog="Example: `seethink lab run all --seeds 3 --out lab`")
 def run(
     names: Annotated[list[str], typer.Argument(help="Experiments by name, or `all`.")],
-    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ...; each has a cold start of its own.", min=1)] = 3,
-    scale: Annotated[str, typer.Option(help="`nano`, or `smoke` to see that everything runs.")] = "nano",
+    seeds: Annotated[int, typer.Option(help="Number of seeds (0, 1, ...); each has its own cold start.", min=1)] = 3,
+    scale: Annotated[str, typer.Option(help="`nano`, or `smoke` to check that everything runs.")] = "nano",
     out: Out = Path("lab"),
-    jobs: Annotated[int | None, typer.Option(help="Arms trained at once; default: the cores.", min=1)] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print what would run, and how long it takes.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="Arms trained at a time; default: the number of cores.", min=1)
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would run and how long it takes, and stop.")] = False,
 ) -> None:
     """Train and measure every arm that is not finished, then write the report.
 
-    Called again, it goes on where it stopped. Exit code 1: an arm failed. 75: it was asked to stop.
+    Called again, it continues where it stopped. Exit code 1: an arm failed. 75: a signal stopped it.
     """
     from seethink.studies.lab.commands import run_lab
 

@@ -1,7 +1,7 @@
 """Statements in a response that the image cannot be seen or is not there (paper 6.4), found by pattern.
 
-"I can't see any red shape in the image" and "the image is not to scale" say something about what is in the picture and
-do not count. Patterns are tried on text of the same length as the original, so that spans hold for the original.
+"I can't see any red shape in the image" and "the image is not to scale" speak about the picture's content and do not
+count. Patterns are matched on a normalised text of the same length, so that spans are valid in the original.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PLAIN = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "\u00a0": " ", "\n": " ",
 
 
 def normalise(text: str) -> str:
-    """Lower case, plain quotes and spaces, compatibility forms resolved; as long as `text`, character by character."""
+    """Lower case, plain quotes and spaces, compatibility forms resolved, one character for each character of `text`."""
     if text.isascii():
         return text.translate({10: " ", 9: " ", 96: "'"}).lower()
     return "".join(map(_plain, text))
@@ -51,7 +51,7 @@ def denial_spans(text: str) -> list[Span]:
 
 
 def hallucinations(sample: Sample, response: str) -> list[Span]:
-    """The response's denials; none where the sample has no image, so that they are true."""
+    """The denials in a response; none where the sample has no image, because then they are true."""
     return denial_spans(response) if sample.images else []
 
 

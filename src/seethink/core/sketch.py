@@ -1,4 +1,4 @@
-"""A histogram of entropies with fixed edges: sketches of any steps, runs and machines add up.
+"""A histogram of entropies with fixed edges, so that histograms of any steps, runs and machines add up.
 
 Letter: B bins.
 """
@@ -12,19 +12,19 @@ from typing import Any, Self
 import numpy as np
 
 WIDTH = 1 / 32
-"""Nats; the widest bin."""
+"""Nats: the width of the widest bins."""
 MOST = 16.0
-"""Nats; the entropy of nine million tokens alike. The last bin holds all from there on."""
+"""Nats: the entropy of nine million equally likely tokens. The last bin holds everything from here on."""
 EDGES = np.concatenate([[0.0], 2.0 ** np.arange(-10, -3, 0.25), np.arange(1 / 8, MOST + WIDTH, WIDTH), [np.inf]])
-"""[B + 1] Nats. One bin up to 1/1024, then bins that grow by 2^(1/4) up to 1/8, then bins of 1/32."""
+"""[B + 1] Nats. One bin up to 1/1024, then bins that grow by 2^(1/4) up to 1/8, then bins of width 1/32."""
 
 
 @dataclass(slots=True, eq=False)
 class Sketch:
     """Count, sum, extremes and histogram of some values. `a + b` is the sketch of all their values.
 
-    A quantile is off by less than the width of its bin: 1/32 nat, or less than a fifth of itself below 1/8 nat, or
-    0.001 below 0.001. Values from `MOST` on share a bin.
+    A quantile is off by less than the width of its bin: 1/32 nat; below 1/8 nat, a fifth of the quantile; below
+    1/1024 nat, 0.001. Values from `MOST` on share a bin.
 
     Example: `Sketch.of([0.5, 1.5]).mean == 1.0`
     """
@@ -37,13 +37,13 @@ class Sketch:
 
     @classmethod
     def of(cls, values: Any) -> Self:
-        """The sketch of numbers >= 0; what is not finite is left out."""
+        """The sketch of numbers >= 0; NaN and infinity are left out."""
         numbers = np.asarray(values, dtype=np.float64)
         return cls.of_bins(numbers, bins_of(numbers))
 
     @classmethod
     def of_bins(cls, numbers: np.ndarray, bins: np.ndarray) -> Self:
-        """`of`, where the bins are known already."""
+        """The same for [N] numbers whose [N] bins are known already."""
         if not (finite := np.isfinite(numbers)).all():
             numbers, bins = numbers[finite], bins[finite]
         counts = np.bincount(bins, minlength=len(EDGES) - 1)
@@ -80,7 +80,7 @@ class Sketch:
         return float(start + (end - start) * inside)
 
     def as_json(self) -> dict[str, Any]:
-        """The bins that hold something, and the sums; floats keep every bit."""
+        """The bins that are not empty, the sum and the extremes; floats keep every bit."""
         filled = np.flatnonzero(self.counts)
         return {
             "bins": filled.tolist(),
@@ -92,7 +92,7 @@ class Sketch:
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> Self:
-        """Raises ValueError for a table that `as_json` has not made."""
+        """The sketch that `as_json` wrote. Raises ValueError for any other table."""
         try:
             bins, counts = (np.asarray(table[key], dtype=np.int64) for key in ("bins", "counts"))
             if bins.shape != counts.shape or np.any((bins < 0) | (bins >= len(EDGES) - 1) | (counts < 0)):
@@ -107,5 +107,5 @@ class Sketch:
 
 
 def bins_of(numbers: np.ndarray) -> np.ndarray:
-    """The bin of each value; those below 0, which rounding may make, are in the first."""
+    """[N] The bin of each value; values that rounding put below 0 are in the first."""
     return np.clip(np.searchsorted(EDGES, numbers, side="right") - 1, 0, len(EDGES) - 2)

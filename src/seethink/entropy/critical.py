@@ -1,7 +1,7 @@
 """Critical words, with which reasoning turns ("Wait", "Alternatively", ...; paper 5.1), in any language and tokenizer.
 
-They are found in the decoded text, so that it does not matter how a tokenizer cuts them; `spellings` gives the token
-sequences that write them, for masks and probability mass.
+Words are found in the decoded text, so that it does not matter how a tokenizer splits them; `spellings` gives the token
+sequences that write a word, for masks and probability mass.
 
 Letter: T tokens of a response.
 """
@@ -23,15 +23,15 @@ UNSPACED = "".join(
     rf"\p{{Script={script}}}"
     for script in ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 )
-"""Scripts that write words without spaces between them."""
+"""Scripts that put no spaces between words."""
 IN_WORD = rf"[[\p{{L}}\p{{M}}\p{{N}}_]--[{UNSPACED}]]"
-"""A character beside which a word of the same kind would go on."""
+"""A character that would continue a word of a script with spaces."""
 SENTENCE = regex.compile(
     r"(?:\A|[.!?…]['\"”’)\]*]*\s|[。！？；]['\"”’」』）]*|\n|</?think>)\s*(?=\S)(?!</?think>)", regex.V1
 )
-"""Ends where a sentence or a line begins."""
+"""Matches end where a sentence or a line begins."""
 MOST_TOKENS = 3
-"""Spellings of more tokens are given only as the tokenizer itself would write them."""
+"""A spelling of more tokens is given only where the tokenizer itself would write it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Marks:
 
 
 def mark(pieces: Sequence[str], words: tuple[str, ...], window: int) -> Marks:
-    """Critical tokens, those that follow, and sentence starts of a response, given as the text each token adds."""
+    """Find the critical tokens, the tokens after them and the sentence starts, given the text that each token adds."""
     text, ends = "".join(pieces), np.cumsum([len(piece) for piece in pieces])
     critical, following, starts = (np.zeros(len(pieces), dtype=bool) for _ in range(3))
     spans = np.array(list(word_spans(text, words)), dtype=int).reshape(-1, 2)
@@ -71,10 +71,10 @@ def _patterns(words: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _pattern(word: str) -> str:
-    """A whole word: an edge needs a boundary only where its script has boundaries.
+    """Matches the whole word; an edge needs a word boundary only where its script has such boundaries.
 
-    Composed and decomposed characters, kinds of apostrophe and kinds of space are the same. Some tokenizers decode with
-    spaces around each Chinese character.
+    Composed and decomposed characters match each other, and so do all apostrophes and all kinds of space. Spaces may
+    stand between Chinese characters, because some tokenizers decode them so.
     """
     word = word.strip()
     forms = dict.fromkeys(unicodedata.normalize(form, word) for form in ("NFC", "NFD"))
@@ -92,8 +92,8 @@ def _characters(word: str) -> str:
 def spellings(chat_or_tokenizer: Any, words: Iterable[str]) -> list[tuple[int, ...]]:
     """All token sequences that write one of the words: as given, lower, upper, capital; with and without a space.
 
-    Every way to cut a spelling into up to `MOST_TOKENS` tokens of the vocabulary, and however many the tokenizer
-    itself takes. Shortest first. They say nothing of what stands around: " but" also begins " butter".
+    These are all ways to split a spelling into at most `MOST_TOKENS` tokens of the vocabulary, and the tokenizer's own,
+    whatever its length. Shortest first. The neighbourhood is not checked: " but" also begins " butter".
     """
     tokenizer = getattr(chat_or_tokenizer, "tokenizer", chat_or_tokenizer)
     vocabulary = _vocabulary(tokenizer)
@@ -104,10 +104,10 @@ def spellings(chat_or_tokenizer: Any, words: Iterable[str]) -> list[tuple[int, .
 
 
 def watched_ids(chat_or_tokenizer: Any, words: Iterable[str]) -> tuple[int, ...]:
-    """Ids whose probability at a sentence start is that of a critical word there.
+    """Token ids whose summed probability at a sentence start is that of a critical word there.
 
-    A word that is a token of the vocabulary counts by its single tokens alone; any other by the first tokens with which
-    the tokenizer writes it, which others may share ("Let" of "Let me check"): the mass is then an upper bound.
+    A word that is a token of the vocabulary contributes its single tokens. Any other word contributes the first tokens
+    of its spellings, which other words may share ("Let" of "Let me check"): the sum is then an upper bound.
     """
     tokenizer = getattr(chat_or_tokenizer, "tokenizer", chat_or_tokenizer)
     vocabulary, pieces = _vocabulary(tokenizer), TokenPieces(tokenizer)
@@ -128,7 +128,7 @@ def _variants(word: str) -> list[str]:
 
 @lru_cache(maxsize=4)
 def _vocabulary(tokenizer: Any) -> dict[str, list[int]]:
-    """Text of every token inside a text -> its ids."""
+    """Text that a token adds in the middle of a text -> the ids of such tokens."""
     special = set(tokenizer.all_special_ids)
     context = tokenizer("a", add_special_tokens=False)["input_ids"]
     known = [i for i in range(len(tokenizer)) if i not in special]

@@ -1,4 +1,4 @@
-"""Token entropy by criticality, correctness and place (paper 5.1, 6.5), from entropies that are known already.
+"""Token entropy by criticality, correctness and position (paper 5.1, 6.5), from entropies that were recorded before.
 
 Letters: T tokens of a response, N tokens of all responses, K prompts.
 """
@@ -22,11 +22,11 @@ from seethink.entropy.critical import Marks, mark
 
 DECILES = 10
 PAPER_THRESHOLD = 6.8
-"""Nats above which the paper counts a token in the tail (6.5), of a vocabulary of about 150,000 tokens."""
+"""Nats above which the paper counts a token as tail (6.5), with a vocabulary of about 150,000 tokens."""
 SMALLEST_VOCABULARY = 10_000
-"""Below it 6.8 nats are out of reach: ln 10,000 = 9.2."""
+"""A smaller vocabulary hardly ever reaches 6.8 nats: the maximum for 10,000 tokens is ln 10,000 = 9.2."""
 SMALL_VOCABULARY_QUANTILE = 0.99
-"""Of the first entropies measured: the tail's threshold where the vocabulary is smaller."""
+"""The tail's threshold with a smaller vocabulary: this quantile of the first entropies that were measured."""
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 CORRECT, WRONG, UNGRADED = 1, 0, -1
 
@@ -36,7 +36,7 @@ class Response:
     """What is known of the tokens of one response."""
 
     prompt: int
-    """Number of its prompt: tokens of a prompt are not independent of each other."""
+    """Number of its prompt: the tokens of one prompt are not independent."""
     entropies: Sequence[float]
     """[T] nats."""
     marks: Marks
@@ -99,7 +99,7 @@ class Tokens:
         return self.estimate(self.masses, known)
 
     def estimate(self, values: np.ndarray, chosen: np.ndarray) -> Estimate:
-        """Mean of the chosen tokens' values."""
+        """The mean of `values` [N] over the tokens in `chosen` [N] bool."""
         places = self.prompts[chosen]
         sums = np.bincount(places, weights=values[chosen], minlength=self.size)
         return Estimate(sums, np.bincount(places, minlength=self.size))
@@ -107,7 +107,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over tokens, with what its standard error needs: sums and counts by prompt."""
+    """A mean over tokens, with the sums and counts per prompt that its standard error needs."""
 
     sums: np.ndarray
     """[K]"""
@@ -125,12 +125,12 @@ class Estimate:
 
     @property
     def influence(self) -> np.ndarray:
-        """[K] what each prompt adds to the mean's error; zero where it has no such token."""
+        """[K] What each prompt adds to the error of the mean; zero where it has no such token."""
         return (self.sums - self.mean * self.counts) / self.n if self.n else np.zeros(len(self.sums))
 
     @property
     def se(self) -> float:
-        """Standard error of the mean, prompts being independent and tokens of a prompt not; NaN below two prompts."""
+        """Standard error of the mean, where prompts are independent but their tokens are not; NaN below two prompts."""
         return standard_error(self.influence, int((self.counts > 0).sum()))
 
 
@@ -158,7 +158,7 @@ class GroupStats:
 
 
 def group_stats(tokens: Tokens, threshold: float) -> dict[str, GroupStats]:
-    """Statistics of every group; the threshold is in nats."""
+    """Statistics of every group of tokens; `threshold` in nats begins the tail."""
     bins, known = bins_of(tokens.entropies), np.isfinite(tokens.entropies)
     above = (tokens.entropies > threshold).astype(np.float64)
     return {
@@ -172,8 +172,10 @@ def group_stats(tokens: Tokens, threshold: float) -> dict[str, GroupStats]:
 
 
 def tail_threshold(nats: float | None, vocabulary: int, first: np.ndarray) -> float:
-    """Nats above which a token is in the tail: as said, or the paper's 6.8, or for a small vocabulary the quantile of
-    the first entropies measured."""
+    """Nats above which a token is in the tail.
+
+    `nats` where it is given, else the paper's 6.8; with a small vocabulary, a quantile of the `first` entropies [N].
+    """
     if nats is not None:
         return nats
     known = first[np.isfinite(first)]
@@ -183,7 +185,7 @@ def tail_threshold(nats: float | None, vocabulary: int, first: np.ndarray) -> fl
 
 
 class EntropyMeter:
-    """Finds the critical tokens of completions."""
+    """Finds critical tokens in completions: words of `words`, and the `window` tokens after each."""
 
     def __init__(self, chat: Chat, words: tuple[str, ...], window: int) -> None:
         self.texts = TokenPieces(chat.tokenizer)

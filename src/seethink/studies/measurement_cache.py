@@ -1,4 +1,7 @@
-"""Measurements kept by what they depend on, one JSON file each: a command that was killed, or is repeated, goes on."""
+"""Measurements on disk, one JSON file each, keyed by everything they depend on.
+
+A command that was killed, or that is called again, continues with what is there.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ from seethink.runs.identity import model_identity
 
 
 class MeasurementCache:
-    """Results in a folder. A key is a JSON object of everything that the result depends on."""
+    """Results in a folder. A key is a JSON object with everything that the result depends on."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, key: dict[str, Any]) -> Any:
-        """The stored result; None where there is none, or only a damaged one."""
+        """The stored result; None where it is missing or damaged."""
         try:
             stored = json.loads(self._path(key).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -33,7 +36,7 @@ class MeasurementCache:
         return stored.get("result") if isinstance(stored, dict) and stored.get("key") == _plain(key) else None
 
     def put(self, key: dict[str, Any], result: Any) -> None:
-        """Keep a result (JSON). Raises UserError where the folder cannot be written."""
+        """Store a result, a JSON value. Raises UserError where the folder cannot be written."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_text(self._path(key), json.dumps({"key": key, "result": result}) + "\n")
@@ -46,12 +49,12 @@ class MeasurementCache:
 
 
 def _plain(key: dict[str, Any]) -> Any:
-    """As JSON gives it back: tuples are lists."""
+    """The key as JSON returns it: tuples are lists."""
     return json.loads(json.dumps(key))
 
 
 def measured_on(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any]:
-    """The part of a key that says which weights, processor, code and items a measurement is of."""
+    """The part of a key that names the weights, processor, items and version of a measurement."""
     return {
         "weights": model_identity(loaded.source) or loaded.source,
         "processor": processor_identity(loaded.chat),
@@ -61,7 +64,7 @@ def measured_on(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any
 
 
 def samples_identity(samples: Sequence[Sample]) -> str:
-    """A hash of texts, golds and pictures, in their order."""
+    """A hash of the texts, gold answers and pictures of the samples, in order."""
     digest = hashlib.sha256()
     for s in samples:
         pictures = [image_sha256(image) for image in s.images]

@@ -21,7 +21,7 @@ from seethink.world.make import PREFIX, is_world, one_domain, parse_source
 
 @dataclass(frozen=True, slots=True)
 class SourceTask:
-    """Items of one data source. Every item counts once, whatever number of its responses could be graded."""
+    """Items of one data source. Every item counts once, however many of its responses could be graded."""
 
     name: str
     samples: Sequence[Sample]

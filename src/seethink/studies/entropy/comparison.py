@@ -23,7 +23,7 @@ NORMAL_95 = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`b - a` of one quantity, with its 95% interval."""
+    """The difference `b - a` of one quantity, with its 95% interval."""
 
     name: str
     a: float
@@ -31,9 +31,9 @@ class Difference:
     low: float
     high: float
     n: tuple[int, int]
-    """Tokens (responses, for accuracy) of a and of b."""
+    """Tokens of a and of b; for accuracy, responses."""
     paired: bool
-    """Whether both are of the same prompts or steps, so that what these share does not count as noise."""
+    """Whether both are of the same prompts or steps, so that the variation which they share does not count as noise."""
 
     @property
     def value(self) -> float:
@@ -41,14 +41,17 @@ class Difference:
 
 
 def compare(a: Stored, b: Stored) -> list[Difference]:
-    """Every group that both have. Steps that only one run has are left out; prompts are paired where they are the same.
+    """The difference in every group that both have.
 
-    Raises UserError where the two cannot be compared.
+    Steps that only one run has are left out; prompts are paired where both have the same. Raises UserError where the
+    two cannot be compared.
     """
     if a.unit != b.unit:
-        raise UserError(f"{a.name} is by {a.unit} and {b.name} by {b.unit}: compare two reports, or two runs")
+        raise UserError(f"{a.name} has values per {a.unit} and {b.name} per {b.unit}: compare two reports, or two runs")
     if a.words != b.words:
-        raise UserError(f"other critical words: {a.name} has {a.words}, {b.name} has {b.words}; measure one again")
+        raise UserError(
+            f"the critical words differ: {a.name} has {a.words}, {b.name} has {b.words}; measure one of them again"
+        )
     common = [name for name in a.ids if name in set(b.ids)]
     if a.unit == "step" and not common:
         raise UserError(f"{a.name} and {b.name} have no step in common")
@@ -75,7 +78,7 @@ def _difference(name: str, a: Estimate, b: Estimate, *, paired: bool) -> Differe
 
 
 def report_table(report: EntropyReport) -> Table:
-    """Groups with a token in them: mean, standard error, quantiles, share above the threshold."""
+    """Every group that has tokens: count, mean, standard error, quantiles, share above the threshold."""
     title = f"Entropy (nats) of {escape(report.model)}, {report.how}: {len(report.prompts)} prompts, "
     table = _table(f"{title}{report.completions} responses", ("n", "mean", "se", *QUANTILES, _tail(report.threshold)))
     for name, group in report.groups.items():
@@ -89,7 +92,7 @@ def report_table(report: EntropyReport) -> Table:
 
 
 def stored_table(stored: Stored) -> Table:
-    """Means and standard errors of a run."""
+    """Means and standard errors over the steps of a run."""
     title = f"Entropy (nats) of {escape(stored.name)}, {len(stored.ids)} {stored.unit}s"
     table = _table(title, ("n", "mean", "se", _tail(stored.threshold)))
     for name, estimate in stored.means.items():
@@ -99,7 +102,7 @@ def stored_table(stored: Stored) -> Table:
 
 
 def difference_table(a: Stored, b: Stored, rows: list[Difference]) -> Table:
-    """Both means and the difference with its 95% interval."""
+    """Both means, and their difference with its 95% interval."""
     how = f"paired by {a.unit}" if rows and rows[0].paired else "not paired"
     title = f"Entropy (nats): {escape(b.name)} less {escape(a.name)}, {how}, 95% intervals"
     table = _table(title, ("n", "first", "second", "difference", "low", "high"))

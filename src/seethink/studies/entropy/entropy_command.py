@@ -1,4 +1,4 @@
-"""`seethink entropy`: measure a checkpoint, or take a stored result; print it, or how it differs from another."""
+"""`seethink entropy`: measure a checkpoint or read a stored result; print it, or its difference from another result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seethink.studies.entropy.stored_rollouts import read_rollouts
 
 @dataclass(frozen=True, slots=True)
 class EntropyCommand:
-    """The command's arguments; see `seethink entropy --help`."""
+    """The arguments of the command; see `seethink entropy --help`."""
 
     model: str
     data: str | None
@@ -40,7 +40,7 @@ class EntropyCommand:
 
     def run(self) -> None:
         """Print tables; write `out`. Raises UserError."""
-        # Before anything is measured: a result that cannot be compared should not cost the measurement.
+        # Read before anything is measured, so that a result that cannot be compared costs no measurement.
         other = load_stored(self.against) if self.against is not None else None
         result = self._result(other)
         if other is not None:
@@ -74,11 +74,11 @@ class EntropyCommand:
         return rescore_entropy(loaded, PromptList(asked, loaded.chat), responses, settings)
 
     def _settings(self, other: Stored | None) -> EntropySettings:
-        """What the options say; the words and the threshold of what it is compared with, where they say nothing."""
+        """From the options; words and threshold that were not given are those of the result to compare with."""
         standard = EntropySettings()
         words = split_names(self.words or "")
         if self.words is not None and not words:
-            raise UserError("--words has no word; give some with commas between, e.g. --words 'Wait,But'")
+            raise UserError("--words has no word; give words separated by commas, e.g. --words 'Wait,But'")
         before = tuple(other.words) if other is not None else standard.words
         return EntropySettings(
             words=words or before,

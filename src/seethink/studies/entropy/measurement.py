@@ -1,4 +1,4 @@
-"""Entropy of any checkpoint: sampled afresh, or of stored responses, scored again by one forward (paper 5.1)."""
+"""Entropy of any checkpoint: of newly sampled responses, or of stored ones that one forward scores (paper 5.1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from seethink.rl.packing import PackedSequence, pack
 from seethink.rl.prompt_groups import pack_groups
 
 AT_ONCE = 64
-"""Prompts whose pixels exist at one time while responses are scored."""
+"""Prompts whose pixel tensors are in memory at a time while responses are scored."""
 MICRO_TOKENS = 8192
 PACK_LENGTH = 512
 
@@ -46,7 +46,7 @@ class EntropySettings:
     window: int = LogConfig().critical_window
     """Tokens after a critical word that count as following it."""
     threshold: float | None = None
-    """Nats above which a token is in the tail; None: as `tail_threshold` says."""
+    """Nats above which a token is in the tail; None: the default of `tail_threshold`."""
     samples: int = 4
     """Responses per prompt."""
     max_new_tokens: int = 160
@@ -65,18 +65,18 @@ class EntropyReport:
     threshold: float
     """Nats."""
     prompts: list[str]
-    """Ids, in the order of the sums and counts of every estimate."""
+    """[K] Ids, in the order of the sums and counts of every estimate."""
     completions: int
     groups: dict[str, GroupStats]
     """`all`, `critical`, `following`, `correct`, `wrong`, `position_0` ... `position_9`."""
     critical_mass: Estimate
-    """Probability of critical words where a sentence starts."""
+    """Mean probability of a critical word where a sentence starts."""
     accuracy: Estimate
     """Share of graded responses that are correct."""
 
     @property
     def critical(self) -> Estimate:
-        """Entropy where a critical word was drawn: what the paper chooses checkpoints by."""
+        """Entropy where critical words were drawn, by which the paper chooses checkpoints."""
         return self.groups["critical"].estimate
 
 
@@ -88,9 +88,9 @@ def measure_entropy(
     seed: int = 0,
     rewarder: Rewarder | None = None,
 ) -> EntropyReport:
-    """Sample `settings.samples` responses a prompt and measure them: the same as `seethink eval` draws.
+    """Sample `settings.samples` responses per prompt, the same ones that `seethink eval` draws, and measure them.
 
-    To compare checkpoints give all of them the first one's threshold: `replace(settings, threshold=...)`.
+    To compare checkpoints, use the first one's threshold for all: `replace(settings, threshold=report.threshold)`.
     """
     settings = settings or EntropySettings()
     watched = watched_ids(loaded.chat, settings.words)

@@ -1,4 +1,4 @@
-"""Measured entropies as files: `entropy.json` of a checkpoint, `entropy.jsonl` of a run; both can be compared."""
+"""Entropy results as files: `entropy.json` of a checkpoint, `entropy.jsonl` of a run. Both can be compared."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ RUN_FILE = "entropy.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What can be compared of a report or a run."""
+    """The part of a report or of a run that can be compared."""
 
     name: str
     unit: str
-    """`prompt` or `step`: what the sums and counts of the estimates are by."""
+    """`prompt` or `step`: the estimates have a sum and a count for each."""
     ids: list[str]
     words: list[str]
     threshold: float
     means: dict[str, Estimate]
-    """Mean entropy of every group; in a report also `critical_mass` and `accuracy`."""
+    """Mean entropy of every group; of a report also `critical_mass` and `accuracy`."""
     tails: dict[str, Estimate]
-    """Share above the threshold of every group."""
+    """Share above the threshold in every group."""
 
 
 def save_report(report: EntropyReport, path: Path) -> None:
-    """Write JSON. Raises UserError where the place cannot be written."""
+    """Write the report as JSON. Raises UserError where `path` cannot be written."""
     table = {
         "kind": KIND,
         "model": report.model,
@@ -58,7 +58,7 @@ def save_report(report: EntropyReport, path: Path) -> None:
 
 
 def load_report(path: Path) -> EntropyReport:
-    """What `save_report` wrote. Raises UserError for anything else."""
+    """Read what `save_report` wrote. Raises UserError for any other file."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         if table.get("kind") != KIND:
@@ -81,14 +81,14 @@ def load_report(path: Path) -> EntropyReport:
 
 
 def load_stored(path: Path) -> Stored:
-    """A report's file, or a run's folder with its entropy.jsonl. Raises UserError."""
+    """Read a report's file, or entropy.jsonl in a run's folder. Raises UserError."""
     if path.is_dir():
         return _of_run(path)
     return replace(of_report(load_report(path)), name=str(path))
 
 
 def of_report(report: EntropyReport) -> Stored:
-    """What of a report can be compared."""
+    """The comparable part of a report."""
     groups = report.groups.items()
     extra = {"critical_mass": report.critical_mass, "accuracy": report.accuracy}
     return Stored(
@@ -103,12 +103,12 @@ def of_report(report: EntropyReport) -> Stored:
 
 
 def is_stored(path: Path) -> bool:
-    """Whether the place holds results rather than a model."""
+    """Whether `path` holds results rather than a model."""
     return path.suffix == ".json" or (path / RUN_FILE).is_file()
 
 
 def _of_run(folder: Path) -> Stored:
-    """A run's steps are its units: the steps of two runs with one seed see the same prompts."""
+    """The units of a run are its steps: two runs with the same seed see the same prompts in each step."""
     lines = read_json_lines(folder / RUN_FILE)
     if not lines:
         raise UserError(f"{folder} has no {RUN_FILE} with a whole line; give the folder of a run, or an entropy.json")

@@ -1,4 +1,4 @@
-"""Stored rollouts -> groups that can be scored again: ours with their token ids, other trainers' from their text."""
+"""Stored rollouts -> responses that can be scored again: ours by their token ids, other trainers' by their text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from seethink.data.chat import Chat
 from seethink.data.images import ImageRef, check_image
 
 TEXT = ("completion", "output", "response", "text")
-"""Where a row of another trainer holds what the model wrote, as text or as chat messages."""
+"""Columns in which other trainers store the response, as text or as chat messages."""
 QUESTION = ("question", "prompt", "problem", "input")
 
 
 def read_rollouts(
     path: Path, chat: Chat, samples: Sequence[Sample] = ()
 ) -> tuple[list[Sample], list[list[Completion]]]:
-    """The questions, and their responses in a JSONL file or in all `rollouts/step_*.jsonl` of a run.
+    """The samples, and their responses in a JSONL file or in all `rollouts/step_*.jsonl` of a run.
 
-    A line of ours is a group with all that makes its prompt. A line of another trainer is one response, whose prompt is
-    that of `samples` with its `id`, or whose question it holds. Raises UserError.
+    A line of ours is a group with everything that its prompt needs. A line of another trainer is one response; its
+    sample is the one of `samples` with the same `id`, or else the one whose question the line's prompt contains.
+    Raises UserError.
     """
     known = {sample.id: sample for sample in samples}
     found: dict[str, tuple[Sample, list[Completion]]] = {}
@@ -37,7 +38,7 @@ def read_rollouts(
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], Path]]:
-    """(where it is, row, folder of its images) of every line."""
+    """(place for messages, row, folder that image paths are relative to) of every line."""
     files = sorted((path / "rollouts").glob("step_*.jsonl")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path} has no rollouts/step_*.jsonl: give the folder of an RL run, or a JSONL file")
@@ -74,7 +75,7 @@ def _completion(item: dict[str, Any], chat: Chat) -> Completion:
 
 
 def _ids(stored: Any, text: str, *, truncated: bool, chat: Chat) -> list[int]:
-    """The stored ids where this tokenizer reads the text in them, else the text tokenized anew."""
+    """The stored ids where this tokenizer decodes them to the text, else the text tokenized again."""
     size = len(chat.tokenizer)
     if isinstance(stored, list) and all(isinstance(i, int) and 0 <= i < size for i in stored):
         whole = stored[:-1] if stored and not truncated else stored
@@ -87,19 +88,21 @@ def _ids(stored: Any, text: str, *, truncated: bool, chat: Chat) -> list[int]:
 def _theirs(row: dict[str, Any], known: dict[str, Sample], chat: Chat) -> tuple[Sample, list[Completion]]:
     text = next((_text(row[key]) for key in TEXT if row.get(key)), None)
     if text is None:
-        raise ValueError(f"a row needs `completions`, or what the model wrote in one of {', '.join(TEXT)}")
+        raise ValueError(f"a row needs `completions`, or the response in one of {', '.join(TEXT)}")
     sample = known.get(str(row.get("id", "")))
     if sample is None:
         asked = next((_text(row[key]) for key in QUESTION if row.get(key)), "")
         fitting = [s for s in known.values() if s.question and s.question in asked]
         if not fitting:
-            raise ValueError("its prompt is not in --data: rows are matched by `id`, or by a question they hold")
+            raise ValueError(
+                "its prompt is not in --data: rows are matched by `id`, or by the question in their prompt"
+            )
         sample = max(fitting, key=lambda s: len(s.question))
     return sample, [_completion({"text": text, "truncated": row.get("truncated", False)}, chat)]
 
 
 def _text(value: Any) -> str:
-    """A text, or that of the last of some chat messages."""
+    """A text, or the text of the last of several chat messages."""
     if isinstance(value, list):
         content = value[-1]["content"]
         return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)

@@ -1,7 +1,7 @@
-"""An LLM asked whether a statement found by pattern really denies to see; where it gives no verdict, it stands.
+"""An LLM judges whether a statement that a pattern found really denies seeing the image; without a verdict it stands.
 
-The same kind of server as the reward's verifier, and the same distrust: the statement travels fenced and on one line,
-and only a last line of one exact form counts.
+The server and the precautions are those of the reward's verifier: the statement is sent between delimiters on one line,
+and only a last line of one exact form counts as a verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seethink.endpoint.errors import ServerDownError, ServerError, UnreadableRep
 from seethink.rewards.verifier.prompt import fence_in
 
 CONTEXT = 160
-"""Characters before and after the statement that are shown."""
+"""Characters shown before and after the statement."""
 _SYSTEM = """\
 A model was asked a question about an image. You read a passage of its reasoning.
 It DENIES when its author says that the image itself cannot be seen, was not given, did not load or has to be guessed.
@@ -31,8 +31,10 @@ _VERDICTS = {"VERDICT: DENIES": True, "VERDICT: SEES": False}
 
 
 def confirm(config: VerifierConfig, found: Sequence[tuple[str, Span]]) -> list[bool | None]:
-    """For each (response, statement): whether it is one; None where the server gave no verdict. Raises ValueError
-    where the configuration names a key that is not set."""
+    """For each (response, statement): whether it denies seeing the image; None where the server gave no verdict.
+
+    Raises ValueError where the configuration names a key that is not set.
+    """
     return asyncio.run(_confirm(config, found))
 
 
@@ -65,7 +67,7 @@ def _greeting() -> list[Message]:
 
 
 def messages(text: str, span: Span) -> list[Message]:
-    """The chat about one statement, with a delimiter drawn for this call alone."""
+    """The chat about one statement, with a delimiter drawn for this call only."""
     fence = secrets.token_hex(8)
     passage = fence_in(text[max(0, span[0] - CONTEXT) : span[1] + CONTEXT])
     said = fence_in(text[span[0] : span[1]])

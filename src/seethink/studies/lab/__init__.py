@@ -1,1 +1,1 @@
-"""The paper's experiments as commands: small TOML files say what is trained, what is compared and what would count."""
+"""The paper's experiments as commands. A TOML file per experiment states arms, claims and the smallest effect."""

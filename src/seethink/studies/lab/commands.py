@@ -1,4 +1,4 @@
-"""What the commands do: choose experiments, run them, write the reports."""
+"""`seethink lab`: choose experiments, run them, write the reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
-    """The path of the report; None where only the plan was wanted. Exit code 1 where an arm failed."""
+    """Run experiments; returns the report's path, or None where only the plan was printed. Exit code 1: an arm failed."""
     plan = make_plan(choose(names), scale, seeds, out)
     cores = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
     if plan_only:
@@ -32,7 +32,7 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
 
 
 def choose(names: list[str]) -> list[Experiment]:
-    """`all` leaves out those whose base model is missing, and says so. Raises LabError for an unknown name."""
+    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError."""
     known = load_experiments()
     if "all" in names:
         for experiment in known.values():
@@ -46,7 +46,7 @@ def choose(names: list[str]) -> list[Experiment]:
 
 
 def write_reports(out: Path, markdown: Path | None = None) -> Path:
-    """report.html and report.md in the lab's folder, and the table where `markdown` says. Raises LabError."""
+    """Write report.html and report.md in the lab's folder, and the table to `markdown` too. Raises LabError."""
     from seethink.core.files import write_text
     from seethink.studies.lab.lab_page import render
     from seethink.studies.lab.results import load_results

@@ -2,7 +2,7 @@
 
 Run as `python -m seethink.studies.lab.job_process FOLDER`.
 
-Each part is skipped where its result is there already, so that the same command goes on after a kill.
+Parts whose results exist are skipped, so that the same command continues after a kill.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from seethink.core.files import write_json
 
 FILE = "job.json"
 DONE = "measured.json"
-"""What has been measured, with what settings: {"eval": {...}, ...}."""
+"""Finished measurements with their settings: {"eval": {...}, ...}."""
 
 
 def main(folder: Path) -> None:
@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
 
 
 def _measure_all(model: str, folder: Path, measurements: dict[str, Any]) -> None:
-    """One that fails keeps none of the others back; the first to fail is raised at the end."""
+    """A measurement that fails does not stop the others; the first failure is raised at the end."""
     from seethink.studies.lab.measurements import MEASUREMENTS
 
     done, failure = finished(folder), None
@@ -59,14 +59,14 @@ def _measure_all(model: str, folder: Path, measurements: dict[str, Any]) -> None
 
 
 def finished(folder: Path) -> dict[str, Any]:
-    """Measurement -> the settings that it was made with."""
+    """Finished measurement -> the settings that it was made with."""
     path = folder / DONE
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found
 
 
 def _train(about: dict[str, Any]) -> str:
-    """The model to measure: trained, or as it is."""
+    """The model to measure: trained here, or a base model as it is."""
     if about["recipe"] is None:
         return str(about["model"])
     from seethink.studies.quickstart import train_stage
@@ -76,7 +76,7 @@ def _train(about: dict[str, Any]) -> str:
 
 @contextmanager
 def _timed(folder: Path, part: str) -> Iterator[None]:
-    """times.json: wall and CPU seconds of each part, over all starts."""
+    """Add the wall and CPU seconds of a part to times.json, which sums over all starts."""
     started, before = time.perf_counter(), _cpu_seconds()
     try:
         yield
@@ -94,7 +94,7 @@ def _cpu_seconds() -> float:
 
 
 def _stop_with_parent() -> None:
-    """Where the lab was killed, its jobs save and stop: the next start must find no folder in use."""
+    """Save and stop when the lab is killed, so that the next start finds no folder in use."""
     parent = os.getppid()
 
     def watch() -> None:

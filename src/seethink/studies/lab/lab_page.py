@@ -22,7 +22,7 @@ VERDICT_TONES = {"agrees": "c", "disagrees": "b", "can't tell": "f"}
 
 
 def render(results: Results) -> str:
-    """The page's text."""
+    """The HTML page as text."""
     style = asset(*STYLES)
     return (
         environment()
@@ -54,7 +54,7 @@ def _experiment(one: ExperimentResult) -> dict[str, Any]:
 
 
 def _interval(found: Interval) -> str:
-    """In points."""
+    """An interval in percentage points."""
     value, low, high = (f"{100 * x:+.1f}".replace("-", "\u2212") for x in (found.value, found.low, found.high))
     return f"{value} [{low}, {high}]" if math.isfinite(found.low) else value
 
@@ -74,7 +74,7 @@ def _claim(result: Result) -> dict[str, Any]:
 
 
 def _forests(one: ExperimentResult) -> list[Figure]:
-    """One figure a unit, of the claims that have an interval."""
+    """One figure per unit, of the claims that have an interval."""
     figures = []
     for unit, title in UNITS.items():
         lines = [_line(r, unit) for r in one.results if _unit(r.claim) == unit and _has_interval(r)]

@@ -1,4 +1,4 @@
-"""What is measured of an arm's model, each into a file of the arm's folder."""
+"""Measurements of an arm's model; each writes a file into the arm's folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORLD = "world:all"
 
 
 def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """eval.json and eval/items.jsonl; math and the other domains in numbers of their own."""
+    """eval.json and eval/items.jsonl; math has another number of items than the other domains."""
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
     sizes = {"world:math": settings["math"], "world:other": settings["other"]}
@@ -38,7 +38,7 @@ def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
 
 
 def write_mode_rows(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """modes.json; budgets with the block closed by force and without."""
+    """modes.json, with every thinking budget both closed by force and cut off."""
     loaded = load_model(model)
     config = ModesConfig(
         MODES,
@@ -62,9 +62,9 @@ def write_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> N
 
 
 def write_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """select.json: every checkpoint of the arm by every criterion."""
+    """select.json: every checkpoint of the arm, by every criterion."""
     asked = settings_of(folder, "", samples=2, max_new_tokens=settings["max_new_tokens"], seed=settings["seed"])
-    # By `last`, which can always choose: what the others would choose is in the file too.
+    # `last` can always choose; the file has the choices of the other criteria too.
     select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
 
 

@@ -1,7 +1,7 @@
-"""Experiments -> the jobs to run: every distinct arm once a seed, parents first.
+"""Experiments -> the jobs to run: every distinct arm once per seed, parents first.
 
-A job's key is a hash of what its weights depend on: the resolved recipe, the parent's key or the base model's weights,
-and the code that trains. Equal arms share a folder; an arm of other code or another recipe never passes for this one.
+A job's key is a hash of everything its weights depend on: the resolved recipe, the parent's key or the base model's
+weights, and the training code. Equal arms share a folder; an arm of other code or another recipe has another folder.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ TRAINING_CODE = (
     "rl", "rewards", "models", "data", "world", "generate", "coldstart", "core/denials.py", "core/denial_patterns.py",
     "core/text_measures.py", "train/grpo.py", "train/sft.py", "train/policy.py", "train/optim.py", "runs/rng.py",
 )  # fmt: skip
-"""What the weights depend on. Metrics, checkpoints and reports may change without an arm being trained again."""
+"""Code that the weights depend on. Other code, such as metrics and reports, may change without retraining an arm."""
 IRRELEVANT = ("out", "name", "model", "eval", "log")
-"""Recipe keys that no weight depends on; the model is in the parent's key."""
+"""Recipe keys that weights do not depend on; the model is covered by the parent's key."""
 MEASURED_BY = {
     "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "hallucination": "hallucination",
 }  # fmt: skip
-"""Source of a term -> the measurement that it needs; metrics are there after training."""
+"""Source of a term -> the measurement that it needs. Metrics need none: training writes them."""
 
 
 @dataclass
@@ -46,14 +46,14 @@ class Job:
     recipe: Recipe | None
     """None for a base model."""
     model: str
-    """What an untrained arm is."""
+    """The base model of an untrained arm."""
     parent: Job | None = None
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`eval`, `modes`, `select` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
-    """`experiment/arm` pairs that it serves."""
+    """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0
-    """Expected, on one core."""
+    """Expected seconds on one core."""
 
     @property
     def label(self) -> str:
@@ -69,7 +69,7 @@ class Plan:
     jobs: dict[str, Job] = field(default_factory=dict)
     """By key, parents before children."""
     arms: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    """Experiment -> arm -> a key for each seed."""
+    """Experiment -> arm -> one key per seed."""
 
     def seconds(self, job: Job) -> float:
         return job.train_s + sum(self.scale.seconds[name] for name in job.measurements)
@@ -82,7 +82,10 @@ def missing_models(experiment: Experiment) -> list[str]:
 
 
 def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
-    """Raises LabError for an unknown scale, a missing base model, or an arm whose recipe is refused."""
+    """Plan the jobs of all experiments.
+
+    Raises LabError for an unknown scale or a missing base model, and RecipeError for an arm whose recipe is refused.
+    """
     scales = load_scales()
     if scale not in scales.scales:
         raise LabError(f"--scale {scale!r}: choose from {', '.join(scales.scales)}")
@@ -131,7 +134,7 @@ def _recipe(scale: Scale, arm: Arm, seed: int, file: str) -> Recipe:
 
 
 def _fitting(override: str, prompts: int | None) -> str:
-    """A tiny scale has fewer prompts an episode than an arm may want minibatches."""
+    """Lower algorithm.minibatches to the prompts per step, of which a tiny scale has few."""
     key, _, value = override.partition("=")
     if key == "algorithm.minibatches" and prompts is not None:
         return f"{key}={min(int(value), prompts)}"
@@ -157,7 +160,7 @@ def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:
 
 
 def job_key(recipe: Recipe | None, origin: str | None, seed: int) -> str:
-    """12 hexadecimal digits; a base model's evaluation draws from its seed too."""
+    """12 hexadecimal digits. The seed is part of the key even of a base model, whose evaluation depends on it."""
     about: dict[str, Any] = {"origin": origin, "seed": seed, "versions": versions(), "code": code_fingerprint()}
     if recipe is not None:
         about["recipe"] = {k: v for k, v in recipe.as_table().items() if k not in IRRELEVANT}
@@ -166,7 +169,7 @@ def job_key(recipe: Recipe | None, origin: str | None, seed: int) -> str:
 
 @cache
 def code_fingerprint() -> str:
-    """Of the sources that weights depend on, comments, docstrings and layout aside."""
+    """A hash of the code that weights depend on, without comments, docstrings and layout."""
     digest = hashlib.sha256()
     root = Path(str(files("seethink")))
     for name in TRAINING_CODE:
@@ -178,7 +181,7 @@ def code_fingerprint() -> str:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """A string that stands alone does nothing, whether a docstring or the note of a field."""
+    """Remove strings that stand alone: docstrings, and notes below fields."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -191,7 +194,7 @@ def _is_text(line: ast.AST) -> bool:
 
 
 def descendants(jobs: Sequence[Job], job: Job) -> list[Job]:
-    """Those that cannot run without it, itself left out."""
+    """The jobs that need `job`, directly or not; `job` itself is left out."""
     return [other for other in jobs if job in ancestors(other)]
 
 

@@ -21,9 +21,9 @@ def list_table() -> Table:
 
 
 def plan_table(plan: Plan, cores: int) -> Table:
-    """Every distinct arm once, with its seconds for a seed; the caption adds them up over the seeds."""
+    """Every distinct arm once, with its seconds for one seed; the caption has the totals over all seeds."""
     done = {key for key, job in plan.jobs.items() if is_finished(job)}
-    table = Table("stage", "serves", title=f"Plan at scale {plan.scale_name}, core-seconds of a seed")
+    table = Table("stage", "serves", title=f"Plan at scale {plan.scale_name}, core-seconds per seed")
     for heading in ("train", "measure", "done"):
         table.add_column(heading, justify="right")
     for job in plan.jobs.values():
@@ -43,6 +43,6 @@ def plan_table(plan: Plan, cores: int) -> Table:
 
 
 def _served(names: set[str]) -> str:
-    """The first two arms by name, and how many others."""
+    """The first two arms by name, and the number of others."""
     first = sorted(names)[:2]
     return ", ".join(first) + (f" and {len(names) - 2} more" if len(names) > 2 else "")

@@ -1,4 +1,4 @@
-"""A term of a claim -> its number, read from the folder of one arm and seed."""
+"""A term of a claim -> its value, read from the folder of one arm and seed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ HALLUCINATION = "hallucination.json"
 
 
 class Unreadable(Exception):  # noqa: N818  (no fault of the program: the arm has not recorded it)
-    """Why there is no number, in a few words."""
+    """The message says in a few words why there is no value."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A number, and where it is a mean over items theirs: {id: value}, weighted so that their mean is the number."""
+    """A value. Where it is a mean over items, `items` has {id: value}, weighted so that their mean is the value."""
 
     value: float
     items: dict[str, float] | None = None
 
     def less(self, other: Reading) -> Reading:
-        """The difference, over the items that both have."""
+        """The difference; of two means over items, over the items that both have."""
         if self.items is None or other.items is None:
             return Reading(self.value - other.value)
         items = {k: v - other.items[k] for k, v in self.items.items() if k in other.items}
@@ -40,7 +40,7 @@ class Reading:
 
 
 def read_term(term: Term, folders: dict[str, Path]) -> Reading:
-    """`folders` has the folder of each arm for one seed. Raises Unreadable."""
+    """The value of `term`, given the folder of each arm for one seed. Raises Unreadable."""
     reading = _read(term, folders[term.arm])
     return reading if term.minus is None else reading.less(_read(term, folders[term.minus]))
 
@@ -56,7 +56,7 @@ def _read(term: Term, folder: Path) -> Reading:
 
 
 def _eval(term: Term, folder: Path) -> Reading:
-    """Every domain of the group counts the same."""
+    """Held-out accuracy or tokens; every domain of the group has the same weight."""
     rows = read_json_lines(folder / "eval" / ITEMS)
     key = term.eval or ""
     rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
@@ -90,7 +90,7 @@ def _metric(term: Term, folder: Path) -> Reading:
 def jitter(values: np.ndarray) -> float:
     """Median absolute change of the logarithm from step to step: how unsteady a positive series is, at any scale.
 
-    A trend moves it little and single spikes hardly; a series that jumps about all the time has a large one.
+    A trend or a single spike changes it little; it is large for a series that jumps all the time.
     """
     steps = np.abs(np.diff(np.log(values[values > 0])))
     return float(np.median(steps)) if len(steps) else math.nan
@@ -121,7 +121,7 @@ TARGETS = {"in": "in_domain", "out": "out_of_domain"}
 
 
 def _regret(term: Term, folder: Path) -> Reading:
-    """Held-out accuracy of the best checkpoint less that of the one that the criterion chooses."""
+    """Held-out accuracy of the best checkpoint less that of the checkpoint that the criterion chooses."""
     table = _object(folder / "select.json", term)
     accuracy = {name: v["value"] for name, v in table["targets"][TARGETS[term.domain]]["values"].items()}
     chosen = table["criteria"].get(term.regret, {}).get("chosen")
@@ -131,7 +131,7 @@ def _regret(term: Term, folder: Path) -> Reading:
 
 
 def _correlation(term: Term, folder: Path) -> Reading:
-    """Pearson's, over the arm's checkpoints."""
+    """Pearson's correlation of a criterion with held-out accuracy over the arm's checkpoints."""
     table = _object(folder / "select.json", term)
     wanted = (term.correlation, TARGETS[term.domain])
     found = [c["pearson"] for c in table["correlations"] if (c["criterion"], c["target"]) == wanted]

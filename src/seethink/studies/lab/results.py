@@ -1,4 +1,4 @@
-"""lab.json and the arms' folders -> every claim with its numbers."""
+"""lab.json and the arms' folders -> every claim with its effect and verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seethink.studies.selection.ranking import Regret, regret
 
 @dataclass(frozen=True)
 class Result:
-    """A claim's outcome; `why` says what is missing where there is no effect."""
+    """The outcome of a claim; `why` says what is missing where there is no effect."""
 
     claim: Claim
     effect: Effect | None
@@ -30,7 +30,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """(mean, standard error) over the seeds; NaN where not measured."""
+    """One arm: (mean, standard error) over the seeds of each quantity; NaN where it was not measured."""
 
     name: str
     seeds: int
@@ -38,7 +38,7 @@ class ArmRow:
     outside: tuple[float, float]
     tokens: tuple[float, float]
     reward: tuple[float, float]
-    """Of the last quarter of the steps."""
+    """Mean over the last quarter of the steps."""
     curve: list[tuple[float, float]]
     """(step, mean reward over the seeds)."""
 
@@ -52,7 +52,7 @@ class ExperimentResult:
     arms: list[ArmRow]
     problems: list[str]
     regrets: list[Regret] = field(default_factory=list)
-    """Of each criterion over the seeds of the arm whose checkpoints were compared."""
+    """Per criterion, over the seeds of the arm whose checkpoints were compared."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Results:
 
 
 def load_results(out: Path) -> Results:
-    """Raises LabError where no lab has run in the folder."""
+    """Read a lab's folder. Raises LabError where no lab has run in it."""
     path = out / INDEX
     if not path.exists():
         raise LabError(f"{path} does not exist: run `seethink lab run NAME --out {out}` first")
@@ -113,7 +113,7 @@ def _problems(arms: dict[str, list[dict[str, Any]]]) -> list[str]:
 
 
 def _result(claim: Claim, folders: list[dict[str, Path]]) -> Result:
-    """Over the seeds for which every arm of the claim is there and has recorded what is asked."""
+    """Over the seeds for which every arm of the claim has finished and recorded the value."""
     pairs: list[tuple[Reading, Reading | None]] = []
     why = ""
     for of_seed in folders:
@@ -167,7 +167,7 @@ def _curve(folders: list[Path], key: str) -> list[tuple[float, float]]:
 
 
 def _facts(index: dict[str, Any], out: Path) -> dict[str, str]:
-    """When, where and of which commit the arms were run, and how long they took."""
+    """When, where and from which commit the arms were run, and how long they took."""
     entries = index["experiments"].values()
     folders = {row["folder"] for e in entries for rows in e["arms"].values() for row in rows}
     seconds = sum(cpu for folder in folders for _, cpu in read_times(out / folder).values())

@@ -1,6 +1,6 @@
-"""Runs a plan: every job a process of one thread, parents before children, as many at once as there are cores.
+"""Runs a plan: one process with one thread per job, parents before children, as many at a time as there are cores.
 
-What is finished is left alone, what was killed goes on, a job that fails takes only its descendants with it.
+Finished jobs are skipped, killed jobs continue, and a job that fails stops only its descendants.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from seethink.studies.lab.plan import Job, Plan, descendants
 from seethink.train.run import final_model
 
 RETRIES = 2
-"""Times that a job is started again after a signal, or after it stopped to be resumed."""
+"""How often a job is started again after a signal, or after it saved and stopped."""
 START = "--- start\n"
-"""Stands in a job's log before what each of its processes said."""
+"""Separates the output of a job's processes in its log."""
 INDEX = "lab.json"
-"""In the lab's folder: what was planned, where it lies, what became of it."""
+"""In the lab's folder: the planned arms, their folders and their states."""
 
 Say = Callable[[str], None]
 
@@ -41,11 +41,11 @@ Say = Callable[[str], None]
 class Outcome:
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    """Key -> the first cause, in a line."""
+    """Key -> the first cause, on one line."""
 
 
 def run_plan(plan: Plan, out: Path, jobs: int, say: Say) -> Outcome:
-    """Run what is not finished; writes lab.json. Raises RunStopped after SIGTERM or Ctrl-C."""
+    """Run the jobs that are not finished, and write lab.json. Raises RunStopped after SIGTERM or Ctrl-C."""
     runner = _Runner(plan, jobs, say)
     with _stoppable(runner.stop):
         try:
@@ -53,12 +53,12 @@ def run_plan(plan: Plan, out: Path, jobs: int, say: Say) -> Outcome:
         finally:
             write_index(plan, out, runner.outcome)
     if runner.stopped:
-        raise RunStopped("stopped; the same command goes on where the arms were saved")
+        raise RunStopped("stopped; the same command continues where the arms were saved")
     return runner.outcome
 
 
 def is_finished(job: Job) -> bool:
-    """Trained, and measured with the settings that are asked for."""
+    """Whether the arm is trained, and measured with the settings of the plan."""
     done = job_process.finished(job.folder)
     return is_trained(job) and all(done.get(name) == settings for name, settings in job.measurements.items())
 
@@ -76,7 +76,7 @@ class _Runner:
         self._ended: queue.SimpleQueue[tuple[Job, int]] = queue.SimpleQueue()
         self._starts: dict[str, int] = {}
         self._waiting: list[tuple[float, str]] = []
-        """A heap: first the jobs with the most work behind them."""
+        """A heap; the job with the most work depending on it comes first."""
         self._clock = Clock(plan, self.outcome.done, jobs)
 
     def run(self) -> None:
@@ -112,7 +112,7 @@ class _Runner:
             log.write(START.encode())
             log.flush()
             command = [sys.executable, "-m", "seethink.studies.lab.job_process", str(job.folder)]
-            # A session of its own: Ctrl-C reaches the lab, which asks each child once.
+            # In a session of its own: Ctrl-C reaches only the lab, which terminates each child once.
             child = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), start_new_session=True)
         self._running[job.key] = child
         threading.Thread(target=lambda: self._ended.put((job, child.wait())), daemon=True).start()
@@ -127,7 +127,7 @@ class _Runner:
         elif self.stopped:
             return
         elif (code < 0 or code == EXIT_RESUME) and self._starts[job.key] <= RETRIES:
-            self._say(f"{job.label} was interrupted (exit code {code}) and goes on")
+            self._say(f"{job.label} was interrupted (exit code {code}) and continues")
             self._enqueue(job)
         else:
             self._fail(job, code)
@@ -138,7 +138,7 @@ class _Runner:
                 self._enqueue(child)
 
     def _fail(self, job: Job, code: int) -> None:
-        """An arm that was trained and could not be measured serves its children all the same."""
+        """Record the failure. Children of an arm that was trained but could not be measured still run."""
         cause = first_cause(job.folder / "log.txt") or f"exit code {code}"
         self.outcome.failed[job.key] = cause
         self._say(f"FAILED {job.label} ({', '.join(sorted(job.names))}): {cause}; log: {job.folder / 'log.txt'}")
@@ -150,7 +150,7 @@ class _Runner:
 
 
 class Clock:
-    """How long the rest will take, from the plan and how far off the plan has been so far."""
+    """Estimates the time left from the plan, corrected by how far the plan has been off so far."""
 
     def __init__(self, plan: Plan, done: set[str], jobs: int) -> None:
         self._plan, self._jobs = plan, jobs
@@ -168,7 +168,7 @@ class Clock:
 
 
 def write_job(job: Job) -> None:
-    """job.json: all that the process needs."""
+    """Write job.json: everything that the job's process needs."""
     job.folder.mkdir(parents=True, exist_ok=True)
     recipe = None
     if job.recipe is not None:
@@ -188,7 +188,7 @@ def _environment() -> dict[str, str]:
 
 
 def first_cause(log: Path) -> str | None:
-    """The line of a failed job's newest log that says why: a user's error, or the last one that is not blank."""
+    """The cause in a failed job's newest log: the line of a user error, or the last line that is not blank."""
     newest = log.read_text(encoding="utf-8", errors="replace").rpartition(START)[2]
     lines = [line.strip() for line in newest.splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")]
@@ -207,7 +207,7 @@ def _times(job: Job) -> str:
 
 
 def write_index(plan: Plan, out: Path, outcome: Outcome) -> None:
-    """lab.json keeps what earlier calls did for other experiments."""
+    """Write lab.json, which keeps the entries that earlier calls made for other experiments."""
     path = out / INDEX
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"experiments": {}}
     before["facts"] = _facts()
@@ -225,7 +225,7 @@ def write_index(plan: Plan, out: Path, outcome: Outcome) -> None:
 
 
 def _facts() -> dict[str, str]:
-    """When, where and of which commit; without the last where the sources are no git repository."""
+    """Date, machine and commit; no commit where the sources are not in a git repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
@@ -244,7 +244,7 @@ def _entry(job: Job, outcome: Outcome) -> dict[str, Any]:
 
 @contextmanager
 def _stoppable(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C call `stop`."""
+    """SIGTERM and Ctrl-C call `stop` inside the block."""
     numbers = (signal.SIGTERM, signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -258,7 +258,7 @@ def _stoppable(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def wall_seconds(plan: Plan, done: set[str], jobs: int) -> float:
-    """How long the plan takes on so many cores: the same order as the runner's, with the planned seconds."""
+    """Seconds that the plan takes with `jobs` cores: the scheduler's order, simulated with the planned seconds."""
     everything = list(plan.jobs.values())
     weight = {j.key: sum(map(plan.seconds, [j, *descendants(everything, j)])) for j in everything}
     free, ends, now = [0.0] * jobs, dict.fromkeys(done, 0.0), 0.0

@@ -1,4 +1,4 @@
-"""What an experiment's TOML file may say. Unknown keys are refused; every file is checked when the lab starts."""
+"""The keys of an experiment's TOML file. Unknown keys are refused, and every file is checked when the lab starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seethink.core.errors import UserError
 S = TypeVar("S", bound=Section)
 LAB = files("seethink.studies.lab")
 Group = Literal["in", "out", "all"]
-"""Domains: `in` is math, which RL trains on; `out` the others; every domain counts the same."""
+"""Domains: `in` is math, which RL trains on; `out` is all others. Every domain has the same weight."""
 
 
 class LabError(UserError):
@@ -23,7 +23,7 @@ class LabError(UserError):
 
 
 class Arm(Section):
-    """A model and how it came about."""
+    """A model and how it was trained."""
 
     parent: str | None = Field(None, description="Arm that training starts from: of this file, or of shared.toml.")
     model: str | None = Field(None, description="In place of a parent: a packaged base model.")
@@ -44,17 +44,19 @@ class Arm(Section):
 
 
 class Term(Section):
-    """A number of an arm, one a seed. Exactly one of the sources says which."""
+    """A value of an arm, one per seed. Exactly one of the sources is given."""
 
     arm: str = Field(description="The arm.")
-    minus: str | None = Field(None, description="Less the same number of this arm: a gain.")
+    minus: str | None = Field(None, description="Subtract the same value of this arm: a gain.")
     eval: Literal["accuracy", "tokens"] | None = Field(None, description="Source: held-out items.")
     metric: str | None = Field(None, description="Source: a key of metrics.jsonl, over the steps of `span`.")
     mode: Literal["slow", "nothink", "nowait", "budget"] | None = Field(None, description="Source: modes.json.")
-    regret: str | None = Field(None, description="Source: accuracy lost by choosing the checkpoint by this criterion.")
+    regret: str | None = Field(
+        None, description="Source: accuracy lost by choosing the checkpoint with this criterion."
+    )
     correlation: str | None = Field(None, description="Source: this criterion's correlation with accuracy.")
     hallucination: Literal["share", "accuracy_with", "accuracy_without"] | None = Field(
-        None, description="Source: statements in the reasoning that no image can be seen."
+        None, description="Source: statements in the reasoning that the image cannot be seen."
     )
     domain: Group = Field("all", description="Of eval, mode, regret and correlation.")
     difficulty: Literal["easy", "normal", "hard"] | None = Field(None, description="Of eval; default: all.")
@@ -91,22 +93,22 @@ SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination")
 
 
 class Claim(Section):
-    """A statement of the paper and when the lab agrees with it. Effect: `left` less (or over) `right`.
+    """A statement of the paper, and when the lab agrees with it. The effect is `left` less (or over) `right`.
 
-    more: agrees where the whole interval lies above nothing and the effect reaches `least`; disagrees where the whole
-    interval stays short of `least`. less: the same downwards. not-more, not-less: the opposite verdicts.
-    same: agrees where the whole interval lies within ±`least`, disagrees where it lies wholly outside.
+    more: agrees where the whole interval is above zero and the effect reaches `least`; disagrees where the whole
+    interval is below `least`. less: the same downwards. not-more, not-less: the opposite verdicts.
+    same: agrees where the whole interval is within ±`least`, disagrees where it is wholly outside.
     """
 
     text: str = Field(min_length=1, description="The claim, in a few words.")
     paper: str = Field(min_length=1, description="The paper's figure for it, or that it gives none.")
     paper_effect: float | None = Field(None, description="That figure in the effect's unit, where it gives one.")
-    left: Term = Field(description="What the claim speaks of.")
-    right: Term | None = Field(None, description="What that is compared with; none: with nothing.")
+    left: Term = Field(description="The value that the claim is about.")
+    right: Term | None = Field(None, description="The value that it is compared with; none: with zero.")
     ratio: bool = Field(False, description="Compare by left / right; `least` is a factor above 1 then.")
     expect: Literal["more", "less", "same", "not-more", "not-less"] = Field(description="What the paper says.")
     least: float = Field(ge=0, description="The smallest effect that counts, in the number's own unit.")
-    level: float = Field(0.9, gt=0.5, lt=1, description="Of the interval; 0.9 leaves 5 % on the side of the claim.")
+    level: float = Field(0.9, gt=0.5, lt=1, description="Of the interval; 0.9 leaves 5% on the side of the claim.")
 
     @model_validator(mode="after")
     def _ratio_needs_two(self) -> Self:
@@ -129,14 +131,14 @@ class Experiment(Section):
 
 
 class Shared(Section):
-    arms: dict[str, Arm] = Field(description="Arms that every experiment may name.")
+    arms: dict[str, Arm] = Field(description="Arms that every experiment may use.")
 
 
 class EvalSize(Section):
     math: int = Field(gt=0, description="In-domain items.")
-    other: int = Field(gt=0, description="Items of each other domain.")
-    samples: int = Field(gt=0, description="Answers an item at temperature 1.")
-    max_new_tokens: int = Field(gt=0, description="Longest answer.")
+    other: int = Field(gt=0, description="Items per other domain.")
+    samples: int = Field(gt=0, description="Responses per item at temperature 1.")
+    max_new_tokens: int = Field(gt=0, description="Longest response.")
 
 
 class Scale(Section):
@@ -145,7 +147,7 @@ class Scale(Section):
     recipes: dict[str, tuple[str, ...]] = Field(description="Stage -> overrides of its recipe.")
     rl_steps: int = Field(gt=0, description="Episodes of an RL arm of length 1.")
     eval: EvalSize = Field(description="Of every arm that a claim asks about.")
-    probe: int = Field(gt=0, description="Items of each domain for modes, checkpoints and hallucination.")
+    probe: int = Field(gt=0, description="Items per domain for modes, checkpoints and hallucination.")
     budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
     seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")
 

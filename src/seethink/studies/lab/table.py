@@ -1,4 +1,4 @@
-"""Numbers as people read them, and the results as Markdown."""
+"""Numbers formatted for readers, and the results as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNS = {"agrees": "agrees", "disagrees": "**disagrees**", "can't tell": "can't 
 
 
 def as_markdown(results: Results) -> str:
-    """One table; the commands and the decision rule stand above it."""
+    """One table, below the commands and the decision rule."""
     facts = "; ".join(f"{key}: {value}" for key, value in results.facts.items())
     counts = ", ".join(f"{count} {verdict}" for verdict, count in results.counts.items())
     lines = [
@@ -58,7 +58,7 @@ def shown(claim: Claim, effect: Effect | None) -> str:
 
 
 def is_points(claim: Claim) -> bool:
-    """Shares between 0 and 1 are told in points of a hundred."""
+    """Whether the effect is a difference of shares, which is shown in percentage points."""
     left = claim.left
     shares = left.eval == "accuracy" or left.regret or left.hallucination or (left.mode and left.column == "accuracy")
     return bool(shares) and not claim.ratio
@@ -74,7 +74,7 @@ def number(claim: Claim, value: float) -> str:
 
 
 def bar(claim: Claim) -> str:
-    """The smallest effect that counts, with its side."""
+    """The smallest effect that counts, with its direction."""
     sign = {"more": "≥ ", "less": "≤ ", "not-more": "< ", "not-less": "> ", "same": "within ± "}[claim.expect]
     down = claim.expect in ("less", "not-less")
     if claim.ratio:

@@ -1,8 +1,8 @@
 """Effect, interval and verdict of a claim.
 
-Seeds are what a finding must carry over, so the interval is Student's over the seeds' paired differences, or that of
-their items where it is wider: three seeds can agree by chance. One seed says nothing of others: its verdict is "can't
-tell".
+A finding must hold for other seeds, so the interval is Student's over the paired differences of the seeds, or the
+bootstrap interval over their items where that is wider, because three seeds can agree by chance. The verdict over a
+single seed is "can't tell".
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Effect:
     high: float
     seeds: int
     items: int
-    """Items a seed; 0 where the numbers are no means over items."""
+    """Items per seed; 0 where the values are not means over items."""
     by_seed: tuple[float, ...]
     item_error: float
-    """Standard error of a seed's difference from its items alone; NaN without items."""
+    """Standard error over the items of one seed, the largest of all seeds; NaN without items."""
 
 
 def estimate_effect(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]]) -> Effect:
-    """The effect over seeds; `pairs` has (left, right) of each."""
+    """The effect over seeds, given the (left, right) values of each seed."""
     found = [left if right is None else _compare(claim, left, right) for left, right in pairs]
     values = [one.value for one in found]
     per_item = [list(one.items.values()) for one in found if one.items]
@@ -60,7 +60,7 @@ def estimate_effect(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]
 
 
 def _wider(seeds: Interval, items: Interval) -> Interval:
-    """The outer ends of those that are known."""
+    """The outer ends of the intervals that are known."""
     known = [i for i in (seeds, items) if math.isfinite(i.low)]
     ends = (min(i.low for i in known), max(i.high for i in known)) if known else (math.nan, math.nan)
     return Interval(seeds.value, *ends, seeds.n)
@@ -76,7 +76,7 @@ def _compare(claim: Claim, left: Reading, right: Reading) -> Reading:
 
 
 def judge(claim: Claim, effect: Effect) -> Verdict:
-    """The decision rule of `Claim`. Numbers without any spread are too few to tell."""
+    """The decision rule of `Claim`. Values without any spread are too few to tell."""
     scale = math.log if claim.ratio else float
     known = all(map(math.isfinite, (effect.value, effect.low, effect.high)))
     if effect.seeds < 2 or not known or effect.low == effect.high:

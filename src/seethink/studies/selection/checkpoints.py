@@ -1,4 +1,4 @@
-"""The checkpoints of a run, ours or another trainer's, measured on the same items with the same random numbers.
+"""Checkpoints of a run of seethink or another trainer, measured on the same items with the same random numbers.
 
 Letters: C checkpoints, K items.
 """
@@ -33,9 +33,9 @@ from seethink.runs.identity import model_identity
 from seethink.studies.measurement_cache import MeasurementCache, samples_identity
 
 DEPTH = 3
-"""Folders below the run in which a checkpoint may lie: some trainers write step_20/actor/huggingface."""
+"""Levels of folders below the run that are searched: some trainers write step_20/actor/huggingface."""
 BOOKKEEPING = ("config.json", "seethink.json", "manifest.json", "trainer_state.json")
-"""Files that change nothing of what a checkpoint says; its configuration is hashed with the weights."""
+"""Files that do not change what a checkpoint generates; config.json is hashed with the weights."""
 PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 
 
@@ -57,16 +57,16 @@ class CheckpointEstimates:
     """What was measured of one checkpoint; every estimate is over the same K items."""
 
     name: str
-    """Folder, relative to the run."""
+    """The checkpoint's folder, relative to the run."""
     step: int
     estimates: dict[str, Estimate] = field(default_factory=dict)
-    """`accuracy`, and of token entropies `critical`, `following`, `all` and `tail` (above the threshold or not)."""
+    """`accuracy`, the mean entropies `critical`, `following` and `all`, and `tail`, the share above the threshold."""
 
 
 def find_checkpoints(run: Path) -> list[Path]:
-    """Folders of Hugging Face checkpoints below the run, in the order of the numbers in their names.
+    """Folders of Hugging Face checkpoints below the run, ordered by the numbers in their names.
 
-    Raises UserError where there are not at least two, or where one cannot be loaded by itself.
+    Raises UserError where there are fewer than two, or where one lacks its processor.
     """
     if not run.is_dir():
         raise UserError(f"no run folder at {run}")
@@ -84,12 +84,12 @@ def find_checkpoints(run: Path) -> list[Path]:
 
 
 def _is_shown(folder: Path, root: Path) -> bool:
-    """Hidden folders are half written, those set aside are damaged."""
+    """False for hidden folders, which are half written, and for damaged ones that a resume set aside."""
     return not any(part.startswith((".", "damaged")) for part in folder.relative_to(root).parts)
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
-    """step_20 before step_100."""
+    """A sort key that puts step_20 before step_100."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
@@ -103,7 +103,7 @@ def _require_processors(folders: Sequence[Path]) -> None:
 
 
 def step_of(folder: Path, run: Path, place: int) -> int:
-    """The last number in the folder's name, or its place where it has none."""
+    """The last number in the folder's name, or `place` where it has none."""
     numbers = re.findall(r"\d+", folder.relative_to(run).as_posix())
     return int(numbers[-1]) if numbers else place
 
@@ -111,9 +111,9 @@ def step_of(folder: Path, run: Path, place: int) -> int:
 def measure_checkpoints(
     run: Path, folders: Sequence[Path], task: Task, settings: CheckpointSettings, cache: MeasurementCache
 ) -> tuple[list[CheckpointEstimates], float]:
-    """([C] measures, the entropy in nats from which a token is in the tail). What `cache` holds is not sampled again.
+    """([C] estimates, the tail's threshold in nats). Checkpoints in `cache` are not sampled again.
 
-    The tail's threshold is 6.8 nats or, for small vocabularies, a quantile of the first checkpoint's entropies.
+    The threshold is 6.8 nats or, with a small vocabulary, a quantile of the first checkpoint's entropies.
     """
     items = samples_identity(task.samples)
     prompts: PromptList | None = None
@@ -149,7 +149,7 @@ def load_checkpoint(run: Path, folder: Path) -> LoadedModel:
 
 
 def _identity(folder: Path) -> str:
-    """A hash of weights, configuration, processor and tokenizer: a checkpoint measured before need not be loaded."""
+    """A hash of weights, configuration, processor and tokenizer, found without loading the checkpoint."""
     digest = hashlib.sha256(str(model_identity(str(folder))).encode())
     for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jinja", ".txt", ".model")):
         if file.name not in BOOKKEEPING:
@@ -158,11 +158,16 @@ def _identity(folder: Path) -> str:
 
 
 def _shared(prompts: PromptList | None, samples: Sequence[Sample], loaded: LoadedModel) -> PromptList:
-    """The same prompts for all checkpoints, whose images are processed once. Raises UserError."""
+    """The same prompts for all checkpoints, so that images are processed once.
+
+    Raises UserError where the processors differ.
+    """
     if prompts is None:
         return PromptList(samples, loaded.chat)
     if processor_identity(prompts.chat) != processor_identity(loaded.chat):
-        raise UserError(f"{loaded.source} has another processor than the checkpoints before it: not one run")
+        raise UserError(
+            f"{loaded.source} has another processor than the checkpoints before it: give the folder of a single run"
+        )
     prompts.chat = loaded.chat
     return prompts
 
@@ -177,7 +182,7 @@ def _measure(
     *,
     label: str,
 ) -> dict[str, Any]:
-    """One sampling, accuracy and entropies of it: [K] sums and counts of each, and the threshold that was used."""
+    """Sample once; [K] sums and counts of accuracy and of each entropy, and the threshold that was used."""
     sampling = Sampling(settings.max_new_tokens, settings.temperature)
     generator = make_generator(loaded)
     groups = draw_graded(task, generator, prompts, rewarder, settings.samples, sampling, settings.seed, label=label)
@@ -195,13 +200,13 @@ def _measure(
 
 
 def _accuracy(groups: Sequence[Sequence[Completion]]) -> Estimate:
-    """Every item counts once, whatever number of its responses could be graded."""
+    """Every item counts once, however many of its responses could be graded."""
     means = [item_accuracy(group) for group in groups]
     return Estimate(np.array([mean or 0.0 for mean in means]), np.array([float(mean is not None) for mean in means]))
 
 
 def run_recipe(run: Path) -> dict[str, Any]:
-    """The recipe of a seethink run; empty for other trainers' folders."""
+    """The recipe of a run of seethink; empty for another trainer's folder."""
     try:
         table = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

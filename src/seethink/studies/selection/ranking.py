@@ -1,7 +1,7 @@
-"""Which checkpoint of a run to keep: criteria with their uncertainty, and how well each tells held-out accuracy.
+"""Which checkpoint of a run to keep: criteria with their uncertainty, and how well each predicts held-out accuracy.
 
-Criteria are measured on one half of the items and judged by accuracy on the other, so that no criterion is correlated
-with itself. The paper (5.1) chooses by the entropy at critical tokens.
+Criteria are measured on one half of the items and judged by accuracy on the other half, so that no criterion is
+correlated with itself. The paper (5.1) chooses by the entropy at critical tokens.
 Letters: C checkpoints, K items, B bootstrap resamples.
 """
 
@@ -31,8 +31,8 @@ BETTER = {
     "out_of_domain_accuracy": "higher",
     "last": "higher",
 }
-"""Which way each criterion chooses. The paper: critical entropy goes with accuracy; over good training the mean falls
-while the share of tokens of high entropy rises (6.5)."""
+"""Which direction each criterion prefers. In the paper, critical entropy rises with accuracy, and while training goes
+well the mean entropy falls and the share of high-entropy tokens rises (6.5)."""
 ENTROPIES = {"critical_entropy": "critical", "entropy_following": "following", "entropy_mean": "all"}
 TARGETS = ("in_domain", "out_of_domain")
 
@@ -43,18 +43,18 @@ class Scored:
 
     name: str
     values: dict[str, Interval]
-    """Checkpoint -> value; n is the items (reward: the steps) behind it."""
+    """Checkpoint -> value; n counts the items behind it (for the reward, the steps)."""
     best_share: dict[str, float]
-    """Checkpoint -> share of the bootstrap resamples in which it is the best."""
+    """Checkpoint -> share of bootstrap resamples in which it is the best."""
 
     @property
     def chosen(self) -> str | None:
-        """The best checkpoint, of equal ones the later; None where nothing could be measured."""
+        """The best checkpoint, and among equal ones the latest; None where nothing could be measured."""
         known = [name for name, value in self.values.items() if math.isfinite(value.value)]
         return max(reversed(known), key=self.better) if known else None
 
     def better(self, checkpoint: str) -> float:
-        """Its value, signed so that more is better; -inf where it could not be measured."""
+        """The checkpoint's value, with the sign that makes more better; -inf where it could not be measured."""
         value = self.values[checkpoint].value
         return sign(self.name) * value if math.isfinite(value) else -math.inf
 
@@ -65,7 +65,7 @@ def sign(criterion: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """How a criterion goes with held-out accuracy over the checkpoints."""
+    """How a criterion correlates with held-out accuracy over the checkpoints."""
 
     criterion: str
     target: str
@@ -75,7 +75,7 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Everything that select.json holds of a run."""
+    """The result for one run, as select.json stores it."""
 
     criteria: dict[str, Scored]
     targets: dict[str, Scored]
@@ -107,7 +107,7 @@ class Selection:
 
 
 def halves(samples: Sequence[Sample]) -> np.ndarray:
-    """[K] True for the items that criteria are measured on: every other one of each domain."""
+    """[K] True for the items that criteria are measured on: every second item of each domain."""
     seen: dict[str, int] = {}
     first = []
     for sample in samples:
@@ -125,9 +125,10 @@ def select(
     by: str = "critical_entropy",
     seed: int = 0,
 ) -> Selection:
-    """Rank the [C] checkpoints, in their order, measured on [K] `samples`.
+    """Rank [C] checkpoints, given in order and measured on [K] `samples`.
 
-    `rewards` is the training reward by step, empty where it is not known. Raises UserError where `by` cannot choose.
+    `rewards` has the training reward of each step and is empty where it is not known. Raises UserError where `by`
+    cannot choose.
     """
     inside = np.array([s.domain in in_domain for s in samples])
     criterion_half = halves(samples)
@@ -155,7 +156,7 @@ def select(
 
 
 def _scored(name: str, names: list[str], sums: np.ndarray, counts: np.ndarray, seed: int) -> Scored:
-    """From [C, K] sums and counts, resampled alike for all: what all find hard does not blur their order."""
+    """From [C, K] sums and counts. All checkpoints share each resample, so that hard items do not blur their order."""
     values = [Estimate(*own).mean for own in zip(sums, counts, strict=True)]
     draws = resampled_ratios(sums, counts, seed=seed)
     return _with_draws(name, names, values, (counts > 0).sum(1), draws)
@@ -164,17 +165,17 @@ def _scored(name: str, names: list[str], sums: np.ndarray, counts: np.ndarray, s
 def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[int], draws: np.ndarray) -> Scored:
     """`draws` is [B, C]."""
     ranked = np.where(np.isfinite(draws), sign(name) * draws, -np.inf)
-    # Of equal checkpoints the later counts, as in `chosen`.
+    # Among equal checkpoints the latest wins, as in `chosen`.
     best = ranked.shape[1] - 1 - ranked[np.isfinite(ranked).any(1), ::-1].argmax(1)
     shares = np.bincount(best, minlength=len(names)) / max(1, len(best))
-    # One item alone has no interval: resampled, it gives its own value again.
+    # A single item has no interval: every resample gives the same value.
     spans = [ends(draws[:, i]) if n[i] > 1 else (math.nan, math.nan) for i in range(len(names))]
     intervals = [Interval(v, *spans[i], int(n[i])) for i, v in enumerate(values)]
     return Scored(name, dict(zip(names, intervals, strict=True)), dict(zip(names, shares.tolist(), strict=True)))
 
 
 def _reward(checkpoints: Sequence[CheckpointEstimates], rewards: dict[int, float], seed: int) -> Scored:
-    """Mean training reward of the steps around each checkpoint: up to half the distance to its neighbours."""
+    """Mean training reward of the steps around each checkpoint, up to halfway to its neighbours."""
     steps = [c.step for c in checkpoints]
     reach = float(np.median(np.diff(steps))) / 2
     around = [[r for step, r in rewards.items() if abs(step - own) <= reach] for own in steps]
@@ -195,17 +196,17 @@ def _last(checkpoints: Sequence[CheckpointEstimates]) -> Scored:
 
 
 def _require_items(inside: np.ndarray, criterion_half: np.ndarray) -> None:
-    """Raises UserError where a half has too few items for an interval."""
+    """Raise UserError where a half has too few items for an interval."""
     for place, own in (("in", inside), ("out of", ~inside)):
         fewest = min((own & criterion_half).sum(), (own & ~criterion_half).sum())
         if own.any() and fewest < 2:
             raise UserError(
-                f"{own.sum()} held-out items {place} domain are too few: give four at least, better hundreds"
+                f"{own.sum()} held-out items {place} domain are too few: give at least four, better hundreds"
             )
 
 
 def _require(by: str, criteria: dict[str, Scored]) -> None:
-    """Raises UserError where `by` is no criterion, or one that this run does not have."""
+    """Raise UserError where `by` is unknown, or could not be measured for this run."""
     able = [name for name, scored in criteria.items() if scored.chosen is not None]
     if by not in able:
         why = {
@@ -214,7 +215,7 @@ def _require(by: str, criteria: dict[str, Scored]) -> None:
             "critical_entropy": "no response holds a critical word; name others with --words",
             "entropy_following": "no response holds a critical word; name others with --words",
         }.get(by, "there is no such criterion")
-        raise UserError(f"--by {by}: {why}; choose of {', '.join(able)}")
+        raise UserError(f"--by {by}: {why}; choose from {', '.join(able)}")
 
 
 def _correlations(criteria: dict[str, Scored], targets: dict[str, Scored], seed: int) -> list[Correlation]:
@@ -229,22 +230,22 @@ def _correlations(criteria: dict[str, Scored], targets: dict[str, Scored], seed:
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """What choosing by a criterion cost, over several runs (seeds)."""
+    """What choosing by a criterion cost over several runs (seeds)."""
 
     criterion: str
     target: str
     regret: Interval
-    """Mean over runs of the best checkpoint's target less the chosen one's, between Student's ends; n is the runs."""
+    """Mean over runs of the best checkpoint's target less the chosen one's, with Student's interval over runs."""
     less_than_last: Interval
-    """Mean over runs of what it gained against keeping the last checkpoint."""
+    """Mean over runs of the chosen checkpoint's target less the last one's."""
 
 
 def regret(per_run_tables: Sequence[dict[str, Any]], target: str = "out_of_domain") -> list[Regret]:
-    """Regret of each criterion over runs, given as the content of their select.json, best criterion first.
+    """The regret of each criterion over runs, given as the content of their select.json; best criterion first.
 
-    The best checkpoint is taken from the same measurements, so that a regret of 0 is out of reach of a criterion that
-    only knows the truth; differences between criteria are not touched by that. Raises UserError where no run has the
-    target. A criterion that a run lacks is judged over the others.
+    The best checkpoint is the best of noisy measurements, so that even a criterion that knew the truth would have a
+    regret above 0; differences between criteria are not affected. A criterion that some runs lack is judged over the
+    other runs. Raises UserError where no run has the target.
     """
     runs = [table for table in per_run_tables if target in table["targets"]]
     if not runs:

@@ -34,7 +34,7 @@ from seethink.world.make import is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
 NOT_MODEL = shutil.ignore_patterns("*.pt", "*.pth", "*.bin", "*.pkl", "train_state", "global_step*", "manifest.json")
-"""What trainers keep in a checkpoint besides the model."""
+"""Files that trainers keep in a checkpoint besides the model."""
 
 
 def select_run(
@@ -48,7 +48,10 @@ def select_run(
     reading: Sequence[str] = (),
     export: Path | None = None,
 ) -> Selection:
-    """Measure and rank the checkpoints of `run` on 2 * `size` items a domain. Raises UserError."""
+    """Measure and rank the checkpoints of `run` on 2 * `size` items per domain, and write select.json.
+
+    Raises UserError where there is nothing to rank, or `by` cannot choose.
+    """
     folders, recipe = find_checkpoints(run), run_recipe(run)
     if export is not None and export.exists():
         raise UserError(f"{export} exists; choose another folder for --export")
@@ -70,16 +73,16 @@ def select_run(
 
 
 def settings_of(run: Path, words: str, **settings: Any) -> CheckpointSettings:
-    """From the command line; critical words as said, or as the run's recipe has them."""
+    """Settings from the command line; critical words from `words`, else from the run's recipe."""
     log = run_recipe(run).get("log", {})
     critical = split_names(words) or tuple(log.get("critical_words", LogConfig().critical_words))
     return CheckpointSettings(words=critical, **settings)
 
 
 def trained_domains(samples: Sequence[Sample], named: Sequence[str], trained_on: str) -> list[str]:
-    """The data's domains that the run was trained on: as named, or as the recipe of a world run says.
+    """The domains of the data that the run was trained on: the `named` ones, else those in the recipe of a world run.
 
-    Raises UserError where neither tells.
+    Raises UserError where a named domain is unknown, or where the domains cannot be told.
     """
     domains = list(dict.fromkeys(s.domain for s in samples))
     wanted = list(named) or (
@@ -98,7 +101,10 @@ def trained_domains(samples: Sequence[Sample], named: Sequence[str], trained_on:
 
 
 def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
-    """A folder for transformers and vLLM: with a model card where the run is ours, else its model files."""
+    """Write a folder for transformers and vLLM.
+
+    A run of seethink gets a model card; of another trainer's checkpoint the model files are copied.
+    """
     if (run / "recipe.json").is_file():
         from seethink.export import export_run
 
@@ -108,12 +114,12 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
 
 
 def selection_text(selection: Selection) -> Group:
-    """For the terminal: checkpoints ranked by the criterion, what the others choose, correlations."""
+    """For the terminal: the ranking by the chosen criterion, what the other criteria choose, and correlations."""
     return Group(_ranking(selection), _choices(selection), _correlation_table(selection), Text(verdict(selection)))
 
 
 def _ranking(selection: Selection) -> Table:
-    """Checkpoints by the criterion that chooses, best first."""
+    """Checkpoints by the chosen criterion, best first."""
     by = selection.criteria[selection.by]
     table = _table(
         "checkpoint", f"Checkpoints by {selection.by}, with 95% intervals", [by.name, "n", "best in"], selection
@@ -125,7 +131,7 @@ def _ranking(selection: Selection) -> Table:
 
 
 def _choices(selection: Selection) -> Table:
-    """Which checkpoint each criterion chooses, and what that one scores."""
+    """Which checkpoint each criterion chooses, and its score."""
     table = _table("criterion", "What each criterion chooses", ["chooses", "value", "best in"], selection)
     for scored in selection.criteria.values():
         chosen = scored.chosen
