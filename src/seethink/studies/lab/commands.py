@@ -16,7 +16,7 @@ from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
-    """Run experiments; returns the report's path, or None where only the plan was printed. Exit code 1: an arm failed."""
+    """The path of the report, or None where only the plan was printed. Exit code 1: an arm failed."""
     plan = make_plan(choose(names), scale, seeds, out)
     cores = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
     if plan_only:
