@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from seethink.cli.main import app
 from seethink.core.errors import UserError
-from seethink.studies import modes
+from seethink.studies.modes import compare_modes
 
 SMALL = ["--data", "world:math,dice", "--size", "3", "--samples", "2", "--max-new-tokens", "12", "--answer-tokens", "4"]
 
@@ -38,7 +38,7 @@ def test_modes_and_budgets_of_the_base_model(tmp_path: Path, monkeypatch: pytest
     assert rows["budget", 2, False]["tokens_mean"] == 2
     assert rows["budget", 2, True]["tokens_mean"] > 3
 
-    monkeypatch.setattr(modes, "draw_graded", lambda *args, **rest: pytest.fail("sampled again"))
+    monkeypatch.setattr(compare_modes, "draw_graded", lambda *args, **rest: pytest.fail("sampled again"))
     run("--budgets", "4,2", "--words", "answer", "--out", str(out))
     assert json.loads(out.read_text()) == table
 
@@ -54,6 +54,6 @@ def test_modes_and_budgets_of_the_base_model(tmp_path: Path, monkeypatch: pytest
 def test_mistakes_are_said_before_anything_is_loaded(
     words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(modes, "load_model", lambda *args: pytest.fail("loaded a model"))
+    monkeypatch.setattr(compare_modes, "load_model", lambda *args: pytest.fail("loaded a model"))
     with pytest.raises(UserError, match=message):
         run(*words)

@@ -21,9 +21,18 @@ from seethink.eval.tasks.source import SourceTask
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel
 from seethink.rewards.rewarder import Rewarder
-from seethink.studies import modes
 from seethink.studies.measurement_cache import MeasurementCache
-from seethink.studies.modes import ModeRow, ModesConfig, Variant, compare_modes, make_config, modes_table, without_think
+from seethink.studies.modes import compare_modes as comparing
+from seethink.studies.modes.compare_modes import compare_modes
+from seethink.studies.modes.inference_modes import (
+    ModesConfig,
+    Variant,
+    check_config,
+    make_config,
+    mode_rules,
+    without_think,
+)
+from seethink.studies.modes.mode_rows import ModeRow, _row, modes_table, write_modes
 
 WORDS = ("?", "!", ";", ":", "=", "+", "(", ")")
 CONFIG = ModesConfig(budgets=(4, 9), samples=3, max_new_tokens=20, answer_tokens=5, words=WORDS)
@@ -48,7 +57,7 @@ def rewarder() -> Rewarder:
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is really sampled, in order."""
-    return labels_drawn(monkeypatch, modes)
+    return labels_drawn(monkeypatch, comparing)
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +143,12 @@ def test_a_killed_command_goes_on(
             raise KeyboardInterrupt
         return counting(*args, label=label, **rest)
 
-    counting = modes.draw_graded
-    monkeypatch.setattr(modes, "draw_graded", dying)
+    counting = comparing.draw_graded
+    monkeypatch.setattr(comparing, "draw_graded", dying)
     with pytest.raises(KeyboardInterrupt):
         compare_modes(nano, rewarder, task, CONFIG, MeasurementCache(tmp_path))
     next(iter(tmp_path.glob("*.json"))).write_text('{"key": 1, "resu')
-    monkeypatch.setattr(modes, "draw_graded", counting)
+    monkeypatch.setattr(comparing, "draw_graded", counting)
     draws.clear()
     assert compare_modes(nano, rewarder, task, CONFIG, MeasurementCache(tmp_path)) == rows
     assert draws[-3:] == ["nowait", "4 closed", "9 closed"]
@@ -149,13 +158,13 @@ def test_a_killed_command_goes_on(
 def test_an_opening_is_part_of_the_response(nano: LoadedModel, task: SourceTask, rewarder: Rewarder) -> None:
     config = replace(CONFIG, opening="eeee eeee eeee eeee eeee eeee", max_new_tokens=1, budgets=())
     prompts = PromptList(task.samples, nano.chat)
-    groups = modes._draw(nano, task, make_generator(nano), prompts, rewarder, config, Variant("nothink"))
+    groups = comparing._draw(nano, task, make_generator(nano), prompts, rewarder, config, Variant("nothink"))
     assert all(c.text.startswith(config.opening) and c.reward_parts["accuracy"] == 1 for g in groups for c in g)
     assert all(len(c.token_ids) == 1 for g in groups for c in g)
 
 
 def test_nothink_cannot_open_a_block(nano: LoadedModel, task: SourceTask) -> None:
-    (rule,), room = modes.mode_rules(nano, CONFIG, Variant("nothink"))
+    (rule,), room = mode_rules(nano, CONFIG, Variant("nothink"))
     logits = rule(torch.zeros(1, 500), torch.full((1, 3), -1), torch.zeros(1, dtype=torch.long))
     (banned,) = ((~logits.isfinite()).nonzero(as_tuple=True)[1].unique().tolist(),)
     assert nano.chat.tokenizer.convert_tokens_to_ids("<think>") in banned
@@ -181,26 +190,26 @@ def test_differences_are_paired_and_items_without_a_grade_left_out() -> None:
     other = {"accuracy": [0.5, 0.0, 1.0, None], "tokens": [2.0, 2.0, 2.0, 4.0]}
     rest = {"truncated": [0.0, 1.0, 0.0, 0.0], "no_answer": [0.0] * 4, "critical": [0.0, 0.0, 3.0, 1.0]}
     values = {Variant("slow"): slow | rest, Variant("nowait"): other | rest}
-    row = modes._row(Variant("nowait"), values, ["x"] * 4, "all", seed=0)
+    row = _row(Variant("nowait"), values, ["x"] * 4, "all", seed=0)
     assert (row.n, row.accuracy, row.tokens_mean, row.truncated_share, row.critical_mean) == (3, 0.5, 2.5, 0.25, 1.0)
     assert row.tokens_se == pytest.approx(0.5)
     expected = paired_bootstrap([0.5, 0.0], [1.0, 0.0])
     assert (row.effect, row.low, row.high) == (-0.25, expected.low, expected.high)
-    alone = modes._row(Variant("slow"), values, ["x"] * 4, "all", seed=0)
+    alone = _row(Variant("slow"), values, ["x"] * 4, "all", seed=0)
     assert alone.effect is None
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (ModesConfig(modes=("fast",)), "no mode 'fast'; choose of slow, nothink, nowait"),
+        (ModesConfig(modes=("fast",)), "no mode 'fast'; choose from slow, nothink, nowait"),
         (ModesConfig(budgets=(160,)), "a budget of 160 is not between 0 and the longest response, 160"),
         (ModesConfig(modes=()), "nothing to compare"),
     ],
 )
 def test_what_cannot_be_compared(config: ModesConfig, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        modes._check(config)
+        check_config(config)
 
 
 def test_lists_of_the_command_line() -> None:
@@ -213,7 +222,7 @@ def test_lists_of_the_command_line() -> None:
 
 def test_the_file_is_json_without_nan(nano: LoadedModel, rows: list[ModeRow], tmp_path: Path) -> None:
     path = tmp_path / "new" / "modes.json"
-    modes.write_modes(path, nano, "d.jsonl", CONFIG, [replace(rows[0], se=math.nan), *rows[1:]])
+    write_modes(path, nano, "d.jsonl", CONFIG, [replace(rows[0], se=math.nan), *rows[1:]])
     table = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
     assert table["rows"][0]["se"] is None
     assert (table["data"], table["seed"], table["budgets"]) == ("d.jsonl", 0, [4, 9])

@@ -157,7 +157,9 @@ def modes(
 
     Called again, it goes on where it stopped.
     """
-    from seethink.studies.modes import compare_file, make_config, modes_table
+    from seethink.studies.modes.compare_modes import compare_file
+    from seethink.studies.modes.inference_modes import make_config
+    from seethink.studies.modes.mode_rows import modes_table
 
     config = make_config(
         modes, budgets, words, samples=samples, max_new_tokens=max_new_tokens, answer_tokens=answer_tokens,

@@ -19,7 +19,9 @@ from seethink.rewards.rewarder import Rewarder
 from seethink.studies.hallucination.responses import measure_hallucination
 from seethink.studies.lab.reading import HALLUCINATION, IN_DOMAIN
 from seethink.studies.measurement_cache import MeasurementCache
-from seethink.studies.modes import MODES, ModesConfig, compare_modes, write_modes
+from seethink.studies.modes.compare_modes import compare_modes
+from seethink.studies.modes.inference_modes import MODES, ModesConfig
+from seethink.studies.modes.mode_rows import write_modes
 from seethink.studies.selection.select_run import select_run, settings_of
 
 WORLD = "world:all"
