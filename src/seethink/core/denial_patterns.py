@@ -1,9 +1,9 @@
-# ruff: noqa: E501  (a table of patterns reads better one to a line)
-"""The patterns of `denials.py`: what statements that the image cannot be seen look like, language by language.
+# ruff: noqa: E501  (a table of patterns reads better with one pattern per line)
+"""The patterns of `denials.py`: statements that the image cannot be seen, language by language.
 
-Each is tried on one sentence in lower case with plain quotes and spaces. `{name}` stands for a part of WORDS. The word
-for the image must be followed by the end or by one of a few ways to go on (`after`), so that "I can't see the image
-label" and "the figure is not shown to scale" do not match.
+Each pattern is matched against one sentence in lower case with plain quotes and spaces. `{name}` stands for an entry of
+WORDS. The word for the image must be followed by the end of the sentence or by one of a few continuations (`after`), so
+that "I can't see the image label" and "the figure is not shown to scale" do not match.
 """
 
 WORDS = {
@@ -165,4 +165,4 @@ NOUN = (
     r"imag|pictur|photo|figur|diagram|chart|graph|screenshot|drawing|illustration|visual|attachment|图|照片|画像|図|写真|イラスト|"
     r"グラフ|이미지|그림|사진|도표|그래프|foto|gráfic|schéma|bild|abbildung|grafik|zeichnung|immagin|изображ|картинк|рисун|фото|диаграм|график"
 )
-"""Every statement has a HINT and a NOUN; looking for them first spares most sentences the slow patterns."""
+"""Every statement has a HINT and a NOUN; testing for them first saves most sentences the slow patterns."""

@@ -1,6 +1,6 @@
-"""The whole recipe, one stage after another: cold start -> RL -> connector tuning, each evaluated, then the report.
+"""The whole pipeline: cold start -> RL -> connector tuning, an evaluation after each stage, then the report.
 
-Every stage starts from the checkpoint that the one before ended with. A second call goes on where the first stopped.
+Every stage starts from the final checkpoint of the stage before. A second call continues where the first stopped.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from seethink.world.scenes import OTHER_DOMAINS
 @dataclass(frozen=True)
 class Stage:
     name: str
-    """As the report shows it."""
+    """The name in the report."""
     folder: str
     recipe: str
-    """File in the recipes folder."""
+    """File name in the recipes folder."""
 
 
 QUICKSTART = (
@@ -61,7 +61,7 @@ def recipes_folder() -> Path:
 
 
 def train_stage(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
-    """Run one recipe; returns the checkpoint it ends with. A finished run is left as it is."""
+    """Run one recipe; returns its final checkpoint. With `resume`, a finished run is left as it is."""
     with FolderLock(Path(recipe.out)):
         finished = final_model(Path(recipe.out)) if resume else None
         if finished is not None:
@@ -139,7 +139,7 @@ class _Evaluator:
 
 
 def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
-    """pipeline.json: what the report needs to know about the whole."""
+    """Write pipeline.json: what the report needs to know about the whole pipeline."""
     path = out / "pipeline.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     content: dict[str, Any] = {
@@ -147,7 +147,7 @@ def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
         "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in stages)],
         "in_domain": ["math"],
         "out_of_domain": list(OTHER_DOMAINS),
-        # A call that finds everything done must not replace the time that the work took.
+        # A call that finds everything done must not replace the time of the call that did the work.
         "seconds": max(round(seconds), before.get("seconds", 0)),
         "training_seconds": round(sum(seconds_so_far(out / s.folder) for s in stages)),
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0)),
@@ -164,6 +164,6 @@ def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
 
 
 def peak_memory_mb() -> int:
-    """Highest resident memory of this process so far."""
+    """The highest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / (1024**2 if sys.platform == "darwin" else 1024))

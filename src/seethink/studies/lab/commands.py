@@ -18,7 +18,7 @@ from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
     """The path of the report, or None where only the plan was printed. Exit code 1: an arm failed."""
     plan = make_plan(choose(names), scale, seeds, out)
-    cores = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or os.cpu_count() or 1
+    cores = jobs or _cores()
     if plan_only:
         console.print(plan_table(plan, cores))
         return None
@@ -59,6 +59,11 @@ def write_reports(out: Path, markdown: Path | None = None) -> Path:
     if markdown is not None:
         write_text(markdown, table)
     return out / "report.html"
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say(line: str) -> None:
