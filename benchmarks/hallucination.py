@@ -82,7 +82,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
     lines = [
-        "| arm | seed | items | with statement, % (n) | accuracy with | without | entropy before / in / after / elsewhere |"
+        "| arm | seed | items | with statement, % (n) | accuracy with | without "
+        "| entropy before / in / after / elsewhere |"
     ]
     lines += ["|---|---:|---|---:|---:|---:|---:|"]
     for seed in range(args.seeds):

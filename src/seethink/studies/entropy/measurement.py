@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,7 +73,7 @@ class EntropyReport:
     critical_mass: Estimate
     """Mean probability of a critical word where a sentence starts."""
     accuracy: Estimate
-    """Share of graded responses that are correct."""
+    """Mean accuracy of the graded responses."""
 
     @property
     def critical(self) -> Estimate:
@@ -205,6 +206,5 @@ def _report(
 
 
 def _accuracy(groups: Sequence[Sequence[Completion]]) -> Estimate:
-    graded = [[c.grade.verdict for c in g if c.grade and c.grade.verdict is not Verdict.ERROR] for g in groups]
-    right = np.array([sum(v is Verdict.CORRECT for v in verdicts) for verdicts in graded], dtype=float)
-    return Estimate(right, np.array([len(verdicts) for verdicts in graded], dtype=np.int64))
+    graded = [[c.grade.accuracy for c in g if c.grade and c.grade.verdict is not Verdict.ERROR] for g in groups]
+    return Estimate(np.array([math.fsum(own) for own in graded]), np.array([len(own) for own in graded]))
