@@ -52,12 +52,14 @@ def recipe(folder: Path, model: Path, stage: str, *overrides: str) -> Recipe:
         "model": str(model),
         "out": str(folder / stage),
         "data": {"train": str(write_rows(folder)), "max_prompt_tokens": 250},
-        "sft": {"epochs": 1, "batch_size": 60},
-        "rollout": {"prompts_per_step": 2, "group_size": 2, "max_new_tokens": 4},
-        "algorithm": {"steps": 1},
         "blindness": {"every": 0},
         "log": {"tensorboard": False},
     }
+    if stage == "sft":
+        table["sft"] = {"epochs": 1, "batch_size": 60}
+    else:
+        table["rollout"] = {"prompts_per_step": 2, "group_size": 2, "max_new_tokens": 4}
+        table["algorithm"] = {"steps": 1}
     return make_recipe(table, list(overrides))
 
 

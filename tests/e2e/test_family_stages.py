@@ -54,14 +54,16 @@ def run(home: Path, name: str, stage: str, *overrides: str, resume: bool = False
         "data": {"train": str(home / "train.jsonl"), "val_size": 3},
         "optim": {"lr": 1e-3},
         "parts": {"lr": {"vision": 1e-4}},
-        "sft": {"epochs": 1, "batch_size": 3, "val_every": 1},
-        "algorithm": {"steps": 2},
-        "rollout": {"prompts_per_step": 4, "group_size": 3, "max_new_tokens": 8},
         "reward": {"function": "helpers.nano:always_correct" if stage == "sft" else "helpers.nano:likes_e"},
         "checkpoint": {"every": 1, "keep": 9},
         "blindness": {"every": 0},
         "log": {"tensorboard": False},
     }
+    if stage == "sft":
+        table["sft"] = {"epochs": 1, "batch_size": 3, "val_every": 1}
+    else:
+        table["algorithm"] = {"steps": 2}
+        table["rollout"] = {"prompts_per_step": 4, "group_size": 3, "max_new_tokens": 8}
     return train_stage(make_recipe(table, list(overrides)), resume=resume)
 
 

@@ -58,13 +58,15 @@ def run(home: Path, name: str, stage: str, **parts: Any) -> Path:
         "data": {"train": str(home / "train.jsonl"), "val_size": 2},
         "optim": {"lr": 1e-2},
         "parts": parts,
-        "sft": {"epochs": 1, "batch_size": 4, "val_every": 1},
-        "algorithm": {"steps": 2},
-        "rollout": {"prompts_per_step": 3, "group_size": 3, "max_new_tokens": 6},
         "reward": {"function": "helpers.nano:always_correct" if stage == "sft" else "helpers.nano:likes_e"},
         "blindness": {"every": 0},
         "log": {"tensorboard": False},
     }
+    if stage == "sft":
+        table["sft"] = {"epochs": 1, "batch_size": 4, "val_every": 1}
+    else:
+        table["algorithm"] = {"steps": 2}
+        table["rollout"] = {"prompts_per_step": 3, "group_size": 3, "max_new_tokens": 6}
     return train_stage(make_recipe(table))
 
 

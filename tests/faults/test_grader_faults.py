@@ -223,8 +223,8 @@ def test_workers_end_when_their_parent_is_killed(busy: bool) -> None:
     code = (
         "import threading\n"
         "from seethink.rewards.grader import grade, pool\n"
-        "grade('\\\\boxed{\\\\sum_{k=1}^{n} k}', '7')\n"
         "pool.get_pool().deadline = 60\n"
+        "grade('\\\\boxed{\\\\sum_{k=1}^{n} k}', '7')\n"
         f"if {busy}: threading.Thread(target=grade, args=({ENDLESS % 9!r}, '1/3')).start()\n"
         "print(*pool.get_pool().pids(), flush=True)\n"
         "threading.Event().wait()\n"
