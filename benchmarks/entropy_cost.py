@@ -17,7 +17,7 @@ from datetime import date
 import torch
 
 from seethink.config import load_recipe
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
@@ -47,7 +47,7 @@ def main() -> None:
     loaded = load_model(args.model)
     loaded.stop_ids = ()  # every response has its full length
     source = PromptSource(world_samples("world:math", "train", 512, 0), loaded.chat, 0)
-    generator, rewarder = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows), Rewarder(recipe.reward)
+    generator, rewarder = make_generator(loaded, max_rows=recipe.rollout.max_rows), Rewarder(recipe.reward)
     log, policy = EntropyLog(recipe, loaded), Policy(loaded, recipe, 10**6)
     made: list[Episode] = []
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from seethink.config import RewardConfig
 from seethink.core.types import Completion, Sample
-from seethink.generate.in_process.generator import InProcessGenerator, Sampling
+from seethink.generate.make import make_generator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
@@ -25,7 +26,7 @@ from seethink.world.talk import PRACTICE
 
 def answers(loaded: LoadedModel, samples: list[Sample], seed: int) -> list[tuple[Sample, Completion]]:
     prompts = [loaded.chat.prompt(sample) for sample in samples]
-    groups = InProcessGenerator(loaded).generate(prompts, 1, Sampling(64, temperature=0.0), (seed,))
+    groups = make_generator(loaded).generate(prompts, 1, Sampling(64, temperature=0.0), (seed,))
     return [(sample, group[0]) for sample, group in zip(samples, groups, strict=True)]
 
 

@@ -19,7 +19,8 @@ import torch
 
 from seethink.config import make_recipe
 from seethink.core.types import RolloutGroup
-from seethink.generate.in_process.generator import InProcessGenerator, Sampling
+from seethink.generate.make import make_generator
+from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.losses import policy_loss
@@ -55,7 +56,7 @@ def main() -> None:
     loaded.stop_ids = ()  # fixed lengths, so that runs compare
     samples = world_samples("world:math", "train", args.prompts, 0)
     prompts = [loaded.chat.prompt(s) for s in samples]
-    generator, sampling = InProcessGenerator(loaded), Sampling(args.tokens)
+    generator, sampling = make_generator(loaded), Sampling(args.tokens)
     groups = generator.generate(prompts, args.group_size, sampling, (0,))
     generated = args.prompts * args.group_size * args.tokens
     prompt_tokens = sum(len(p.input_ids) for p in prompts)

@@ -31,7 +31,7 @@ from step_work import (
 
 from seethink.config import make_recipe
 from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.rollout import Episode, PromptSource, collect_episode
@@ -61,7 +61,7 @@ class Ours:
         self.loaded.stop_ids = ()  # every response has its full length
         samples = [as_sample(i, row) for i, row in enumerate(make_rows(cell, cell.prompts * steps))]
         self.source = PromptSource(samples, self.loaded.chat, 0)
-        self.generator = InProcessGenerator(self.loaded, max_rows=self.recipe.rollout.max_rows)
+        self.generator = make_generator(self.loaded, max_rows=self.recipe.rollout.max_rows)
         self.rewarder = Rewarder(self.recipe.reward)
         self.entropy = EntropyLog(self.recipe, self.loaded)
         self.recorder = EpisodeRecorder(Path("unused"), self.recipe, self.entropy)

@@ -20,7 +20,7 @@ from step_work import make_rows
 
 from seethink.config import Recipe, make_recipe
 from seethink.core.types import Prompt, RolloutGroup, Sample
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
 from seethink.rl.rollout import Episode
@@ -67,7 +67,7 @@ class Side:
         self.loaded.stop_ids = ()
         self.recipe = _recipe(folder, megabytes)
         self.policy = Policy(self.loaded, self.recipe, 1_000_000)
-        self.generator = InProcessGenerator(self.loaded)
+        self.generator = make_generator(self.loaded)
 
     def step(self, samples: list[Sample]) -> float:
         prompts: list[Prompt] = [self.loaded.chat.prompt(sample) for sample in samples]

@@ -23,7 +23,7 @@ import torch
 
 from seethink.config import RewardConfig
 from seethink.core.types import Completion, Prompt
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.logprobs import token_logprobs
@@ -57,7 +57,7 @@ def grpo_step(
     """One episode and one update; returns what happened."""
     # 1. Sample. The prompt and its image are encoded once per group; every completion has a seed of its own.
     sampling = Sampling(args.max_new_tokens)
-    groups = InProcessGenerator(loaded).generate(prompts, args.group_size, sampling, (args.seed, step))
+    groups = make_generator(loaded).generate(prompts, args.group_size, sampling, (args.seed, step))
 
     # 2. Reward. A completion that could not be graded has reward NaN and is masked out below.
     rewarder.score([(p.sample, c) for p, group in zip(prompts, groups, strict=True) for c in group])

@@ -160,7 +160,7 @@ def in_prefill(monkeypatch: pytest.MonkeyPatch, change: Callable[[list[Any]], li
         prompts = [replace(p, mm_kwargs={"pixel_values": x}) for p, x in zip(prompts, pixels, strict=True)]
         return prefill(loaded, prompts, *arguments)
 
-    wrap(monkeypatch, generator_module.Wave, "prefill", broken)
+    wrap(monkeypatch, generator_module.DecodeBatch, "prefill", broken)
 
 
 def in_chat(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, Chat, Sample], Prompt]) -> None:

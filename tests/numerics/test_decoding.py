@@ -186,7 +186,7 @@ def test_generating_leaves_the_model_as_it_was(nano: LoadedModel) -> None:
     assert {c.policy_version for group in groups for c in group} == {0}
 
 
-def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano):
+def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano, monkeypatch):
     """A rule that forbids repeating the last token, written from `drawn_RT` and `lengths_R` alone."""
 
     def no_repeat(logits_RV, drawn_RT, lengths_R):
@@ -198,7 +198,8 @@ def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano):
 
     prompts = made_prompts(frozen_nano)
     plain = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
-    ruled = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0, rules=(no_repeat,)), SEED)
+    monkeypatch.setattr(module, "logits_rules", lambda rules, loaded: [no_repeat])
+    ruled = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
     repeats = [
         sum(a == b for g in groups for c in g for a, b in itertools.pairwise(c.token_ids)) for groups in (plain, ruled)
     ]

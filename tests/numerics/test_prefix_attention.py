@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from transformers import AutoModelForImageTextToText
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import gradients, nano_recipe, random_episode, relative_error
 from seethink.models import prefix_attention
+from seethink.models.forward import attention_configs
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.prefix_attention import Run, SharedKeys, attention, copy_free, kernels_agree, runs_of
 from seethink.models.shared_prompt import SharedPrompt
@@ -79,6 +81,16 @@ def test_which_families_need_no_copies(family: str, tmp_path: Path) -> None:
     assert _shared_after_use(loaded)._copy_free == (family != "gemma3")
 
 
+def test_only_the_loaded_model_is_changed_and_no_checkpoint(nano: LoadedModel, tmp_path: Path) -> None:
+    """transformers' own attention stays, and a saved model loads with it."""
+    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
+    assert nano.model.config.get_text_config()._attn_implementation == prefix_attention.NAME
+    nano.model.save_pretrained(tmp_path)
+    assert "seethink" not in (tmp_path / "config.json").read_text()
+    plain = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert {c._attn_implementation for c in attention_configs(plain)} == {"sdpa"}
+
+
 def _shared_after_use(loaded: LoadedModel) -> SharedPrompt:
     episode = random_episode(loaded, [[0.0, 1.0]], images=[1])
     (batch,) = microbatches(nano_recipe(), episode, episode.groups[0].completions, [0, 1], loaded)
@@ -100,7 +112,7 @@ def test_attention_that_does_not_look_gets_copies(nano64: LoadedModel, monkeypat
         return gradients(nano64.model)
 
     without = gradient()
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", sdpa_attention_forward)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, prefix_attention.NAME, sdpa_attention_forward)
     assert not _shared_after_use(nano64)._copy_free
     assert relative_error(gradient(), without) < 1e-6  # the families' own float32 norms
 

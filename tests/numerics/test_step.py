@@ -12,9 +12,9 @@ from torch import Tensor
 from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import make_samples
 from seethink.core.types import Prompt
+from seethink.generate.in_process.decode_batch import DecodeBatch, prompt_attention
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.in_process.step import Step
-from seethink.generate.in_process.wave import Wave, prompt_attention
 from seethink.generate.protocol import Sampling
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel, load_model
@@ -28,15 +28,15 @@ def made_prompts(loaded: LoadedModel, images: tuple[int, ...] = (1, 0, 1)) -> li
 
 def stepped(loaded: LoadedModel, prompts: list[Prompt], *, captured: bool, steps: int = 3) -> list[Tensor]:
     """Logits of some greedy steps."""
-    wave = Wave.prefill(loaded, prompts, 2)
-    step = Step(loaded, wave.attend)
+    batch = DecodeBatch.prefill(loaded, prompts, 2)
+    step = Step(loaded, batch.attend)
     assert step.captured is not None
     if not captured:
         step.captured = None
-    logits = [wave.first_logits]
+    logits = [batch.first_logits]
     for _ in range(steps):
-        logits.append(step(logits[-1].argmax(-1), wave.positions))
-        wave.advance()
+        logits.append(step(logits[-1].argmax(-1), batch.positions))
+        batch.advance()
     return logits
 
 
@@ -66,20 +66,20 @@ def test_the_capture_sees_updated_weights(nano: LoadedModel) -> None:
 def test_logits_equal_a_forward_over_the_whole_sequence(frozen_nano: LoadedModel) -> None:
     """With rows leaving, so that prompts have unlike numbers of rows, and a prompt none at all."""
     prompts = made_prompts(frozen_nano)
-    wave = Wave.prefill(frozen_nano, prompts, 3)
-    step = Step(frozen_nano, wave.attend)
+    batch = DecodeBatch.prefill(frozen_nano, prompts, 3)
+    step = Step(frozen_nano, batch.attend)
     ids = torch.randint(5, 300, (40, 9), generator=torch.Generator().manual_seed(0))
     for number in range(40):
         if number == 3:
-            wave.select(torch.tensor([0, 1, 2, 3, 5, 7]))
+            batch.select(torch.tensor([0, 1, 2, 3, 5, 7]))
         if number == 10:
-            wave.select(torch.tensor([1, 4, 5]))  # of prompts 0, 1 and 2; then of 0 and 2
+            batch.select(torch.tensor([1, 4, 5]))  # of prompts 0, 1 and 2; then of 0 and 2
         if number == 35:
-            wave.select(torch.tensor([0, 2]))
-        logits = step(ids[number, wave.rows], wave.positions)
-        wave.advance()
+            batch.select(torch.tensor([0, 2]))
+        logits = step(ids[number, batch.rows], batch.positions)
+        batch.advance()
         if number in (2, 3, 9, 10, 39):
-            for row, got in zip(wave.rows.tolist(), logits, strict=True):
+            for row, got in zip(batch.rows.tolist(), logits, strict=True):
                 prompt = prompts[row // 3]
                 whole = torch.tensor([[*prompt.input_ids, *ids[: number + 1, row].tolist()]])
                 hidden = hidden_states(frozen_nano.model, whole, torch.arange(whole.shape[1])[None], prompt.mm_kwargs)
@@ -111,17 +111,17 @@ def test_attention_equals_a_plain_softmax_in_float64(padded: bool, window: int) 
     for row, pad in enumerate(pads):
         mask[row, :pad] = 0
     zeros = torch.zeros(prompts * group)
-    wave = Wave([(keys, values)], mask, zeros[:, None], zeros.long())
+    batch = DecodeBatch([(keys, values)], mask, zeros[:, None], zeros.long())
     own: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(prompts * group)]
     for _ in range(steps):
         q = torch.randn(prompts * group, heads, 1, width, dtype=torch.float64)
         k, v = torch.randn(2, prompts * group, kv, 1, width, dtype=torch.float64)
-        got = wave.attend(0, q, k, v, width**-0.5, window)
-        wave.advance()
+        got = batch.attend(0, q, k, v, width**-0.5, window)
+        batch.advance()
         for row, pair in enumerate(own):
             pair.append((k[row, :, 0], v[row, :, 0]))
         seen = window or 10_000
-        first = max(0, length + wave.length - seen)
+        first = max(0, length + batch.length - seen)
         expected = plain_attention(
             q,
             [
@@ -140,7 +140,7 @@ def test_the_two_forms_of_attention_over_prompts_agree(monkeypatch: pytest.Monke
     mask = torch.zeros(2, 1, 1, 9).masked_fill(torch.arange(9) < 4, float("-inf"))
     for hidden in (None, mask):
         kernel = prompt_attention(q, k, v, hidden)
-        monkeypatch.setattr("seethink.generate.in_process.wave.HAS_KERNEL", ())
+        monkeypatch.setattr("seethink.generate.in_process.decode_batch.HAS_KERNEL", ())
         plain = prompt_attention(q, k, v, hidden)
         monkeypatch.undo()
         for a, b in zip(kernel, plain, strict=True):
@@ -148,15 +148,15 @@ def test_the_two_forms_of_attention_over_prompts_agree(monkeypatch: pytest.Monke
 
 
 def spied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many prompts each wave began with."""
+    """How many prompts each batch began with."""
     sizes: list[int] = []
-    prefill: Callable[..., Wave] = Wave.prefill
+    prefill: Callable[..., DecodeBatch] = DecodeBatch.prefill
 
-    def noted(loaded: LoadedModel, prompts: list[Prompt], group_size: int) -> Wave:
+    def noted(loaded: LoadedModel, prompts: list[Prompt], group_size: int) -> DecodeBatch:
         sizes.append(len(prompts))
         return prefill(loaded, prompts, group_size)
 
-    monkeypatch.setattr(Wave, "prefill", noted)
+    monkeypatch.setattr(DecodeBatch, "prefill", noted)
     return sizes
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from helpers.nano import load_nano, make_samples
 from seethink.generate.in_process.generator import InProcessGenerator
-from seethink.generate.in_process.rules import CloseThinking, Forbid, written_table
-from seethink.generate.protocol import Sampling
+from seethink.generate.in_process.rules import CloseThinking, ForbidSequences, written_table
+from seethink.generate.protocol import Forbid, Sampling, ThinkingBudget
 from seethink.models.load import LoadedModel
 from seethink.rewards.format import CLOSE
 
@@ -39,7 +39,7 @@ def open_ids(logits: torch.Tensor) -> list[list[int]]:
 
 
 def test_forbidden_sequences_by_hand() -> None:
-    rule = Forbid([(5,), (1, 2), (1, 1, 3), (0, 2)])
+    rule = ForbidSequences([(5,), (1, 2), (1, 1, 3), (0, 2)])
     assert open_ids(rule(*drawn([], [1], [1, 1], [0], [1, 0, 3]))) == [
         [0, 1, 2, 3, 4],
         [0, 1, 3, 4],
@@ -59,7 +59,7 @@ tokens = st.integers(0, VOCABULARY - 1)
 )
 def test_forbid_equals_a_naive_reading(sequences: list[tuple[int, ...]], rows: list[list[int]]) -> None:
     expected = [[v for v in range(VOCABULARY) if not any((*row, v)[-len(s) :] == s for s in sequences)] for row in rows]
-    assert open_ids(Forbid(sequences)(*drawn(*rows))) == expected
+    assert open_ids(ForbidSequences(sequences)(*drawn(*rows))) == expected
 
 
 PIECES = ["<", "/", "</", "think", "th", "ink", ">", ">\n", "</think>", "a</thi", "x"]
@@ -76,7 +76,7 @@ def test_the_tag_is_found_however_it_is_cut(ids: list[int]) -> None:
 
 def test_the_close_is_forced_token_after_token_where_it_is_missing() -> None:
     """Pieces 1 and 2 are the tag. The first row had closed, the second not, the third is under budget."""
-    rule = CloseThinking(3, [1, 2], ["a", "</thi", "nk>", "b", "c", "d"])
+    rule = CloseThinking(3, CLOSE, [1, 2], ["a", "</thi", "nk>", "b", "c", "d"])
     everything = list(range(VOCABULARY))
     assert open_ids(rule(*drawn([1, 2, 0], [0, 3, 1], [0, 3]))) == [everything, [1], everything]
     assert open_ids(rule(*drawn([1, 2, 0, 3], [0, 3, 1, 1]))) == [everything, [2]]
@@ -88,7 +88,7 @@ def test_decoding_never_draws_what_is_forbidden(nano: LoadedModel) -> None:
     free = InProcessGenerator(nano).generate(prompts, 8, Sampling(24), (0,))
     pairs = [pair for c in free[0] + free[1] for pair in pairwise(c.token_ids)]
     singles = [(c.token_ids[0],) for c in free[0]]
-    ruled = InProcessGenerator(nano).generate(prompts, 8, Sampling(24, rules=(Forbid(pairs + singles),)), (0,))
+    ruled = InProcessGenerator(nano).generate(prompts, 8, Sampling(24, rules=(Forbid(tuple(pairs + singles)),)), (0,))
     for completion in ruled[0] + ruled[1]:
         ids = completion.token_ids
         assert not set(pairwise(ids)) & set(pairs)
@@ -98,7 +98,7 @@ def test_decoding_never_draws_what_is_forbidden(nano: LoadedModel) -> None:
 def test_decoding_closes_the_block_at_the_budget_and_changes_nothing_before(nano: LoadedModel) -> None:
     chat = nano.chat
     close = chat.tokenizer(CLOSE, add_special_tokens=False)["input_ids"]
-    rule = CloseThinking(6, close, chat.token_texts(list(range(nano.model.config.text_config.vocab_size))))
+    rule = ThinkingBudget(6, CLOSE, tuple(close))
     prompts = [chat.prompt(s) for s in make_samples([1, 0])]
     free = InProcessGenerator(nano).generate(prompts, 6, Sampling(16), (3,))
     ruled = InProcessGenerator(nano).generate(prompts, 6, Sampling(16, rules=(rule,)), (3,))

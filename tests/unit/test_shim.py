@@ -30,7 +30,7 @@ def test_it_may_be_imported_after_torchvision_too() -> None:
     """A second definition of the operators would raise."""
     code = (
         "from seethink.models import torchvision_shim; import importlib; import torchvision; "
-        "print(torchvision_shim._LIBRARY is None or 'defined')"
+        "print(torchvision_shim.define_missing_operators() is None or 'defined')"
     )
     assert python(code) in ("True", "defined")
 
@@ -38,7 +38,7 @@ def test_it_may_be_imported_after_torchvision_too() -> None:
 def test_nothing_is_done_where_torchvision_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not torchvision_shim._operators_are_missing()
-    assert torchvision_shim._define() is None
+    assert torchvision_shim.define_missing_operators.__wrapped__() is None
 
 
 class Spec:
@@ -64,3 +64,12 @@ def test_a_library_that_loads_is_left_alone(
 def test_no_library_at_all_counts_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: Spec(tmp_path))
     assert torchvision_shim._operators_are_missing()
+
+
+def test_only_what_loads_a_processor_defines_them() -> None:
+    code = (
+        "import sys, torch, seethink.models, seethink.models.load; "
+        "assert 'seethink.models.torchvision_shim' not in sys.modules; "
+        "print('torchvision' in sys.modules)"
+    )
+    assert python(code) == "False"

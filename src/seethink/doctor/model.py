@@ -219,6 +219,8 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
         return
     from transformers import AutoProcessor
 
+    from seethink.models import torchvision_shim  # noqa: F401  (before transformers imports torchvision)
+
     path = model_path(recipe.model)
     loader: Any = AutoProcessor
     try:

@@ -18,7 +18,7 @@ from seethink.doctor.machine import free_main_memory
 from seethink.doctor.memory import Estimate
 from seethink.doctor.model import Model
 from seethink.doctor.scan import Scan
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.parts import split_parts
@@ -182,7 +182,7 @@ def _check_images(report: Report, recipe: Recipe, policy: Policy, samples: Seque
 
 def _check_rollout(report: Report, recipe: Recipe, loaded: LoadedModel, prompts: list[Prompt]) -> None:
     sampling = Sampling(8, recipe.rollout.temperature, recipe.rollout.top_p)
-    groups = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows).generate(prompts, 1, sampling, (recipe.seed,))
+    groups = make_generator(loaded, max_rows=recipe.rollout.max_rows).generate(prompts, 1, sampling, (recipe.seed,))
     completions = [completion for group in groups for completion in group]
     banned = set(loaded.banned_ids) & {i for c in completions for i in c.token_ids}
     if banned or not all(c.token_ids for c in completions):

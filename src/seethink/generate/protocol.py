@@ -1,6 +1,6 @@
 """What a rollout asks of a decoder, wherever it runs: in this process, or in a server.
 
-Letters: P prompts, G completions per prompt, R rows, T tokens, V vocabulary.
+Letters: P prompts, G completions per prompt.
 """
 
 from __future__ import annotations
@@ -9,15 +9,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from seethink.core.types import Completion, Prompt
 
-LogitsRule = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(logits_RV, drawn_RT, lengths_R) -> logits_RV: what a rule lets through, given the ids drawn so far.
 
-`drawn_RT` is -1 beyond a row's length. Log-probs and entropies are those of the distribution that the rules leave.
-"""
+@dataclass(frozen=True, slots=True)
+class Forbid:
+    """No completion contains any of these sequences of token ids."""
+
+    sequences: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingBudget:
+    """A completion that has not written `close` within its first `tokens` tokens must write `close_ids` next."""
+
+    tokens: int
+    close: str
+    """The tag, such as `</think>`, which is found in the text however the tokens cut it."""
+    close_ids: tuple[int, ...]
+    """Token ids that write the tag."""
+
+
+Rule = Forbid | ThinkingBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,8 @@ class Sampling:
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
-    rules: tuple[LogitsRule, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    """Log-probs and entropies are those of the distribution that the rules leave."""
     watched_ids: tuple[int, ...] = ()
     """Tokens whose summed probability is recorded at every place (`Completion.watched_mass`)."""
 

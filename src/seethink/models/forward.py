@@ -47,6 +47,13 @@ def is_image_token(model: Any, input_ids: Tensor) -> Tensor:
     return input_ids == image_token_id(model.config)
 
 
+def attention_configs(model: Any) -> list[Any]:
+    """The configurations in which the layers that can have a cache look up their attention; some families copy it."""
+    configs = {id(c): c for m in model.modules() if hasattr(m, "layer_idx") and (c := getattr(m, "config", None))}
+    text = model.config.get_text_config()
+    return list((configs | {id(text): text}).values())
+
+
 def image_token_id(config: Any) -> int:
     """Configs of different age name it differently."""
     return int(config.image_token_id if hasattr(config, "image_token_id") else config.image_token_index)

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from seethink.config import PartModules, Recipe
 from seethink.core.errors import UserError
 from seethink.data.chat import Chat
-from seethink.models import torchvision_shim  # noqa: F401  (must come before transformers' processors)
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
 from seethink.models.parts import PartsError, banned_token_ids, family_of, split_parts, use_modules
+from seethink.models.prefix_attention import use_prefix_attention
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-resampler", "nano-qwen", "nano-weak")}
@@ -72,6 +72,8 @@ def load_model(
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
+    from seethink.models import torchvision_shim  # noqa: F401  (before transformers imports torchvision)
+
     # Its own progress bars and load reports would break ours up.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -83,6 +85,7 @@ def load_model(
             path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True
         )
         attach_family(model, modules)
+        use_prefix_attention(model)
     except PartsError:
         raise
     except (OSError, ValueError, LookupError, AttributeError, ImportError, SafetensorError) as error:

@@ -20,10 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from seethink.models.forward import attention_configs
 
 aten = torch.ops.aten
 log = logging.getLogger(__name__)
+
+NAME = "seethink_prefix"
+"""Under this name transformers finds `attention`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,24 @@ class SharedKeys:
     was_read: bool = False
 
 
+def use_prefix_attention(model: Any) -> None:
+    """Let the layers of this model that use transformers' "sdpa" use `attention`, which is the same without a prefix.
+
+    Nothing but this model changes, and no checkpoint has the name: transformers does not save it.
+    """
+    ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    for config in attention_configs(model):
+        if config._attn_implementation == "sdpa":
+            config._attn_implementation = NAME
+
+
 def copy_free(model: Any, dtype: torch.dtype) -> bool:
     """Whether every layer attends to all that is before a token, with torch's attention, where the kernels run."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     whole = set(kinds) == {"full_attention"} if kinds else getattr(config, "sliding_window", None) is None
-    return whole and config._attn_implementation == "sdpa" and kernels_agree(model.device, dtype)
+    return whole and config._attn_implementation == NAME and kernels_agree(model.device, dtype)
 
 
 @lru_cache
@@ -206,6 +224,3 @@ def _backward(
         grad, q, k, v, out, sums, *lengths, 0.0, causal, no_dropout, no_dropout[:0], scale=scale
     )
     return gq, gk.transpose(1, 2), gv.transpose(1, 2)
-
-
-ALL_ATTENTION_FUNCTIONS.register("sdpa", attention)

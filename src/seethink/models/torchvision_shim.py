@@ -1,13 +1,16 @@
-"""Let torchvision import where its compiled operators are missing (a CPU torch without a matching build).
+"""Lets torchvision import where its compiled operators are missing (a CPU torch without a matching build).
 
 transformers' InternVL and Qwen-VL processors insist on torchvision, though what they use of it is pure Python.
 Importing torchvision only fails because its C++ library would have registered two operator schemas; defining
-those schemas first is enough. Where the compiled operators are present this module does nothing.
+those schemas first is enough. Where the compiled operators are present nothing is done.
+
+Importing this module defines the schemas; `load_model` does so before it loads a processor.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -30,7 +33,12 @@ def _operators_are_missing() -> bool:
     return True
 
 
-def _define() -> torch.library.Library | None:
+@lru_cache
+def define_missing_operators() -> torch.library.Library | None:
+    """Define the schemas, once per process; None where they are not missing.
+
+    The cache keeps the library alive: the schemas vanish with it.
+    """
     if not _operators_are_missing():
         return None
     library = torch.library.Library("torchvision", "DEF")
@@ -39,5 +47,4 @@ def _define() -> torch.library.Library | None:
     return library
 
 
-_LIBRARY = _define()
-"""Kept alive: the schemas vanish with it."""
+define_missing_operators()

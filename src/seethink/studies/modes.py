@@ -27,10 +27,8 @@ from seethink.eval.runner import draw_graded, grade_responses
 from seethink.eval.score import item_accuracy
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import load_source_task
-from seethink.generate.in_process.rules import CloseThinking, Forbid
 from seethink.generate.make import make_generator
-from seethink.generate.protocol import Generator, LogitsRule, Sampling
-from seethink.models.forward import output_head
+from seethink.generate.protocol import Forbid, Generator, Rule, Sampling, ThinkingBudget
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.format import CLOSE, OPEN
 from seethink.rewards.rewarder import Rewarder
@@ -171,16 +169,17 @@ def _draw(
     )
 
 
-def mode_rules(loaded: LoadedModel, config: ModesConfig, variant: Variant) -> tuple[tuple[LogitsRule, ...], int]:
+def mode_rules(loaded: LoadedModel, config: ModesConfig, variant: Variant) -> tuple[tuple[Rule, ...], int]:
     """(rules of a mode, its longest response)."""
     chat = loaded.chat
     if variant.mode == "nothink":
-        return (Forbid({*spellings(chat, [OPEN]), _ids(chat, OPEN)}),), config.max_new_tokens
+        return (Forbid((*spellings(chat, [OPEN]), _ids(chat, OPEN))),), config.max_new_tokens
     if variant.mode == "nowait":
-        return (Forbid(spellings(chat, config.words)),), config.max_new_tokens
+        return (Forbid(tuple(spellings(chat, config.words))),), config.max_new_tokens
     if variant.budget is not None:
-        close, texts = _ids(chat, CLOSE), chat.token_texts(list(range(len(output_head(loaded.model).weight))))
-        return (CloseThinking(variant.budget, close, texts),), variant.budget + len(close) + config.answer_tokens
+        close = _ids(chat, CLOSE)
+        rule = ThinkingBudget(variant.budget, CLOSE, close)
+        return (rule,), variant.budget + len(close) + config.answer_tokens
     return (), config.max_new_tokens
 
 

@@ -21,7 +21,7 @@ from seethink.core.types import Completion, Microbatch
 from seethink.data.lengths import load_fitting
 from seethink.data.order import refuse_changed_data
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.prefix_attention import copy_free
@@ -57,7 +57,7 @@ def train_rl(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ())
     samples, held_out = hold_out(recipe, samples, chat, quarantine)
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = Critic(recipe, loaded) if recipe.stage == "ppo" else None
-    generator = InProcessGenerator(loaded, max_rows=recipe.rollout.max_rows)
+    generator = make_generator(loaded, max_rows=recipe.rollout.max_rows)
     algorithm = recipe.algorithm
     gradient_steps = algorithm.steps * algorithm.epochs * algorithm.minibatches
     extra = critic.state() if critic else {}

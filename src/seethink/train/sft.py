@@ -23,7 +23,7 @@ from seethink.data.lengths import load_fitting
 from seethink.data.order import refuse_changed_data, shuffled
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, DataError, Quarantine
-from seethink.generate.in_process.generator import InProcessGenerator
+from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.models.scorer import TokenOutputs
 from seethink.rewards.golds import read_gold
@@ -88,7 +88,7 @@ def train_sft(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()
         entropy = EntropyLog(recipe, loaded, run.state.get("entropy_threshold"))
         stopping = EarlyStopping(**run.state.get("stopping", {}))
         best = run.folder / "best"
-        guard = watch(run, held_out, InProcessGenerator(loaded), lambda pairs: pair_batches(pairs, recipe, loaded))
+        guard = watch(run, held_out, make_generator(loaded), lambda pairs: pair_batches(pairs, recipe, loaded))
         with progress_bar(recipe.name, run.total_steps, run.step) as advance:
             while run.step < run.total_steps and stopping.waited < sft.patience:
                 epoch, batch = divmod(run.step, steps_per_epoch)

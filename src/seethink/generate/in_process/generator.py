@@ -14,19 +14,20 @@ from torch import Tensor
 
 from seethink.core.types import Completion, Prompt
 from seethink.data.prompts import prompt_lengths
+from seethink.generate.in_process.decode_batch import DecodeBatch
+from seethink.generate.in_process.rules import LogitsRule, logits_rules
 from seethink.generate.in_process.sampling import Draw, completion_uniforms, sample_tokens
 from seethink.generate.in_process.step import Step
-from seethink.generate.in_process.wave import Wave
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
 from seethink.models.small_cpu.threads import threads_for
 
 PREFILL_ROWS = 64
 """Prompts prefilled at once."""
-MOST_WAVES = 4
-"""Prompts enter while rows are free, but a step's attention is a call for each wave."""
-SPARE = 8
-"""Finished rows are dropped when they are 1 / SPARE of a wave: dropping copies keys and values."""
+MOST_BATCHES = 4
+"""Prompts enter while rows are free, but a step's attention is one call per batch."""
+DROPPED_SHARE = 8
+"""Finished rows are dropped once they are 1 / DROPPED_SHARE of a batch: dropping copies keys and values."""
 
 
 class InProcessGenerator:
@@ -36,6 +37,7 @@ class InProcessGenerator:
         self._loaded = loaded
         self._max_rows = max_rows
         self._step: Step | None = None
+        self._rules: list[LogitsRule] = []
         self._parameters = sum(p.numel() for p in loaded.model.parameters())
         self._running: list[_Answers] = []
         self.policy_version = 0
@@ -51,11 +53,8 @@ class InProcessGenerator:
     ) -> list[list[Completion]]:
         was_training = self._loaded.model.training
         self._loaded.model.eval()
-        self._running = []
-        self._banned, self._stop = (
-            torch.tensor(ids, dtype=torch.long, device=self._loaded.device)
-            for ids in (self._loaded.banned_ids, self._loaded.stop_ids)
-        )
+        self._running, self._rules = [], logits_rules(sampling.rules, self._loaded)
+        self._banned, self._stop = self._ids(self._loaded.banned_ids), self._ids(self._loaded.stop_ids)
         groups: list[list[Completion]] = [[] for _ in prompts]
         # Prompts of like length enter together, so that little is padded.
         lengths = prompt_lengths(prompts)
@@ -64,9 +63,9 @@ class InProcessGenerator:
         with self._loaded.autocast():
             while waiting or self._running:
                 while places := self._entering(waiting, group_size):
-                    wave = Wave.prefill(self._loaded, [prompts[i] for i in places], group_size)
-                    self._running.append(_Answers(wave, places, group_size, sampling, seed))
-                    logits.append(wave.first_logits)
+                    batch = DecodeBatch.prefill(self._loaded, [prompts[i] for i in places], group_size)
+                    self._running.append(_Answers(batch, places, group_size, sampling, seed))
+                    logits.append(batch.first_logits)
                 with threads_for(self._rows * self._parameters):
                     ended, following = self._take(self._draw(torch.cat(logits), sampling))
                     logits = [self._advance(torch.cat(following))] if following else []
@@ -85,14 +84,17 @@ class InProcessGenerator:
     def close(self) -> None:
         self._running, self._step = [], None
 
+    def _ids(self, token_ids: tuple[int, ...]) -> Tensor:
+        return torch.tensor(token_ids, dtype=torch.long, device=self._loaded.device)
+
     @property
     def _rows(self) -> int:
-        return sum(len(a.wave.rows) for a in self._running)
+        return sum(len(a.batch.rows) for a in self._running)
 
     def _entering(self, waiting: deque[int], group_size: int) -> list[int]:
         """The prompts that enter now: where a quarter of the rows is free, as many as fit."""
         free = self._max_rows - self._rows
-        if self._running and (len(self._running) == MOST_WAVES or free < max(group_size, self._max_rows // 4)):
+        if self._running and (len(self._running) == MOST_BATCHES or free < max(group_size, self._max_rows // 4)):
             return []
         count = min(PREFILL_ROWS, max(1, free // group_size), len(waiting))
         return [waiting.popleft() for _ in range(count)]
@@ -100,21 +102,19 @@ class InProcessGenerator:
     def _draw(self, logits_RV: Tensor, sampling: Sampling) -> Draw:
         """A token for every row."""
         logits_RV = logits_RV.index_fill(-1, self._banned, float("-inf"))
-        if sampling.rules:
-            drawn_RT = torch.cat([a.drawn[a.wave.rows] for a in self._running])
-            lengths_R = torch.cat([torch.full_like(a.wave.rows, a.length) for a in self._running])
-            for rule in sampling.rules:
+        if self._rules:
+            drawn_RT = torch.cat([a.drawn[a.batch.rows] for a in self._running])
+            lengths_R = torch.cat([torch.full_like(a.batch.rows, a.length) for a in self._running])
+            for rule in self._rules:
                 logits_RV = rule(logits_RV.float(), drawn_RT, lengths_R)
         return sample_tokens(logits_RV, torch.cat([a.uniforms() for a in self._running]), sampling)
 
     def _take(self, draw: Draw) -> tuple[list[_Answers], list[Tensor]]:
-        """Waves that have ended, which leave, and the tokens that the others go on with."""
+        """The batches that have ended, which leave, and the tokens that the others continue with."""
         stopped = torch.isin(draw.token_ids, self._stop)
-        sizes = [len(a.wave.rows) for a in self._running]
-        parts = zip(*(t.split(sizes) if t is not None else [None] * len(sizes) for t in draw), strict=True)
-        following = [
-            a.take(Draw(*part), stop) for a, part, stop in zip(self._running, parts, stopped.split(sizes), strict=True)
-        ]
+        sizes = [len(a.batch.rows) for a in self._running]
+        draws = zip(self._running, draw.split(sizes), stopped.split(sizes), strict=True)
+        following = [answers.take(own, stop) for answers, own, stop in draws]
         ended = [a for a, ids in zip(self._running, following, strict=True) if ids is None]
         self._running = [a for a in self._running if a not in ended]
         return ended, [ids for ids in following if ids is not None]
@@ -123,34 +123,34 @@ class InProcessGenerator:
         """[R, V] logits after these tokens."""
         if self._step is None:
             self._step = Step(self._loaded, self._attend)
-        logits_RV = self._step(token_ids, torch.cat([a.wave.positions for a in self._running]))
+        logits_RV = self._step(token_ids, torch.cat([a.batch.positions for a in self._running]))
         for answers in self._running:
-            answers.wave.advance()
+            answers.batch.advance()
         return logits_RV
 
     def _attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
-        """Every wave's rows over their own keys and values."""
-        waves = [a.wave for a in self._running]
-        if len(waves) == 1:
-            return waves[0].attend(layer, query, key, value, scale, window)
-        sizes = [len(w.rows) for w in waves]
-        parts = zip(waves, *(t.split(sizes) for t in (query, key, value)), strict=True)
-        return torch.cat([wave.attend(layer, *part, scale, window) for wave, *part in parts])
+        """Every batch's rows over their own keys and values."""
+        batches = [a.batch for a in self._running]
+        if len(batches) == 1:
+            return batches[0].attend(layer, query, key, value, scale, window)
+        sizes = [len(batch.rows) for batch in batches]
+        parts = zip(batches, *(t.split(sizes) for t in (query, key, value)), strict=True)
+        return torch.cat([batch.attend(layer, *part, scale, window) for batch, *part in parts])
 
 
 class _Answers:
-    """A wave and what its rows have drawn, numbered by prompt and sample: [P * G]."""
+    """A batch and what its rows have drawn, numbered by prompt and sample: [P * G]."""
 
     def __init__(
-        self, wave: Wave, places: list[int], group_size: int, sampling: Sampling, seed: tuple[int, ...]
+        self, batch: DecodeBatch, places: list[int], group_size: int, sampling: Sampling, seed: tuple[int, ...]
     ) -> None:
-        self.wave, self.places = wave, places
-        limit, device = sampling.max_new_tokens, wave.rows.device
+        self.batch, self.places = batch, places
+        limit, device = sampling.max_new_tokens, batch.rows.device
         pairs = [(place, sample) for place in places for sample in range(group_size)]
         self._uniforms = torch.from_numpy(np.stack([completion_uniforms(seed, *pair, limit) for pair in pairs]))
         self._uniforms = self._uniforms.to(device)
         self.drawn = torch.full((len(pairs), limit), -1, device=device)
-        """[P * G, T] token ids, -1 where none was drawn; a row that has ended may go on as ballast."""
+        """[P * G, T] token ids, -1 where none was drawn; a row that has ended may be decoded on until it is dropped."""
         self._group_size = group_size
         self._draws: list[tuple[Tensor, Draw]] = []
         self._alive = torch.ones(len(pairs), dtype=torch.bool, device=device)
@@ -160,22 +160,22 @@ class _Answers:
         return len(self._draws)
 
     def uniforms(self) -> Tensor:
-        """[R] those of the next token."""
-        return self._uniforms[self.wave.rows, self.length]
+        """[R] uniforms of the next token."""
+        return self._uniforms[self.batch.rows, self.length]
 
     def take(self, draw: Draw, stopped: Tensor) -> Tensor | None:
-        """Note what was drawn; the tokens to go on with, or None where every row has ended."""
-        self.drawn[self.wave.rows, self.length] = draw.token_ids
-        self._draws.append((self.wave.rows, draw))
+        """Note what was drawn; returns the tokens to continue with, or None where every row has ended."""
+        self.drawn[self.batch.rows, self.length] = draw.token_ids
+        self._draws.append((self.batch.rows, draw))
         self._alive = self._alive & ~stopped
         alive, rows = int(self._alive.sum()), len(self._alive)
         if alive == 0 or self.length == self.drawn.shape[1]:
             return None
-        if rows - alive < max(1, rows // SPARE):
+        if rows - alive < max(1, rows // DROPPED_SHARE):
             return draw.token_ids
         keep = self._alive.nonzero().squeeze(1)
         self._alive = self._alive[keep]
-        self.wave.select(keep)
+        self.batch.select(keep)
         return draw.token_ids[keep]
 
     def collect(
@@ -195,7 +195,7 @@ class _Answers:
             yield place, made[number * self._group_size : (number + 1) * self._group_size]
 
     def _column(self, name: str) -> Tensor:
-        """[P * G, T] of one by-product; [P * G, 0] where it was not asked for."""
+        """[P * G, T] of one by-product; [P * G, 0] where it was not requested."""
         draws = [(rows, getattr(draw, name)) for rows, draw in self._draws]
         if draws[0][1] is None:
             return torch.empty(len(self.drawn), 0)

@@ -1,23 +1,45 @@
-"""Rules on the logits for inference modes (paper 6.2, 6.3): words that cannot be drawn, a budget for thinking.
+"""The rules of a `Sampling` as functions of the logits: sequences that cannot be drawn, a budget for thinking.
 
-A rule is a `LogitsRule`: a function of the ids drawn so far, alike for all rows and without Python for each of them.
+The paper's inference modes (6.2, 6.3) are made of them. All rows are treated at once, without Python for each row.
 Letters: R rows, T tokens, V vocabulary, S sequences, C characters of a tag.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seethink.rewards.format import CLOSE
+from seethink.generate.protocol import Forbid, Rule, ThinkingBudget
+from seethink.models.forward import output_head
+from seethink.models.load import LoadedModel
 
 NOTHING = float("-inf")
 
+LogitsRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(logits_RV, drawn_RT, lengths_R) -> logits_RV: what a rule lets through, given the ids drawn so far.
 
-class Forbid:
+`drawn_RT` is -1 beyond a row's length.
+"""
+
+
+def logits_rules(rules: Sequence[Rule], loaded: LoadedModel) -> list[LogitsRule]:
+    """The functions that apply `rules` to this model's logits, in their order."""
+    return [_logits_rule(rule, loaded) for rule in rules]
+
+
+def _logits_rule(rule: Rule, loaded: LoadedModel) -> LogitsRule:
+    match rule:
+        case Forbid(sequences):
+            return ForbidSequences(sequences)
+        case ThinkingBudget(tokens, close, close_ids):
+            vocabulary = len(output_head(loaded.model).weight)
+            return CloseThinking(tokens, close, close_ids, loaded.chat.token_texts(list(range(vocabulary))))
+
+
+class ForbidSequences:
     """No row writes one of these token sequences: its last id is ruled out wherever the ids before it were drawn."""
 
     def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
@@ -47,14 +69,14 @@ def _ends_with(drawn_RT: Tensor, lengths_R: Tensor, beginnings_SL: Tensor) -> Te
 
 
 class CloseThinking:
-    """A budget of thinking tokens: a row that has drawn `budget` of them without `</think>` is made to write it."""
+    """A budget of thinking tokens: a row that has drawn `budget` of them without the tag is made to write it."""
 
-    def __init__(self, budget: int, close_ids: Sequence[int], token_texts: Sequence[str]) -> None:
-        """`close_ids` write `</think>`; `token_texts` [V] is the text of every id, in which the tag is found however a
-        tokenizer cuts it or joins it to what stands around."""
-        self._budget = budget
+    def __init__(self, budget: int, tag: str, close_ids: Sequence[int], token_texts: Sequence[str]) -> None:
+        """`close_ids` write the tag; `token_texts` [V] is the text of every id, in which the tag is found however a
+        tokenizer cuts it or joins it to the text around it."""
+        self._budget, self._tag_length = budget, len(tag)
         self._close_ids = torch.tensor(close_ids, dtype=torch.long)
-        self._written_CV = torch.from_numpy(written_table(CLOSE, token_texts))
+        self._written_CV = torch.from_numpy(written_table(tag, token_texts))
 
     def __call__(self, logits_RV: Tensor, drawn_RT: Tensor, lengths_R: Tensor) -> Tensor:
         place_R = lengths_R - self._budget
@@ -72,7 +94,7 @@ class CloseThinking:
         written_R = torch.zeros(len(drawn_RT), dtype=torch.long, device=drawn_RT.device)
         for ids_R in drawn_RT.clamp_min(0).unbind(1):
             written_R = written_CV[written_R, ids_R]
-        return written_R == len(CLOSE)
+        return written_R == self._tag_length
 
 
 def written_table(tag: str, token_texts: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How a token is drawn: temperature, top-p, rules on the logits, one uniform a token; entropies as by-products.
+"""How a token is drawn: temperature, top-p, rules on the logits, one uniform per token; entropies as by-products.
 
 Letters: R rows, T tokens, V vocabulary.
 """
@@ -24,6 +24,12 @@ class Draw(NamedTuple):
     watched: Tensor | None = None
     """Probability of the watched tokens together; None where nothing is watched."""
 
+    def split(self, sizes: list[int]) -> list[Draw]:
+        """The rows in turn, `sizes` of them each."""
+        watched = [None] * len(sizes) if self.watched is None else self.watched.split(sizes)
+        columns = (t.split(sizes) for t in (self.token_ids, self.logprobs, self.entropies))
+        return [Draw(*columns) for columns in zip(*columns, watched, strict=True)]
+
 
 def completion_uniforms(seed: tuple[int, ...], prompt: int, sample: int, count: int) -> np.ndarray:
     """[count] uniforms in [0, 1) of one completion: a function of (seed, prompt, sample) alone."""
@@ -31,7 +37,7 @@ def completion_uniforms(seed: tuple[int, ...], prompt: int, sample: int, count: 
 
 
 def sample_tokens(logits_RV: Tensor, uniforms_R: Tensor, sampling: Sampling) -> Draw:
-    """One token a row, by inverse transform of one uniform each.
+    """One token per row, by inverse transform of one uniform each.
 
     Log-probs and entropies are those of the whole distribution at the sampling temperature, before top-p; greedy
     decoding reports them at temperature 1.

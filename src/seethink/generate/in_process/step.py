@@ -2,7 +2,7 @@
 
 transformers' modules spend much of a small step in Python: masks, caches, keyword arguments, output classes. The
 capture (torch's `make_fx`, shapes symbolic in the number of rows) keeps the operations alone, on the same parameters;
-attention is the one operation that the decoder does itself (wave.py). A model that cannot be captured is run as
+attention is the one operation that the decoder does itself (decode_batch.py). A model that cannot be captured is run as
 it is.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -19,10 +20,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from transformers.cache_utils import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from seethink.models.forward import hidden_states, output_head
+from seethink.models.forward import attention_configs, hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.models.parts import family_of
-from seethink.models.small_cpu.direct_calls import lean
+from seethink.models.small_cpu.direct_calls import with_direct_calls
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float, int], Tensor]
 """(layer, query [R, H, 1, D], key and value [R, K, 1, D], scale, window) -> [R, 1, H, D]."""
@@ -33,14 +34,21 @@ NAME = "seethink_step"
 TRACED_ROWS = 5
 log = logging.getLogger(__name__)
 
-_library = torch.library.Library("seethink", "FRAGMENT")
-_library.define("attend(int layer, Tensor query, Tensor key, Tensor value, float scale, int window) -> Tensor")
-_library.impl(
-    "attend",
-    lambda layer, query, key, value, scale, window: query.transpose(1, 2).contiguous(),
-    "CompositeExplicitAutograd",
-)
-"""Stands for the decoder's attention while a step is captured; it has the shape, and is never run."""
+
+@lru_cache
+def _stand_in() -> tuple[Any, torch.library.Library]:
+    """An operator that stands for the decoder's attention while a step is captured, and the library that keeps it.
+
+    It has the shape of the attention and is never run.
+    """
+    library = torch.library.Library("seethink", "FRAGMENT")
+    library.define("attend(int layer, Tensor query, Tensor key, Tensor value, float scale, int window) -> Tensor")
+    library.impl(
+        "attend",
+        lambda layer, query, key, value, scale, window: query.transpose(1, 2).contiguous(),
+        "CompositeExplicitAutograd",
+    )
+    return torch.ops.seethink.attend.default, library
 
 
 class Step:
@@ -101,16 +109,12 @@ def _step_attention(
     return states.attend(states.layer, query, states.key, states.value, float(scale), window), None
 
 
-ALL_ATTENTION_FUNCTIONS.register(NAME, _step_attention)
-
-
 @contextmanager
 def _attention(model: Any) -> Iterator[None]:
     """The language model's attention is the decoder's. No mask is made for it: every key it is given is visible."""
-    configs = {id(c): c for m in model.modules() if hasattr(m, "layer_idx") and (c := getattr(m, "config", None))}
-    configs |= {id(c): c for c in (model.config.get_text_config(),)}
-    before = [(c, c._attn_implementation) for c in configs.values()]
-    for config in configs.values():
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _step_attention)
+    before = [(config, config._attn_implementation) for config in attention_configs(model)]
+    for config, _ in before:
         config._attn_implementation = NAME
     try:
         yield
@@ -133,7 +137,7 @@ def _plain_step(loaded: LoadedModel, attend: Attend) -> StepFn:
 
 
 def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
-    stand_in = torch.ops.seethink.attend.default
+    stand_in, _ = _stand_in()
     trace = make_fx(
         _plain_step(loaded, stand_in), tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True
     )
@@ -142,7 +146,7 @@ def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
     with _attention(loaded.model), torch.inference_mode(False), torch.no_grad():
         module = trace(*given)
         expected = module(*given)
-        module, constants = lean(module)
+        module, constants = with_direct_calls(module)
         if not torch.equal(module(*given, *constants), expected):
             raise RuntimeError("the captured step gives other logits than the model")
     for node in module.graph.nodes:

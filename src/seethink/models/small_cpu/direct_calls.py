@@ -18,7 +18,7 @@ from torch.fx.passes.dialect.common.cse_pass import CSEPass
 aten = torch.ops.aten
 
 
-def lean(module: GraphModule) -> tuple[GraphModule, list[Any]]:
+def with_direct_calls(module: GraphModule) -> tuple[GraphModule, list[Any]]:
     """The module anew, and the constants that its forward takes after its own arguments. `module` is used up."""
     for node in list(module.graph.nodes):
         if _does_nothing(node):

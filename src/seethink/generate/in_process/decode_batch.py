@@ -1,7 +1,7 @@
 """Prompts that were prefilled together and the rows that answer them: keys and values, and attention over them.
 
 A prompt's keys and values are kept once for its whole group; a row keeps only those of its own tokens. All rows of a
-wave started together, so they have drawn equally many tokens and none needs a mask of its own.
+batch started together, so they have drawn equally many tokens and no row needs a mask of its own.
 
 Letters: P prompts, R rows, H query heads, K key heads, S = H / K, D head width, T places, M most rows of a prompt.
 """
@@ -25,7 +25,7 @@ FIRST_ROOM = 32
 """Places for own tokens at first; doubled when they are full."""
 
 
-class Wave:
+class DecodeBatch:
     """Rows in the order of their prompts. `select` drops rows, and prompts that no row follows."""
 
     def __init__(self, prompts: list[tuple[Tensor, Tensor]], mask: Tensor, logits: Tensor, positions: Tensor) -> None:
@@ -46,7 +46,7 @@ class Wave:
         self._arrange()
 
     @classmethod
-    def prefill(cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int) -> Wave:
+    def prefill(cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int) -> DecodeBatch:
         """Left-padded prompts once through the model; every prompt gets `group_size` rows."""
         prefix = left_pad(prompts, loaded.chat.pad_id).to(loaded.device)
         cache = Cache(layer_class_to_replicate=DynamicLayer)
@@ -66,7 +66,7 @@ class Wave:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
         """One token's attention: query [R, H, 1, D], key and value [R, K, 1, D] -> [R, 1, H, D].
 
-        Over a row's own tokens it is written out; the prompt comes in as one more key, whose score is the
+        Attention over a row's own tokens is written out; the prompt comes in as one more key, whose score is the
         log-sum-exp of the prompt's scores and whose value is the attention over the prompt. That is exact.
         `window` is how many places a sliding layer sees, the token's own included; 0: all.
         """
@@ -96,7 +96,8 @@ class Wave:
         if layer == len(self._own):
             self._own.append((_Room.of(key, FIRST_ROOM), _Room.of(value, FIRST_ROOM)))
         elif self.length == len(self._own[layer][0].places):
-            self._own[layer] = tuple(_Room.of(room.states, 2 * self.length) for room in self._own[layer])  # type: ignore[assignment]
+            keys, values = (_Room.of(room.states, 2 * self.length) for room in self._own[layer])
+            self._own[layer] = keys, values
         keys, values = self._own[layer]
         keys.places[self.length].copy_(key)
         values.places[self.length].copy_(value)
@@ -134,7 +135,7 @@ class Wave:
         return flat if self._place is None else flat[self._place]
 
     def select(self, keep: Tensor) -> None:
-        """Only the rows `keep` [rows kept] go on."""
+        """Keep the rows `keep` alone: numbers of rows, in order."""
         self.rows, self.positions = self.rows[keep], self.positions[keep]
         self._own = [(keys.select(keep, self.length), values.select(keep, self.length)) for keys, values in self._own]
         prompts, self._prompt_of = self._prompt_of[keep].unique(return_inverse=True)
@@ -144,7 +145,7 @@ class Wave:
         self._arrange()
 
     def _arrange(self) -> None:
-        """Where each row stands in a table of prompts times rows; None where the table is full."""
+        """Note where each row stands in a table of prompts times rows; nowhere (None) where the table is full."""
         counts = self._prompt_of.bincount()
         self._most = int(counts.max())
         starts = counts.cumsum(0) - counts
@@ -171,7 +172,7 @@ def prompt_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor |
 
 
 def _whole(scores: Tensor) -> Tensor:
-    """In float32 at least."""
+    """The scores in float32 at least."""
     return scores.float() if scores.dtype.itemsize < 4 else scores
 
 
