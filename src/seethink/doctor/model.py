@@ -14,7 +14,7 @@ from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.doctor.weights import read_weights
 from seethink.models.describe import meta_model
-from seethink.models.load import PACKAGED, check_source, make_chat, model_path
+from seethink.models.load import PACKAGED, check_source, make_chat, model_path, prepare_processors
 from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family_of, owners_of
 
 SECTION = "model"
@@ -217,9 +217,8 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
     if model.meta is None:
         report.add(SECTION, "processor", Status.SKIP, "cannot be joined to a model that is not understood")
         return
+    prepare_processors()
     from transformers import AutoProcessor
-
-    from seethink.models import torchvision_shim  # noqa: F401  (before transformers imports torchvision)
 
     path = model_path(recipe.model)
     loader: Any = AutoProcessor

@@ -69,10 +69,9 @@ def load_model(
 
     `modules` says where the parts of a family are that models/parts.py does not list.
     """
+    prepare_processors()
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
-
-    from seethink.models import torchvision_shim  # noqa: F401  (before transformers imports torchvision)
 
     # Its own progress bars and load reports would break ours up.
     logging.set_verbosity_error()
@@ -106,6 +105,13 @@ def load_recipe_model(recipe: Recipe) -> LoadedModel:
         trust_remote_code=recipe.trust_remote_code,
         modules=recipe.parts.modules,
     )
+
+
+def prepare_processors() -> None:
+    """Let torchvision import, which some processors need; call it before importing one of them from transformers."""
+    from seethink.models.torchvision_shim import define_missing_operators
+
+    define_missing_operators()
 
 
 def attach_family(model: Any, modules: PartModules | None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from seethink.models.load import prepare_processors
 from seethink.world.draw import SIZE
 from seethink.world.questions import TASKS, make_item
 from seethink.world.scenes import DOMAINS
@@ -102,9 +103,8 @@ def _corpus() -> Iterable[str]:
 
 def build_processor(tokenizer: Any) -> Any:
     """InternVL's processor for the world's pictures, one tile each."""
+    prepare_processors()
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
-
-    from seethink.models import torchvision_shim  # noqa: F401  (before transformers imports torchvision)
 
     size = {"height": SIZE, "width": SIZE}
     return InternVLProcessor(
