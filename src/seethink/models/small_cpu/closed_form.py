@@ -1,8 +1,8 @@
-"""RMSNorm and gated SiLU with their backward in closed form: less is kept for it, and less is passed over.
+"""RMSNorm and gated SiLU with their backward in closed form, which keeps less and makes fewer passes over memory.
 
-Autograd keeps the normalised states and the activated gate of every layer beside what they are made of; here they are
-made again, an elementwise operation each. Modules of any family are found by what they compute, not by name: one whose
-output the closed form does not give to the last bit stays as it is.
+Autograd keeps the normalised states and the activated gate of every layer beside their inputs; here backward makes
+them again, with one elementwise operation each. Modules of any family are found by what they compute, not by name: a
+module whose output the closed form does not give to the last bit stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from seethink.models import small_cpu
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -52,7 +54,9 @@ class _GatedSiLU(torch.autograd.Function):
 
 
 def use_closed_forms(model: nn.Module) -> list[str]:
-    """Let the model's norms and gated layers take the closed form where gradients are wanted; their names."""
+    """Let the model's norms and gated layers take the closed form where gradients are wanted; returns their names."""
+    if not small_cpu.ENABLED:
+        return []
     return [name for name, module in model.named_modules() if _use_closed_form(module)]
 
 
