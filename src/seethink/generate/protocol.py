@@ -1,4 +1,4 @@
-"""What a rollout asks of a decoder, wherever it runs: in this process, or in a server.
+"""The interface of a generator, which samples completions in this process or in a server.
 
 Letters: P prompts, G completions per prompt.
 """
@@ -35,7 +35,7 @@ Rule = Forbid | ThinkingBudget
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. `temperature=0` is greedy."""
+    """How to draw tokens; data alone, so that any engine can take it. `temperature=0` is greedy."""
 
     max_new_tokens: int
     temperature: float = 1.0
@@ -62,15 +62,15 @@ class Generator(Protocol):
     ) -> list[list[Completion]]:
         """`group_size` completions per prompt, [P][G].
 
-        What is random in completion (p, g) is a function of (seed, p, g) alone. `progress` is told how many more
-        prompts are done.
+        The random numbers of completion (p, g) are a function of (seed, p, g) alone. `progress` is called with the
+        number of prompts that have been finished since its last call.
         """
         ...
 
     def load_weights(self, version: int) -> None:
-        """Serve the trainer's weights as they are now, and call them `version`."""
+        """Serve the trainer's current weights, as version `version`."""
         ...
 
     def close(self) -> None:
-        """Give back what the decoder holds; it is not asked again."""
+        """Release all resources; the generator must not be used afterwards."""
         ...

@@ -1,4 +1,4 @@
-"""`seethink parts`: what a model is made of, from its configuration alone (no weights are read or allocated)."""
+"""`seethink parts`: the parts of a model, from its configuration alone (no weights are read or allocated)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from seethink.models.load import ModelError, attach_family, check_source, model_
 from seethink.models.parts import family_of, split_parts
 
 DEPTH = 3
-"""Components of a module's name that are told apart."""
+"""How many components of a module's name the table distinguishes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model on the meta device, and what is stored of it."""
+    """A model on the meta device, and the dtypes of its stored weights."""
 
     model: Any
     stored_dtypes: dict[str, int]
@@ -52,7 +52,7 @@ def meta_model(source: str, *, trust_remote_code: bool = False, modules: PartMod
 
 
 def describe(source: str, *, trust_remote_code: bool = False, modules: PartModules | None = None) -> Description:
-    """Raises ModelError or PartsError."""
+    """The model of a folder, a hub name or a packaged name. Raises ModelError or PartsError."""
     model = meta_model(source, trust_remote_code=trust_remote_code, modules=modules)
     return Description(model, _stored(Path(model_path(source))))
 
@@ -69,7 +69,7 @@ def _stored(folder: Path) -> dict[str, int]:
 
 
 def as_json(description: Description) -> dict[str, Any]:
-    """For scripts: counts by part, and what the family table says."""
+    """For scripts: parameters by part, and the family table's facts."""
     model, family = description.model, family_of(description.model)
     parts = split_parts(model)
     return {
@@ -86,7 +86,7 @@ def as_json(description: Description) -> dict[str, Any]:
 
 
 def render(description: Description) -> Group:
-    """Modules by role with their counts, and what the family table says."""
+    """For people: modules by role with their parameters, and the family table's facts."""
     model, family = description.model, family_of(description.model)
     parts = split_parts(model)
     total = sum(_count(named) for named in parts.values())
@@ -115,7 +115,7 @@ def render(description: Description) -> Group:
 
 
 def tied(model: Any) -> list[str]:
-    """Weights that are one: `lm_head.weight = model.language_model.embed_tokens.weight`."""
+    """Names that share one weight: `lm_head.weight = model.language_model.embed_tokens.weight`."""
     first: dict[int, str] = {}
     found = []
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -134,7 +134,7 @@ def _dtypes(named: dict[str, nn.Parameter]) -> str:
 
 
 def _modules(named: dict[str, nn.Parameter]) -> list[tuple[str, int]]:
-    """(module, parameters) of a part; numbered layers are one row."""
+    """(module, parameters) of a part; numbered layers share one row."""
     counts: Counter[str] = Counter()
     layers: dict[str, set[str]] = {}
     for name, parameter in named.items():

@@ -55,7 +55,7 @@ def attention_configs(model: Any) -> list[Any]:
 
 
 def image_token_id(config: Any) -> int:
-    """Configs of different age name it differently."""
+    """The id of the token whose places image features take; configs of different age name it differently."""
     return int(config.image_token_id if hasattr(config, "image_token_id") else config.image_token_index)
 
 
@@ -80,12 +80,15 @@ def _embed(model: Any, input_ids: Tensor, mm_kwargs: dict[str, Tensor]) -> Tenso
 
 @contextmanager
 def checkpointed(model: nn.Module, *, enabled: bool) -> Iterator[None]:
-    """Recompute each layer in backward. transformers ties this to training mode, which would also turn dropout on;
-    so only the layers themselves are put into it, and only for the forward: a decoding layer would drop its cache."""
+    """Recompute each layer in backward.
+
+    transformers ties this to training mode, which would also turn dropout on. So only the layers themselves are put
+    into it, and only for the forward: a decoding layer would drop its cache.
+    """
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if enabled else []
     for layer in layers:
         layer.training = True
-        # The caches of shared prompts give the same when asked twice.
+        # The caches of shared prompts return the same states when a layer runs again.
         layer._can_checkpoint_with_cache = True
     try:
         yield
@@ -95,6 +98,7 @@ def checkpointed(model: nn.Module, *, enabled: bool) -> Iterator[None]:
 
 
 def enable_checkpointing(model: Any) -> None:
+    """Let the model's layers be recomputed; `checkpointed` says when they are."""
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 

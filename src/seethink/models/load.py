@@ -58,7 +58,7 @@ class LoadedModel:
 
 
 def model_path(source: str) -> str:
-    """The folder of a packaged base model; everything else is transformers' business."""
+    """The folder of a packaged base model; any other source as it is, for transformers to resolve."""
     return str(PACKAGED.get(source, source))
 
 
@@ -115,7 +115,7 @@ def prepare_processors() -> None:
 
 
 def attach_family(model: Any, modules: PartModules | None) -> None:
-    """Make sure that the model's parts are known and cover it. Raises PartsError."""
+    """Make sure that every parameter is in exactly one known part. Raises PartsError."""
     if modules is not None:
         use_modules(model, modules)
     split_parts(model)
@@ -134,6 +134,7 @@ def default_device() -> torch.device:
 
 
 def check_source(source: str, path: str) -> None:
+    """Raises ModelError where a source cannot be a model, before transformers tries a download."""
     folder = Path(path)
     looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
     if looks_local and not (folder / "config.json").is_file():
@@ -145,13 +146,14 @@ def check_source(source: str, path: str) -> None:
 
 
 def stop_token_ids(model: Any, chat: Chat) -> tuple[int, ...]:
+    """Token ids that end a response: the chat template's end of turn first, then the model's own."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return tuple(dict.fromkeys([chat.eos_id, *(i for i in ids if i is not None)]))
 
 
 def export_model(model: Any, chat: Chat, folder: Path, about: dict[str, Any]) -> None:
-    """A Hugging Face folder that plain transformers loads, adapters merged, plus `seethink.json` with its lineage."""
+    """Write a folder that plain transformers loads, adapters merged, and `seethink.json` with the model's lineage."""
     os.makedirs(folder, exist_ok=True)
     model.save_pretrained(folder, state_dict=merged_state(model) if has_adapters(model) else None)
     chat.processor.save_pretrained(folder)

@@ -16,10 +16,10 @@ from seethink.models.forward import hidden_states, output_head
 from seethink.models.shared_prompt import SharedPrompt
 
 LOGITS = 2**24
-"""Logits that exist at one time, whatever the vocabulary; the others are recomputed in backward."""
+"""Logits that exist at one time, whatever the vocabulary; backward computes the others again."""
 PROBABILITIES = 2**18
-"""Those that a CPU sums to entropies at one time: half a dozen intermediate results of them, one in float64, which
-then stay in its cache. On a GPU the calls would cost more than the memory."""
+"""Probabilities that a CPU sums to entropies at one time, so that half a dozen intermediate results, one of them in
+float64, stay in its cache. On a GPU the calls would cost more than the memory."""
 
 
 def logprobs_and_entropy(
@@ -46,8 +46,8 @@ def logprobs_and_entropy(
 def entropy_of(logp_NV: Tensor, probs_NV: Tensor) -> Tensor:
     """[N] entropies in nats, to 1e-6 from float32 log-probabilities and probabilities; in their dtype.
 
-    What the rounding of log-sum-exp adds to every log-probability alike is taken out again: the sums, in float64, are
-    of p log p and of p.
+    The rounding error of log-sum-exp, which is the same in every log-probability, is removed by the float64 sums of
+    p log p and of p.
     """
     finite_NV = logp_NV.clamp_min(torch.finfo(logp_NV.dtype).min)
     total = probs_NV.sum(-1, dtype=torch.float64)

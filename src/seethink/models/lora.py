@@ -16,9 +16,10 @@ _ADAPTER = ".lora_"
 
 
 def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
-    """Adapters on every linear layer of `config.parts` but the head; their other weights are frozen later.
+    """Put adapters on every linear layer of `config.parts` but the head; `param_groups` freezes the weights beneath.
 
-    Their initial weights are a function of `seed` alone. Raises PartsError where a part has no linear layer.
+    The initial weights are a function of `seed` alone. Raises PartsError where a part has no linear layer, and
+    UserError where peft is not installed.
     """
     try:
         import peft

@@ -15,7 +15,7 @@ from seethink.core.types import Prefix
 
 
 class HasPrompt(Protocol):
-    """What `left_pad` needs: a Prompt, or a sequence's prompt half."""
+    """What `left_pad` needs: a Prompt, or the prompt of a packed sequence."""
 
     @property
     def input_ids(self) -> list[int]: ...
@@ -41,7 +41,7 @@ def left_pad(prompts: Sequence[HasPrompt], pad_id: int) -> Prefix:
 
 
 def next_positions(prefix: Prefix) -> Tensor:
-    """[P] where the responses count on: one more than the prompt's highest position, on all axes of M-RoPE alike."""
+    """[P] the responses' first position: one more than the prompt's highest, the same on all axes of M-RoPE."""
     highest = prefix.position_ids.amax(-1)
     return (highest if highest.ndim == 1 else highest.amax(0)) + 1
 
@@ -49,8 +49,8 @@ def next_positions(prefix: Prefix) -> Tensor:
 def join_images(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Image tensors of all sequences, one after another; text-only sequences have none.
 
-    Other axes are padded with zeros to the largest: families that have such (tiles an image, an instruction's tokens)
-    also say in another tensor how much is real, or drop what is zero.
+    Other axes are padded with zeros to the largest: families with such axes (tiles per image, tokens of an
+    instruction) say in another tensor how much is real, or drop zeros.
     """
     keys = {key: None for part in parts for key in part}
     return {key: _join([part[key] for part in parts if key in part]) for key in keys}
@@ -64,6 +64,6 @@ def _join(tensors: list[Tensor]) -> Tensor:
 
 
 def _pad(tensor: Tensor, widest: list[int]) -> Tensor:
-    """Zeros after what is there, on every axis but the first."""
+    """The tensor with zeros after it on every axis but the first."""
     missing = [(0, want - size) for size, want in zip(tensor.shape[1:], widest, strict=True)]
     return torch.nn.functional.pad(tensor, [n for pair in reversed(missing) for n in pair])

@@ -19,7 +19,7 @@ from seethink.core.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Module paths by part (globs), and what training and decoding must know of the architecture."""
+    """Module paths by part (globs), and what training and decoding must know about the architecture."""
 
     vision: tuple[str, ...]
     connector: tuple[str, ...]

@@ -1,9 +1,10 @@
-"""Attention of responses to themselves and to the prompt they share, without a copy of the prompt for each of them.
+"""Attention of responses to themselves and to the prompt they share, without one copy of the prompt per response.
 
-Every query attends to its own response (causal) and to the whole prompt; a flash kernel does each, and the two results
-are merged by their log-sums of exponentials. The responses of a prompt form one long query, so that the prompt's keys
-are read where they lie. Backward runs the same kernels' backward with the merged output and log-sums, as ring
-attention does (Liu et al. 2023, arXiv 2310.01889): the probabilities that they recompute are then those of the whole.
+Every query attends to its own response (causally) and to the whole prompt. A flash kernel computes each of the two, and
+their results are merged by their log-sums of exponentials. The responses of a prompt form one long query, so that the
+prompt's keys are read where they lie. Backward runs the same kernels' backward with the merged output and log-sums, as
+ring attention does (Liu et al. 2023, arXiv 2310.01889): the probabilities that they recompute are then those over
+prompt and response together.
 
 Letters: P prompts, B responses, R response tokens, T prompt tokens, K key-value heads, H query heads, D head width.
 """
@@ -34,7 +35,7 @@ NAME = "seethink_prefix"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Prompts in a row with equally many responses and equally much padding: one call of a kernel."""
+    """Consecutive prompts with equally many responses and equally much padding: one call of a kernel."""
 
     prompts: slice
     rows: slice
@@ -43,7 +44,7 @@ class Run:
 
 @dataclass(slots=True)
 class SharedKeys:
-    """The prompts' keys and values [P, K, T, D] of a layer, and which rows follow them."""
+    """The prompts' keys and values [P, K, T, D] in one layer, and which rows continue them."""
 
     keys: Tensor
     values: Tensor
@@ -64,7 +65,7 @@ def use_prefix_attention(model: Any) -> None:
 
 
 def copy_free(model: Any, dtype: torch.dtype) -> bool:
-    """Whether every layer attends to all that is before a token, with torch's attention, where the kernels run."""
+    """Whether every layer attends to all earlier tokens by `attention`, and the kernels run here."""
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)
     whole = set(kinds) == {"full_attention"} if kinds else getattr(config, "sliding_window", None) is None
@@ -75,7 +76,7 @@ def copy_free(model: Any, dtype: torch.dtype) -> bool:
 def kernels_agree(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels run on this device in this precision and give what plain attention gives, gradients too.
 
-    They are operators below torch's public interface: a version or a device where they differ costs speed, not a run.
+    They are operators below torch's public interface: where a version or a device differs, prompts are copied instead.
     """
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         generator = torch.Generator().manual_seed(0)
@@ -113,7 +114,7 @@ def runs_of(rows: Tensor, attention_mask: Tensor) -> tuple[Run, ...]:
 def attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """transformers' `sdpa`; for keys that carry `SharedKeys`, attention to those as well.
+    """transformers' "sdpa"; keys that carry `SharedKeys` are joined by those of the prompt.
 
     query [B, H, R, D], key and value [B, K, R, D] -> [B, R, H, D].
     """
@@ -183,7 +184,7 @@ class _AfterPrompt(torch.autograd.Function):
 
 
 def _by_key_head(t: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-    """[B, R, H, D] -> views [B, R, K, D], one query head a key head, as the CPU kernel wants; CUDA's takes them all."""
+    """[B, R, H, D] -> views [B, R, K, D], one query head per key head for the CPU kernel; CUDA's takes all at once."""
     return t.unflatten(2, (k.shape[1], -1)).unbind(3) if t.device.type == "cpu" else (t,)
 
 
@@ -195,7 +196,7 @@ def _fold(rows: Tensor, run: Run) -> Tensor:
 def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool = False) -> tuple[Tensor, Tensor]:
     """q [B, Q, K, D], k and v [B, K, T, D] -> output [B, Q, K, D], log-sums [B, K, Q].
 
-    On CUDA q may have a multiple of K heads. That branch follows the operator's schema; it has not been run.
+    On CUDA q may have a multiple of K heads; `kernels_agree` checks that branch on the device before it is used.
     """
     if q.device.type == "cpu":
         flash = aten._scaled_dot_product_flash_attention_for_cpu

@@ -1,9 +1,9 @@
-"""A group's prompt once: forward of prompt and images, responses against its keys and values, one backward.
+"""Runs a group's prompt and images once, its responses against their keys and values, and one backward for all.
 
-The gradient equals that of repeating the prompt for every response, up to the order of sums: a causal model's prompt
-does not see the responses, so they meet only in its keys and values and in its last hidden state. Those are cut out
-as leaves; any number of response micro-batches add to their gradients, and one backward takes the sum into the
-prompt, the connector and the vision encoder.
+The gradient equals that of repeating the prompt for every response, up to the order of sums. In a causal model the
+prompt does not see the responses, so they share nothing but its keys, its values and its last hidden state. These
+tensors are detached as leaves; any number of response micro-batches add to their gradients, and one backward carries
+the sum into the prompt, the connector and the vision encoder.
 
 Letters: P prompts, B responses, T prompt tokens, R response tokens, H hidden width.
 """
@@ -22,7 +22,7 @@ from seethink.models.prefix_attention import SharedKeys, copy_free, runs_of
 
 
 class _Recorder(DynamicLayer):
-    """Keeps a layer's keys and values of the prompt. Nothing grows, so a recomputed layer records the same again."""
+    """Records the prompt's keys and values of a layer. It never grows, so a recomputed layer records the same again."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         self.keys, self.values = key_states, value_states
@@ -33,7 +33,7 @@ class _Recorder(DynamicLayer):
 
 
 class _PrefixLayer(DynamicLayer):
-    """The prompt's keys and values before the response's own; kept as they are, so that a layer can be recomputed."""
+    """Puts the prompt's keys and values before the response's own; unchanged by use, so a layer can be recomputed."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _PrefixLayer(DynamicLayer):
 
 
 class _BesideLayer(DynamicLayer):
-    """The response's own keys and values, which name the prompt's for `prefix_attention`."""
+    """Hands on the response's own keys and values, with a reference to the prompt's for `prefix_attention`."""
 
     def __init__(self, shared: SharedKeys) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class SharedPrompt:
         return torch.cat([first, following], dim=1)
 
     def _beside(self, pairs: list[tuple[Tensor, Tensor]], batch: Microbatch, rows: Tensor) -> Tensor | None:
-        """The prompt's keys and values stay where they are; None where the model's attention does not look there."""
+        """Attention reads the prompt's keys and values where they lie; None where the model's attention does not."""
         runs = runs_of(rows, self._prefix.attention_mask)
         layers = [_BesideLayer(SharedKeys(k, v, runs)) for k, v in pairs]
         following = self._forward(batch, None, Cache(layers=layers))
@@ -111,7 +111,7 @@ class SharedPrompt:
         return following if self._copy_free else None
 
     def _behind(self, pairs: list[tuple[Tensor, Tensor]], batch: Microbatch, rows: Tensor) -> Tensor:
-        """The prompt's keys and values are copied for every response and put before its own."""
+        """Attention reads a copy of the prompt's keys and values per response, put before the response's own."""
         layers = [_PrefixLayer(k.index_select(0, rows), v.index_select(0, rows)) for k, v in pairs]
         own = torch.ones_like(batch.input_ids[:, :-1])
         return self._forward(batch, torch.cat([self._prefix.attention_mask[rows], own], dim=1), Cache(layers=layers))
@@ -124,7 +124,7 @@ class SharedPrompt:
         return hidden_states(self._model, ids, positions, {}, attention_mask=attention_mask, cache=cache)
 
     def backward(self) -> None:
-        """Take the gradients that the responses left into the prompt's graph."""
+        """Carry the gradients that the responses left into the prompt's graph; call it once, after the last of them."""
         gradients = [leaf.grad for leaf in self._leaves]
         reached = [(m, g.to(m.dtype)) for m, g in zip(self._made, gradients, strict=True) if g is not None]
         if reached:
@@ -132,7 +132,7 @@ class SharedPrompt:
 
 
 def refusal(model: Any) -> str | None:
-    """Why the prompt cannot be shared exactly with this model, or None where it can."""
+    """Why this model's prompts cannot be shared exactly; None where they can."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     # Full attention needs only keys and values; a sliding window counts places, which padding on the left keeps.

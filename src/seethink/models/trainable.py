@@ -1,4 +1,4 @@
-"""Which parts learn, at what rate, and the proof that exactly they moved."""
+"""Which parts learn, at what rate, and the proof that exactly these parts moved."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from seethink.models.parts import split_parts
 
 
 class FrozenPartMovedError(RuntimeError):
-    """A part that was to stay moved, or one that was to learn did not."""
+    """A frozen part moved, or a part that was to learn did not."""
 
 
 @dataclass(frozen=True)
 class PartRow:
+    """One part of the model, as the table of parts shows it."""
+
     part: str
     parameters: int
     """Adapters included."""
@@ -27,7 +29,7 @@ class PartRow:
     in_optimizer: int
     lr: float
     adapters: int = 0
-    """Of the parameters, those of LoRA adapters."""
+    """How many of the parameters belong to LoRA adapters."""
 
 
 def param_groups(model: nn.Module, parts: PartsConfig, lora: LoraConfig, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -73,7 +75,7 @@ class PartsProof:
         self._check_optimizer()
 
     def _check_optimizer(self) -> None:
-        """Before the first step: what learns is what the optimizer holds."""
+        """Before the first step: the optimizer holds exactly the parameters that learn."""
         for row in self.rows:
             learning = sum(p.numel() for p in self._parts[cast(Part, row.part)].values() if p.requires_grad)
             if row.in_optimizer != learning or row.trainable != (row.part in self._trained):
@@ -95,7 +97,7 @@ class PartsProof:
         return float((moved / max(total, 1e-30)) ** 0.5)
 
     def check(self, *, updated: bool = True, saw_images: bool = True) -> dict[Part, float]:
-        """The change per part; raises FrozenPartMovedError where it contradicts the recipe.
+        """The change per part; raises FrozenPartMovedError where it contradicts `parts.train`.
 
         A part that learns need not have moved before an update, nor vision and connector before an image.
         """

@@ -1,8 +1,8 @@
-"""A frozen vision encoder's features, kept: an image goes through it once for decoding, training, passes and epochs.
+"""Keeps the features of a frozen vision encoder, so that each image is encoded once for decoding and all epochs.
 
-Connector and language model may learn: what is kept is what the connector reads. Images are encoded one at a time, so
-that a feature does not depend on what stood beside the image when it was first seen, and a run that is killed and
-resumed has the same ones to the last bit. That costs small encoders more than the cache saves them: see LEAST_WORK.
+Connector and language model may learn, because the connector reads these features. Images are encoded one at a time:
+a feature then does not depend on the other images of the batch in which it was computed, and a run that is killed and
+resumed has the same features to the last bit. Small encoders lose more by that than the cache saves: see LEAST_WORK.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from seethink.config import PartsConfig
 from seethink.models.parts import family_of
 
 LEAST_WORK = 1e11
-"""Encoder parameters times pixels of an image from which the cache is used: about 1 GFLOP an image with patches of 14
-pixels. The nano model has 2e9, the vision encoder of InternVL3-2B 6e13."""
+"""The cache is used where encoder parameters times pixels per image reach this: about 1 GFLOP per image with patches of
+14 pixels. The nano model has 2e9, the vision encoder of InternVL3-2B 6e13."""
 
 
 def keep_features(model: nn.Module, parts: PartsConfig) -> VisionCache | None:
-    """Put a cache before the vision encoder, where `parts` freezes it and the family's encoder stands alone."""
+    """Put a cache before the vision encoder; None where the encoder learns or cannot be cached alone.
+
+    A cache that an earlier call put there is removed.
+    """
     family = family_of(model)
     named = dict(model.named_modules())
     encoders = [named[path] for path in family.vision if path in named]
@@ -42,7 +45,7 @@ def keep_features(model: nn.Module, parts: PartsConfig) -> VisionCache | None:
 
 
 class VisionCache:
-    """Stands in for the encoder's `forward`; the images seen last are kept, `limit` bytes of features at most."""
+    """Replaces the encoder's `forward`; keeps the features of the images seen last, at most `limit` bytes."""
 
     def __init__(self, encoder: nn.Module, limit: int) -> None:
         self._limit, self._weights = limit, list(encoder.parameters())
@@ -89,7 +92,7 @@ class VisionCache:
             self.bytes -= _size(self._kept.popitem(last=False)[1])
 
     def _key(self, row: list[Any]) -> bytes:
-        """Image, further arguments, precision, and the weights' versions, which count every change in place."""
+        """A hash of image, other arguments, precision, and the weights' versions, which count every change in place."""
         digest = hashlib.sha256()
         for leaf in row:
             if isinstance(leaf, Tensor):

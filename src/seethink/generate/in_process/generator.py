@@ -1,4 +1,4 @@
-"""Sampling from the weights that are trained: in-process, prompt and image encoded once per group.
+"""Samples from the weights under training, in their own process; prompt and images are encoded once per group.
 
 Letters: P prompts, G completions per prompt, R rows being decoded, T tokens, V vocabulary.
 """
@@ -92,7 +92,7 @@ class InProcessGenerator:
         return sum(len(a.batch.rows) for a in self._running)
 
     def _entering(self, waiting: deque[int], group_size: int) -> list[int]:
-        """The prompts that enter now: where a quarter of the rows is free, as many as fit."""
+        """The prompts that enter now: as many as fit, once a quarter of the rows is free."""
         free = self._max_rows - self._rows
         if self._running and (len(self._running) == MOST_BATCHES or free < max(group_size, self._max_rows // 4)):
             return []
@@ -100,7 +100,7 @@ class InProcessGenerator:
         return [waiting.popleft() for _ in range(count)]
 
     def _draw(self, logits_RV: Tensor, sampling: Sampling) -> Draw:
-        """A token for every row."""
+        """One token per row."""
         logits_RV = logits_RV.index_fill(-1, self._banned, float("-inf"))
         if self._rules:
             drawn_RT = torch.cat([a.drawn[a.batch.rows] for a in self._running])
@@ -181,7 +181,7 @@ class _Answers:
     def collect(
         self, loaded: LoadedModel, stop_ids: Tensor, policy_version: int
     ) -> Iterator[tuple[int, list[Completion]]]:
-        """(prompt, completions) of every prompt; one transfer for all."""
+        """(place of the prompt, its completions) of every prompt; all tensors are moved to the CPU at once."""
         ids = self.drawn[:, : self.length]
         columns = [ids, *(self._column(name) for name in ("logprobs", "entropies", "watched"))]
         stops = torch.isin(ids, stop_ids)

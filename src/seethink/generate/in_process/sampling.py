@@ -1,4 +1,4 @@
-"""How a token is drawn: temperature, top-p, rules on the logits, one uniform per token; entropies as by-products.
+"""How a token is drawn: temperature, top-p and one uniform per token; entropies come as by-products.
 
 Letters: R rows, T tokens, V vocabulary.
 """
@@ -16,7 +16,7 @@ from seethink.models.logprobs import entropy_of
 
 
 class Draw(NamedTuple):
-    """What one step drew; all [R]."""
+    """The tokens that one step drew; all fields are [R]."""
 
     token_ids: Tensor
     logprobs: Tensor

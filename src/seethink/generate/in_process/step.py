@@ -2,8 +2,8 @@
 
 transformers' modules spend much of a small step in Python: masks, caches, keyword arguments, output classes. The
 capture (torch's `make_fx`, shapes symbolic in the number of rows) keeps the operations alone, on the same parameters;
-attention is the one operation that the decoder does itself (decode_batch.py). A model that cannot be captured is run as
-it is.
+attention is the one operation that the decoder does itself (decode_batch.py). A model that cannot be captured runs
+uncaptured.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _stand_in() -> tuple[Any, torch.library.Library]:
 
 
 class Step:
-    """Callable as StepFn. `attend` is asked for every layer's attention."""
+    """A StepFn. `attend` computes every layer's attention."""
 
     def __init__(self, loaded: LoadedModel, attend: Attend) -> None:
         self._model, self._attend = loaded.model, attend
@@ -71,7 +71,7 @@ class Step:
 
 
 class _States(NamedTuple):
-    """What a layer's keys and values are handed over as: transformers gives it to the attention unseen."""
+    """A layer's new keys and values; transformers passes them from the cache to the attention unopened."""
 
     layer: int
     key: Tensor
@@ -80,7 +80,7 @@ class _States(NamedTuple):
 
 
 class _StepCache(Cache):
-    """Keeps nothing: hands the new keys and values on to the attention. The past is the decoder's."""
+    """Keeps nothing, but hands the new keys and values on to the attention: the decoder keeps the past."""
 
     def __init__(self, attend: Attend) -> None:
         super().__init__(layers=[])
