@@ -7,7 +7,7 @@ one part lies inside another (a merger inside the vision tower), the deeper path
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -43,84 +43,78 @@ class Family:
         return {"vision": self.vision, "connector": self.connector, "language": self.language}[part]
 
 
-_LLAVA = {
-    "vision": ("model.vision_tower",),
-    "connector": ("model.multi_modal_projector",),
-    "language": ("model.language_model", "lm_head"),
-}
-_QWEN_TOKENS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
-_IDEFICS = {
-    "vision": ("model.vision_model",),
-    "connector": ("model.connector",),
-    "language": ("model.text_model", "lm_head"),
-    "image_tokens": ("<image>", "<fake_token_around_image>", "<global-img>", "<row_*_col_*>"),
-    "connector_kind": "pixel shuffle + linear",
-    "images": "split into square tiles and a whole view; (tile / patch / scale_factor)^2 tokens a tile",
-}
-_Q_FORMER = {
-    "vision": ("vision_model",),
-    "connector": ("query_tokens", "qformer", "language_projection"),
-    "language": ("language_model",),
-    "image_tokens": ("<image>",),
-    "connector_kind": "Q-Former",
-    "body": "language_model",
-    "packs": False,
-}
+_LLAVA = Family(
+    vision=("model.vision_tower",),
+    connector=("model.multi_modal_projector",),
+    language=("model.language_model", "lm_head"),
+    image_tokens=("<image>",),
+    connector_kind="MLP",
+    images="one square view; (size / patch)^2 tokens (576 at 336 pixels)",
+)
+_QWEN = Family(
+    vision=("model.visual",),
+    connector=("model.visual.merger",),
+    language=("model.language_model", "lm_head"),
+    image_tokens=("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
+    connector_kind="patch merger (MLP over 2x2 patches)",
+    images="native size; height x width / (patch * merge)^2 tokens, min_pixels to max_pixels",
+    positions="M-RoPE",
+)
+_IDEFICS = Family(
+    vision=("model.vision_model",),
+    connector=("model.connector",),
+    language=("model.text_model", "lm_head"),
+    image_tokens=("<image>", "<fake_token_around_image>", "<global-img>", "<row_*_col_*>"),
+    connector_kind="pixel shuffle + linear",
+    images="split into square tiles and a whole view; (tile / patch / scale_factor)^2 tokens per tile",
+)
+_Q_FORMER = Family(
+    vision=("vision_model",),
+    connector=("query_tokens", "qformer", "language_projection"),
+    language=("language_model",),
+    image_tokens=("<image>",),
+    connector_kind="Q-Former",
+    images="one square view, num_query_tokens tokens (32)",
+    body="language_model",
+    packs=False,
+)
 
 FAMILIES: dict[str, Family] = {
-    "internvl": Family(
-        **_LLAVA,
+    "internvl": replace(
+        _LLAVA,
         image_tokens=("<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
         connector_kind="pixel unshuffle + MLP",
-        images="1 to max_patches tiles and a thumbnail; image_seq_length tokens a tile (256 at 448 pixels)",
+        images="1 to max_patches tiles and a thumbnail; image_seq_length tokens per tile (256 at 448 pixels)",
     ),
-    "qwen2_5_vl": Family(
-        vision=("model.visual",),
-        connector=("model.visual.merger",),
-        language=("model.language_model", "lm_head"),
-        image_tokens=_QWEN_TOKENS,
-        connector_kind="patch merger (MLP over 2x2 patches)",
-        images="native size; height x width / (patch * merge)^2 tokens, min_pixels to max_pixels",
-        positions="M-RoPE",
-    ),
-    "qwen3_vl": Family(
-        vision=("model.visual",),
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": replace(
+        _QWEN,
         connector=("model.visual.merger", "model.visual.deepstack_merger_list"),
-        language=("model.language_model", "lm_head"),
-        image_tokens=_QWEN_TOKENS,
         connector_kind="patch merger, and one for each DeepStack layer",
-        images="native size; height x width / (patch * merge)^2 tokens, min_pixels to max_pixels",
-        positions="M-RoPE",
     ),
-    "llava": Family(
-        **_LLAVA,
-        image_tokens=("<image>",),
-        connector_kind="MLP",
-        images="one square view; (size / patch)^2 tokens (576 at 336 pixels)",
-    ),
-    "llava_onevision": Family(
-        vision=("model.vision_tower",),
+    "llava": _LLAVA,
+    "llava_onevision": replace(
+        _LLAVA,
         connector=("model.multi_modal_projector", "model.image_newline"),
-        language=("model.language_model", "lm_head"),
         image_tokens=("<image>", "<video>"),
         connector_kind="MLP, and a newline vector",
-        images="one image: a whole view and a grid of tiles, unpadded, a newline a row; several: one view each",
+        images="one image: a whole view and a grid of tiles, unpadded, a newline per row; several: one view each",
     ),
-    "idefics3": Family(**_IDEFICS),
-    "smolvlm": Family(**_IDEFICS),
-    "gemma3": Family(
-        **_LLAVA,
+    "idefics3": _IDEFICS,
+    "smolvlm": _IDEFICS,
+    "gemma3": replace(
+        _LLAVA,
         image_tokens=("<image_soft_token>", "<start_of_image>", "<end_of_image>"),
         connector_kind="average pooling + linear",
         images="one square view, mm_tokens_per_image tokens (256); image tokens see each other both ways",
         token_types="token_type_ids",
     ),
-    "instructblip": Family(
-        **_Q_FORMER,
+    "instructblip": replace(
+        _Q_FORMER,
         images="one square view, num_query_tokens tokens (32), conditioned on the question",
         max_images=1,
     ),
-    "blip-2": Family(**_Q_FORMER, images="one square view, num_query_tokens tokens (32)"),
+    "blip-2": _Q_FORMER,
 }
 
 

@@ -56,7 +56,7 @@ class VisionCache:
         encoder.forward = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        pixels = kwargs.get("pixel_values", args[0] if args else None)
+        pixels: Any = kwargs.get("pixel_values", args[0] if args else None)
         if not self._applies(pixels):
             return self.plain(*args, **kwargs)
         leaves, structure = tree_flatten((args, kwargs))

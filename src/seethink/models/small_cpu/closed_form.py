@@ -28,7 +28,7 @@ class _RMSNorm(torch.autograd.Function):
         return weight * (wide * scale).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, scale = ctx.saved_tensors
         normed = x.float() * scale
         of_weight = (grad * normed.to(x.dtype)).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
@@ -47,7 +47,7 @@ class _GatedSiLU(torch.autograd.Function):
         return nn.functional.silu(gate) * up
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         gate, up = ctx.saved_tensors
         of_gate = torch.ops.aten.silu_backward(grad * up, gate)
         return of_gate, nn.functional.silu(gate) * grad
@@ -93,8 +93,9 @@ def _where_gradients_are_wanted(closed: Callable[..., Tensor]) -> Callable[..., 
 
 
 def _norm(self: Any, x: Tensor) -> Tensor:
-    return _RMSNorm.apply(x, self.weight, self.variance_epsilon)  # type: ignore[no-any-return]
+    return _RMSNorm.apply(x, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:
-    return self.down_proj(_GatedSiLU.apply(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-any-return]
+    product = _GatedSiLU.apply(self.gate_proj(x), self.up_proj(x))  # type: ignore[no-untyped-call]
+    return self.down_proj(product)  # type: ignore[no-any-return]

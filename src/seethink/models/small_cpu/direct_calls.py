@@ -8,7 +8,7 @@ they parse arguments about a microsecond faster than operators called by overloa
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -30,7 +30,9 @@ def with_direct_calls(module: GraphModule) -> tuple[GraphModule, list[Any]]:
             module.graph.erase_node(node)
         elif node.target is torch._C._set_grad_enabled:
             module.graph.erase_node(node)
-    module = CSEPass()(module).graph_module
+    merged = CSEPass()(module)
+    assert merged is not None, "the pass always returns a module"
+    module = merged.graph_module
     constants = _as_arguments(module)
     for node in module.graph.nodes:
         _call_directly(node)
@@ -79,7 +81,8 @@ def _call_directly(node: Node) -> None:
     is_method = isinstance(node.args[0], Node) and node.target._schema.arguments[0].name == "self"
     if node.target is aten.slice.Tensor:
         given, dim, *ends = node.args
-        node.target, node.args = operator.getitem, (given, (*[slice(None)] * dim, slice(*ends)))
+        whole = [slice(None)] * cast(int, dim)
+        node.target, node.args = operator.getitem, (given, (*whole, slice(*ends)))
     elif node.target is aten.sym_size.int:
         node.op, node.target = "call_method", "size"
     elif is_method and hasattr(Tensor, name):
