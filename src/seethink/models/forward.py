@@ -31,7 +31,7 @@ def hidden_states(
     With a cache, its keys and values come before `input_ids` and it is extended.
     """
     family = family_of(model)
-    common = {"attention_mask": attention_mask, "position_ids": position_ids, "past_key_values": cache}
+    common: dict[str, Any] = {"attention_mask": attention_mask, "position_ids": position_ids, "past_key_values": cache}
     common["use_cache"] = cache is not None
     if family.body == "language_model":
         body = model.language_model.base_model
@@ -45,6 +45,17 @@ def hidden_states(
 def is_image_token(model: Any, input_ids: Tensor) -> Tensor:
     """True at the places that image features take."""
     return input_ids == image_token_id(model.config)
+
+
+def vocabulary_size(model: Any) -> int:
+    """The number of logits per token."""
+    head: Any = output_head(model)
+    return int(head.weight.shape[0])
+
+
+def cached_states(cache: Any) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of every layer in a cache after a forward, each [B, key heads, T, D]."""
+    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def attention_configs(model: Any) -> list[Any]:

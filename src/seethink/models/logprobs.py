@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from seethink.core.types import Microbatch
-from seethink.models.forward import hidden_states, output_head
+from seethink.models.forward import hidden_states, output_head, vocabulary_size
 from seethink.models.shared_prompt import SharedPrompt
 
 LOGITS = 2**24
@@ -80,7 +80,7 @@ def token_logprobs(
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return logprobs_and_entropy(to_logits(h), t, temperature=temperature, banned_ids=banned_ids)
 
-    chunk = max(1, LOGITS // int(to_logits.weight.shape[0]))
+    chunk = max(1, LOGITS // vocabulary_size(model))
     if len(ids) <= chunk:
         return *head(selected, ids), selected
     pieces = zip(selected.split(chunk), ids.split(chunk), strict=True)
@@ -108,7 +108,7 @@ def mass_of(
     to_logits = output_head(model)
     targets = torch.tensor(ids, device=hidden_NH.device)
     masses = []
-    for hidden in hidden_NH[chosen_N].split(max(1, LOGITS // int(to_logits.weight.shape[0]))):
+    for hidden in hidden_NH[chosen_N].split(max(1, LOGITS // vocabulary_size(model))):
         logits_NV = to_logits(hidden)
         logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
         if banned_ids:

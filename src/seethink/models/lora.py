@@ -35,7 +35,7 @@ def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
         if not owned:
             raise PartsError(f"lora.parts names {part}, which has no linear layer; leave it to full training")
         targets += sorted(owned)
-    settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)
+    settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(settings, model)
@@ -62,14 +62,13 @@ def merged_state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of the model without adapters, each adapted weight with its product added. The model stays."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    layers: dict[str, Any] = {n: module for n, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         if _ADAPTER in name:
             continue
         owner, _, rest = name.partition(".base_layer.")
         if rest == "weight" and owner in layers:
-            delta: Any = layers[owner].get_delta_weight("default")  # type: ignore[operator]
-            tensor = tensor + delta.to(tensor)
+            tensor = tensor + layers[owner].get_delta_weight("default").to(tensor)
         state[name.replace(".base_layer.", ".")] = tensor
     return state

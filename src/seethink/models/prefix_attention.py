@@ -88,7 +88,7 @@ def kernels_agree(device: torch.device, dtype: torch.dtype) -> bool:
         except (RuntimeError, TypeError, ValueError) as error:
             log.info("shared prompts are copied: attention's kernels do not run here: %s", error)
             return False
-        plain = _plain(*drawn, 0.125)
+        plain = _plain(*drawn, scale=0.125)
         theirs = [plain, *torch.autograd.grad(plain.float().square().sum(), drawn)]
     allowed = 50 * torch.finfo(dtype).eps
     return all((a - b).abs().max() <= allowed * b.abs().max() for a, b in zip(ours, theirs, strict=True))
@@ -130,7 +130,7 @@ def attention(
     return _AfterPrompt.apply(query.transpose(1, 2), key, value, *prompt, shared.runs, scale), None
 
 
-def _plain(q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, scale: float) -> Tensor:
+def _plain(q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, *, scale: float) -> Tensor:
     """What `_AfterPrompt` gives for one prompt, over copies of its keys and values."""
     shared, (rows, _, length, _), seen = q.shape[2] // k.shape[1], k.shape, pk.shape[2]
     copies = (torch.cat([p.expand(rows, -1, -1, -1), own], 2) for p, own in ((pk, k), (pv, v)))
@@ -164,17 +164,17 @@ class _AfterPrompt(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v, pk, pv, out, *sums = ctx.saved_tensors
         gq, *gradients = (torch.empty_like(q), *(torch.zeros_like(t) for t in (k, v, pk, pv)))
         parts = zip(*(_by_key_head(t, k) for t in (grad.contiguous(), q, out, gq)), sums, strict=True)
-        for *pieces, into, merged in parts:
-            own, *of_own = _backward(*pieces, merged, k, v, ctx.scale, causal=True)
+        for of_out, queries, made, into, merged in parts:
+            own, *of_own = _backward(of_out, queries, made, merged, k, v, ctx.scale, causal=True)
             for run in ctx.runs:
                 rows, where = run.rows, (run.prompts, slice(None), slice(run.pad, None))
-                folded = (_fold(t, run) for t in pieces)
+                of_seen, asking, given = (_fold(t, run) for t in (of_out, queries, made))
                 seen_sums = _fold(merged.transpose(1, 2), run).transpose(1, 2)
-                seen, *of_prompt = _backward(*folded, seen_sums, pk[where], pv[where], ctx.scale)
+                seen, *of_prompt = _backward(of_seen, asking, given, seen_sums, pk[where], pv[where], ctx.scale)
                 into[rows] = own[rows].add_(seen.reshape_as(own[rows]))
                 for total, part in zip(gradients[2:], of_prompt, strict=True):
                     total[where] += part
@@ -185,12 +185,14 @@ class _AfterPrompt(torch.autograd.Function):
 
 def _by_key_head(t: Tensor, k: Tensor) -> tuple[Tensor, ...]:
     """[B, R, H, D] -> views [B, R, K, D], one query head per key head for the CPU kernel; CUDA's takes all at once."""
-    return t.unflatten(2, (k.shape[1], -1)).unbind(3) if t.device.type == "cpu" else (t,)
+    views: tuple[Tensor, ...] = t.unflatten(2, (k.shape[1], -1)).unbind(3) if t.device.type == "cpu" else (t,)
+    return views
 
 
 def _fold(rows: Tensor, run: Run) -> Tensor:
     """[B, R, ...] -> [prompts of the run, responses of each * R, ...]; nothing is copied."""
-    return rows[run.rows].unflatten(0, (run.prompts.stop - run.prompts.start, -1)).flatten(1, 2)
+    folded: Tensor = rows[run.rows].unflatten(0, (run.prompts.stop - run.prompts.start, -1)).flatten(1, 2)
+    return folded
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float, *, causal: bool = False) -> tuple[Tensor, Tensor]:

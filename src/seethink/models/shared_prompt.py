@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from seethink.core.types import Microbatch, Prefix
-from seethink.models.forward import hidden_states
+from seethink.models.forward import cached_states, hidden_states
 from seethink.models.prefix_attention import SharedKeys, copy_free, runs_of
 
 
@@ -38,10 +38,11 @@ class _PrefixLayer(DynamicLayer):
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
+        self.keys, self.values = self._prompt = keys, values
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
+        keys, values = self._prompt
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
 class _BesideLayer(DynamicLayer):
@@ -71,7 +72,7 @@ def prompt_states(model: Any, prefix: Prefix) -> tuple[Tensor, ...]:
         attention_mask=prefix.attention_mask,
         cache=recorder,
     )
-    return *(t for layer in recorder.layers for t in (layer.keys, layer.values)), hidden[:, -1]
+    return *(t for states in cached_states(recorder) for t in states), hidden[:, -1]
 
 
 class SharedPrompt:
@@ -105,14 +106,14 @@ class SharedPrompt:
     def _beside(self, pairs: list[tuple[Tensor, Tensor]], batch: Microbatch, rows: Tensor) -> Tensor | None:
         """Attention reads the prompt's keys and values where they lie; None where the model's attention does not."""
         runs = runs_of(rows, self._prefix.attention_mask)
-        layers = [_BesideLayer(SharedKeys(k, v, runs)) for k, v in pairs]
+        layers: list[Any] = [_BesideLayer(SharedKeys(k, v, runs)) for k, v in pairs]
         following = self._forward(batch, None, Cache(layers=layers))
         self._copy_free = all(layer.shared.was_read for layer in layers)
         return following if self._copy_free else None
 
     def _behind(self, pairs: list[tuple[Tensor, Tensor]], batch: Microbatch, rows: Tensor) -> Tensor:
         """Attention reads a copy of the prompt's keys and values per response, put before the response's own."""
-        layers = [_PrefixLayer(k.index_select(0, rows), v.index_select(0, rows)) for k, v in pairs]
+        layers: list[Any] = [_PrefixLayer(k.index_select(0, rows), v.index_select(0, rows)) for k, v in pairs]
         own = torch.ones_like(batch.input_ids[:, :-1])
         return self._forward(batch, torch.cat([self._prefix.attention_mask[rows], own], dim=1), Cache(layers=layers))
 
@@ -128,7 +129,8 @@ class SharedPrompt:
         gradients = [leaf.grad for leaf in self._leaves]
         reached = [(m, g.to(m.dtype)) for m, g in zip(self._made, gradients, strict=True) if g is not None]
         if reached:
-            torch.autograd.backward(*zip(*reached, strict=True))
+            made, above = zip(*reached, strict=True)
+            torch.autograd.backward(made, above)
 
 
 def refusal(model: Any) -> str | None:

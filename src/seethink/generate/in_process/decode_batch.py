@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from seethink.core.types import Prompt
-from seethink.models.forward import hidden_states, output_head
+from seethink.models.forward import cached_states, hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.models.padding import left_pad, next_positions
 
@@ -59,9 +59,8 @@ class DecodeBatch:
             cache=cache,
         )
         logits = output_head(loaded.model)(hidden[:, -1])
-        states = [(layer.keys, layer.values) for layer in cache.layers]
         repeated = (t.repeat_interleave(group_size, 0) for t in (logits, next_positions(prefix)))
-        return cls(states, prefix.attention_mask, *repeated)
+        return cls(cached_states(cache), prefix.attention_mask, *repeated)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
         """One token's attention: query [R, H, 1, D], key and value [R, K, 1, D] -> [R, 1, H, D].

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seethink.generate.protocol import Forbid, Rule, ThinkingBudget
-from seethink.models.forward import output_head
+from seethink.models.forward import vocabulary_size
 from seethink.models.load import LoadedModel
 
 NOTHING = float("-inf")
@@ -35,8 +35,8 @@ def _logits_rule(rule: Rule, loaded: LoadedModel) -> LogitsRule:
         case Forbid(sequences):
             return ForbidSequences(sequences)
         case ThinkingBudget(tokens, close, close_ids):
-            vocabulary = len(output_head(loaded.model).weight)
-            return CloseThinking(tokens, close, close_ids, loaded.chat.token_texts(list(range(vocabulary))))
+            texts = loaded.chat.token_texts(list(range(vocabulary_size(loaded.model))))
+            return CloseThinking(tokens, close, close_ids, texts)
 
 
 class ForbidSequences:
@@ -103,7 +103,7 @@ def written_table(tag: str, token_texts: Sequence[str]) -> np.ndarray:
     What is complete stays complete.
     """
     written = np.arange(len(tag) + 1)
-    after_char = {char: np.array([_longest(tag, done, char) for done in written]) for char in set(tag)}
+    after_char = {char: np.array([_longest(tag, int(done), char) for done in written]) for char in set(tag)}
     lost = np.where(written == len(tag), written, 0)
     table = np.empty((len(tag) + 1, len(token_texts)), dtype=np.int64)
     for token, text in enumerate(token_texts):
