@@ -4,7 +4,7 @@
     python benchmarks/small_cpu.py --threads 2   # the machine must be idle: seconds by the clock
 
 The shapes are the quickstart's: 16 prompts x 16 completions of at most 96 tokens, and 32 traces in rows of 320 tokens.
-Every variant lacks one piece; all variants take turns, step by step, and a ratio is that of their medians. With one
+Every variant lacks one piece, or the decoder's captured step, on which one of them builds. All variants take turns, step by step, and a ratio is that of their medians. With one
 thread the seconds are those of the core, so that other jobs disturb little. Peak memory, above the loaded model, is
 that of a process for each variant and step. No weight changes, so that all variants sample the same tokens.
 """
@@ -36,8 +36,8 @@ from seethink.rl.prompt_groups import pack_groups
 from seethink.world.make import world_samples
 
 GENERATE = "seethink.generate.in_process"
-VARIANTS = ("all", "direct calls", "threads", "closed form", "none")
-"""Which piece is left out: of "all" no piece is, of "none" every piece."""
+VARIANTS = ("all", "direct calls", "captured step", "threads", "closed form", "none")
+"""Which piece is left out: of "all" no piece is, of "none" every piece of models/small_cpu."""
 PROMPTS, GROUP, TOKENS, TRACES, PACK, MICRO_TOKENS = 16, 16, 96, 32, 320, 8192
 
 
@@ -62,6 +62,9 @@ class Subject:
         with contextlib.ExitStack() as stack:
             if self.variant in ("direct calls", "none"):
                 stack.enter_context(patch(f"{GENERATE}.step.with_direct_calls", lambda module: (module, [])))
+            if self.variant == "captured step":
+                failure = RuntimeError("left out")
+                stack.enter_context(patch(f"{GENERATE}.step._capture", side_effect=failure))
             if self.variant in ("threads", "none"):
                 stack.enter_context(patch(f"{GENERATE}.generator.threads_for", lambda work: contextlib.nullcontext()))
             yield
@@ -155,7 +158,7 @@ def main() -> None:
     for step in ("rl", "sft"):
         seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         for turn in range(args.repeats + 1):
-            for subject in subjects[turn % 5 :] + subjects[: turn % 5]:
+            for subject in subjects[turn % 6 :] + subjects[: turn % 6]:
                 started = clock()
                 getattr(subject, step)()
                 if turn:  # the first warms up
