@@ -4,9 +4,10 @@
     python benchmarks/small_cpu.py --threads 2   # the machine must be idle: seconds by the clock
 
 The shapes are the quickstart's: 16 prompts x 16 completions of at most 96 tokens, and 32 traces in rows of 320 tokens.
-Every variant lacks one piece, or the decoder's captured step, on which one of them builds. All variants take turns, step by step, and a ratio is that of their medians. With one
-thread the seconds are those of the core, so that other jobs disturb little. Peak memory, above the loaded model, is
-that of a process for each variant and step. No weight changes, so that all variants sample the same tokens.
+Every variant lacks one piece, or the decoder's captured step, on which one of the pieces builds. The variants take
+turns, step by step, and a ratio is that of their medians. With one thread the seconds are those of the core, so that
+other jobs disturb little. Peak memory, above the loaded model, is that of a process for each variant and step. No
+weight changes, so that all variants sample the same tokens.
 """
 
 from __future__ import annotations
