@@ -83,7 +83,7 @@ def kernels_agree(device: torch.device, dtype: torch.dtype) -> bool:
         shapes = (2, 3, 4, 64), (2, 2, 3, 64), (2, 2, 3, 64), (1, 2, 5, 64), (1, 2, 5, 64)
         drawn = [torch.randn(*shape, generator=generator).to(device, dtype).requires_grad_() for shape in shapes]
         try:
-            out = _AfterPrompt.apply(*drawn, (Run(slice(0, 1), slice(0, 2), 0),), 0.125)
+            out = _after_prompt(*drawn, runs=(Run(slice(0, 1), slice(0, 2), 0),), scale=0.125)
             ours = [out, *torch.autograd.grad(out.float().square().sum(), drawn)]
         except (RuntimeError, TypeError, ValueError) as error:
             log.info("shared prompts are copied: attention's kernels do not run here: %s", error)
@@ -127,7 +127,7 @@ def attention(
     scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
     # Rotary angles may have turned queries and keys into float32, which autocast takes back for torch's own attention.
     query, key, *prompt = (t.to(value.dtype) for t in (query, key, shared.keys, shared.values))
-    return _AfterPrompt.apply(query.transpose(1, 2), key, value, *prompt, shared.runs, scale), None
+    return _after_prompt(query.transpose(1, 2), key, value, *prompt, runs=shared.runs, scale=scale), None
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, *, scale: float) -> Tensor:
@@ -137,6 +137,12 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, *, scale: fl
     keys, values = (t.repeat_interleave(shared, 1) for t in copies)
     mask = torch.ones(length, seen + length, dtype=torch.bool, device=q.device).tril(seen)
     return scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=mask, scale=scale).transpose(1, 2)
+
+
+def _after_prompt(*states: Tensor, runs: tuple[Run, ...], scale: float) -> Tensor:
+    """Attention of queries [B, R, H, D] to own keys and values [B, K, R, D] and the prompts' [P, K, T, D]."""
+    out: Tensor = _AfterPrompt.apply(*states, runs, scale)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _AfterPrompt(torch.autograd.Function):

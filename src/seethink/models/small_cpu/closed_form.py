@@ -93,9 +93,9 @@ def _where_gradients_are_wanted(closed: Callable[..., Tensor]) -> Callable[..., 
 
 
 def _norm(self: Any, x: Tensor) -> Tensor:
-    return _RMSNorm.apply(x, self.weight, self.variance_epsilon)  # type: ignore[no-any-return]
+    return _RMSNorm.apply(x, self.weight, self.variance_epsilon)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _gated(self: Any, x: Tensor) -> Tensor:
-    product = _GatedSiLU.apply(self.gate_proj(x), self.up_proj(x))
+    product = _GatedSiLU.apply(self.gate_proj(x), self.up_proj(x))  # type: ignore[no-untyped-call]
     return self.down_proj(product)  # type: ignore[no-any-return]
