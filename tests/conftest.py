@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import seethink.models.torchvision_shim  # noqa: F401  (before a test imports model classes of transformers)
+
 # One thread, here and in the processes that tests start: sums keep their order, and models this small lose time to
 # threads that wait for each other.
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.doctor.weights import read_weights
 from seethink.models.describe import meta_model
-from seethink.models.load import PACKAGED, check_source, make_chat, model_path, prepare_processors
+from seethink.models.load import PACKAGED, check_source, make_chat, model_path, prepare_transformers
 from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family_of, owners_of
 
 SECTION = "model"
@@ -176,6 +176,7 @@ def _check_weights(report: Report, recipe: Recipe, model: Model) -> None:
 
 def _check_names(report: Report, recipe: Recipe, model: Model) -> bool:
     """Whether the files hold the model's weights and no others, by transformers' own renaming, on the meta device."""
+    prepare_transformers()
     from transformers import AutoModelForImageTextToText
 
     loader: Any = AutoModelForImageTextToText
@@ -217,7 +218,7 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
     if model.meta is None:
         report.add(SECTION, "processor", Status.SKIP, "cannot be joined to a model that is not understood")
         return
-    prepare_processors()
+    prepare_transformers()
     from transformers import AutoProcessor
 
     path = model_path(recipe.model)

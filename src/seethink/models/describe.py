@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import nn
 
 from seethink.config import PARTS, PartModules
-from seethink.models.load import ModelError, attach_family, check_source, model_path
+from seethink.models.load import ModelError, attach_family, check_source, model_path, prepare_transformers
 from seethink.models.parts import family_of, split_parts
 
 DEPTH = 3
@@ -33,6 +33,7 @@ class Description:
 
 def meta_model(source: str, *, trust_remote_code: bool = False, modules: PartModules | None = None) -> Any:
     """The model without storage: every parameter has a shape and a dtype and costs no memory. Raises ModelError."""
+    prepare_transformers()
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     path = model_path(source)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from seethink.models.parts import family_of
 
@@ -96,6 +95,8 @@ def checkpointed(model: nn.Module, *, enabled: bool) -> Iterator[None]:
     transformers ties this to training mode, which would also turn dropout on. So only the layers themselves are put
     into it, and only for the forward: a decoding layer would drop its cache.
     """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)] if enabled else []
     for layer in layers:
         layer.training = True

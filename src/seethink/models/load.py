@@ -69,7 +69,7 @@ def load_model(
 
     `modules` says where the parts of a family are that models/parts.py does not list.
     """
-    prepare_processors()
+    prepare_transformers()
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 
@@ -107,8 +107,11 @@ def load_recipe_model(recipe: Recipe) -> LoadedModel:
     )
 
 
-def prepare_processors() -> None:
-    """Let torchvision import, which some processors need; call it before importing one of them from transformers."""
+def prepare_transformers() -> None:
+    """Let torchvision import, which transformers' models and processors need; call it before importing one of them.
+
+    For the same reason no module of ours imports them before they are used.
+    """
     from seethink.models.torchvision_shim import define_missing_operators
 
     define_missing_operators()

@@ -20,9 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seethink.models.forward import attention_configs
 
@@ -57,6 +54,9 @@ def use_prefix_attention(model: Any) -> None:
 
     Nothing but this model changes, and no checkpoint has the name: transformers does not save it.
     """
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
     ALL_ATTENTION_FUNCTIONS.register(NAME, attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
     for config in attention_configs(model):
@@ -118,6 +118,8 @@ def attention(
 
     query [B, H, R, D], key and value [B, K, R, D] -> [B, R, H, D].
     """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     shared: SharedKeys | None = getattr(key, "shared", None)
     if shared is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)

@@ -36,7 +36,7 @@ class _PrefixLayer(DynamicLayer):
     """Puts the prompt's keys and values before the response's own; unchanged by use, so a layer can be recomputed."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
         self.keys, self.values = self._prompt = keys, values
 
@@ -49,7 +49,7 @@ class _BesideLayer(DynamicLayer):
     """Hands on the response's own keys and values, with a reference to the prompt's for `prefix_attention`."""
 
     def __init__(self, shared: SharedKeys) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(shared.keys, shared.values)
         self.shared = shared
 

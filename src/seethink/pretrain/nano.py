@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from seethink.models.load import prepare_processors
+from seethink.models.load import prepare_transformers
 from seethink.world.draw import SIZE
 from seethink.world.questions import TASKS, make_item
 from seethink.world.scenes import DOMAINS
@@ -103,7 +103,7 @@ def _corpus() -> Iterable[str]:
 
 def build_processor(tokenizer: Any) -> Any:
     """InternVL's processor for the world's pictures, one tile each."""
-    prepare_processors()
+    prepare_transformers()
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
     size = {"height": SIZE, "width": SIZE}
@@ -118,6 +118,7 @@ def build_processor(tokenizer: Any) -> Any:
 
 def build_model(tokenizer: Any, seed: int) -> Any:
     """A randomly initialised nano InternVL in fp32."""
+    prepare_transformers()
     from transformers import InternVLConfig, InternVLForConditionalGeneration
 
     ids = tokenizer.convert_tokens_to_ids

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seethink.config import Part
 from seethink.core.errors import UserError
-from seethink.models.load import NANO, prepare_processors
+from seethink.models.load import NANO, prepare_transformers
 from seethink.pretrain.nano import (
     CHAT_TEMPLATE,
     IMAGE_SEQ_LENGTH,
@@ -112,7 +112,7 @@ def build_qwen(tokenizer: Any, seed: int) -> Any:
 
 def qwen_processor(tokenizer: Any) -> Any:
     """Qwen2.5-VL's processor for pictures of the world's size."""
-    prepare_processors()
+    prepare_transformers()
     from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     layout = {"patch_size": PATCH_SIZE, "merge_size": 2, "temporal_patch_size": 2}
@@ -172,7 +172,7 @@ def resampler_processor(tokenizer: Any) -> Any:
 
     Without that template the processor would put them first.
     """
-    prepare_processors()
+    prepare_transformers()
     from transformers import Blip2Processor, BlipImageProcessor
 
     tokenizer.chat_template = CHAT_TEMPLATE.replace("<IMG_CONTEXT>", f"<img>{'<IMG_CONTEXT>' * IMAGE_SEQ_LENGTH}</img>")

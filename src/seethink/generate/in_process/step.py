@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from transformers.cache_utils import Cache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seethink.models.forward import attention_configs, hidden_states, output_head
 from seethink.models.load import LoadedModel
@@ -112,6 +111,8 @@ def _step_attention(
 @contextmanager
 def _attention(model: Any) -> Iterator[None]:
     """The language model's attention is the decoder's. No mask is made for it: every key it is given is visible."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
     ALL_ATTENTION_FUNCTIONS.register(NAME, _step_attention)
     before = [(config, config._attn_implementation) for config in attention_configs(model)]
     for config, _ in before:
