@@ -80,6 +80,7 @@ def build_qwen(tokenizer: Any, seed: int) -> Any:
 
     Its windows are as large as the pictures, so every vision layer sees a whole picture.
     """
+    prepare_transformers()
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     ids = tokenizer.convert_tokens_to_ids
@@ -138,6 +139,7 @@ def qwen_patches(pixels: Tensor) -> Weights:
 
 def build_resampler(tokenizer: Any, seed: int) -> Any:
     """A BLIP-2 with a random Q-Former between the packaged nano's vision encoder and language model."""
+    prepare_transformers()
     from transformers import Blip2Config, Blip2ForConditionalGeneration
 
     config = Blip2Config(
