@@ -18,6 +18,7 @@ from seethink.core.errors import UserError
 from seethink.core.statistics import paired_bootstrap
 from seethink.data.prompts import PromptList
 from seethink.eval.tasks.source import SourceTask
+from seethink.generate.in_process.rules import logits_rules
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel
 from seethink.rewards.rewarder import Rewarder
@@ -155,7 +156,8 @@ def test_an_opening_is_part_of_the_response(nano: LoadedModel, task: SourceTask,
 
 
 def test_nothink_cannot_open_a_block(nano: LoadedModel, task: SourceTask) -> None:
-    (rule,), room = modes.mode_rules(nano, CONFIG, Variant("nothink"))
+    rules, room = modes.mode_rules(nano, CONFIG, Variant("nothink"))
+    (rule,) = logits_rules(rules, nano)
     logits = rule(torch.zeros(1, 500), torch.full((1, 3), -1), torch.zeros(1, dtype=torch.long))
     (banned,) = ((~logits.isfinite()).nonzero(as_tuple=True)[1].unique().tolist(),)
     assert nano.chat.tokenizer.convert_tokens_to_ids("<think>") in banned
