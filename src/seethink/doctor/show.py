@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seethink import __version__
+from seethink.core.version import __version__
 from seethink.doctor.check import Check, Report, Status
 
 STYLES = {

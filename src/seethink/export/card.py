@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from seethink import __version__
 from seethink.core.redact import redact_text, visible
+from seethink.core.version import __version__
 from seethink.report.figures import part_rows
 from seethink.report.load import Stage
 from seethink.report.page import recipe_lines

@@ -14,8 +14,8 @@ import torch
 import transformers
 from pydantic import ValidationError
 
-from seethink import __version__
 from seethink.config import Recipe, saved_recipe
+from seethink.core.version import __version__
 from seethink.models.load import model_path
 
 SAMPLED = 4096

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seethink import __version__
 from seethink.core.errors import UserError
 from seethink.core.files import write_text
 from seethink.core.types import Sample
+from seethink.core.version import __version__
 from seethink.data.images import image_sha256
 from seethink.data.lengths import processor_identity
 from seethink.models.load import LoadedModel

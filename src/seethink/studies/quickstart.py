@@ -18,10 +18,10 @@ from typing import Any
 import torch
 import transformers
 
-from seethink import __version__
 from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
 from seethink.core.files import write_json
+from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.eval.presentation import write_evaluation

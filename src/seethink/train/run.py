@@ -11,11 +11,11 @@ from typing import Any, Self, TypeVar
 
 import torch
 
-from seethink import __version__
 from seethink.config import Recipe
 from seethink.core.console import console
 from seethink.core.exits import RunStopped
 from seethink.core.files import disk_is_full, is_write_failure, write_json
+from seethink.core.version import __version__
 from seethink.models.load import LoadedModel
 from seethink.runs.checkpoint import (
     Checkpoint,

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from seethink import __version__
 from seethink.config import LogConfig, PartModules, RewardConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Sample
+from seethink.core.version import __version__
 from seethink.data.lengths import processor_identity
 from seethink.data.prompts import PromptList
 from seethink.entropy.meter import EntropyMeter, Estimate, tail_threshold

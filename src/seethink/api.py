@@ -1,0 +1,237 @@
+"""Whole tasks as one call each: generate, evaluate, train, measure entropy, select a checkpoint.
+
+Every function here only puts parts of the package together; what it computes is computed elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seethink.config import Recipe, RewardConfig
+from seethink.core.types import Completion, Prompt, Sample
+from seethink.models.load import LoadedModel
+
+if TYPE_CHECKING:
+    from seethink.eval.score import TaskScore
+    from seethink.rewards.rewarder import Rewarder
+    from seethink.studies.entropy.measurement import EntropyReport
+    from seethink.studies.selection.ranking import Selection
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[Sample] | Sequence[Prompt],
+    *,
+    group_size: int = 1,
+    max_new_tokens: int = 512,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int | tuple[int, ...] = 0,
+) -> list[list[Completion]]:
+    """Sample `group_size` responses to each prompt from the weights of `loaded` as they are now.
+
+    The prompt and its images go through the model once per group (paper 3.3, step 1).
+
+    Args:
+        loaded: What `load_model` returned. Its model is in training or evaluation mode afterwards as it was before.
+        prompts: [P] Questions with their images, or prompts that `loaded.chat.prompt` has tokenized already.
+        group_size: G, responses per prompt.
+        max_new_tokens: Tokens after which a response is cut off.
+        temperature: Divides the logits; 0 takes the likeliest token each time.
+        top_p: Draw from the likeliest tokens whose probabilities add up to this share.
+        seed: What is random in response g to prompt p depends on (seed, p, g) alone.
+
+    Returns:
+        [P][G] Completions with their text, [T] token ids, [T] log-probabilities and [T] entropies in nats.
+
+    Raises:
+        UserError: An image cannot be read, or the model does not take as many as a sample has.
+    """
+    from seethink.generate.in_process.generator import InProcessGenerator
+    from seethink.generate.protocol import Sampling
+
+    tokenized = [loaded.chat.prompt(p) if isinstance(p, Sample) else p for p in prompts]
+    seeds = seed if isinstance(seed, tuple) else (seed,)
+    return InProcessGenerator(loaded).generate(
+        tokenized, group_size, Sampling(max_new_tokens, temperature, top_p), seeds
+    )
+
+
+def evaluate(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    *,
+    responses: int = 4,
+    temperature: float = 1.0,
+    max_new_tokens: int = 512,
+    rewarder: Rewarder | None = None,
+    seed: int = 0,
+    name: str = "task",
+) -> TaskScore:
+    """Accuracy of a model with its standard error: avg@k, or greedy decoding at temperature 0.
+
+    Args:
+        loaded: What `load_model` returned.
+        samples: [N] Questions with gold answers.
+        responses: k, responses per question. Its accuracy is the mean over them.
+        temperature: Of sampling; 0 is greedy, and then one response says everything.
+        max_new_tokens: Tokens after which a response is cut off.
+        rewarder: Grades the responses; by default the rule grader, as in training.
+        seed: Of sampling; two models with the same seed are compared on the same random numbers.
+        name: Names the task in `TaskScore.metrics()`.
+
+    Returns:
+        The score of all questions, of each domain and difficulty (`parts`), and the graded responses. An accuracy is
+        in [0, 1]; its standard error is that of the mean over questions.
+
+    Raises:
+        UserError: An image cannot be read.
+    """
+    from seethink.eval.runner import evaluate_task
+    from seethink.eval.tasks.source import SourceTask
+    from seethink.generate import make_generator
+    from seethink.rewards.rewarder import Rewarder
+
+    task = SourceTask(name, samples)
+    return evaluate_task(
+        task,
+        make_generator(loaded),
+        [loaded.chat.prompt(sample) for sample in samples],
+        rewarder or Rewarder(RewardConfig()),
+        samples=responses,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+
+
+def train(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
+    """Train one stage: supervised fine-tuning, GRPO or PPO, as `recipe.stage` says (paper 3.2 to 3.4).
+
+    The run folder `recipe.out` gets the resolved recipe, metrics, rollouts and checkpoints. A run that was killed and
+    resumed ends as if it had not been killed, to the last bit.
+
+    Args:
+        recipe: From `load_recipe` or `make_recipe`.
+        resume: Go on from the newest checkpoint in `recipe.out`; a finished run is left as it is.
+        allow: Keys of the recipe (or `data`, `model`) that may differ from the run that is resumed.
+
+    Returns:
+        The folder of the checkpoint that the stage ends with, which the next stage's `model` key takes.
+
+    Raises:
+        UserError: The recipe, the model, the data or the run folder cannot be used.
+        RunStopped: SIGTERM or Ctrl-C stopped the run after it was saved.
+        StoppedByWatchdog: A watchdog stopped the run (`watchdogs.action = "stop"`).
+    """
+    from seethink.studies.quickstart import train_stage
+
+    return train_stage(recipe, resume=resume, allow=allow)
+
+
+def select_checkpoint(
+    run: Path,
+    *,
+    by: str = "critical_entropy",
+    data: str | None = None,
+    in_domain: Sequence[str] = (),
+    size: int = 100,
+    responses: int = 2,
+    max_new_tokens: int = 160,
+    seed: int = 0,
+    export: Path | None = None,
+) -> Selection:
+    """Rank a run's checkpoints by a criterion, the paper's by default: entropy at critical words (paper 5.1).
+
+    Criteria are measured on half of the items and judged by the accuracy on the other half. Measurements are kept in
+    the run's folder, and a second call measures only what is new. `select.json` there holds the result.
+
+    Args:
+        run: A run's folder, or any folder of Hugging Face checkpoints.
+        by: `critical_entropy`, `entropy_following`, `entropy_mean`, `tail_share`, `reward`, `accuracy`,
+            `out_of_domain_accuracy` or `last`.
+        data: Held-out questions: a file, a folder or `world:DOMAINS`. A run on the world has `world:all`.
+        in_domain: Domains of the data that the run was trained on; a run on the world knows its own.
+        size: Items per domain for the criteria, and as many to judge them.
+        responses: Responses per item, at temperature 1.
+        max_new_tokens: Tokens after which a response is cut off.
+        seed: Of items and sampling.
+        export: Folder to write the chosen checkpoint to.
+
+    Returns:
+        Every criterion on every checkpoint with its interval. `chosen` is the best checkpoint, relative to `run`.
+
+    Raises:
+        UserError: There are fewer than two checkpoints, or no data to measure them on.
+    """
+    from seethink.studies.selection.command import select_run, settings_of
+
+    settings = settings_of(run, "", samples=responses, max_new_tokens=max_new_tokens, seed=seed)
+    return select_run(run, settings, by=by, data=data, size=size, in_domain=in_domain, export=export)
+
+
+def measure_entropy(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    *,
+    responses: int = 4,
+    max_new_tokens: int = 160,
+    temperature: float = 1.0,
+    words: Sequence[str] = (),
+    seed: int = 0,
+) -> EntropyReport:
+    """Token entropy of a model's responses where critical words ("Wait", ...) are chosen and after them (paper 5.1).
+
+    Args:
+        loaded: What `load_model` returned.
+        samples: [N] Questions with gold answers.
+        responses: Responses per question.
+        max_new_tokens: Tokens after which a response is cut off.
+        temperature: Of sampling, and of the distributions whose entropy is measured.
+        words: Critical words in any language; by default those of `[log]` in a recipe.
+        seed: Of sampling.
+
+    Returns:
+        Entropies in nats: of all tokens, at critical words, after them, by correctness and by place in the response.
+
+    Raises:
+        UserError: An image cannot be read.
+    """
+    from seethink.data.prompts import PromptList
+    from seethink.studies.entropy.measurement import EntropySettings, measure
+
+    settings = EntropySettings(samples=responses, max_new_tokens=max_new_tokens, temperature=temperature)
+    if words:
+        settings = EntropySettings(
+            words=tuple(words), samples=responses, max_new_tokens=max_new_tokens, temperature=temperature
+        )
+    return measure(loaded, PromptList(samples, loaded.chat), settings, seed=seed)
+
+
+def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Entropy of each next-token distribution, -sum p log p over the whole vocabulary (paper 5.1).
+
+    Args:
+        logits: [..., V] Of any Hugging Face model. Half precision is computed in float32.
+        temperature: Divides the logits.
+
+    Returns:
+        [...] Entropies in nats, between 0 and log V, without gradient.
+
+    Raises:
+        ValueError: The temperature is not positive.
+    """
+    from seethink.models.logprobs import entropy_of
+
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, not {temperature}; at 0 every entropy is 0")
+    with torch.no_grad():
+        logp_NV = (
+            logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        ).log_softmax(-1)
+        return entropy_of(logp_NV, logp_NV.exp()).view(logits.shape[:-1])

@@ -1,0 +1,164 @@
+"""Commands that measure a model: eval, modes, select, entropy, hallucination."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seethink.core.console import console
+from seethink.core.errors import as_user_error
+
+app = typer.Typer()
+
+
+@app.command("eval", epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
+    size: Annotated[int, typer.Option(help="Items per world domain.", min=1)] = 500,
+    samples: Annotated[int, typer.Option(help="k of avg@k at temperature 1; 0 skips it.", min=0)] = 4,
+    greedy: Annotated[bool, typer.Option(help="Also decode greedily.")] = True,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """Accuracy ± standard error of a model, by domain and difficulty."""
+    from seethink.config import EvalConfig, RewardConfig, make_reading
+    from seethink.data.prompts import PromptList
+    from seethink.data.quarantine import FILE, Quarantine
+    from seethink.eval.runner import eval_samples, evaluate, score_table
+    from seethink.models.load import load_model
+    from seethink.rewards.rewarder import Rewarder
+
+    config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
+    read, quarantine = make_reading(reading or []), Quarantine(out / "eval" / FILE if out else None)
+    loaded = load_model(model)
+    chosen = eval_samples(config, seed, chat=loaded.chat, reading=read, quarantine=quarantine)
+    prompts = PromptList(chosen, loaded.chat)
+    scores = evaluate(loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out)
+    console.print(score_table(scores))
+
+
+@app.command(epilog="Example: `seethink modes runs/nano-grpo/best --budgets 8,16,32,64 --size 200 --out modes.json`")
+def modes(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
+    modes: Annotated[str, typer.Option(help="Of slow, nothink, nowait.")] = "slow,nothink,nowait",
+    budgets: Annotated[str, typer.Option(help="Thinking tokens, each with the block closed and cut off.")] = "",
+    size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 200,
+    samples: Annotated[int, typer.Option(help="Completions per item.", min=1)] = 4,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    answer_tokens: Annotated[int, typer.Option(help="Room for the answer after a closed block.", min=1)] = 32,
+    words: Annotated[str, typer.Option(help="What nowait forbids; default log.critical_words.")] = "",
+    opening: Annotated[str, typer.Option(help="Begin every nothink response so, e.g. 'The answer is'.")] = "",
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="JSON; finished rows are kept beside it.")] = Path("modes.json"),
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """A model's accuracy and length in inference modes and under thinking budgets, on the same items.
+
+    Called again, it goes on where it stopped.
+    """
+    from seethink.studies.modes import compare_file, make_config, modes_table
+
+    config = make_config(
+        modes, budgets, words, samples=samples, max_new_tokens=max_new_tokens, answer_tokens=answer_tokens,
+        opening=opening, seed=seed,
+    )  # fmt: skip
+    console.print(modes_table(compare_file(model, data, size, reading or [], config, out)))
+    console.print(f"rows: {escape(str(out))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink select runs/nano-grpo --by critical_entropy --export models/nano-chosen`")
+def select(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or any folder of Hugging Face checkpoints.")],
+    by: Annotated[str, typer.Option(help="Criterion that chooses; see docs/selection.md.")] = "critical_entropy",
+    data: Annotated[str | None, typer.Option(help="Held-out items; default, for runs on the world: world:all.")] = None,
+    in_domain: Annotated[str, typer.Option(help="Domains of the data that were trained on: a,b.")] = "",
+    size: Annotated[int, typer.Option(help="Items per domain for the criteria, and as many to judge them.")] = 100,
+    samples: Annotated[int, typer.Option(help="Responses per item, at temperature 1.", min=1)] = 2,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    words: Annotated[str, typer.Option(help="Critical words; default log.critical_words.")] = "",
+    export: Annotated[Path | None, typer.Option(help="Folder to write the chosen checkpoint to.")] = None,
+    seed: int = 0,
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """Rank a run's checkpoints by entropy at critical words, reward, accuracy; how well each tells held-out accuracy.
+
+    Called again, it measures only what is new. Writes select.json into the run's folder.
+    """
+    from seethink.config import split_names
+    from seethink.studies.selection.command import select_run, selection_text, settings_of
+
+    settings = settings_of(run, words, samples=samples, max_new_tokens=max_new_tokens, seed=seed)
+    domains = split_names(in_domain)
+    found = select_run(
+        run, settings, by=by, data=data, size=size, in_domain=domains, reading=reading or [], export=export
+    )
+    console.print(selection_text(found))
+
+
+@app.command(epilog="Example: `seethink entropy runs/nano-grpo/checkpoints/step_000100 --size 200 --out entropy.json`")
+def entropy(
+    model: Annotated[str, typer.Argument(help="As for eval; or stored results: an entropy.json, or a run's folder.")],
+    data: Annotated[str | None, typer.Option(help="As for eval; also the prompts of other trainers' rollouts.")] = None,
+    size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 500,
+    samples: Annotated[int, typer.Option(help="Responses per item.", min=1)] = 4,
+    words: Annotated[
+        str | None, typer.Option(help="Critical words with commas between; default: the recipes'.")
+    ] = None,
+    window: Annotated[int | None, typer.Option(help="Tokens after a critical word that follow it.", min=1)] = None,
+    threshold: Annotated[float | None, typer.Option(help="Nats above which a token is in the tail.", min=0)] = None,
+    rollouts: Annotated[Path | None, typer.Option(help="Score these again (JSONL, or a run) in place of new.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
+    seed: int = 0,
+    against: Annotated[Path | None, typer.Option(help="Compare with this entropy.json, or run's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """Token entropy of a checkpoint at critical words, after them, and by correctness and place: sampled, or of stored
+    rollouts scored again. With --against, the differences from another result, with their 95% intervals."""
+    from seethink.config import make_reading
+    from seethink.studies.entropy.command import EntropyCommand
+
+    EntropyCommand(
+        model, data=data, size=size, samples=samples, words=words, window=window, threshold=threshold,
+        rollouts=rollouts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, against=against, out=out,
+        reading=make_reading(reading or []),
+    ).run()  # fmt: skip
+
+
+@app.command(
+    epilog="Example: `seethink hallucination runs/nano-grpo/best --data world:math?image=blank --out said.json`"
+)
+def hallucination(
+    model: Annotated[str, typer.Argument(help="A model, or without --data a run folder with stored rollouts.")],
+    data: Annotated[
+        str | None, typer.Option(help="world:DOMAINS[?OPTIONS] or a path; default: stored rollouts.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 100,
+    samples: Annotated[int, typer.Option(help="Responses per item.", min=1)] = 4,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Server of an LLM that confirms each statement.")] = None,
+    verifier_model: Annotated[str, typer.Option(help="Its model's name.")] = "default",
+    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+) -> None:
+    """How often responses say that the image cannot be seen, their accuracy, and the entropy around it (paper 6.4)."""
+    from seethink.config import make_reading
+    from seethink.config.verifier import VerifierConfig
+    from seethink.eval.hallucination import as_json, table
+    from seethink.studies.hallucination import measure
+
+    judge = VerifierConfig(base_url=base_url, model=verifier_model) if base_url else None
+    limits = {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
+    findings, about = measure(model, data, **limits, seed=seed, reading=make_reading(reading or []), verifier=judge)
+    console.print(table(findings, model))
+    if out is not None:
+        as_user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))

@@ -1,0 +1,47 @@
+"""Commands on a model itself: parts, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seethink.core.console import console
+from seethink.core.errors import UserError
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: `seethink parts Qwen/Qwen2.5-VL-7B-Instruct --json`")
+def parts(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder (config.json is enough), or a hub name.")],
+    recipe: Annotated[Path | None, typer.Option(help="Recipe whose [parts.modules] say where the parts are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """The model's tree by role (vision, connector, language) with parameter counts, from its configuration alone."""
+    from seethink.config import load_recipe
+    from seethink.models import describe
+
+    modules = load_recipe(recipe).parts.modules if recipe is not None else None
+    found = describe.describe(model, modules=modules)
+    if as_json:
+        console.print_json(data=describe.as_json(found))
+    else:
+        console.print(describe.render(found))
+
+
+@app.command(epilog="Example: `seethink export runs/nano-grpo --out models/nano-reasoner`")
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="This checkpoint instead of the run's last or best.")] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """A folder that plain transformers and vLLM load: weights, processor, and a model card with recipe and scores."""
+    from seethink.export import export_run
+
+    if dtype not in ("bfloat16", "float16", "float32"):
+        raise UserError(f"--dtype {dtype!r}: expected bfloat16, float16 or float32")
+    console.print(f"model: {escape(str(export_run(run, out, checkpoint=checkpoint, dtype=dtype)))}", soft_wrap=True)

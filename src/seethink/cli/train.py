@@ -1,0 +1,87 @@
+"""Commands that train: quickstart, train, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from seethink.core.console import console
+from seethink.core.errors import as_user_error
+
+app = typer.Typer()
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value words that override the recipe.")]
+
+
+@app.command(epilog="Example: `seethink quickstart --out runs/quickstart`")
+def quickstart(
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+) -> None:
+    """The whole pipeline on the nano model, on a CPU, in minutes; ends with a table and a report.
+
+    Called again, it goes on where it stopped. An override for one stage alone is written `grpo:KEY=VALUE`.
+    """
+    from seethink.report import summary_table
+    from seethink.studies.quickstart import run_pipeline
+
+    report = run_pipeline(out, seed, overrides or [])
+    console.print(summary_table(out))
+    console.print(f"report: {escape(str(report))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink train recipes/nano-grpo.toml optim.lr=1e-4 --resume`")
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", help="Resume though this key (or `data`, `model`) has changed.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+) -> None:
+    """Train one stage (SFT, GRPO or PPO) as a recipe says.
+
+    Exit code 75: SIGTERM or Ctrl-C stopped the run after it was saved, and --resume goes on. 76: a watchdog
+    stopped it (watchdogs.action=stop); it is saved as well.
+    """
+    from seethink.config import load_recipe
+
+    resolved = load_recipe(recipe, overrides)
+    if dry_run:
+        console.print_json(data=resolved.as_table())
+        return
+    from seethink.studies.quickstart import train_stage
+
+    console.print(f"checkpoint: {escape(str(train_stage(resolved, resume=resume, allow=allow or [])))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")
+def doctor(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="Check this file or folder in place of data.train.")] = None,
+    gpus: Annotated[str | None, typer.Option(help="The GPUs of the run, COUNTxGIGABYTES; default: those here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON report with every bad row.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
+    ask_verifier: Annotated[bool, typer.Option("--ask-verifier", help="Also ask reward.verifier twice.")] = False,
+    step: Annotated[bool, typer.Option("--step/--no-step", help="Try a real forward, backward and rollout.")] = True,
+) -> None:
+    """Check recipe, model, data, reward, memory and disk before a GPU is used, and say all that is wrong at once.
+
+    Exit code 0: ready (warnings may remain). 1: something failed and must be mended first. 2: the command is wrong.
+    """
+    from seethink.doctor.run import diagnose
+    from seethink.doctor.show import as_json, print_report
+
+    report = diagnose(recipe, overrides or [], data=data, gpus=gpus, ask_verifier=ask_verifier, step=step)
+    print_report(report, console, strict=strict)
+    if out is not None:
+        as_user_error(lambda: out.write_text(as_json(report, strict=strict), encoding="utf-8"))
+        console.print(f"report: {escape(str(out))}", soft_wrap=True)
+    if report.failed(strict=strict):
+        raise typer.Exit(1)
