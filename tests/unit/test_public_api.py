@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,6 +24,8 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "public_api.txt"
 SOURCE = Path(seethink.__file__)
 FUNCTIONS = sorted(name for name in seethink.__all__ if name[0].islower())
 CLASSES = sorted(name for name in seethink.__all__ if name[0].isupper())
+PURE = {"collate", "group_advantages", "has_think_format", "policy_loss", "token_logprobs", "token_weights"}
+"""Functions that raise no error of their own."""
 HEAVY = ("torch", "transformers", "numpy", "pydantic", "rich", "PIL", "typer")
 
 
@@ -60,7 +61,9 @@ def test_editors_see_the_names_that_programs_get() -> None:
     """The imports for type checkers, `__all__` and the table of `__getattr__` say the same."""
     tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.name: str(node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    seen = {
+        alias.name: str(node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     assert seen == seethink._HOMES
     assert set(seethink.__all__) == {*seen, "__version__"}
     assert dir(seethink) == seethink.__all__ == sorted(seethink.__all__)
@@ -82,12 +85,12 @@ def test_every_function_says_what_it_takes_gives_and_raises(name: str) -> None:
     function = getattr(seethink, name)
     text = inspect.getdoc(function) or ""
     assert re.match(r"[^\n]+[.:]\n|[^\n]+\.$", text), "the first line is a whole sentence"
-    sections = dict(re.findall(r"^(Args|Returns|Raises|Example):(.*?)(?=^\w+:|\Z)", text, re.M | re.S))
+    sections: dict[str, str] = dict(re.findall(r"^(Args|Returns|Raises|Example):(.*?)(?=^\w+:|\Z)", text, re.M | re.S))
     parameters = set(inspect.signature(function).parameters)
     documented = set(re.findall(r"^    (\w+): ", sections.get("Args", ""), re.M))
     assert documented == parameters
     assert sections.get("Returns", "").strip()
-    assert sections.get("Raises", "").strip()
+    assert name in PURE or sections.get("Raises", "").strip()
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -130,9 +133,5 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (SOURCE.parent / "py.typed").is_file()
 
 
-def main(_: Any = None) -> None:
-    GOLDEN.write_text(signatures(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    GOLDEN.write_text(signatures(), encoding="utf-8")

@@ -32,7 +32,18 @@ class RecipeError(UserError):
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a TOML recipe and apply `key=value` overrides. Raises RecipeError."""
+    """Read a TOML recipe and apply overrides.
+
+    Args:
+        path: The TOML file.
+        overrides: `section.key=value` words as on the command line, e.g. `optim.lr=1e-6`; values are TOML, or text.
+
+    Returns:
+        The checked recipe, with every default filled in. It is frozen.
+
+    Raises:
+        RecipeError: The file cannot be read, a key is unknown, or a value is not allowed; the message says which.
+    """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -44,6 +55,19 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str = "recipe") -> Recipe:  # noqa: B006
+    """Check a recipe that was made in Python.
+
+    Args:
+        table: The recipe as nested dicts, as `tomllib.load` gives it. Overrides are written into it.
+        overrides: `section.key=value` words as on the command line.
+        source: Names the recipe in error messages.
+
+    Returns:
+        The checked recipe, with every default filled in. It is frozen.
+
+    Raises:
+        RecipeError: A key is unknown or missing, or a value is not allowed; the message says which.
+    """
     for override in overrides:
         apply_override(table, override)
     try:

@@ -27,10 +27,21 @@ class ExportError(UserError):
 
 
 def export_run(run: Path, out: Path, *, checkpoint: Path | None = None, dtype: str = "bfloat16") -> Path:
-    """Write the folder `out` from `checkpoint`, or else from the checkpoint with which `run` ended; return `out`.
+    """Write a run's model as a folder that plain transformers and vLLM load, with a model card.
 
-    The folder is written under a temporary name and renamed: a folder with its final name is complete. Raises
-    ExportError where the run has not finished, `checkpoint` is not one, or `out` is not empty.
+    The folder is written under a temporary name and renamed: a folder with its final name is complete.
+
+    Args:
+        run: Folder of a finished run.
+        out: Folder to write; it must be empty or not exist.
+        checkpoint: This checkpoint instead of the one that the run ended with.
+        dtype: `bfloat16`, `float16` or `float32`; of the weights.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ExportError: The run has not finished, the checkpoint is not one, or `out` is not empty.
     """
     source = checkpoint or _final(run)
     if not (source / "config.json").is_file():

@@ -65,9 +65,23 @@ def model_path(source: str) -> str:
 def load_model(
     source: str, *, dtype: str = "float32", trust_remote_code: bool = False, modules: PartModules | None = None
 ) -> LoadedModel:
-    """Load a VLM with float32 weights that computes in `dtype`. Raises ModelError or PartsError.
+    """Load a vision-language model with its processor, on the CUDA device where there is one.
 
-    `modules` says where the parts of a family are that models/parts.py does not list.
+    Weights are float32, as small updates vanish in bfloat16. They are read from safetensors; no pickle is opened.
+
+    Args:
+        source: `nano` or another packaged base model (docs/nano.md), a checkpoint folder, or a hub name `org/model`.
+        dtype: `float32` or `bfloat16`; what forward passes compute in.
+        trust_remote_code: Run Python code that comes with the checkpoint.
+        modules: Where vision encoder, connector and language model are, for a family that is not listed
+            (docs/families.md).
+
+    Returns:
+        The model in evaluation mode, its chat (processor, tokenizer, template), stop tokens and banned tokens.
+
+    Raises:
+        ModelError: There is no such model, or it is damaged.
+        PartsError: The parts of its family are not known, or do not cover it.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging

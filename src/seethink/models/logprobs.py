@@ -62,10 +62,20 @@ def token_logprobs(
     banned_ids: tuple[int, ...] = (),
     shared: SharedPrompt | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(log-probs [N], entropies [N], hidden [N, H]) of the N tokens under `batch.loss_mask`, in row-major order.
+    """Log-probabilities and entropies of the N tokens under `batch.loss_mask`, in row-major order.
 
-    The head runs on those positions only, so many at a time that no tokens x vocabulary tensor is made. `shared` is
-    the forward of `batch.prefix`.
+    The output head runs on those positions only, in chunks, so that no tensor of tokens x vocabulary is made.
+
+    Args:
+        model: A vision-language model of transformers; `loaded.model`.
+        batch: From `collate`, on the model's device.
+        temperature: Divides the logits.
+        banned_ids: Tokens outside the policy's support, such as image placeholders; `loaded.banned_ids`.
+        shared: The forward of `batch.prefix`, where prompts are shared; gradients flow into it.
+
+    Returns:
+        Log-probabilities [N] in nats with gradient, entropies [N] in nats over the whole vocabulary without gradient,
+        and the last hidden states [N, H] that predict the tokens.
     """
     if batch.prefix is not None:
         assert shared is not None or not torch.is_grad_enabled(), "the caller must take gradients into the prompt"

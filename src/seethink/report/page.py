@@ -33,9 +33,18 @@ TITLES = {"base": "Base model", "cold-start": "Cold start", "cold_start": "Cold 
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Write the report of a pipeline's or a stage's folder, by default to `report.html` inside it; return its path.
+    """Write one self-contained HTML page of a run: curves, tables, parts, and the rollouts themselves.
 
-    Raises ValueError where the folder holds nothing of a run.
+    Args:
+        run: Folder of a run, or of a pipeline of several stages.
+        out: File to write; by default `report.html` in the folder.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ValueError: The folder holds no run.
+        OSError: The file cannot be written.
     """
     loaded = load_run(Path(run))
     target = Path(out) if out is not None else Path(run) / "report.html"

@@ -71,7 +71,19 @@ class Summary:
 
 
 def grade_file(cases: Path, out: Path | None = None) -> Summary:
-    """Grade every line of `cases` and write one verdict per line to `out`. A bad line gets the verdict `error`."""
+    """Grade a JSONL file as the reward does.
+
+    Args:
+        cases: One JSON object per line: `prediction` and `gold`, optionally `id`, `answer_type`, `choices`, and
+            `expected` (true or false), the verdict of a person. A line that cannot be graded has the verdict `error`.
+        out: JSONL file to write: `id`, `verdict`, `extracted` and `reason` of each case.
+
+    Returns:
+        Counts of verdicts, seconds, and for cases with `expected` the accuracy and error rates by answer type.
+
+    Raises:
+        OSError: `cases` cannot be read, or `out` cannot be written.
+    """
     start = time.monotonic()
     rows = [_read_row(number, line) for number, line in enumerate(_lines(cases), 1) if line.strip()]
     good = [row for row in rows if "problem" not in row]

@@ -13,11 +13,17 @@ EPSILON = 1e-6
 
 
 def group_advantages(rewards_PG: Tensor, *, normalize_std: bool = True) -> Tensor:
-    """Paper eq. 7: A_ij = (r_ij - mean_j r_ij) / std_j r_ij. rewards [P, G] -> [P, G].
+    """Advantages within each group: A_ij = (r_ij - mean_j r_ij) / std_j r_ij (paper eq. 7).
 
-    NaN marks a completion whose grade is an error: it is left out of mean and std and gets advantage 0, as does
-    every completion of a group without variance: exactly 0, whatever rounding left of the mean. `std` is the
-    unbiased one. Without `normalize_std` the reward is only centred (Dr.GRPO).
+    Every completion of a group without variance has advantage 0: exactly 0, whatever rounding left of the mean.
+
+    Args:
+        rewards_PG: [P, G] Rewards of the G completions of each prompt. NaN marks a completion whose grade is an error:
+            it is left out of mean and standard deviation, and its advantage is 0.
+        normalize_std: Divide by the (unbiased) standard deviation; False only centres the rewards (Dr.GRPO).
+
+    Returns:
+        [P, G] Advantages, without unit, in the dtype of the rewards.
     """
     graded = ~rewards_PG.isnan()
     count = graded.sum(-1, keepdim=True)

@@ -17,10 +17,16 @@ Metrics = dict[str, Tensor]
 
 
 def token_weights(lengths: Sequence[int], aggregation: Aggregation, max_length: int) -> list[float]:
-    """The weight of each token of each response; a length of 0 is a masked response.
+    """The weight of each token of each response, which makes the loss of a step a plain sum.
 
-    `sequence`: mean over the tokens of a response, then over responses (paper eq. 6). `token`: mean over all tokens
-    (DAPO). `dr_grpo`: sum over tokens / max_length, mean over responses.
+    Args:
+        lengths: [R] Tokens of each response; 0 is a masked response.
+        aggregation: `sequence` is the mean over the tokens of a response, then over responses (paper eq. 6); `token`
+            the mean over all tokens (DAPO); `dr_grpo` the sum over tokens / `max_length`, then the mean over responses.
+        max_length: Tokens of the longest response that could have been sampled; only `dr_grpo` uses it.
+
+    Returns:
+        [R] The weight of one token of each response; 0 for a masked one under `sequence`.
     """
     responses = sum(length > 0 for length in lengths)
     tokens = sum(lengths)
@@ -40,9 +46,19 @@ def policy_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
 ) -> tuple[Tensor, Metrics]:
-    """Clipped surrogate (paper eq. 6): -sum w min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A).
+    """Clipped surrogate loss: -sum w min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) (paper eq. 6).
 
-    `clip_high > clip_low` is clip-higher. On-policy, pass `logprobs.detach()` as old: rho is 1, its gradient is not.
+    Args:
+        logprobs_N: [N] Log-probabilities, in nats, of the sampled tokens under the policy, with gradient.
+        old_logprobs_N: [N] The same under the policy that sampled them; rho = exp(logprobs - old). On-policy, pass
+            `logprobs_N.detach()`: rho is 1, but its gradient is not 0.
+        advantages_N: [N] Advantage of each token's response.
+        weights_N: [N] From `token_weights`; over all micro-batches of a step the losses add up.
+        clip_low: rho is clipped to at least 1 - clip_low.
+        clip_high: rho is clipped to at most 1 + clip_high; more than clip_low is clip-higher (DAPO).
+
+    Returns:
+        The loss, a scalar with gradient, and [N] `loss/clip_fraction`: 1 where clipping took the gradient, else 0.
     """
     ratio = (logprobs_N - old_logprobs_N).exp()
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)

@@ -74,6 +74,15 @@ def _split_rows(rows: list[list[PackedSequence]], micro_tokens: int) -> list[lis
 
 
 def collate(rows: list[list[PackedSequence]], pad_id: int) -> Microbatch:
+    """Make one micro-batch; sequences in the same row do not see each other.
+
+    Args:
+        rows: [B] The sequences of each row. A row of one sequence is right for every family of models.
+        pad_id: Token that fills rows up to the longest; `loaded.chat.pad_id`.
+
+    Returns:
+        A micro-batch of B rows on the CPU, padded on the right.
+    """
     width = max(sum(map(len, row)) for row in rows)
     shape = (len(rows), width)
     batch = Microbatch(

@@ -43,11 +43,19 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
 def grade(response: str, gold: str, answer_type: str | None = None, choices: Sequence[str] | None = None) -> Grade:
-    """Grade one response by rules.
+    """Grade one response against the gold answer, as the reward does (paper 3.1).
 
-    `answer_type` is a kind of answer such as "number" or "interval_set", `choices` are the option texts in the order
-    A, B, C; both may be left out. The verdict is ERROR where symbolic work did not end in time. Raises ValueError for
-    a gold that no response could match.
+    Args:
+        response: What a model wrote. It is never run; what takes too long is given up in a process of its own.
+        gold: The right answer: a letter where there are `choices`, else a number, LaTeX or text.
+        answer_type: The kind of answer (`number`, `interval_set`, ...); None tells it from the gold.
+        choices: Option texts in the order A, B, C, ...
+
+    Returns:
+        The verdict (ERROR where symbolic work did not end in time), the answer that was found, and the rule that decided.
+
+    Raises:
+        ValueError: No response could match the gold answer.
     """
     return _grade(response, gold, answer_type, choices, equal_in_worker)
 
