@@ -7,9 +7,9 @@ Kept from the paper (section 3.3, eq. 6-7):
   2. reward = 0.8 * answer correct + 0.2 * written as <think>...</think>answer;
   3. advantage = (reward - group mean) / group std;
   4. one gradient step on those very samples (strictly on-policy), no KL term.
-Left out, as on-policy it changes nothing: old log-probs (the ratio is 1, only its gradient matters).
-Left out for reading's sake: packing, checkpoints, metrics files, parts. `seethink train` has them, with the same
-functions: sampling, grading, advantages, log-probs and loss below are imported, not copied.
+Old log-probs are left out, because on-policy they change nothing: the ratio is 1, and only its gradient matters.
+Packing, checkpoints, metrics files and parts are left out to keep the loop short. `seethink train` has them, and calls
+the same functions: sampling, grading, advantages, log-probs and loss below are imported, not copied.
 
 Letters: P prompts, G completions per prompt, T tokens, N response tokens of a micro-batch.
 """
@@ -21,17 +21,22 @@ import time
 
 import torch
 
-from seethink.config import RewardConfig
-from seethink.core.types import Completion, Prompt
-from seethink.generate.in_process.generator import InProcessGenerator
-from seethink.generate.protocol import Sampling
-from seethink.models.load import LoadedModel, load_model
-from seethink.models.logprobs import token_logprobs
-from seethink.rewards.rewarder import Rewarder
-from seethink.rl.advantages import group_advantages
-from seethink.rl.losses import policy_loss, token_weights
-from seethink.rl.packing import PackedSequence, collate
-from seethink.world.make import world_samples
+from seethink import (
+    Completion,
+    LoadedModel,
+    PackedSequence,
+    Prompt,
+    RewardConfig,
+    Rewarder,
+    collate,
+    generate,
+    group_advantages,
+    load_model,
+    load_samples,
+    policy_loss,
+    token_logprobs,
+    token_weights,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,8 +61,9 @@ def grpo_step(
 ) -> dict[str, float]:
     """One episode and one update; returns what happened."""
     # 1. Sample. The prompt and its image are encoded once per group; every completion has a seed of its own.
-    sampling = Sampling(args.max_new_tokens)
-    groups = InProcessGenerator(loaded).generate(prompts, args.group_size, sampling, (args.seed, step))
+    groups = generate(
+        loaded, prompts, group_size=args.group_size, max_new_tokens=args.max_new_tokens, seed=(args.seed, step)
+    )
 
     # 2. Reward. A completion that could not be graded has reward NaN and is masked out below.
     rewarder.score([(p.sample, c) for p, group in zip(prompts, groups, strict=True) for c in group])
@@ -100,6 +106,7 @@ def group_backward(
                 prompt.mm_kwargs,
                 weight=weight,
                 advantages=[advantage] * len(completion.token_ids),
+                rope_ids=prompt.rope_ids,
             )
         ]
         for completion, advantage, weight in zip(group, advantages, weights, strict=True)
@@ -117,7 +124,7 @@ def main() -> None:
     loaded = load_model(args.model)
     optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=args.lr, weight_decay=0.0)
     rewarder = Rewarder(RewardConfig())
-    samples = world_samples("world:math", "train", args.prompts * args.steps, args.seed)
+    samples = load_samples("world:math", size=args.prompts * args.steps, seed=args.seed)
     for step in range(args.steps):
         started = time.perf_counter()
         chosen = samples[step * args.prompts : (step + 1) * args.prompts]
