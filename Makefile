@@ -2,7 +2,8 @@
 # make test         the fast tests, which reach every module: minutes
 # make test-all     the slow tests: kills and signals, every model family, the report in a browser, fuzzing
 # make test-vllm    the tests that vLLM serves what seethink exports (CPU; its own environment of 2.5 GB)
-# make lint         ruff and mypy
+# make lint         ruff, mypy and import-linter (a package imports only packages below it)
+# make docs         the pages of docs/ and the Python API as a site: build/site/index.html
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 VLLM := .venv-vllm
 HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
-.PHONY: setup quickstart test test-all test-vllm lint
+.PHONY: setup quickstart test test-all test-vllm lint docs
 setup: $(VENV)/.installed
 
 # torch first and pinned: where no CUDA device is present the plain name could bring gigabytes of CUDA.
@@ -50,3 +51,11 @@ test-vllm: setup $(VLLM)/.installed
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+$(VENV)/.docs: docs/requirements.txt $(VENV)/.installed
+	$(BIN)/pip install -q -r docs/requirements.txt
+	touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "pages: build/site/index.html"

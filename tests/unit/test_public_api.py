@@ -75,6 +75,11 @@ def test_every_name_leads_to_the_thing_itself() -> None:
         exec(code)
 
 
+def test_the_page_shows_every_name() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^::: (\S+)$", page, re.M)) == sorted(f"{h}.{n}" for n, h in seethink._HOMES.items())
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'seethink' has no attribute 'nothing'"):
         seethink.nothing  # noqa: B018
@@ -127,6 +132,11 @@ def test_importing_takes_less_than_50_ms() -> None:
 
     pairs = [(seconds("import seethink"), seconds("pass")) for _ in range(5)]
     assert statistics.median(full - bare for full, bare in pairs) < 0.05
+
+
+def test_the_package_is_a_command() -> None:
+    command = [sys.executable, "-m", "seethink", "--version"]
+    assert subprocess.check_output(command, text=True).strip() == f"seethink {seethink.__version__}"
 
 
 def test_the_package_says_that_it_is_typed() -> None:
