@@ -6,7 +6,9 @@ The names in `__all__` are the public API (docs/api.md). Each is imported when i
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from seethink.core.version import __version__
@@ -98,3 +100,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _Package(ModuleType):
+    """`seethink.generate` and `seethink.train` are the functions, even after the packages of these names were imported.
+
+    The import system stores a package as an attribute of its parent; where a public function has that name, it is not
+    stored. `from seethink.train.grpo import ...` works all the same.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

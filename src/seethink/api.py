@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seethink.config import Recipe, RewardConfig
+from seethink.config import LogConfig, Recipe, RewardConfig
 from seethink.core.types import Completion, Prompt, Sample
 from seethink.models.load import LoadedModel
 
@@ -47,7 +47,7 @@ def generate(
         seed: What is random in response g to prompt p depends on (seed, p, g) alone.
 
     Returns:
-        [P][G] Completions with their text, [T] token ids, [T] log-probabilities and [T] entropies in nats.
+        `[P][G]` Completions with their text, `[T]` token ids, `[T]` log-probabilities and `[T]` entropies in nats.
 
     Raises:
         UserError: An image cannot be read, or the model does not take as many as a sample has.
@@ -205,11 +205,12 @@ def measure_entropy(
     from seethink.data.prompts import PromptList
     from seethink.studies.entropy.measurement import EntropySettings, measure
 
-    settings = EntropySettings(samples=responses, max_new_tokens=max_new_tokens, temperature=temperature)
-    if words:
-        settings = EntropySettings(
-            words=tuple(words), samples=responses, max_new_tokens=max_new_tokens, temperature=temperature
-        )
+    settings = EntropySettings(
+        words=tuple(words) or LogConfig().critical_words,
+        samples=responses,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+    )
     return measure(loaded, PromptList(samples, loaded.chat), settings, seed=seed)
 
 
@@ -231,7 +232,6 @@ def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, not {temperature}; at 0 every entropy is 0")
     with torch.no_grad():
-        logp_NV = (
-            logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-        ).log_softmax(-1)
+        logits_NV = logits.reshape(-1, logits.shape[-1]).to(torch.promote_types(logits.dtype, torch.float32))
+        logp_NV = (logits_NV / temperature).log_softmax(-1)
         return entropy_of(logp_NV, logp_NV.exp()).view(logits.shape[:-1])

@@ -130,7 +130,8 @@ logprobs.hidden_states = lambda *_: hidden
 logprobs.output_head = lambda _: head
 mask = torch.ones(1, tokens + 1, dtype=torch.bool)
 ids = torch.randint(vocabulary, (1, tokens + 1))
-batch = SimpleNamespace(prefix=None, input_ids=ids, model_positions=ids, mm_kwargs={}, loss_mask=mask)
+given = {"input_ids": ids, "position_ids": ids, "rope_ids": None, "loss_mask": mask}
+batch = SimpleNamespace(prefix=None, mm_kwargs={}, **given)
 before = peak()
 chosen, entropy, _ = logprobs.token_logprobs(None, batch, banned_ids=(3,))
 chosen.sum().backward()

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,17 @@ def test_editors_see_the_names_that_programs_get() -> None:
 
 def test_every_name_leads_to_the_thing_itself() -> None:
     for name, home in seethink._HOMES.items():
-        code = f"import seethink, importlib; assert seethink.{name} is importlib.import_module({home!r}).{name}"
-        exec(code)
+        assert getattr(seethink, name) is getattr(import_module(home), name)
+
+
+def test_a_function_is_not_hidden_by_the_package_of_its_name() -> None:
+    import seethink.generate.protocol
+    import seethink.train.grpo
+
+    assert inspect.isfunction(seethink.generate)
+    assert inspect.isfunction(seethink.train)
+    assert seethink.train.__module__ == seethink.generate.__module__ == "seethink.api"
+    assert run("import seethink.train.signals; from seethink import train; print(train.__name__)") == "train\n"
 
 
 def test_the_page_shows_every_name() -> None:

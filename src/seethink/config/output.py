@@ -10,6 +10,8 @@ from seethink.config.section import Section
 
 
 class EvalConfig(Section):
+    """`[eval]`: on what a run is evaluated, and how responses are sampled."""
+
     data: str | None = Field(None, description="As data.train; None: no evaluation.")
     every: int = Field(0, ge=0, description="Steps between evaluations during training; 0: none.")
     size: int = Field(500, gt=0, description="Items per domain.")

@@ -26,6 +26,8 @@ FOREIGN: dict[Stage, tuple[str, ...]] = {
 
 
 class Recipe(Section):
+    """Everything that a training run is told: `load_recipe` reads one, `make_recipe` makes one from dicts."""
+
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="Shown on bars and in reports.")
     stage: Stage = Field(description="Which loop runs.")
     model: str = Field(

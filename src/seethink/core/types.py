@@ -212,10 +212,3 @@ class Microbatch:
         moved: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved["mm_kwargs"] = {key: value.to(device) for key, value in self.mm_kwargs.items()}
         return Microbatch(**{k: v.to(device) if hasattr(v, "to") else v for k, v in moved.items()})
-
-    @property
-    def model_positions(self) -> Tensor:
-        """What the model wants as `position_ids`: [B, T], or [4, B, T] with M-RoPE, the plain positions first."""
-        import torch
-
-        return self.position_ids if self.rope_ids is None else torch.cat([self.position_ids[None], self.rope_ids])

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from seethink.core.types import Microbatch
 from seethink.models.parts import family_of
+
+
+def model_positions(batch: Microbatch) -> Tensor:
+    """The `position_ids` that a model takes: [B, T], or [4, B, T] with M-RoPE, the plain positions first."""
+    return batch.position_ids if batch.rope_ids is None else torch.cat([batch.position_ids[None], batch.rope_ids])
 
 
 def hidden_states(

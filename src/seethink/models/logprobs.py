@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from seethink.core.types import Microbatch
-from seethink.models.forward import hidden_states, output_head
+from seethink.models.forward import hidden_states, model_positions, output_head
 from seethink.models.shared_prompt import SharedPrompt
 
 LOGITS = 2**24
@@ -82,7 +82,7 @@ def token_logprobs(
         shared = shared or SharedPrompt(model, batch.prefix)
         selected, ids = shared.hidden(batch)[batch.loss_mask], batch.input_ids[batch.loss_mask]
     else:
-        hidden = hidden_states(model, batch.input_ids, batch.model_positions, batch.mm_kwargs)
+        hidden = hidden_states(model, batch.input_ids, model_positions(batch), batch.mm_kwargs)
         targets = batch.loss_mask[:, 1:]
         selected, ids = hidden[:, :-1][targets], batch.input_ids[:, 1:][targets]
     to_logits = output_head(model)
