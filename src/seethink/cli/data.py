@@ -19,7 +19,10 @@ def grade(
     cases: Annotated[Path, typer.Argument(help="JSONL rows: id, gold, prediction, answer_type?, choices?, expected?")],
     out: Annotated[Path | None, typer.Option(help="JSONL of id, verdict, extracted, reason.")] = None,
 ) -> None:
-    """Grade a file as the reward does; with `expected` in it, accuracy and error rates by type, and the misses."""
+    """Grade a file as the reward does.
+
+    Cases with `expected` also give accuracy and error rates by answer type, and the misses.
+    """
     from seethink.rewards.grade_files import grade_file, render
 
     console.print(render(as_user_error(lambda: grade_file(cases, out))))
@@ -28,9 +31,9 @@ def grade(
 @app.command(epilog="Example: `seethink report runs/quickstart`")
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run or of a pipeline.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write; default RUN/report.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; default: RUN/report.html.")] = None,
 ) -> None:
-    """One self-contained HTML page: curves, tables, parts, and the rollouts themselves."""
+    """Write one self-contained HTML page: curves, tables, parts, and the rollouts themselves."""
     from seethink.report import write_report
 
     console.print(f"report: {escape(str(as_user_error(lambda: write_report(run, out))))}", soft_wrap=True)

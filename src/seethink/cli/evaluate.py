@@ -26,7 +26,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
     reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
-    """Accuracy ± standard error of a model, by domain and difficulty."""
+    """Measure a model's accuracy ± standard error, by domain and difficulty."""
     from seethink.config import EvalConfig, RewardConfig, make_reading
     from seethink.data.prompts import PromptList
     from seethink.data.quarantine import FILE, Quarantine
@@ -47,21 +47,25 @@ def evaluate(
 def modes(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
     data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
-    modes: Annotated[str, typer.Option(help="Of slow, nothink, nowait.")] = "slow,nothink,nowait",
-    budgets: Annotated[str, typer.Option(help="Thinking tokens, each with the block closed and cut off.")] = "",
+    modes: Annotated[
+        str, typer.Option(help="Any of slow, nothink and nowait, with commas between.")
+    ] = "slow,nothink,nowait",
+    budgets: Annotated[
+        str, typer.Option(help="Numbers of thinking tokens; each is measured with the block closed, and cut off.")
+    ] = "",
     size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 200,
     samples: Annotated[int, typer.Option(help="Completions per item.", min=1)] = 4,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
     answer_tokens: Annotated[int, typer.Option(help="Room for the answer after a closed block.", min=1)] = 32,
-    words: Annotated[str, typer.Option(help="What nowait forbids; default log.critical_words.")] = "",
+    words: Annotated[str, typer.Option(help="Words that nowait forbids; default: log.critical_words.")] = "",
     opening: Annotated[str, typer.Option(help="Begin every nothink response so, e.g. 'The answer is'.")] = "",
     seed: int = 0,
-    out: Annotated[Path, typer.Option(help="JSON; finished rows are kept beside it.")] = Path("modes.json"),
+    out: Annotated[Path, typer.Option(help="JSON file; finished rows are kept beside it.")] = Path("modes.json"),
     reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
-    """A model's accuracy and length in inference modes and under thinking budgets, on the same items.
+    """Measure accuracy and length in inference modes and under thinking budgets, on the same items.
 
-    Called again, it goes on where it stopped.
+    A second call goes on where the first stopped.
     """
     from seethink.studies.modes import compare_file, make_config, modes_table
 
@@ -76,20 +80,23 @@ def modes(
 @app.command(epilog="Example: `seethink select runs/nano-grpo --by critical_entropy --export models/nano-chosen`")
 def select(
     run: Annotated[Path, typer.Argument(help="A run's folder, or any folder of Hugging Face checkpoints.")],
-    by: Annotated[str, typer.Option(help="Criterion that chooses; see docs/selection.md.")] = "critical_entropy",
+    by: Annotated[
+        str, typer.Option(help="Criterion that chooses the checkpoint; see docs/selection.md.")
+    ] = "critical_entropy",
     data: Annotated[str | None, typer.Option(help="Held-out items; default, for runs on the world: world:all.")] = None,
-    in_domain: Annotated[str, typer.Option(help="Domains of the data that were trained on: a,b.")] = "",
+    in_domain: Annotated[str, typer.Option(help="Domains of the data that the run was trained on: a,b.")] = "",
     size: Annotated[int, typer.Option(help="Items per domain for the criteria, and as many to judge them.")] = 100,
     samples: Annotated[int, typer.Option(help="Responses per item, at temperature 1.", min=1)] = 2,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
-    words: Annotated[str, typer.Option(help="Critical words; default log.critical_words.")] = "",
+    words: Annotated[str, typer.Option(help="Critical words; default: log.critical_words.")] = "",
     export: Annotated[Path | None, typer.Option(help="Folder to write the chosen checkpoint to.")] = None,
     seed: int = 0,
     reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
-    """Rank a run's checkpoints by entropy at critical words, reward, accuracy; how well each tells held-out accuracy.
+    """Rank a run's checkpoints by entropy at critical words, reward or accuracy.
 
-    Called again, it measures only what is new. Writes select.json into the run's folder.
+    Tables show how well each criterion predicts held-out accuracy. A second call measures only what is new. The run's
+    folder gets select.json.
     """
     from seethink.config import split_names
     from seethink.studies.selection.command import select_run, selection_text, settings_of
@@ -111,9 +118,11 @@ def entropy(
     words: Annotated[
         str | None, typer.Option(help="Critical words with commas between; default: the recipes'.")
     ] = None,
-    window: Annotated[int | None, typer.Option(help="Tokens after a critical word that follow it.", min=1)] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Tokens after a critical word that count as following it.", min=1)
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Nats above which a token is in the tail.", min=0)] = None,
-    rollouts: Annotated[Path | None, typer.Option(help="Score these again (JSONL, or a run) in place of new.")] = None,
+    rollouts: Annotated[Path | None, typer.Option(help="Score these (JSONL, or a run) instead of sampling.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
     temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
     seed: int = 0,
@@ -121,8 +130,10 @@ def entropy(
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
-    """Token entropy of a checkpoint at critical words, after them, and by correctness and place: sampled, or of stored
-    rollouts scored again. With --against, the differences from another result, with their 95% intervals."""
+    """Measure token entropy at critical words, after them, and by correctness and place.
+
+    Responses are sampled, or stored ones are scored again. With --against, the differences from another result are
+    shown with their 95% intervals."""
     from seethink.config import make_reading
     from seethink.studies.entropy.command import EntropyCommand
 
@@ -150,7 +161,7 @@ def hallucination(
     verifier_model: Annotated[str, typer.Option(help="Its model's name.")] = "default",
     reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
-    """How often responses say that the image cannot be seen, their accuracy, and the entropy around it (paper 6.4)."""
+    """Count responses that say the image cannot be seen, with their accuracy and the entropy around it (paper 6.4)."""
     from seethink.config import make_reading
     from seethink.config.verifier import VerifierConfig
     from seethink.eval.hallucination import as_json, table

@@ -20,7 +20,10 @@ def parts(
     recipe: Annotated[Path | None, typer.Option(help="Recipe whose [parts.modules] say where the parts are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """The model's tree by role (vision, connector, language) with parameter counts, from its configuration alone."""
+    """Show a model's modules by role (vision, connector, language) with parameter counts.
+
+    Needs only the model's configuration, not its weights.
+    """
     from seethink.config import load_recipe
     from seethink.models import describe
 
@@ -36,10 +39,12 @@ def parts(
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="This checkpoint instead of the run's last or best.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="This checkpoint instead of the one that the run ended with.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
-    """A folder that plain transformers and vLLM load: weights, processor, and a model card with recipe and scores."""
+    """Write a folder that plain transformers and vLLM load: weights, processor, a model card with recipe and scores."""
     from seethink.export import export_run
 
     if dtype not in ("bfloat16", "float16", "float32"):

@@ -13,18 +13,20 @@ from seethink.core.errors import as_user_error
 
 app = typer.Typer()
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value words that override the recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key=value words that override the recipe, e.g. optim.lr=1e-6.")
+]
 
 
 @app.command(epilog="Example: `seethink quickstart --out runs/quickstart`")
 def quickstart(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every stage.")] = 0,
 ) -> None:
-    """The whole pipeline on the nano model, on a CPU, in minutes; ends with a table and a report.
+    """Run the whole pipeline on the nano model, on a CPU, in minutes; it ends with a table and a report.
 
-    Called again, it goes on where it stopped. An override for one stage alone is written `grpo:KEY=VALUE`.
+    A second call goes on where the first stopped. An override for one stage alone is written `grpo:KEY=VALUE`.
     """
     from seethink.report import summary_table
     from seethink.studies.quickstart import run_pipeline
@@ -38,16 +40,16 @@ def quickstart(
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow", help="Resume though this key (or `data`, `model`) has changed.")
+        list[str] | None, typer.Option("--allow", help="Resume even though this key (or `data`, `model`) has changed.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
     """Train one stage (SFT, GRPO or PPO) as a recipe says.
 
-    Exit code 75: SIGTERM or Ctrl-C stopped the run after it was saved, and --resume goes on. 76: a watchdog
-    stopped it (watchdogs.action=stop); it is saved as well.
+    Exit code 75: SIGTERM or Ctrl-C stopped the run after it was saved, and --resume continues it. 76: a watchdog
+    stopped the run (watchdogs.action=stop), which is saved as well.
     """
     from seethink.config import load_recipe
 
@@ -65,15 +67,19 @@ def doctor(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
     overrides: Overrides = None,
     data: Annotated[str | None, typer.Option(help="Check this file or folder in place of data.train.")] = None,
-    gpus: Annotated[str | None, typer.Option(help="The GPUs of the run, COUNTxGIGABYTES; default: those here.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="The GPUs of the run, COUNTxGIGABYTES; default: this machine's.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="JSON report with every bad row.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
-    ask_verifier: Annotated[bool, typer.Option("--ask-verifier", help="Also ask reward.verifier twice.")] = False,
+    ask_verifier: Annotated[
+        bool, typer.Option("--ask-verifier", help="Also send reward.verifier two questions.")
+    ] = False,
     step: Annotated[bool, typer.Option("--step/--no-step", help="Try a real forward, backward and rollout.")] = True,
 ) -> None:
-    """Check recipe, model, data, reward, memory and disk before a GPU is used, and say all that is wrong at once.
+    """Check recipe, model, data, reward, memory and disk before a GPU is used, and report every problem at once.
 
-    Exit code 0: ready (warnings may remain). 1: something failed and must be mended first. 2: the command is wrong.
+    Exit code 0: ready (warnings may remain). 1: a check failed and needs a fix first. 2: the command is wrong.
     """
     from seethink.doctor.run import diagnose
     from seethink.doctor.show import as_json, print_report
