@@ -52,14 +52,13 @@ def generate(
     Raises:
         UserError: An image cannot be read, or the model does not take as many as a sample has.
     """
-    from seethink.generate.in_process.generator import InProcessGenerator
+    from seethink.generate.make import make_generator
     from seethink.generate.protocol import Sampling
 
     tokenized = [loaded.chat.prompt(p) if isinstance(p, Sample) else p for p in prompts]
     seeds = seed if isinstance(seed, tuple) else (seed,)
-    return InProcessGenerator(loaded).generate(
-        tokenized, group_size, Sampling(max_new_tokens, temperature, top_p), seeds
-    )
+    sampling = Sampling(max_new_tokens, temperature, top_p)
+    return make_generator(loaded).generate(tokenized, group_size, sampling, seeds)
 
 
 def evaluate(
@@ -92,16 +91,17 @@ def evaluate(
     Raises:
         UserError: An image cannot be read.
     """
+    from seethink.data.prompts import PromptList
     from seethink.eval.runner import evaluate_task
     from seethink.eval.tasks.source import SourceTask
-    from seethink.generate import make_generator
+    from seethink.generate.make import make_generator
     from seethink.rewards.rewarder import Rewarder
 
     task = SourceTask(name, samples)
     return evaluate_task(
         task,
         make_generator(loaded),
-        [loaded.chat.prompt(sample) for sample in samples],
+        PromptList(samples, loaded.chat),
         rewarder or Rewarder(RewardConfig()),
         samples=responses,
         max_new_tokens=max_new_tokens,

@@ -27,20 +27,13 @@ def evaluate(
     reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
 ) -> None:
     """Measure a model's accuracy ± standard error, by domain and difficulty."""
-    from seethink.config import EvalConfig, RewardConfig, make_reading
-    from seethink.data.prompts import PromptList
-    from seethink.data.quarantine import FILE, Quarantine
-    from seethink.eval.runner import eval_samples, evaluate, score_table
-    from seethink.models.load import load_model
-    from seethink.rewards.rewarder import Rewarder
+    from seethink.config import EvalConfig, make_reading
+    from seethink.eval.output import score_table
+    from seethink.studies.evaluation import evaluate_model
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
-    read, quarantine = make_reading(reading or []), Quarantine(out / "eval" / FILE if out else None)
-    loaded = load_model(model)
-    chosen = eval_samples(config, seed, chat=loaded.chat, reading=read, quarantine=quarantine)
-    prompts = PromptList(chosen, loaded.chat)
-    scores = evaluate(loaded, Rewarder(RewardConfig()), prompts, config, seed, label=Path(model).name, out=out)
-    console.print(score_table(scores))
+    scores = evaluate_model(model, config, reading=make_reading(reading or []), seed=seed, out=out)
+    console.print(score_table(part for score in scores for part in score.parts))
 
 
 @app.command(epilog="Example: `seethink modes runs/nano-grpo/best --budgets 8,16,32,64 --size 200 --out modes.json`")

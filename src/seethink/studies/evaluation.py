@@ -1,0 +1,31 @@
+"""One model evaluated on one data source, with its files where a folder is given: what `seethink eval` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seethink.config import EvalConfig, ReadConfig, RewardConfig
+from seethink.data.prompts import PromptList
+from seethink.data.quarantine import FILE, Quarantine
+from seethink.eval.output import write_evaluation
+from seethink.eval.runner import evaluate_modes
+from seethink.eval.score import TaskScore
+from seethink.eval.tasks.source import load_source_task
+from seethink.generate.make import make_generator
+from seethink.models.load import load_model
+from seethink.rewards.rewarder import Rewarder
+
+
+def evaluate_model(
+    model: str, config: EvalConfig, *, reading: ReadConfig | None = None, seed: int = 0, out: Path | None = None
+) -> list[TaskScore]:
+    """One score per mode that `config` names. Writes eval.json, items and rollouts to `out`. Raises UserError."""
+    quarantine = Quarantine(out / "eval" / FILE if out is not None else None)
+    loaded, label = load_model(model), Path(model).name
+    task = load_source_task(config, seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
+    prompts = PromptList(task.samples, loaded.chat)
+    with Rewarder(RewardConfig()) as rewarder:
+        scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
+    if out is not None:
+        write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=seed)
+    return scores
