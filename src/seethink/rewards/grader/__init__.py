@@ -52,7 +52,7 @@ def grade(response: str, gold: str, answer_type: str | None = None, choices: Seq
         choices: Option texts in the order A, B, C, ...
 
     Returns:
-        The verdict (ERROR where symbolic work did not end in time), the answer that was found, and the rule that decided.
+        The verdict (ERROR where symbolic work did not end in time), the answer that was found, and the deciding rule.
 
     Raises:
         ValueError: No response could match the gold answer.
