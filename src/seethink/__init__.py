@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from seethink.core.version import __version__
 
 if TYPE_CHECKING:
-    from seethink.api import evaluate, generate, measure_entropy, select_checkpoint, token_entropy, train
+    from seethink.api import evaluate, generate, load_samples, measure_entropy, select_checkpoint, token_entropy, train
     from seethink.config import EvalConfig, ReadConfig, Recipe, RewardConfig, load_recipe, make_recipe
     from seethink.core.errors import UserError
     from seethink.core.types import Completion, Grade, Microbatch, Prompt, Sample, Verdict
-    from seethink.data.dataset import load_samples
     from seethink.export import export_run
     from seethink.models.load import LoadedModel, load_model
     from seethink.models.logprobs import token_logprobs
@@ -70,11 +69,10 @@ __all__ = [
 ]
 
 _NAMES = {
-    "api": "evaluate generate measure_entropy select_checkpoint token_entropy train",
+    "api": "evaluate generate load_samples measure_entropy select_checkpoint token_entropy train",
     "config": "EvalConfig ReadConfig Recipe RewardConfig load_recipe make_recipe",
     "core.errors": "UserError",
     "core.types": "Completion Grade Microbatch Prompt Sample Verdict",
-    "data.dataset": "load_samples",
     "export": "export_run",
     "models.load": "LoadedModel load_model",
     "models.logprobs": "token_logprobs",

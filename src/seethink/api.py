@@ -1,6 +1,7 @@
-"""Whole tasks as one call each: generate, evaluate, train, measure entropy, select a checkpoint.
+"""Whole tasks as one call each: load samples, generate, evaluate, train, measure entropy, select a checkpoint.
 
-Every function here only puts parts of the package together; what it computes is computed elsewhere.
+Every function here only puts parts of the package together; what it computes is computed elsewhere. Nothing heavy is
+imported before a function is called.
 """
 
 from __future__ import annotations
@@ -9,18 +10,52 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from seethink.config import LogConfig, Recipe, RewardConfig
+from seethink.config import LogConfig, ReadConfig, Recipe, RewardConfig
 from seethink.core.types import Completion, Prompt, Sample
-from seethink.models.load import LoadedModel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from seethink.eval.score import TaskScore
+    from seethink.models.load import LoadedModel
     from seethink.rewards.rewarder import Rewarder
     from seethink.studies.entropy.measurement import EntropyReport
     from seethink.studies.selection.ranking import Selection
+
+
+def load_samples(
+    source: str,
+    *,
+    split: str = "train",
+    size: int | None = None,
+    seed: int = 0,
+    config: ReadConfig | None = None,
+    quarantine: Path | None = None,
+    graded: bool = False,
+) -> list[Sample]:
+    """Read the first `size` good samples of a data source.
+
+    Images are decoded once, to check them, and loaded again when they are used.
+
+    Args:
+        source: `world:DOMAINS[:traces][?OPTIONS]`, a JSONL, JSON, Parquet or Arrow file, a folder, or a Hugging Face
+            name `org/name[:config]` (with `ReadConfig(allow_download=True)`).
+        split: `train`, `val` or `test`.
+        size: Samples to read; None reads all. The world is endless and needs a size.
+        seed: Of the world's samples; files have an order of their own.
+        config: How rows are read: column style, image folder, limits.
+        quarantine: JSONL file that bad rows are written to.
+        graded: Whether a row without a gold answer is bad, as in RL and evaluation.
+
+    Returns:
+        Samples in the order of the source. Bad rows are left out.
+
+    Raises:
+        DataError: The source cannot be read, or more than `config.max_bad_share` of its rows are bad.
+    """
+    from seethink.data.dataset import load_samples
+
+    return load_samples(source, split, size, seed, config=config, quarantine=quarantine, graded=graded)
 
 
 def generate(
@@ -227,6 +262,8 @@ def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
     Raises:
         ValueError: The temperature is not positive.
     """
+    import torch
+
     from seethink.models.logprobs import entropy_of
 
     if temperature <= 0:

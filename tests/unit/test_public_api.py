@@ -127,7 +127,7 @@ def test_importing_loads_nothing_heavy_and_changes_nothing() -> None:
     assert not {module.partition(".")[0] for module in json.loads(run(code))} & set(HEAVY)
 
 
-@pytest.mark.parametrize("name", ["Sample", "Grade", "load_recipe", "grade", "has_think_format"])
+@pytest.mark.parametrize("name", ["Sample", "Grade", "load_recipe", "grade", "has_think_format", "generate", "train"])
 def test_what_needs_no_tensors_loads_no_torch(name: str) -> None:
     assert run(f"import sys; from seethink import {name}; print('torch' in sys.modules)").strip() == "False"
 
