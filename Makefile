@@ -50,7 +50,7 @@ test-vllm: setup $(VLLM)/.installed
 	$(BIN)/python -m pytest tests/serving
 
 lint: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 $(VENV)/.docs: docs/requirements.txt $(VENV)/.installed
 	$(BIN)/pip install -q -r docs/requirements.txt

@@ -53,9 +53,12 @@ def load_samples(
     Raises:
         DataError: The source cannot be read, or more than `config.max_bad_share` of its rows are bad.
     """
-    from seethink.data.dataset import load_samples
+    from seethink.data import dataset
+    from seethink.rewards.golds import read_gold
 
-    return load_samples(source, split, size, seed, config=config, quarantine=quarantine, graded=graded)
+    return dataset.load_samples(
+        source, split, size, seed, golds=read_gold, config=config, quarantine=quarantine, graded=graded
+    )
 
 
 def generate(
