@@ -240,7 +240,7 @@ def measure_entropy(
     Raises:
         UserError: An image cannot be read.
     """
-    from seethink.data.prompts import PromptList
+    from seethink.eval.tasks.source import SourceTask
     from seethink.studies.entropy.measurement import EntropySettings, measure
 
     settings = EntropySettings(
@@ -249,7 +249,7 @@ def measure_entropy(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
     )
-    return measure(loaded, PromptList(samples, loaded.chat), settings, seed=seed)
+    return measure(loaded, SourceTask("entropy", samples), settings, seed=seed)
 
 
 def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
