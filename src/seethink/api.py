@@ -207,7 +207,7 @@ def select_checkpoint(
     Raises:
         UserError: There are fewer than two checkpoints, or no data to measure them on.
     """
-    from seethink.studies.selection.command import select_run, settings_of
+    from seethink.studies.selection.select_run import select_run, settings_of
 
     settings = settings_of(run, "", samples=responses, max_new_tokens=max_new_tokens, seed=seed)
     return select_run(run, settings, by=by, data=data, size=size, in_domain=in_domain, export=export)
@@ -241,15 +241,15 @@ def measure_entropy(
         UserError: An image cannot be read.
     """
     from seethink.eval.tasks.source import SourceTask
-    from seethink.studies.entropy.measurement import EntropySettings, measure
+    from seethink.studies.entropy import measurement
 
-    settings = EntropySettings(
+    settings = measurement.EntropySettings(
         words=tuple(words) or LogConfig().critical_words,
         samples=responses,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
     )
-    return measure(loaded, SourceTask("entropy", samples), settings, seed=seed)
+    return measurement.measure_entropy(loaded, SourceTask("entropy", samples), settings, seed=seed)
 
 
 def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:

@@ -28,7 +28,7 @@ def evaluate(
 ) -> None:
     """Measure a model's accuracy ± standard error, by domain and difficulty."""
     from seethink.config import EvalConfig, make_reading
-    from seethink.eval.output import score_table
+    from seethink.eval.presentation import score_table
     from seethink.studies.evaluation import evaluate_model
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
@@ -60,7 +60,9 @@ def modes(
 
     A second call goes on where the first stopped.
     """
-    from seethink.studies.modes import compare_file, make_config, modes_table
+    from seethink.studies.modes.compare_modes import compare_file
+    from seethink.studies.modes.inference_modes import make_config
+    from seethink.studies.modes.mode_rows import modes_table
 
     config = make_config(
         modes, budgets, words, samples=samples, max_new_tokens=max_new_tokens, answer_tokens=answer_tokens,
@@ -92,7 +94,7 @@ def select(
     folder gets select.json.
     """
     from seethink.config import split_names
-    from seethink.studies.selection.command import select_run, selection_text, settings_of
+    from seethink.studies.selection.select_run import select_run, selection_text, settings_of
 
     settings = settings_of(run, words, samples=samples, max_new_tokens=max_new_tokens, seed=seed)
     domains = split_names(in_domain)
@@ -128,7 +130,7 @@ def entropy(
     Responses are sampled, or stored ones are scored again. With --against, the differences from another result are
     shown with their 95% intervals."""
     from seethink.config import make_reading
-    from seethink.studies.entropy.command import EntropyCommand
+    from seethink.studies.entropy.entropy_command import EntropyCommand
 
     EntropyCommand(
         model, data=data, size=size, samples=samples, words=words, window=window, threshold=threshold,
@@ -157,12 +159,14 @@ def hallucination(
     """Count responses that say the image cannot be seen, with their accuracy and the entropy around it (paper 6.4)."""
     from seethink.config import make_reading
     from seethink.config.verifier import VerifierConfig
-    from seethink.eval.hallucination import as_json, table
-    from seethink.studies.hallucination import measure
+    from seethink.core.files import write_json
+    from seethink.eval.hallucination import as_record, denial_table
+    from seethink.studies.hallucination.responses import measure_hallucination
 
     judge = VerifierConfig(base_url=base_url, model=verifier_model) if base_url else None
     limits = {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
-    findings, about = measure(model, data, **limits, seed=seed, reading=make_reading(reading or []), verifier=judge)
-    console.print(table(findings, model))
+    read = make_reading(reading or [])
+    findings, about = measure_hallucination(model, data, **limits, seed=seed, reading=read, verifier=judge)
+    console.print(denial_table(findings, model))
     if out is not None:
-        as_user_error(lambda: out.write_text(as_json(findings, about), encoding="utf-8"))
+        as_user_error(lambda: write_json(out, as_record(findings, about)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from seethink.config import EvalConfig, ReadConfig, RewardConfig
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.eval.output import write_evaluation
+from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.score import TaskScore
 from seethink.eval.tasks.source import load_source_task
