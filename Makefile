@@ -57,5 +57,5 @@ $(VENV)/.docs: docs/requirements.txt $(VENV)/.installed
 	touch $@
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "pages: build/site/index.html"

@@ -22,7 +22,7 @@ def off_by_one(response: str, sample: Sample) -> Grade:
     `Verdict.ERROR` leaves the response out of the update instead of counting it as wrong.
     """
     found = grade(response, sample.answer, sample.answer_type, sample.choices)
-    stated, gold = found.extracted or "", sample.answer
+    stated, gold = (found.extracted or "").rstrip("."), sample.answer
     whole = stated.isdecimal() and gold.isdecimal()
     if found.verdict is Verdict.WRONG and whole and abs(int(stated) - int(gold)) == 1:
         return replace(found, verdict=Verdict.CORRECT, reason=f"off by one: {stated}, gold {gold}")

@@ -240,16 +240,16 @@ def measure_entropy(
     Raises:
         UserError: An image cannot be read.
     """
-    from seethink.data.prompts import PromptList
-    from seethink.studies.entropy.measurement import EntropySettings, measure
+    from seethink.eval.tasks.source import SourceTask
+    from seethink.studies.entropy import measurement
 
-    settings = EntropySettings(
+    settings = measurement.EntropySettings(
         words=tuple(words) or LogConfig().critical_words,
         samples=responses,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
     )
-    return measure(loaded, PromptList(samples, loaded.chat), settings, seed=seed)
+    return measurement.measure_entropy(loaded, SourceTask("entropy", samples), settings, seed=seed)
 
 
 def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
