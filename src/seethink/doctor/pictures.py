@@ -30,8 +30,9 @@ class Pictures:
     def add(self, sample: Sample) -> None:
         self.per_sample[len(sample.images)] += 1
         for image in sample.images:
-            self.widths.append(image.width)
-            self.heights.append(image.height)
+            width, height = image.size
+            self.widths.append(width)
+            self.heights.append(height)
             self.formats[_format(image)] += 1
 
     @property
@@ -53,10 +54,11 @@ def _format(image: object) -> str:
     return _SUFFIXES.get(suffix, suffix)[:8] or "other"
 
 
-def content_hash(image: Image.Image | ImageRef) -> int:
+def content_hash(image: object) -> int:
     """64 bits of the encoded file, or of the pixels of a picture without one."""
     if isinstance(image, ImageRef):
         return int(image.sha256[:16], 16)
+    assert isinstance(image, Image.Image)
     return _short(f"{image.mode} {image.size}".encode() + image.tobytes())
 
 

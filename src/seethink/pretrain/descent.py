@@ -40,7 +40,7 @@ class Descent:
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr * min(1.0, (done + 1) / self._warmup) * decay
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self._params, 1.0)
         self._optimizer.step()
         self.losses.append(loss.item())

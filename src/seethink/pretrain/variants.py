@@ -107,7 +107,7 @@ def build_qwen(tokenizer: Any, seed: int) -> Any:
         tie_word_embeddings=True,
     )
     torch.manual_seed(seed)
-    model = finish_model(Qwen2_5_VLForConditionalGeneration(config), tokenizer)  # type: ignore[no-untyped-call]
+    model = finish_model(Qwen2_5_VLForConditionalGeneration(config), tokenizer)
     return _take(model, _nano("language_model.model.", "model.language_model."))
 
 
@@ -118,7 +118,7 @@ def qwen_processor(tokenizer: Any) -> Any:
 
     layout = {"patch_size": PATCH_SIZE, "merge_size": 2, "temporal_patch_size": 2}
     size = {"shortest_edge": SIZE**2, "longest_edge": SIZE**2}
-    return Qwen2_5_VLProcessor(  # type: ignore[no-untyped-call]
+    return Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(size=size, **layout, **PIXEL_STATS),
         tokenizer,
         Qwen2VLVideoProcessor(size=size, **layout, **PIXEL_STATS),
@@ -179,7 +179,7 @@ def resampler_processor(tokenizer: Any) -> Any:
 
     tokenizer.chat_template = CHAT_TEMPLATE.replace("<IMG_CONTEXT>", f"<img>{'<IMG_CONTEXT>' * IMAGE_SEQ_LENGTH}</img>")
     images = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, **PIXEL_STATS)
-    return Blip2Processor(images, tokenizer)  # type: ignore[no-untyped-call]
+    return Blip2Processor(images, tokenizer)
 
 
 def build_weak(tokenizer: Any, seed: int) -> Any:

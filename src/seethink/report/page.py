@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from seethink.core.redact import redact, redact_text
-from seethink.report import figures, scores
+from seethink.report import curves, figures, scores
 from seethink.report.alarms import alarms
 from seethink.report.blindness import sight
 from seethink.report.denials import denial_rows
@@ -160,7 +160,7 @@ def _domain_row(run: Run, domain: str, mode: str) -> dict[str, Any]:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    drawn, missing = figures.stage_figures(stage)
+    drawn, missing = curves.stage_figures(stage)
     return {
         "name": stage.name,
         "title": TITLES.get(stage.name, stage.name[:1].upper() + stage.name[1:]),

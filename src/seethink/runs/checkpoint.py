@@ -252,8 +252,8 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
     for name, value in tensors.items():
         head, _, rest = name.partition("/")
         if head == prefix:
-            index, _, key = rest.partition("/")
-            entries.setdefault(int(index), {})[key] = value
+            number, _, key = rest.partition("/")
+            entries.setdefault(int(number), {})[key] = value
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, entry in entries.items():
         # A parameter that had no gradient yet (vision without images) has no entry; an entry must have its parameter.

@@ -72,7 +72,7 @@ def offenders(batches: Sequence[Microbatch], logprobs: Sequence[Tensor]) -> dict
 
 
 def _about(sample: Sample) -> Record:
-    where = {key: sample.meta[key] for key in ("file", "row") if key in sample.meta}
+    where: Record = {key: sample.meta[key] for key in ("file", "row") if key in sample.meta}
     return {"id": sample.id, **where, "answer": sample.answer}
 
 

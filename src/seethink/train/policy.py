@@ -80,7 +80,7 @@ class Policy:
                 self.saw_images |= bool(batch.mm_kwargs or (prefix and prefix.mm_kwargs))
                 outputs = self.scorer(batch, shared)
                 loss, metrics = loss_fn(outputs, batch)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
                 for key, value in metrics.items():
                     gathered.setdefault(key, []).append(value.detach())

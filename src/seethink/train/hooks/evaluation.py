@@ -37,7 +37,8 @@ class Evaluation(Hook):
     def measure(self, step: int, result: StepResult) -> dict[str, float]:
         if not self._tasks or (step % self._config.every and step != self._last):
             return {}
-        started, metrics = time.perf_counter(), {}
+        started = time.perf_counter()
+        metrics: dict[str, float] = {}
         for task, prompts in zip(self._tasks, self._prompts, strict=True):
             score = evaluate_task(
                 task,
@@ -49,5 +50,5 @@ class Evaluation(Hook):
                 temperature=1.0 if self._config.samples else 0.0,
                 seed=self._seed,
             )
-            metrics |= {f"eval/{task.name}/accuracy": score.accuracy, f"eval/{task.name}/stderr": score.stderr}
+            metrics |= score.metrics()
         return metrics | {"time/eval_s": time.perf_counter() - started}

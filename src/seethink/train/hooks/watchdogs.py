@@ -26,7 +26,7 @@ class Watchdogs(Hook):
     ) -> None:
         """`state` is what a checkpoint of step `step` keeps; none for a new run."""
         self._path, self._config = folder / FILE, config
-        self._pack = Pack(stage, thresholds=config.thresholds, state=state)
+        self._pack = Pack(stage, thresholds=dict(config.thresholds.items()), state=state)
         self._asked: dict[WatchdogAction, list[Alarm]] = {}
         self._drop_later(step)
 
@@ -59,7 +59,7 @@ class Watchdogs(Hook):
             )
 
     def _action(self, name: str) -> WatchdogAction:
-        actions: Mapping[str, WatchdogAction] = self._config.actions
+        actions: dict[str, WatchdogAction] = dict(self._config.actions.items())
         return actions.get(name, self._config.action)
 
     def _raise(self, step: int, alarm: Alarm, action: WatchdogAction) -> None:
