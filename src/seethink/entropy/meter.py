@@ -95,7 +95,7 @@ class Tokens:
 
     def critical_mass(self) -> Estimate:
         """Mean probability of critical words where a sentence starts."""
-        known = self.starts & np.isfinite_or_none(self.masses)
+        known = self.starts & np.isfinite(self.masses)
         return self.estimate(self.masses, known)
 
     def estimate(self, values: np.ndarray, chosen: np.ndarray) -> Estimate:
