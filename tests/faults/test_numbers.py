@@ -256,7 +256,8 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 @pytest.mark.parametrize("shared", ["true", "false"])
 @pytest.mark.parametrize("kind", ERRORS)
 def test_35_micro_batches_are_halved_until_they_fit(random_nano: Path, tmp_path: Path, kind: str, shared: str) -> None:
-    run = Steps(random_nano, tmp_path, f"optim.shared_prompt={shared}", dtype=torch.float64)
+    few = (f"optim.shared_prompt={shared}", "optim.micro_tokens=320")
+    run = Steps(random_nano, tmp_path, *few, dtype=torch.float64)
     episode = random_episode(run.loaded, REWARDS)
     with pytest.MonkeyPatch.context() as patch:
         whole = gradient_of(run, episode, patch)
@@ -273,7 +274,7 @@ def test_35_micro_batches_are_halved_until_they_fit(random_nano: Path, tmp_path:
 
 
 def test_35_what_cannot_be_halved_fails_with_shape_and_hint(random_nano: Path, tmp_path: Path) -> None:
-    run = Steps(random_nano, tmp_path)
+    run = Steps(random_nano, tmp_path, "optim.micro_tokens=320")
     limited, _ = out_of_memory(0, ERRORS["cuda"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seethink.models.scorer.token_logprobs", limited)
