@@ -59,7 +59,10 @@ def train(
         return
     from seethink.train.start import train as run_recipe
 
-    console.print(f"checkpoint: {escape(str(run_recipe(resolved, resume=resume, allow=allow or [])))}", soft_wrap=True)
+    if resolved.eval.data is not None and resolved.eval.every == 0:
+        console.print("eval.every is 0: [eval] is not used during training", style="yellow")
+    last = run_recipe(resolved, resume=resume, allow=allow or [], function_folder=recipe.parent)
+    console.print(f"checkpoint: {escape(str(last))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")

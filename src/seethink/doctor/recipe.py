@@ -42,7 +42,7 @@ def check_recipe(report: Report, path: Path, overrides: list[str], data: str | N
     else:
         said = f"{path}: stage {recipe.stage}, model {recipe.model!r}, trains {', '.join(recipe.parts.train)}"
         report.add(SECTION, "keys", Status.PASS, said)
-    _check_function(report, recipe)
+    _check_function(report, recipe, path.parent)
     report.facts["recipe"] = recipe.as_table()
     return recipe
 
@@ -129,11 +129,11 @@ def _advice(said: str) -> str:
     return "give it in the recipe" if "is required" in said else "correct the value in the recipe"
 
 
-def _check_function(report: Report, recipe: Recipe) -> None:
+def _check_function(report: Report, recipe: Recipe, folder: Path) -> None:
     if recipe.reward.function is None:
         return
     try:
-        load_function(recipe.reward.function)
+        load_function(recipe.reward.function, folder)
     except RewardError as error:
-        advice = "put the module on PYTHONPATH, or correct its name"
+        advice = "put the module beside the recipe or on PYTHONPATH, or correct its name"
         report.add(SECTION, "reward.function", Status.FAIL, str(error), advice)

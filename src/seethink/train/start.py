@@ -52,12 +52,15 @@ from seethink.train.step import Stage
 from seethink.train.traces import load_traces
 
 
-def train(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
+def train(
+    recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = (), function_folder: Path | None = None
+) -> Path:
     """Run one recipe; returns the folder of the checkpoint it ends with.
 
     With `resume` the run goes on from its newest checkpoint, and a finished one is left as it is; keys named in `allow`
-    may differ from those it was started with. Raises UserError for a recipe, model, data set or folder that cannot be
-    used, RunStopped where a signal ended it, StoppedByWatchdog where a watchdog did; both are saved.
+    may differ from those it was started with. `reward.function` may lie in `function_folder`. Raises UserError for a
+    recipe, model, data set or folder that cannot be used, RunStopped where a signal ended the run and StoppedByWatchdog
+    where a watchdog did; the run is saved before either.
     """
     folder = Path(recipe.out)
     with FolderLock(folder):
@@ -67,10 +70,12 @@ def train(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) ->
             return finished
         checkpoint = prepare_folder(recipe, resume=resume, allow=allow)
         run = train_sft if recipe.stage == "sft" else train_rl
-        return run(recipe, checkpoint, same_data=checkpoint is not None and not is_allowed("data", allow))
+        same_data = checkpoint is not None and not is_allowed("data", allow)
+        with Rewarder(recipe.reward, run_folder=folder, function_folder=function_folder) as rewarder:
+            return run(recipe, checkpoint, rewarder, same_data=same_data)
 
 
-def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, *, same_data: bool = False) -> Path:
+def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
     """GRPO or PPO in a folder that is prepared; returns the last checkpoint."""
     folder, data, algorithm = Path(recipe.out), recipe.data, recipe.algorithm
     loaded = load_recipe_model(recipe)
@@ -86,53 +91,51 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, *, same_data: bool =
     critic = _critic(recipe, loaded)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     generator = make_generator(loaded, max_rows=recipe.rollout.max_rows)
-    with Rewarder(recipe.reward, run_folder=folder) as rewarder:
-        run = _Run(recipe, policy, checkpoint, critic.state() if critic else {})
-        source.position = run.state.get("position", 0)
-        rollouts = Rollouts(
-            source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
-        )  # fmt: skip
-        stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
-        hooks = [
-            run.entropy_log(),
-            EpisodeLog(folder, recipe.log, run.probe.meter),
-            BlindnessGuard(recipe, policy, run.budget, generator, held_out),
-            run.evaluation(tasks, generator, rewarder, stage.total_steps),
-        ]
-        run.loop(
-            stage, hooks,
-            lambda r: f"reward {r.metrics['reward/mean']:.3f}  accuracy {r.metrics['reward/accuracy']:.3f}",
-        )  # fmt: skip
-        return run.finish({}, run.checkpoints.path(run.step))
+    run = _Run(recipe, policy, checkpoint, critic.state() if critic else {})
+    source.position = run.state.get("position", 0)
+    rollouts = Rollouts(
+        source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
+    )  # fmt: skip
+    stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
+    hooks = [
+        run.entropy_log(),
+        EpisodeLog(folder, recipe.log, run.probe.meter),
+        BlindnessGuard(recipe, policy, run.budget, generator, held_out),
+        run.evaluation(tasks, generator, rewarder, stage.total_steps),
+    ]
+    run.loop(
+        stage, hooks,
+        lambda r: f"reward {r.metrics['reward/mean']:.3f}  accuracy {r.metrics['reward/accuracy']:.3f}",
+    )  # fmt: skip
+    return run.finish({}, run.checkpoints.path(run.step))
 
 
-def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, *, same_data: bool = False) -> Path:
+def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
     """Supervised fine-tuning in a folder that is prepared; returns the weights with the best validation loss."""
     folder, seed, best = Path(recipe.out), recipe.seed, Path(recipe.out) / "best"
     loaded = load_recipe_model(recipe)
-    with Rewarder(recipe.reward) as rewarder:
-        traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, same_data=same_data)
-        tasks = _tasks(recipe, loaded, Quarantine(folder / QUARANTINE))
-        policy = make_policy(recipe, loaded, total_steps(len(traces), recipe.sft))
-        generator = make_generator(loaded)
-        run = _Run(recipe, policy, checkpoint, {})
-        stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
-        validation = Validation(
-            recipe.sft,
-            lambda: validation_loss(policy, run.budget.batcher, held_out),
-            lambda: run.export_best(best),
-            last_step=stage.total_steps,
-            state=run.state.get("stopping"),
-        )
-        hooks = [
-            run.entropy_log(),
-            validation,
-            BlindnessGuard(recipe, policy, run.budget, generator, samples),
-            run.evaluation(tasks, generator, rewarder, stage.total_steps),
-        ]
-        stopping = validation.stopping
-        run.loop(stage, hooks, lambda r: f"loss {r.metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
-        return run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
+    traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, same_data=same_data)
+    tasks = _tasks(recipe, loaded, Quarantine(folder / QUARANTINE))
+    policy = make_policy(recipe, loaded, total_steps(len(traces), recipe.sft))
+    generator = make_generator(loaded)
+    run = _Run(recipe, policy, checkpoint, {})
+    stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
+    validation = Validation(
+        recipe.sft,
+        lambda: validation_loss(policy, run.budget.batcher, held_out),
+        lambda: run.export_best(best),
+        last_step=stage.total_steps,
+        state=run.state.get("stopping"),
+    )
+    hooks = [
+        run.entropy_log(),
+        validation,
+        BlindnessGuard(recipe, policy, run.budget, generator, samples),
+        run.evaluation(tasks, generator, rewarder, stage.total_steps),
+    ]
+    stopping = validation.stopping
+    run.loop(stage, hooks, lambda r: f"loss {r.metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
+    return run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
 
 
 def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Policy:
