@@ -29,11 +29,22 @@ def look(tmp_path: Path, model: Path, data: Path, *words: str) -> Report:
 
 
 def test_all_mistakes_of_a_recipe_at_once(tmp_path: Path, data: Path) -> None:
-    words = ["optim.lrr=1", "sft.epoch=2", "optim.lr=fast", "dtype=int8", "seed", "lora.parts=['vision']"]
+    words = [
+        "optim.lrr=1",
+        "rollout.group_sise=2",
+        "sft.epochs=2",
+        "optim.lr=fast",
+        "dtype=int8",
+        "seed",
+        "lora.parts=['vision']",
+    ]
     report = examine(tmp_path, *words, "parts.train=['language']", data=data)
     said = {c.name: (c.status, c.found) for c in report.checks if c.section == "recipe"}
     assert said["optim.lrr"] == (Status.FAIL, "unknown key 'optim.lrr'; did you mean 'optim.lr'?")
-    assert said["sft.epoch"] == (Status.FAIL, "unknown key 'sft.epoch'; did you mean 'sft.epochs'?")
+    assert said["rollout.group_sise"] == (
+        Status.FAIL, "unknown key 'rollout.group_sise'; did you mean 'rollout.group_size'?"
+    )  # fmt: skip
+    assert said["sft"][1].startswith("stage 'grpo' does not read [sft]: remove the section")
     assert said["optim.lr"][0] is said["dtype"][0] is said["override"][0] is said["consistency"][0] is Status.FAIL
     assert "vision, which parts.train leaves frozen" in said["consistency"][1]
     assert one(report, "data.train", "rows").status is Status.PASS, "the rest is still looked at"

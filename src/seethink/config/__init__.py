@@ -21,7 +21,7 @@ from seethink.config.load import (
 from seethink.config.optim import OptimConfig
 from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartModules, PartsConfig, part_lr
-from seethink.config.recipe import FOREIGN, Recipe, Stage
+from seethink.config.recipe import FOREIGN, Recipe, Stage, explain_foreign, foreign_sections
 from seethink.config.reward import RewardConfig
 from seethink.config.rl import AlgorithmConfig, Difficulty, PpoConfig, RolloutConfig
 from seethink.config.section import PARTS, Part, Section
@@ -60,6 +60,8 @@ __all__ = [
     "WatchdogsConfig",
     "apply_override",
     "explain",
+    "explain_foreign",
+    "foreign_sections",
     "load_recipe",
     "make_reading",
     "make_recipe",

@@ -25,6 +25,15 @@ FOREIGN: dict[Stage, tuple[str, ...]] = {
 """Sections that a stage does not read; a recipe that has one is refused."""
 
 
+def foreign_sections(table: dict[str, Any]) -> list[str]:
+    """The sections of a recipe that its stage does not read."""
+    return [s for stage, sections in FOREIGN.items() if stage == table.get("stage") for s in sections if s in table]
+
+
+def explain_foreign(stage: str, section: str) -> str:
+    return f"stage {stage!r} does not read [{section}]: remove the section, or change the stage"
+
+
 class Recipe(Section):
     """Everything that a training run is told: `load_recipe` reads one, `make_recipe` makes one from dicts."""
 
@@ -55,10 +64,8 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _has_the_sections_of_its_stage(cls, table: Any) -> Any:
-        stage = table.get("stage") if isinstance(table, dict) else None
-        for section in FOREIGN.get(stage, ()) if isinstance(stage, str) else ():  # type: ignore[call-overload]
-            if section in table:
-                raise ValueError(f"stage {stage!r} does not read [{section}]: remove the section, or change the stage")
+        if isinstance(table, dict) and (foreign := foreign_sections(table)):
+            raise ValueError(explain_foreign(table["stage"], foreign[0]))
         return table
 
     @model_validator(mode="after")

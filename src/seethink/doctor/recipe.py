@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seethink.config import Recipe, RecipeError, apply_override, explain
+from seethink.config import Recipe, RecipeError, apply_override, explain, explain_foreign, foreign_sections
 from seethink.doctor.check import Report, Status, plural
 from seethink.rewards.function import RewardError, load_function
 
@@ -68,7 +68,9 @@ def _put_data(table: dict[str, Any], data: str) -> None:
 def _validate(table: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
     """(the recipe that is left, (key, what is wrong with it) of everything that had to go)."""
     table = copy.deepcopy(table)
-    wrong: list[tuple[str, str]] = []
+    wrong = [(section, explain_foreign(table["stage"], section)) for section in foreign_sections(table)]
+    for section, _ in wrong:
+        del table[section]
     for _ in range(20):
         try:
             return Recipe.model_validate(table), wrong
