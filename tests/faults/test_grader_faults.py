@@ -162,6 +162,7 @@ def test_a_forked_child_makes_its_own_pool() -> None:  # 8
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_item_retried() -> None:  # 9
     grade("\\boxed{\\sum_{k=1}^{n} 3k}", "7")  # a worker runs
     before = get_pool().pids()

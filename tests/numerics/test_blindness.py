@@ -103,6 +103,7 @@ def test_the_base_model_sees(stage: str, overrides: tuple[str, ...], samples: li
     assert record["blindness/trainer_sensitivity"] > 0.1 < record["blindness/decoder_sensitivity"]
 
 
+@pytest.mark.slow
 def test_a_look_leaves_no_trace(base: LoadedModel, samples: list[Sample], tmp_path: Path) -> None:
     """Weights, gradients, train mode and the global random states are as before; a second look gives the same."""
     guard = make_guard(base, samples, tmp_path)
