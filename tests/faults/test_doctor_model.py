@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file, save_file
 
-from helpers.doctoring import examine, good_rows, named, one, worst, write_rows
+from helpers.doctoring import SFT, examine, good_rows, named, one, worst, write_rows
 from seethink.doctor.check import Report, Status
 
 
@@ -30,7 +30,7 @@ def look(tmp_path: Path, model: Path, data: Path, *words: str) -> Report:
 
 def test_all_mistakes_of_a_recipe_at_once(tmp_path: Path, data: Path) -> None:
     words = ["optim.lrr=1", "sft.epoch=2", "optim.lr=fast", "dtype=int8", "seed", "lora.parts=['vision']"]
-    report = examine(tmp_path, *words, "parts.train=['language']", data=data)
+    report = examine(tmp_path, *words, "parts.train=['language']", data=data, recipe=SFT)
     said = {c.name: (c.status, c.found) for c in report.checks if c.section == "recipe"}
     assert said["optim.lrr"] == (Status.FAIL, "unknown key 'optim.lrr'; did you mean 'optim.lr'?")
     assert said["sft.epoch"] == (Status.FAIL, "unknown key 'sft.epoch'; did you mean 'sft.epochs'?")
@@ -190,14 +190,14 @@ def test_out_that_cannot_be_used(tmp_path: Path, data: Path) -> None:
 
 
 def test_out_with_another_run(tmp_path: Path, data: Path) -> None:
-    from helpers.doctoring import RECIPE
+    from helpers.doctoring import GRPO
     from seethink.config import load_recipe
 
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "metrics.jsonl").write_text("{}\n")
     assert one(examine(tmp_path, data=data), "out", "folder").status is Status.WARN
-    other = load_recipe(RECIPE, ["model=nano", f"out={folder}", "seed=7"])
+    other = load_recipe(GRPO, ["model=nano", f"out={folder}", "seed=7"])
     (folder / "recipe.json").write_text(other.model_dump_json())
     check = one(examine(tmp_path, data=data), "out", "folder")
     assert check.status is Status.FAIL

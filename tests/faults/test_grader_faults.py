@@ -219,7 +219,9 @@ def test_a_worker_inherits_neither_files_nor_secrets(tmp_path: Path, monkeypatch
     assert b"sk-very-secret" not in environment
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize(
+    "busy", [pytest.param(False, id="idle"), pytest.param(True, id="busy", marks=pytest.mark.slow)]
+)
 def test_workers_end_when_their_parent_is_killed(busy: bool) -> None:
     code = (
         "import threading\n"

@@ -12,6 +12,7 @@ from torch import Tensor
 from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import make_samples
 from seethink.core.types import Prompt
+from seethink.generate.in_process import decode_batch
 from seethink.generate.in_process.decode_batch import DecodeBatch, prompt_attention
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.in_process.step import Step
@@ -140,7 +141,7 @@ def test_the_two_forms_of_attention_over_prompts_agree(monkeypatch: pytest.Monke
     mask = torch.zeros(2, 1, 1, 9).masked_fill(torch.arange(9) < 4, float("-inf"))
     for hidden in (None, mask):
         kernel = prompt_attention(q, k, v, hidden)
-        monkeypatch.setattr("seethink.generate.in_process.decode_batch.HAS_KERNEL", ())
+        monkeypatch.setattr(decode_batch, "HAS_KERNEL", ())
         plain = prompt_attention(q, k, v, hidden)
         monkeypatch.undo()
         for a, b in zip(kernel, plain, strict=True):

@@ -18,6 +18,7 @@ def python(code: str) -> str:
     return out.stdout.strip()
 
 
+@pytest.mark.slow
 def test_processors_load_whatever_torchvision_is_installed() -> None:
     code = (
         "from seethink.models import torchvision_shim; import torchvision; "
