@@ -39,7 +39,11 @@ def _few_world_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "recipe",
-    ["nano-coldstart", "nano-grpo", pytest.param("nano-connector", marks=pytest.mark.slow)],
+    [
+        pytest.param("nano-coldstart", marks=pytest.mark.slow),
+        "nano-grpo",
+        pytest.param("nano-connector", marks=pytest.mark.slow),
+    ],
 )
 def test_shipped_recipes_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], recipe: str

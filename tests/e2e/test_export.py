@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from helpers.families import ONE_IMAGE_FAMILIES, save_family
+from helpers.families import save_family
 from seethink.cli.main import app
 from seethink.config import make_recipe
 from seethink.export import ExportError, export_run
 from seethink.models.load import load_model
 from seethink.train.start import train as train_stage
 from seethink.world.make import world_samples, write_parquet
+
+OTHERS = ("instructblip", "qwen2_5_vl")
 
 
 def trained(folder: Path, model: str, **sections: object) -> Path:
@@ -38,8 +41,14 @@ def trained(folder: Path, model: str, **sections: object) -> Path:
     return folder / "run"
 
 
-def test_the_export_is_the_checkpoint_with_a_card(tmp_path: Path) -> None:
-    run = trained(tmp_path, "nano")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the nano model, to be copied before it is changed."""
+    return trained(tmp_path_factory.mktemp("trained"), "nano")
+
+
+def test_the_export_is_the_checkpoint_with_a_card(run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run, tmp_path / "run")
     score = {"domain": "math", "difficulty": "all", "mode": "greedy", "n": 6, "accuracy": 0.5, "stderr": 0.2}
     (run / "eval.json").write_text(json.dumps({"scores": [score]}))
     (run / "quarantine.jsonl").write_text('{"reason": "image_unreadable"}\n{"reason": "image_unreadable"}\n')
@@ -59,14 +68,14 @@ def test_the_export_is_the_checkpoint_with_a_card(tmp_path: Path) -> None:
     assert str(tmp_path) not in card
 
 
-def test_half_precision_is_what_the_config_says(tmp_path: Path) -> None:
-    export_run(trained(tmp_path, "nano"), tmp_path / "out")
+def test_half_precision_is_what_the_config_says(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path / "out")
     assert {t.dtype for t in load_file(tmp_path / "out/model.safetensors").values()} == {torch.bfloat16}
     assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "bfloat16"
     assert load_model(str(tmp_path / "out")).model.num_parameters() == load_model("nano").model.num_parameters()
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", *ONE_IMAGE_FAMILIES])
+@pytest.mark.parametrize("family", ["blip-2", *(pytest.param(f, marks=pytest.mark.slow) for f in OTHERS)])
 def test_chat_templates_survive(tmp_path: Path, family: str) -> None:
     """The Q-Formers' processors drop theirs; the export must still talk."""
     model = save_family(family, tmp_path / "model")
@@ -93,8 +102,8 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 
 
-def test_a_card_shows_no_secret_and_no_markup(tmp_path: Path) -> None:
-    run = trained(tmp_path, "nano")
+def test_a_card_shows_no_secret_and_no_markup(run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run, tmp_path / "run")
     recipe = json.loads((run / "recipe.json").read_text())
     recipe["data"]["train"] = "https://me:hunter2pass@example.org/x```\n# Not a heading"
     recipe["reward"]["verifier"] = {"base_url": "http://127.0.0.1/v1", "api_key": "sk-abcdefghijklmnop"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers.doctoring import bomb_png, cut_image, examine, good_rows, named, one, worst, write_rows
+from helpers.doctoring import SFT, bomb_png, cut_image, examine, good_rows, named, one, worst, write_rows
 from helpers.nano import picture
 from seethink.config import ReadConfig, RewardConfig
 from seethink.data.quarantine import REASONS
@@ -286,7 +286,7 @@ def test_text_only_data_is_said(tmp_path: Path) -> None:
 
 def test_sft_without_responses(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "d.jsonl", good_rows(tmp_path, 12))
-    report = examine(tmp_path, "stage=sft", data=file)
+    report = examine(tmp_path, data=file, recipe=SFT)
     assert one(report, "data.train", "traces").status is Status.FAIL
     assert not named(report, "data.train", "empty answer")
 

@@ -201,14 +201,14 @@ def test_out_that_cannot_be_used(tmp_path: Path, data: Path) -> None:
 
 
 def test_out_with_another_run(tmp_path: Path, data: Path) -> None:
-    from helpers.doctoring import RECIPE
+    from helpers.doctoring import GRPO
     from seethink.config import load_recipe
 
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "metrics.jsonl").write_text("{}\n")
     assert one(examine(tmp_path, data=data), "out", "folder").status is Status.WARN
-    other = load_recipe(RECIPE, ["model=nano", f"out={folder}", "seed=7"])
+    other = load_recipe(GRPO, ["model=nano", f"out={folder}", "seed=7"])
     (folder / "recipe.json").write_text(other.model_dump_json())
     check = one(examine(tmp_path, data=data), "out", "folder")
     assert check.status is Status.FAIL

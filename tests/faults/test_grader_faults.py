@@ -162,6 +162,7 @@ def test_a_forked_child_makes_its_own_pool() -> None:  # 8
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_item_retried() -> None:  # 9
     grade("\\boxed{\\sum_{k=1}^{n} 3k}", "7")  # a worker runs
     before = get_pool().pids()
@@ -218,7 +219,9 @@ def test_a_worker_inherits_neither_files_nor_secrets(tmp_path: Path, monkeypatch
     assert b"sk-very-secret" not in environment
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+@pytest.mark.parametrize(
+    "busy", [pytest.param(False, id="idle"), pytest.param(True, id="busy", marks=pytest.mark.slow)]
+)
 def test_workers_end_when_their_parent_is_killed(busy: bool) -> None:
     code = (
         "import threading\n"

@@ -226,6 +226,7 @@ def holds(folder: Path, ready: Any) -> None:
         signal.pause()
 
 
+@pytest.mark.slow
 def test_33_a_second_run_on_the_folder_is_refused_and_a_dead_one_is_no_obstacle(home: Path) -> None:
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=holds, args=(home / "run", there))

@@ -135,6 +135,7 @@ def test_16_a_pause_of_years_is_cut_and_counts_as_down(
 # ---- 17: down for a while ----
 
 
+@pytest.mark.slow
 def test_17_wait_blocks_says_so_and_resumes_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     with (
         ScriptedOpenAI(lambda ask: says_yes()) as server,
@@ -162,6 +163,7 @@ def test_17_wait_blocks_says_so_and_resumes_by_itself(caplog: pytest.LogCaptureF
     assert "\n" not in down + up
 
 
+@pytest.mark.slow
 def test_17_notices_repeat_while_waiting(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seethink.endpoint.breaker._NOTICE_EVERY_S", 0.5)
     server = ScriptedOpenAI(lambda ask: says_yes())

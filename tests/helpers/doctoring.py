@@ -17,7 +17,8 @@ from seethink.core.types import Grade, Sample, Verdict
 from seethink.doctor.check import Check, Report, Status
 from seethink.doctor.run import diagnose
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "nano-grpo.toml"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+GRPO, SFT = RECIPES / "nano-grpo.toml", RECIPES / "nano-coldstart.toml"
 
 
 def good_rows(folder: Path, count: int = 40, *, first: int = 0) -> list[dict[str, Any]]:
@@ -56,11 +57,18 @@ def cut_image(path: Path, kind: str) -> Path:
     return path
 
 
-def examine(tmp_path: Path, *words: str, data: Path | str | None = None, step: bool = False, **options: Any) -> Report:
-    """All checks of the nano recipe on `data` and a few evaluation items; `step` adds the trial step."""
+def examine(
+    tmp_path: Path,
+    *words: str,
+    data: Path | str | None = None,
+    step: bool = False,
+    recipe: Path = GRPO,
+    **options: Any,
+) -> Report:
+    """All checks of a nano recipe on `data` and a few evaluation items; `step` adds the trial step."""
     table = ["model=nano", f"out={tmp_path / 'run'}", "eval.data=world:math", *words]
     with patch("seethink.doctor.scan.WORLD_ROWS", 12):
-        return diagnose(RECIPE, table, data=str(data) if data is not None else None, step=step, **options)
+        return diagnose(recipe, table, data=str(data) if data is not None else None, step=step, **options)
 
 
 def never(response: str, sample: Sample) -> Grade:

@@ -103,6 +103,7 @@ def test_the_base_model_sees(stage: str, overrides: tuple[str, ...], samples: li
     assert record["blindness/trainer_sensitivity"] > 0.1 < record["blindness/decoder_sensitivity"]
 
 
+@pytest.mark.slow
 def test_a_look_leaves_no_trace(base: LoadedModel, samples: list[Sample], tmp_path: Path) -> None:
     """Weights, gradients, train mode and the global random states are as before; a second look gives the same."""
     guard = make_guard(base, samples, tmp_path)
@@ -241,7 +242,7 @@ def cases() -> Iterator[Any]:
             yield pytest.param(damage, reasons, dtype, marks=marks, id=f"{damage.__name__}-{dtype}")
 
 
-@pytest.mark.parametrize(("damage", "reasons", "dtype"), cases())
+@pytest.mark.parametrize(("damage", "reasons", "dtype"), list(cases()))
 def test_a_broken_pipeline_always_stops(
     damage: Any, reasons: list[str], dtype: str, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +273,7 @@ def test_in_sft_the_wrong_pictures_are_found_too(base: LoadedModel, tmp_path: Pa
     assert failed(make_guard(base, wrong, tmp_path, stage="sft"), tmp_path) == ["image"]
 
 
+@pytest.mark.slow
 def test_a_model_that_ignores_images_warns_and_goes_on(
     nano: LoadedModel, samples: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,29 +60,43 @@ def _cut(ids: list[int], stop_ids: tuple[int, ...]) -> list[int]:
     return ids[: ends[0] + 1] if ends else ids
 
 
-def stopping_early(loaded: LoadedModel) -> LoadedModel:
+@pytest.fixture(scope="module")
+def decoder(frozen_nano: LoadedModel) -> InProcessGenerator:
+    """One generator for many tests: its first call captures the decoding step, which takes a second."""
+    return InProcessGenerator(frozen_nano)
+
+
+@pytest.fixture(scope="module")
+def early(frozen_nano: LoadedModel, decoder: InProcessGenerator) -> LoadedModel:
     """Two more stop tokens, which greedy decoding of some prompts meets on the way and of others does not."""
-    greedy = InProcessGenerator(loaded).generate(made_prompts(loaded), 1, GREEDY, SEED)
-    return replace(loaded, stop_ids=(*loaded.stop_ids, greedy[0][0].token_ids[9], greedy[3][0].token_ids[4]))
+    greedy = decoder.generate(made_prompts(frozen_nano), 1, GREEDY, SEED)
+    stops = (greedy[0][0].token_ids[9], greedy[3][0].token_ids[4])
+    return replace(frozen_nano, stop_ids=(*frozen_nano.stop_ids, *stops))
+
+
+@pytest.fixture(scope="module")
+def early_decoder(early: LoadedModel) -> InProcessGenerator:
+    return InProcessGenerator(early)
 
 
 @pytest.mark.parametrize("group_size", [1, 3])
 @pytest.mark.parametrize("images", [IMAGES, (0, 0, 0), (2,)], ids=["mixed", "text only", "alone"])
 def test_greedy_equals_transformers_generate(
-    frozen_nano: LoadedModel, images: tuple[int, ...], group_size: int
+    frozen_nano: LoadedModel, decoder: InProcessGenerator, images: tuple[int, ...], group_size: int
 ) -> None:
     prompts = made_prompts(frozen_nano, images)
-    ours = InProcessGenerator(frozen_nano).generate(prompts, group_size, GREEDY, SEED)
+    ours = decoder.generate(prompts, group_size, GREEDY, SEED)
     theirs = transformers_generate(frozen_nano, prompts)
     assert tokens(ours) == [[ids] * group_size for ids in theirs]
 
 
 @pytest.mark.parametrize("group_size", [1, 2])
-def test_greedy_with_stops_equals_transformers_generate(frozen_nano: LoadedModel, group_size: int) -> None:
-    loaded = stopping_early(frozen_nano)
-    prompts = made_prompts(loaded)
-    ours = InProcessGenerator(loaded).generate(prompts, group_size, GREEDY, SEED)
-    assert tokens(ours) == [[ids] * group_size for ids in transformers_generate(loaded, prompts)]
+def test_greedy_with_stops_equals_transformers_generate(
+    early: LoadedModel, early_decoder: InProcessGenerator, group_size: int
+) -> None:
+    prompts = made_prompts(early)
+    ours = early_decoder.generate(prompts, group_size, GREEDY, SEED)
+    assert tokens(ours) == [[ids] * group_size for ids in transformers_generate(early, prompts)]
     lengths = {len(c.token_ids) for group in ours for c in group}
     assert len(lengths) > 1, "rows should end at different times"
 
@@ -108,12 +122,14 @@ def test_a_stop_at_the_limit_is_no_truncation(frozen_nano: LoadedModel) -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
-def test_generator_logprobs_equal_the_trainers(frozen_nano: LoadedModel, temperature: float, top_p: float) -> None:
+def test_generator_logprobs_equal_the_trainers(
+    early: LoadedModel, early_decoder: InProcessGenerator, temperature: float, top_p: float
+) -> None:
     """Decoded step by step with a cache and padding on the left; trained in packed rows without either."""
-    loaded = stopping_early(frozen_nano)
+    loaded = early
     prompts = made_prompts(loaded)
     sampling = Sampling(LENGTH, temperature, top_p)
-    groups = InProcessGenerator(loaded).generate(prompts, 4, sampling, SEED)
+    groups = early_decoder.generate(prompts, 4, sampling, SEED)
     rollouts = [RolloutGroup(p, g) for p, g in zip(prompts, groups, strict=True)]
     completions = [c for group in groups for c in group]
     batches = microbatches(nano_recipe(), Episode(rollouts, LENGTH), completions, list(range(len(completions))), loaded)
@@ -130,34 +146,33 @@ def test_generator_logprobs_equal_the_trainers(frozen_nano: LoadedModel, tempera
 
 
 def test_a_completion_does_not_depend_on_its_neighbours(
-    frozen_nano: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    frozen_nano: LoadedModel, decoder: InProcessGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same (seed, place in the prompt list, sample) gives the same tokens, whatever else is decoded with it."""
     prompts, sampling = made_prompts(frozen_nano), Sampling(LENGTH)
-    whole = tokens(InProcessGenerator(frozen_nano).generate(prompts, 4, sampling, SEED))
-    fewer_prompts = tokens(InProcessGenerator(frozen_nano).generate(prompts[:2], 4, sampling, SEED))
-    fewer_samples = tokens(InProcessGenerator(frozen_nano).generate(prompts, 2, sampling, SEED))
+    whole = tokens(decoder.generate(prompts, 4, sampling, SEED))
+    fewer_prompts = tokens(decoder.generate(prompts[:2], 4, sampling, SEED))
+    fewer_samples = tokens(decoder.generate(prompts, 2, sampling, SEED))
     few_rows = tokens(InProcessGenerator(frozen_nano, max_rows=4).generate(prompts, 4, sampling, SEED))
     monkeypatch.setattr(module, "PREFILL_ROWS", 2)
-    prefilled_by_two = tokens(InProcessGenerator(frozen_nano).generate(prompts, 4, sampling, SEED))
+    prefilled_by_two = tokens(decoder.generate(prompts, 4, sampling, SEED))
     assert fewer_prompts == whole[:2]
     assert fewer_samples == [group[:2] for group in whole]
     assert few_rows == prefilled_by_two == whole
 
 
-def test_order_of_the_other_prompts_does_not_matter(frozen_nano: LoadedModel) -> None:
+def test_order_of_the_other_prompts_does_not_matter(frozen_nano: LoadedModel, decoder: InProcessGenerator) -> None:
     """The middle prompt keeps its place while the others change places."""
     prompts, sampling = made_prompts(frozen_nano), Sampling(LENGTH)
-    forward = tokens(InProcessGenerator(frozen_nano).generate(prompts, 3, sampling, SEED))
-    backward = tokens(InProcessGenerator(frozen_nano).generate(prompts[::-1], 3, sampling, SEED))
+    forward = tokens(decoder.generate(prompts, 3, sampling, SEED))
+    backward = tokens(decoder.generate(prompts[::-1], 3, sampling, SEED))
     assert backward[2] == forward[2]
 
 
-def test_seeds_samples_and_places_differ(frozen_nano: LoadedModel) -> None:
+def test_seeds_samples_and_places_differ(frozen_nano: LoadedModel, decoder: InProcessGenerator) -> None:
     prompt, sampling = made_prompts(frozen_nano)[0], Sampling(LENGTH)
-    generator = InProcessGenerator(frozen_nano)
-    drawn = [*tokens(generator.generate([prompt, prompt], 3, sampling, SEED))]
-    drawn += tokens(generator.generate([prompt, prompt], 3, sampling, (11, 1, 0)))
+    drawn = [*tokens(decoder.generate([prompt, prompt], 3, sampling, SEED))]
+    drawn += tokens(decoder.generate([prompt, prompt], 3, sampling, (11, 1, 0)))
     every = [tuple(ids) for group in drawn for ids in group]
     assert len(set(every)) == len(every)
 
@@ -172,8 +187,9 @@ def test_image_tokens_are_never_sampled(nano: LoadedModel) -> None:
     prompts = made_prompts(nano, (1, 0, 0))
     logits = nano.model(input_ids=torch.tensor([prompts[1].input_ids])).logits[0, -1]
     assert logits.softmax(-1)[banned].sum() > 0.999
-    groups = InProcessGenerator(nano).generate(prompts, 8, Sampling(LENGTH), SEED)
-    greedy = InProcessGenerator(nano).generate(prompts, 1, GREEDY, SEED)
+    generator = InProcessGenerator(nano)
+    groups = generator.generate(prompts, 8, Sampling(LENGTH), SEED)
+    greedy = generator.generate(prompts, 1, GREEDY, SEED)
     assert not {token for group in [*groups, *greedy] for c in group for token in c.token_ids} & set(banned)
     assert all(logp > -50 for group in groups for c in group for logp in c.generator_logprobs), "renormalised without"
 
@@ -186,7 +202,7 @@ def test_generating_leaves_the_model_as_it_was(nano: LoadedModel) -> None:
     assert {c.policy_version for group in groups for c in group} == {0}
 
 
-def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano, monkeypatch):
+def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano, decoder, monkeypatch):
     """A rule that forbids repeating the last token, written from `drawn_RT` and `lengths_R` alone."""
 
     def no_repeat(logits_RV, drawn_RT, lengths_R):
@@ -197,9 +213,9 @@ def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano, monkeyp
         return logits_RV
 
     prompts = made_prompts(frozen_nano)
-    plain = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
+    plain = decoder.generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
     monkeypatch.setattr(module, "logits_rules", lambda rules, loaded: [no_repeat])
-    ruled = InProcessGenerator(frozen_nano).generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
+    ruled = decoder.generate(prompts, 8, Sampling(LENGTH, 2.0), SEED)
     repeats = [
         sum(a == b for g in groups for c in g for a, b in itertools.pairwise(c.token_ids)) for groups in (plain, ruled)
     ]
@@ -207,13 +223,13 @@ def test_a_rule_sees_what_was_drawn_and_decides_what_can_be(frozen_nano, monkeyp
     assert repeats[1] == 0
 
 
-def test_watched_mass_is_the_probability_of_the_watched_tokens(frozen_nano):
+def test_watched_mass_is_the_probability_of_the_watched_tokens(frozen_nano, decoder):
     """Each single watched token's mass where it was drawn is its own probability; two add up."""
     prompts = made_prompts(frozen_nano)
-    plain = InProcessGenerator(frozen_nano).generate(prompts, 4, Sampling(LENGTH), SEED)
+    plain = decoder.generate(prompts, 4, Sampling(LENGTH), SEED)
     common = [t for t, _ in Counter(t for g in plain for c in g for t in c.token_ids).most_common(2)]
     one, two, both = (
-        InProcessGenerator(frozen_nano).generate(prompts, 4, Sampling(LENGTH, watched_ids=ids), SEED)
+        decoder.generate(prompts, 4, Sampling(LENGTH, watched_ids=ids), SEED)
         for ids in ((common[0],), (common[1],), tuple(common))
     )
     assert all(not c.watched_mass for g in plain for c in g)

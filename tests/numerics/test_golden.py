@@ -14,7 +14,11 @@ TOLERANCE = {"rel": 3e-6, "abs": 1e-6}
 with MKL held to SSE4.2, gradient norms differed by up to 1e-6 of their size and losses by up to 1.5e-7."""
 
 
-@pytest.mark.parametrize("stage", STAGES)
+FAST = ("sft", "grpo")
+"""The stages of the fast tests."""
+
+
+@pytest.mark.parametrize("stage", [s if s in FAST else pytest.param(s, marks=pytest.mark.slow) for s in STAGES])
 def test_ten_steps(stage: str, tmp_path: Path) -> None:
     stored = json.loads(golden_file(stage).read_text(encoding="utf-8"))
     steps = run_stage(stage, tmp_path)

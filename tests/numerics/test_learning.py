@@ -27,7 +27,7 @@ class Liking:
             completion.reward = float(np.mean([token in LIKED for token in completion.token_ids]))
 
 
-@pytest.mark.parametrize("stage", ["grpo", "ppo"])
+@pytest.mark.parametrize("stage", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_reward_rises(nano: LoadedModel, stage: str) -> None:
     sizes = ("rollout.prompts_per_step=4", "rollout.group_size=8", "rollout.max_new_tokens=8")
     recipe = nano_recipe("", f"algorithm.steps={STEPS}", *sizes, "ppo.critic_lr=3e-3", stage=stage)

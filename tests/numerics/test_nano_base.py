@@ -35,7 +35,9 @@ def test_plain_transformers_loads_it() -> None:
     assert processor.tokenizer("<think>")["input_ids"] == [processor.tokenizer.convert_tokens_to_ids("<think>")]
 
 
-@pytest.mark.parametrize("blind", [False, True], ids=["sees", "blind"])
+@pytest.mark.parametrize(
+    "blind", [pytest.param(False, id="sees"), pytest.param(True, id="blind", marks=pytest.mark.slow)]
+)
 def test_it_reads_held_out_digits_and_needs_its_eyes(blind: bool) -> None:
     rng = np.random.default_rng(5)
     items = [make_item("math", "easy", "test", rng, task="read", choice_share=0.0) for _ in range(200)]

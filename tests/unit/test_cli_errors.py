@@ -15,6 +15,7 @@ from seethink.cli import main as cli
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SFT, GRPO = str(RECIPES / "nano-coldstart.toml"), str(RECIPES / "nano-grpo.toml")
+SMALL_GRPO = (GRPO, "out=r", "model=nano", "data.train_size=8")
 
 
 @pytest.fixture
@@ -48,8 +49,14 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["train", SFT, "out=r", "data.train=world:maths"], "no domain 'maths'; choose from math"),
         (["train", GRPO, "out=r", "model=nanno"], "no model 'nanno'; give nano, nano-resampler, nano-qwen"),
         (["train", GRPO, "out=r", "model=./none"], "'./none' is not a checkpoint folder (no config.json in it)"),
-        (["train", GRPO, "out=r", "model=nano", "reward.function=nowhere:f"], "reward.function='nowhere:f'"),
-        (["train", GRPO, "out=r", "model=nano", "reward.function=json:nothing"], "reward.function='json:nothing'"),
+        (
+            ["train", *SMALL_GRPO, "reward.function=nowhere:f"],
+            "reward.function='nowhere:f'",
+        ),
+        (
+            ["train", *SMALL_GRPO, "reward.function=json:nothing"],
+            "reward.function='json:nothing'",
+        ),
         (["eval", "nanno"], "no model 'nanno'"),
         (["eval", "nano", "--data", "none.parquet"], "no data at 'none.parquet'"),
         (["report", "none"], "none"),

@@ -62,11 +62,11 @@ def test_weights_gradients_and_optimizer_exactly(train: str) -> None:
     "overrides",
     [
         [],
-        ["optim.pack_length=1024"],
-        ["dtype=bfloat16"],
+        pytest.param(["optim.pack_length=1024"], marks=pytest.mark.slow),
+        pytest.param(["dtype=bfloat16"], marks=pytest.mark.slow),
         ["optim.gradient_checkpointing=true"],
         ['parts.train=["connector"]'],
-        ['parts.train=["language"]'],
+        pytest.param(['parts.train=["language"]'], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

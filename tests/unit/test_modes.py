@@ -130,6 +130,7 @@ def test_a_second_call_samples_nothing_and_a_new_budget_only_itself(
     assert draws[3:] == ["slow", "nothink", "nowait"]
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on(
     nano: LoadedModel,
     task: SourceTask,

@@ -202,8 +202,8 @@ def test_reading_settings_of_commands_without_a_recipe() -> None:
 
 @pytest.mark.parametrize("form", ["files", "parquet"])
 def test_pictures_are_not_kept(tmp_path: Path, form: str) -> None:
-    """120 pictures of 12 MB each decoded: what stays is paths, or the encoded bytes (6 kB each)."""
-    side, count = 2000, 120
+    """40 pictures of 12 MB each decoded: what stays is paths, or the encoded bytes (6 kB each)."""
+    side, count = 2000, 40
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), (9, 9, 9)).save(buffer, "PNG")
     rows: list[Row] = [row(image="a.png") for _ in range(count)]

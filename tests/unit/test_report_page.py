@@ -277,6 +277,7 @@ def test_page_says_how_many_groups_it_shows(tmp_path: Path, monkeypatch: pytest.
     assert "5 of 12 recorded groups, taken evenly over the steps" in write_report(stage).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_page_stays_under_its_limit(tmp_path: Path) -> None:
     stage = make_rl(tmp_path / "grpo", random.Random(1), steps=20, prompts=700, size=24)
     assert (stage / "rollouts" / "step_000010.jsonl").stat().st_size > 8_000_000

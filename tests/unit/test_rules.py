@@ -85,10 +85,11 @@ def test_the_close_is_forced_token_after_token_where_it_is_missing() -> None:
 
 def test_decoding_never_draws_what_is_forbidden(nano: LoadedModel) -> None:
     prompts = [nano.chat.prompt(s) for s in make_samples([1, 0])]
-    free = InProcessGenerator(nano).generate(prompts, 8, Sampling(24), (0,))
+    generator = InProcessGenerator(nano)
+    free = generator.generate(prompts, 8, Sampling(24), (0,))
     pairs = [pair for c in free[0] + free[1] for pair in pairwise(c.token_ids)]
     singles = [(c.token_ids[0],) for c in free[0]]
-    ruled = InProcessGenerator(nano).generate(prompts, 8, Sampling(24, rules=(Forbid(tuple(pairs + singles)),)), (0,))
+    ruled = generator.generate(prompts, 8, Sampling(24, rules=(Forbid(tuple(pairs + singles)),)), (0,))
     for completion in ruled[0] + ruled[1]:
         ids = completion.token_ids
         assert not set(pairwise(ids)) & set(pairs)
@@ -100,8 +101,9 @@ def test_decoding_closes_the_block_at_the_budget_and_changes_nothing_before(nano
     close = chat.tokenizer(CLOSE, add_special_tokens=False)["input_ids"]
     rule = ThinkingBudget(6, CLOSE, tuple(close))
     prompts = [chat.prompt(s) for s in make_samples([1, 0])]
-    free = InProcessGenerator(nano).generate(prompts, 6, Sampling(16), (3,))
-    ruled = InProcessGenerator(nano).generate(prompts, 6, Sampling(16, rules=(rule,)), (3,))
+    generator = InProcessGenerator(nano)
+    free = generator.generate(prompts, 6, Sampling(16), (3,))
+    ruled = generator.generate(prompts, 6, Sampling(16, rules=(rule,)), (3,))
     due = 0
     for a, b in zip(np.ravel(free), np.ravel(ruled), strict=True):
         assert a.token_ids[:6] == b.token_ids[:6]

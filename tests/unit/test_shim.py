@@ -18,6 +18,7 @@ def python(code: str) -> str:
     return out.stdout.strip()
 
 
+@pytest.mark.slow
 def test_processors_load_whatever_torchvision_is_installed() -> None:
     code = (
         "from seethink.models import torchvision_shim; import torchvision; "
@@ -26,6 +27,7 @@ def test_processors_load_whatever_torchvision_is_installed() -> None:
     assert python(code) == "torchvision"
 
 
+@pytest.mark.slow
 def test_it_may_be_imported_after_torchvision_too() -> None:
     """A second definition of the operators would raise."""
     code = (
@@ -66,6 +68,7 @@ def test_no_library_at_all_counts_as_missing(tmp_path: Path, monkeypatch: pytest
     assert torchvision_shim._operators_are_missing()
 
 
+@pytest.mark.slow
 def test_only_what_loads_a_processor_defines_them() -> None:
     code = (
         "import sys, torch, seethink.models, seethink.models.load; "

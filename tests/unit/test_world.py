@@ -68,6 +68,7 @@ def test_items_are_well_formed(domain: str, difficulty: str) -> None:
             ]
 
 
+@pytest.mark.slow
 def test_the_right_option_is_at_every_place_equally_often() -> None:
     made = [item for level in TASKS for item in items("math", level, count=600) if len(item.choices) == 4]
     counts = np.array([sum(item.answer == letter for item in made) for letter in LETTERS])
@@ -76,6 +77,7 @@ def test_the_right_option_is_at_every_place_equally_often() -> None:
     assert chi_square < 16.3, counts  # 0.1% of a chi-square with 3 degrees of freedom
 
 
+@pytest.mark.slow
 def test_options_are_exchangeable() -> None:
     """The right option's rank among the options is uniform: it is not the largest, the smallest or in the middle."""
     made = [i for d in DOMAINS for i in items(d, "normal", count=300) if len(i.choices) == 4]
@@ -114,6 +116,7 @@ def test_domains_and_difficulties_take_turns() -> None:
     assert len({s.id for s in samples}) == 36
 
 
+@pytest.mark.slow
 def test_splits_share_no_picture_and_no_content() -> None:
     seen = {split: {pixels(s) for s in world_samples("world:all", split, 300, 0)} for split in SPLITS}
     assert all(len(images) == 300 for images in seen.values()), "a picture was drawn twice"

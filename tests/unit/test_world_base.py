@@ -151,6 +151,7 @@ def interrupting(_: np.random.Generator) -> tuple[Any, list[Turn]]:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_one_goes_on_after_its_last_whole_phase(tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     losses = train_tiny(whole)
@@ -183,7 +184,7 @@ def test_perception_asks_for_nothing_but_what_can_be_seen() -> None:
         assert all(answer.removeprefix("The answer is ").rstrip(".") in seen for answer in answers)
 
 
-@pytest.mark.parametrize("name", ["resampler", "qwen"])
+@pytest.mark.parametrize("name", ["resampler", pytest.param("qwen", marks=pytest.mark.slow)])
 def test_the_first_phase_of_relatives_learns_the_nanos_image_tokens(name: str) -> None:
     """Eight steps at a high rate come nearer to them; the language model stays."""
     variant = VARIANTS[name]

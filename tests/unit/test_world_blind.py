@@ -15,6 +15,7 @@ from seethink.world.make import world_samples
 from seethink.world.questions import LETTERS, NUM_OBJECTS, TASKS
 from seethink.world.scenes import DOMAINS, make_scene
 
+pytestmark = pytest.mark.slow
 TRAIN, TEST = 3000, 1500
 Cell = tuple[str, str]
 
