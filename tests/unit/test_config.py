@@ -261,3 +261,14 @@ def test_the_recipe_of_an_earlier_run_folder_is_read() -> None:
     recipe = saved_recipe(table)
     assert (recipe.optim.pack_length, recipe.optim.betas, recipe.parts.lr) == (320, (0.8, 0.95), {"vision": 1e-6})
     assert saved_recipe(recipe.as_table()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("eval.every=5",), "eval.every needs eval.data"),
+        (("eval.data=world:math", "checkpoint.best_metric=eval/math/accuracy"), "needs eval.every"),
+    ],
+)
+def test_an_evaluation_that_would_not_happen_is_refused(overrides: tuple[str, ...], said: str) -> None:
+    assert said in refused(*overrides)

@@ -74,6 +74,12 @@ class Recipe(Section):
             raise ValueError(f"lora.parts names {', '.join(sorted(frozen))}, which parts.train leaves frozen")
         if self.checkpoint.keep_best and self.checkpoint.best_metric is None:
             raise ValueError("checkpoint.keep_best needs checkpoint.best_metric, a key of metrics.jsonl")
+        if self.eval.every and self.eval.data is None:
+            raise ValueError("eval.every needs eval.data, the items to evaluate on")
+        if (self.checkpoint.best_metric or "").startswith("eval/") and not self.eval.every:
+            raise ValueError(
+                f"checkpoint.best_metric={self.checkpoint.best_metric!r} needs eval.every, the steps between evaluations"
+            )
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(
