@@ -77,9 +77,8 @@ class Recipe(Section):
         if self.eval.every and self.eval.data is None:
             raise ValueError("eval.every needs eval.data, the items to evaluate on")
         if (self.checkpoint.best_metric or "").startswith("eval/") and not self.eval.every:
-            raise ValueError(
-                f"checkpoint.best_metric={self.checkpoint.best_metric!r} needs eval.every, the steps between evaluations"
-            )
+            metric = self.checkpoint.best_metric
+            raise ValueError(f"checkpoint.best_metric={metric!r} needs eval.every, the steps between evaluations")
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,24 +91,24 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, 
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = _critic(recipe, loaded)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
-    generator = make_generator(loaded, max_rows=recipe.rollout.max_rows)
-    run = _Run(recipe, policy, checkpoint, critic.state() if critic else {})
-    source.position = run.state.get("position", 0)
-    rollouts = Rollouts(
-        source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
-    )  # fmt: skip
-    stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
-    hooks = [
-        run.entropy_log(),
-        EpisodeLog(folder, recipe.log, run.probe.meter),
-        BlindnessGuard(recipe, policy, run.budget, generator, held_out),
-        run.evaluation(tasks, generator, rewarder, stage.total_steps),
-    ]
-    run.loop(
-        stage, hooks,
-        lambda r: f"reward {r.metrics['reward/mean']:.3f}  accuracy {r.metrics['reward/accuracy']:.3f}",
-    )  # fmt: skip
-    return run.finish({}, run.checkpoints.path(run.step))
+    with closing(make_generator(loaded, max_rows=recipe.rollout.max_rows)) as generator:
+        run = _Run(recipe, policy, checkpoint, critic.state() if critic else {})
+        source.position = run.state.get("position", 0)
+        rollouts = Rollouts(
+            source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
+        )  # fmt: skip
+        stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
+        hooks = [
+            run.entropy_log(),
+            EpisodeLog(folder, recipe.log, run.probe.meter),
+            BlindnessGuard(recipe, policy, run.budget, generator, held_out),
+            run.evaluation(tasks, generator, rewarder, stage.total_steps),
+        ]
+        run.loop(
+            stage, hooks,
+            lambda r: f"reward {r.metrics['reward/mean']:.3f}  accuracy {r.metrics['reward/accuracy']:.3f}",
+        )  # fmt: skip
+        return run.finish({}, run.checkpoints.path(run.step))
 
 
 def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
@@ -117,25 +118,25 @@ def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder,
     traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, same_data=same_data)
     tasks = _tasks(recipe, loaded, Quarantine(folder / QUARANTINE))
     policy = make_policy(recipe, loaded, total_steps(len(traces), recipe.sft))
-    generator = make_generator(loaded)
-    run = _Run(recipe, policy, checkpoint, {})
-    stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
-    validation = Validation(
-        recipe.sft,
-        lambda: validation_loss(policy, run.budget.batcher, held_out),
-        lambda: run.export_best(best),
-        last_step=stage.total_steps,
-        state=run.state.get("stopping"),
-    )
-    hooks = [
-        run.entropy_log(),
-        validation,
-        BlindnessGuard(recipe, policy, run.budget, generator, samples),
-        run.evaluation(tasks, generator, rewarder, stage.total_steps),
-    ]
-    stopping = validation.stopping
-    run.loop(stage, hooks, lambda r: f"loss {r.metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
-    return run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
+    with closing(make_generator(loaded)) as generator:
+        run = _Run(recipe, policy, checkpoint, {})
+        stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
+        validation = Validation(
+            recipe.sft,
+            lambda: validation_loss(policy, run.budget.batcher, held_out),
+            lambda: run.export_best(best),
+            last_step=stage.total_steps,
+            state=run.state.get("stopping"),
+        )
+        hooks = [
+            run.entropy_log(),
+            validation,
+            BlindnessGuard(recipe, policy, run.budget, generator, samples),
+            run.evaluation(tasks, generator, rewarder, stage.total_steps),
+        ]
+        stopping = validation.stopping
+        run.loop(stage, hooks, lambda r: f"loss {r.metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
+        return run.finish({"best_val": stopping.best, "best_step": stopping.best_step}, best)
 
 
 def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Policy:
