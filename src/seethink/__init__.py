@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seethink.api import evaluate, generate, load_samples, measure_entropy, select_checkpoint, token_entropy, train
     from seethink.config import EvalConfig, ReadConfig, Recipe, RewardConfig, load_recipe, make_recipe
     from seethink.core.errors import UserError
+    from seethink.core.exits import RunStopped, StoppedByWatchdog
     from seethink.core.types import Completion, Grade, Microbatch, Prompt, Sample, Verdict
     from seethink.export import export_run
     from seethink.models.load import LoadedModel, load_model
@@ -42,7 +43,9 @@ __all__ = [
     "Recipe",
     "RewardConfig",
     "Rewarder",
+    "RunStopped",
     "Sample",
+    "StoppedByWatchdog",
     "UserError",
     "Verdict",
     "__version__",
@@ -72,6 +75,7 @@ _NAMES = {
     "api": "evaluate generate load_samples measure_entropy select_checkpoint token_entropy train",
     "config": "EvalConfig ReadConfig Recipe RewardConfig load_recipe make_recipe",
     "core.errors": "UserError",
+    "core.exits": "RunStopped StoppedByWatchdog",
     "core.types": "Completion Grade Microbatch Prompt Sample Verdict",
     "export": "export_run",
     "models.load": "LoadedModel load_model",

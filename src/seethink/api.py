@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seethink.config import LogConfig, ReadConfig, Recipe, RewardConfig
+from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, Sample
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def load_samples(
     from seethink.rewards.golds import read_gold
 
     return dataset.load_samples(
-        source, split, size, seed, golds=read_gold, config=config, quarantine=quarantine, graded=graded
+        str(source), split, size, seed, golds=read_gold, config=config, quarantine=quarantine, graded=graded
     )
 
 
@@ -93,6 +94,10 @@ def generate(
     from seethink.generate.make import make_generator
     from seethink.generate.protocol import Sampling
 
+    if isinstance(prompts, Sample | Prompt):
+        raise UserError("prompts must be a list; give [prompt] for one")
+    if group_size < 1:
+        raise UserError(f"group_size must be at least 1, not {group_size}")
     tokenized = [loaded.chat.prompt(p) if isinstance(p, Sample) else p for p in prompts]
     seeds = seed if isinstance(seed, tuple) else (seed,)
     sampling = Sampling(max_new_tokens, temperature, top_p)
@@ -148,7 +153,9 @@ def evaluate(
     )
 
 
-def train(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) -> Path:
+def train(
+    recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = (), function_folder: Path | None = None
+) -> Path:
     """Train one stage: supervised fine-tuning, GRPO or PPO, as `recipe.stage` says (paper 3.2 to 3.4).
 
     The run folder `recipe.out` gets the resolved recipe, metrics, rollouts and checkpoints. A run that was killed and
@@ -158,6 +165,7 @@ def train(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) ->
         recipe: From `load_recipe` or `make_recipe`.
         resume: Go on from the newest checkpoint in `recipe.out`; a finished run is left as it is.
         allow: Keys of the recipe (or `data`, `model`) that may differ from the run that is resumed.
+        function_folder: Where the module of `reward.function` may lie, besides the import path.
 
     Returns:
         The folder of the checkpoint that the stage ends with, which the next stage's `model` key takes.
@@ -169,7 +177,7 @@ def train(recipe: Recipe, *, resume: bool = False, allow: Sequence[str] = ()) ->
     """
     from seethink.train.start import train as run_recipe
 
-    return run_recipe(recipe, resume=resume, allow=allow)
+    return run_recipe(recipe, resume=resume, allow=allow, function_folder=function_folder)
 
 
 def select_checkpoint(
@@ -209,6 +217,7 @@ def select_checkpoint(
     """
     from seethink.studies.selection.select_run import select_run, settings_of
 
+    run = Path(run)
     settings = settings_of(run, "", samples=responses, max_new_tokens=max_new_tokens, seed=seed)
     return select_run(run, settings, by=by, data=data, size=size, in_domain=in_domain, export=export)
 
@@ -238,10 +247,13 @@ def measure_entropy(
         Entropies in nats: of all tokens, at critical words, after them, by correctness and by place in the response.
 
     Raises:
-        UserError: An image cannot be read.
+        UserError: An image cannot be read, or `words` is a string.
     """
     from seethink.eval.tasks.source import SourceTask
     from seethink.studies.entropy import measurement
+
+    if isinstance(words, str):
+        raise UserError(f"words must be a list of words, not the string {words!r}: give [{words!r}]")
 
     settings = measurement.EntropySettings(
         words=tuple(words) or LogConfig().critical_words,

@@ -14,7 +14,7 @@ from seethink.report import write_report
 from seethink.train.start import train
 from seethink.world.make import world_samples, write_parquet
 
-EVAL = ("eval.every=2", "eval.size=4", "eval.max_new_tokens=12", "blindness.every=0", "checkpoint.every=1")
+EVAL = ("eval.every=2", "eval.size=4", "eval.max_new_tokens=12", "blindness.every=0", "checkpoint.every=2")
 RL = ("rollout.prompts_per_step=2", "rollout.group_size=2", "rollout.max_new_tokens=8", "algorithm.steps=3")
 
 

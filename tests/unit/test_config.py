@@ -268,6 +268,7 @@ def test_the_recipe_of_an_earlier_run_folder_is_read() -> None:
     [
         (("eval.every=5",), "eval.every needs eval.data"),
         (("eval.data=world:math", "checkpoint.best_metric=eval/math/accuracy"), "needs eval.every"),
+        (("eval.data=world:math", "eval.every=20", "checkpoint.best_metric=eval/math/accuracy"), "is no multiple of"),
     ],
 )
 def test_an_evaluation_that_would_not_happen_is_refused(overrides: tuple[str, ...], said: str) -> None:

@@ -60,7 +60,7 @@ def train(
     from seethink.train.start import train as run_recipe
 
     if resolved.eval.data is not None and resolved.eval.every == 0:
-        console.print("eval.every is 0: [eval] is not used during training", style="yellow")
+        console.print("eval.every is 0: [eval] is not used during training", style="yellow", markup=False)
     last = run_recipe(resolved, resume=resume, allow=allow or [], function_folder=recipe.parent)
     console.print(f"checkpoint: {escape(str(last))}", soft_wrap=True)
 

@@ -31,7 +31,7 @@ class RecipeError(UserError):
     """A recipe that cannot be used; the message says what to change."""
 
 
-def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
     """Read a TOML recipe and apply overrides.
 
     Args:
@@ -45,7 +45,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         RecipeError: The file cannot be read, a key is unknown, or a value is not allowed; the message says which.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"no recipe at {path}; see the recipes/ folder for complete ones") from None
     except (ValueError, RecursionError, OSError) as error:
@@ -70,6 +70,8 @@ def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str
     """
     for override in overrides:
         apply_override(table, override)
+    if moved := [key for key in MOVED if _holds(table, key)]:
+        raise RecipeError(f"{source}: " + "; ".join(f"unknown key {key!r}; it is {MOVED[key]!r} now" for key in moved))
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
@@ -87,6 +89,8 @@ def saved_recipe(table: dict[str, Any]) -> Recipe:
     rates = {part: parts.pop(f"lr_{part}") for part in PARTS if f"lr_{part}" in parts}
     parts.setdefault("lr", {part: rate for part, rate in rates.items() if rate is not None})
     if "beta1" in optim:
+        # That version's default, which now depends on the device.
+        optim["micro_tokens"] = None if optim.get("micro_tokens") == 1024 else optim.get("micro_tokens")
         optim["betas"] = [optim.pop("beta1"), optim.pop("beta2")]
     if log.get("entropy_quantile") == 0.99:
         del log["entropy_quantile"]
@@ -136,20 +140,25 @@ def _parse(text: str) -> Any:
 
 
 def explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key {where!r}{_suggest(where)}"
     if error["type"] == "missing":
         return f"{where!r} is required"
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
     got = repr(error["input"])
     # A server's address may hold a secret.
     shown = f" (got {got})" if len(got) < 60 and not where.startswith("reward.verifier") else ""
     return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
+def _holds(table: Any, key: str) -> bool:
+    first, _, rest = key.partition(".")
+    return isinstance(table, dict) and first in table and (not rest or _holds(table[first], rest))
+
+
 def _suggest(where: str) -> str:
-    if where in MOVED:
-        return f"; it is {MOVED[where]!r} now"
     close = difflib.get_close_matches(where, list(recipe_keys()), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -79,6 +79,11 @@ class Recipe(Section):
         if (self.checkpoint.best_metric or "").startswith("eval/") and not self.eval.every:
             metric = self.checkpoint.best_metric
             raise ValueError(f"checkpoint.best_metric={metric!r} needs eval.every, the steps between evaluations")
+        if (self.checkpoint.best_metric or "").startswith("eval/") and self.checkpoint.every % self.eval.every:
+            raise ValueError(
+                f"checkpoint.every={self.checkpoint.every} is no multiple of eval.every={self.eval.every}: "
+                f"{self.checkpoint.best_metric} would not be known of every checkpoint"
+            )
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend: shown as one line with exit code 2, never as a traceback."""
+"""Mistakes that a user can correct: shown as one line with exit code 2, never as a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 def as_user_error(work: Callable[[], T]) -> T:
-    """Run `work`; a ValueError or a missing file is the user's to mend."""
+    """Run `work`; a ValueError or a missing file is the user's to correct."""
     try:
         return work()
     except (ValueError, OSError) as error:

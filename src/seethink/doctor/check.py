@@ -53,7 +53,7 @@ class Report:
         return Counter(str(check.status) for check in self.checks)
 
     def failed(self, *, strict: bool = False) -> bool:
-        """Whether something must be mended first; with `strict` a warning is enough."""
+        """Whether something must be fixed first; with `strict` a warning is enough."""
         return any(c.status is Status.FAIL or (strict and c.status is Status.WARN) for c in self.checks)
 
 

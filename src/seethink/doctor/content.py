@@ -136,7 +136,7 @@ def histogram_table(title: str, counts: Sequence[tuple[str, int]]) -> Group:
 def _check_golds(report: Report, found: Scan, recipe: Recipe) -> None:
     golds, label = found.golds, found.source.label
     for error in dict.fromkeys(golds.errors[:2]):
-        advice = "make reward.function return a Grade for every response, the empty one included"
+        advice = "make reward.function return a Grade or a number for every response, the empty one included"
         report.add(label, "golds", Status.FAIL, f"the grader raised {error}", advice)
     if not golds.graded:
         return

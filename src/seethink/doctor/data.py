@@ -92,7 +92,7 @@ def _source_advice(found: Scan) -> str:
         return ADVICE["missing_column"]
     if "no data at" in said:
         return f"correct {found.source.label}; paths are relative to where the command runs"
-    return f"mend or replace what {found.source.label} names"
+    return f"correct or replace what {found.source.label} names"
 
 
 def _check_rows(report: Report, found: Scan) -> None:
@@ -104,9 +104,9 @@ def _check_rows(report: Report, found: Scan) -> None:
     limit = found.source.reading.max_bad_share
     said = f"{plural(count, 'row')}{style}: {found.good:,} good, {len(found.problems):,} left out"
     if not found.good:
-        report.add(label, "rows", Status.FAIL, said, "no row is left to work with: mend what is named below")
+        report.add(label, "rows", Status.FAIL, said, "no row is left to work with: correct what is named below")
     elif len(bad) > limit * count:
-        advice = "the run would stop: mend or drop the rows named below, or raise data.max_bad_share"
+        advice = "the run would stop: correct or drop the rows named below, or raise data.max_bad_share"
         found_share = f"{said}, more than data.max_bad_share = {limit:g} allows"
         report.add(label, "rows", Status.FAIL, found_share, advice)
     else:
@@ -125,7 +125,7 @@ def _check_rows(report: Report, found: Scan) -> None:
 
 
 def _left_out_advice(bad: Sequence[Problem]) -> str:
-    return "the run would leave these rows out and go on; mend them to use them" if bad else ""
+    return "the run would leave these rows out and go on; correct them to use them" if bad else ""
 
 
 def _by_reason(problems: Sequence[Problem]) -> dict[str, list[Problem]]:

@@ -34,7 +34,7 @@ def check_recipe(report: Report, path: Path, overrides: list[str], data: str | N
     for place, said in wrong:
         report.add(SECTION, place, Status.FAIL, said, _advice(said))
     if recipe is None:
-        report.add(SECTION, "rest", Status.SKIP, "nothing else can be checked before the recipe is mended")
+        report.add(SECTION, "rest", Status.SKIP, "nothing else can be checked before the recipe is corrected")
         return None
     if wrong:
         found = f"the checks below leave out {plural(len(wrong), 'wrong key')}, and use the defaults"

@@ -50,7 +50,9 @@ def _check_scores(report: Report, recipe: Recipe, rewarder: Rewarder, samples: l
         rewarder.score([*best, *empty])
     except Exception as error:  # around the grader: the recipe may name a function of its own
         found = f"the grader raised {type(error).__name__}: {error}"
-        report.add(SECTION, "scores", Status.FAIL, found, "make reward.function return a Grade for every response")
+        report.add(
+            SECTION, "scores", Status.FAIL, found, "make reward.function return a Grade or a number for every response"
+        )
         return
     right = sum(abs(c.reward - full) < 1e-9 for _, c in best)
     nothing = sum(c.reward == 0 for _, c in empty)

@@ -67,7 +67,7 @@ def verdict(report: Report, *, strict: bool = False) -> Text:
     parts = [f"{counts[status]} {status}" for status in ("fail", "warn", "pass", "info", "skip") if counts[status]]
     if report.failed(strict=strict):
         strictly = " (--strict: warnings count)" if not counts["fail"] else ""
-        return Text(f"{', '.join(parts)}: mend what failed before this run takes a GPU{strictly}", style="bold red")
+        return Text(f"{', '.join(parts)}: fix what failed before this run takes a GPU{strictly}", style="bold red")
     return Text(f"{', '.join(parts)}: ready to train", style="bold green")
 
 

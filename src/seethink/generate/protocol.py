@@ -5,10 +5,12 @@ Letters: P prompts, G completions per prompt.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt
 
 
@@ -44,6 +46,15 @@ class Sampling:
     """Log-probs and entropies are those of the distribution that the rules leave."""
     watched_ids: tuple[int, ...] = ()
     """Tokens whose summed probability is recorded at every place (`Completion.watched_mass`)."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values that no token could be drawn with."""
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"temperature must be 0 (greedy) or more, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must be above 0 and at most 1, not {self.top_p}")
 
 
 class Generator(Protocol):

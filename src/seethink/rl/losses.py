@@ -34,6 +34,8 @@ def token_weights(lengths: Sequence[int], aggregation: Aggregation, max_length: 
         return [1.0 / max(tokens, 1)] * len(lengths)
     if aggregation == "dr_grpo":
         return [1.0 / (max(responses, 1) * max_length)] * len(lengths)
+    if aggregation != "sequence":
+        raise ValueError(f"aggregation must be sequence, token or dr_grpo, not {aggregation!r}")
     return [1.0 / (max(responses, 1) * length) if length else 0.0 for length in lengths]
 
 

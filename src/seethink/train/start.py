@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, 
             run.entropy_log(),
             EpisodeLog(folder, recipe.log, run.probe.meter),
             BlindnessGuard(recipe, policy, run.budget, generator, held_out),
-            run.evaluation(tasks, generator, rewarder, stage.total_steps),
+            run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps),
         ]
         run.loop(
             stage, hooks,
@@ -114,9 +114,9 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, 
 def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
     """Supervised fine-tuning in a folder that is prepared; returns the weights with the best validation loss."""
     folder, seed, best = Path(recipe.out), recipe.seed, Path(recipe.out) / "best"
-    loaded = load_recipe_model(recipe)
-    traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, same_data=same_data)
-    tasks = _tasks(recipe, loaded, Quarantine(folder / QUARANTINE))
+    loaded, quarantine = load_recipe_model(recipe), Quarantine(folder / QUARANTINE)
+    traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=same_data)
+    tasks = _tasks(recipe, loaded, quarantine)
     policy = make_policy(recipe, loaded, total_steps(len(traces), recipe.sft))
     with closing(make_generator(loaded)) as generator:
         run = _Run(recipe, policy, checkpoint, {})
@@ -132,7 +132,7 @@ def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder,
             run.entropy_log(),
             validation,
             BlindnessGuard(recipe, policy, run.budget, generator, samples),
-            run.evaluation(tasks, generator, rewarder, stage.total_steps),
+            run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps or validation.finished),
         ]
         stopping = validation.stopping
         run.loop(stage, hooks, lambda r: f"loss {r.metrics['loss/total']:.3f}  best val {stopping.best:.3f}")
@@ -205,9 +205,11 @@ class _Run:
             step=self.step, threshold=self.state.get("entropy_threshold"),
         )  # fmt: skip
 
-    def evaluation(self, tasks: list[Task], generator: Generator, rewarder: Rewarder, last_step: int) -> Evaluation:
-        chat, seed = self._policy.loaded.chat, self._recipe.seed
-        return Evaluation(self._recipe.eval, tasks, generator, chat, rewarder, seed=seed, last_step=last_step)
+    def evaluation(
+        self, tasks: list[Task], generator: Generator, rewarder: Rewarder, is_last: Callable[[int], bool]
+    ) -> Evaluation:
+        seed = self._recipe.seed
+        return Evaluation(self._recipe.eval, tasks, generator, self._policy, rewarder, seed=seed, is_last=is_last)
 
     def export_best(self, folder: Path) -> bool:
         """Export the weights as they are after the step in progress; False where the disk did not take them."""

@@ -13,14 +13,14 @@ from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
 from seethink.data.order import refuse_changed_data
-from seethink.data.quarantine import FILE, DataError, Quarantine
+from seethink.data.quarantine import DataError, Quarantine
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.train.sft import Traces
 
 
 def load_traces(
-    recipe: Recipe, chat: Chat, rewarder: Rewarder, *, same_data: bool
+    recipe: Recipe, chat: Chat, rewarder: Rewarder, quarantine: Quarantine, *, same_data: bool
 ) -> tuple[Traces, Traces, list[Sample]]:
     """(training traces, validation traces, the samples of the latter); data.json says what was dropped.
 
@@ -28,7 +28,6 @@ def load_traces(
     left.
     """
     data, seed, folder = recipe.data, recipe.seed, Path(recipe.out)
-    quarantine = Quarantine(folder / FILE)
     train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine, golds=read_gold)
     source, size = data.val or data.train, data.val_size or max(1, len(train) // 20)
     if data.val is None and not source.startswith("world:"):

@@ -137,6 +137,7 @@ class BlindnessGuard(Hook):
         if not every or step % every or not self._golds:
             return {}
         started = time.perf_counter()
+        self._generator.load_weights(self._policy.steps_done)
         views = {kind: View() for kind in KINDS}
         mismatch: list[float] = []
         everyone, first = range(len(self._golds)), self._recipe.blindness.samples

@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from seethink.config import EvalConfig
-from seethink.data.chat import Chat
 from seethink.data.prompts import PromptList
 from seethink.eval.runner import evaluate_task
 from seethink.eval.task import Task
 from seethink.generate.protocol import Generator
 from seethink.rewards.rewarder import Rewarder
 from seethink.train.hook import Hook
+from seethink.train.policy import Policy
 from seethink.train.step import StepResult
 
 
 class Evaluation(Hook):
-    """Asks every task as `seethink eval` does: avg@k at temperature 1, or greedily where `eval.samples` is 0."""
+    """avg@k of every task at temperature 1, or greedy accuracy where `eval.samples` is 0, graded as the reward is."""
 
     def __init__(
         self,
         config: EvalConfig,
         tasks: Sequence[Task],
         generator: Generator,
-        chat: Chat,
+        policy: Policy,
         rewarder: Rewarder,
         *,
         seed: int,
-        last_step: int,
+        is_last: Callable[[int], bool],
     ) -> None:
-        self._config, self._tasks, self._seed, self._last = config, tasks, seed, last_step
-        self._generator, self._rewarder = generator, rewarder
-        self._prompts = [PromptList(task.samples, chat) for task in tasks]
+        """`is_last` tells whether the run ends with a step, which is evaluated whenever it comes."""
+        self._config, self._tasks, self._seed, self._is_last = config, tasks, seed, is_last
+        self._generator, self._policy, self._rewarder = generator, policy, rewarder
+        self._prompts = [PromptList(task.samples, policy.loaded.chat) for task in tasks]
 
     def measure(self, step: int, result: StepResult) -> dict[str, float]:
-        if not self._tasks or (step % self._config.every and step != self._last):
+        if not self._tasks or (step % self._config.every and not self._is_last(step)):
             return {}
         started = time.perf_counter()
         metrics: dict[str, float] = {}
+        self._generator.load_weights(self._policy.steps_done)
         for task, prompts in zip(self._tasks, self._prompts, strict=True):
             score = evaluate_task(
                 task,

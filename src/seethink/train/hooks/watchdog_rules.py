@@ -2,11 +2,11 @@
 
 One row of WATCHDOGS is one watchdog: a metric, a rule, a threshold. A rule compares the median of the last few values
 with what the same run had before, so that one odd step is no alarm, and asks that the change be beyond the metric's own
-noise. Nothing is judged during the warm-up. A watchdog barks once an episode of trouble: again only after its value has
-come half-way back.
+noise. Nothing is judged during the warm-up. A watchdog raises one alarm per
+episode of trouble: again only after its value has come half-way back.
 
 A watchdog's history is plain JSON and all the state there is: saved and restored, and fed with the same metrics, it
-barks at the same steps.
+raises its alarms at the same steps.
 """
 
 from __future__ import annotations
