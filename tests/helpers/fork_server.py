@@ -190,20 +190,28 @@ def _patched(request: Request, said: int) -> None:
     """Make the run report what it is doing, and lengthen its saves."""
     from seethink.runs import checkpoint
     from seethink.runs.metrics import MetricsWriter
-    from seethink.train import run
+    from seethink.train.grpo import Grpo
+    from seethink.train.memory import TokenBudget
+    from seethink.train.sft import Sft
 
     def say(place: str) -> None:
         os.write(said, f"{place}\n".encode())
 
     write, replace_folder, sync = MetricsWriter.write, checkpoint.replace_folder, checkpoint._sync
-    update = run.Run.fit
+    update, steps = TokenBudget.run, {stage: stage.step for stage in (Grpo, Sft)}
+    number = 0
 
     def write_and_say(self: Any, step: int, metrics: dict[str, float]) -> None:
         write(self, step, metrics)
         say(f"logged {step}")
 
-    def fit_and_say(self: Any, *args: Any, **kwargs: Any) -> Any:
-        say(f"update {self.step + 1}")
+    def count_and_step(self: Any, step: int) -> Any:
+        nonlocal number
+        number = step + 1
+        return steps[type(self)](self, step)
+
+    def update_and_say(self: Any, *args: Any, **kwargs: Any) -> Any:
+        say(f"update {number}")
         return update(self, *args, **kwargs)
 
     def replace_and_say(final: Path, fill: Any, needed: int) -> None:
@@ -220,7 +228,8 @@ def _patched(request: Request, said: int) -> None:
     MetricsWriter.write = write_and_say  # type: ignore[method-assign]
     checkpoint.replace_folder = replace_and_say
     checkpoint._sync = slow_sync
-    run.Run.fit = fit_and_say  # type: ignore[method-assign]
+    Grpo.step = Sft.step = count_and_step  # type: ignore[method-assign, assignment]
+    TokenBudget.run = update_and_say  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
