@@ -35,3 +35,8 @@ def progress_bar(label: str, total: int, done: int = 0) -> Iterator[Advance]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=total, completed=done, status="")
         yield lambda count, status: bar.update(task, advance=count, status=status)
+
+
+def say(line: str, style: str | None = None) -> None:
+    """Print one line as it stands: no markup in it is read, and no width folds it."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

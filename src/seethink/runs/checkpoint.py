@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.core.files import sync
 from seethink.models.load import LoadedModel, export_model
@@ -233,7 +233,7 @@ def set_damaged_aside(folder: Path, whole: Checkpoint) -> None:
 
 
 def _say(line: str) -> None:
-    console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    say(line, "bold red")
 
 
 def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.errors import UserError
 
 FILE = ".lock"
@@ -53,7 +53,7 @@ class FolderLock:
         """Somebody else holds it, or the file system knows no locks: then the run goes on unguarded and says so."""
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             said = f"{self._folder} cannot be locked ({error}): make sure that no other run uses it"
-            console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            say(said, "yellow")
             return
         owner = _owner(descriptor)
         os.close(descriptor)

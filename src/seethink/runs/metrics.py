@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
 
 
@@ -120,7 +120,7 @@ def expendable(what: str) -> Iterator[None]:
 
 
 def _warn(line: str) -> None:
-    console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    say(line, "yellow")
 
 
 def _board(folder: Path, resume_step: int) -> Any:

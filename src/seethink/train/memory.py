@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.dist import agree
 from seethink.rl.batching import Batcher
@@ -89,8 +89,8 @@ class TokenBudget:
                 "lora.parts"
             )
         self.tokens = max(SMALLEST, before // 2)
-        console.print(
+        say(
             f"out of memory with micro-batches of {before:,} tokens ({said}): the step is done again with "
             f"{self.tokens:,}; set optim.micro_tokens={self.tokens} to begin with that",
-            style="yellow", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            "yellow",
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.core.files import is_write_failure, write_json
 from seethink.train.hook import Hook
@@ -43,11 +43,11 @@ class BadSteps(Hook):
             if not is_write_failure(error):
                 raise
             self._last += f" (not written: {error})"
-        console.print(
+        say(
             f"SKIPPED STEP {step}: {what} not finite; weights and optimizer are as they were. Its "
             f"{len(found)} samples: {path} ({self.in_row} in a row, the run stops at {self._limit})",
-            style="bold red", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            "bold red",
+        )
         return {"optim/skipped": float(len(faults))}
 
     def state(self) -> dict[str, Any]:

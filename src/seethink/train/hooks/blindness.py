@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from seethink.config import Recipe
-from seethink.core.console import console
+from seethink.core.console import console, say
 from seethink.core.errors import UserError
 from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
 from seethink.core.types import Completion, Prompt, Sample
@@ -221,7 +221,7 @@ class BlindnessGuard(Hook):
         self._failure = f"{text}. {FOLLOWING}" if stop else None
         if not stop:
             style = "yellow" if found.failed else None
-            console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            say(text, style)
 
     def _append(self, record: dict[str, Any]) -> None:
         with expendable(FILE), self._path.open("a", encoding="utf-8") as file:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from seethink.config import CheckpointConfig
-from seethink.core.console import console
+from seethink.core.console import console, say
 from seethink.core.files import disk_is_full, is_write_failure
 from seethink.core.version import __version__
 from seethink.runs.checkpoint import (
@@ -161,4 +161,4 @@ def _reason(error: Exception) -> str:
 
 
 def _shout(line: str) -> None:
-    console.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    say(line, "bold red")

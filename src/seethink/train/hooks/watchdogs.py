@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import WatchdogAction, WatchdogsConfig
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.exits import StoppedByWatchdog
 from seethink.core.files import is_write_failure, read_json_lines, write_text
 from seethink.train.hook import Hook
@@ -63,10 +63,7 @@ class Watchdogs(Hook):
         return actions.get(name, self._config.action)
 
     def _raise(self, step: int, alarm: Alarm, action: WatchdogAction) -> None:
-        console.print(
-            f"WATCHDOG {alarm.name}, step {step}: {alarm.message} ({action})",
-            style="bold yellow", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+        say(f"WATCHDOG {alarm.name}, step {step}: {alarm.message} ({action})", "bold yellow")
         record = {
             "step": step, "name": alarm.name, "value": alarm.value, "threshold": alarm.threshold, "action": action,
             "message": alarm.message,
