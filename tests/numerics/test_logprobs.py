@@ -127,13 +127,13 @@ vocabulary, tokens, width = int(sys.argv[1]), 1500, 16
 head = torch.nn.Linear(width, vocabulary, bias=False)
 hidden = torch.randn(1, tokens + 1, width, requires_grad=True)
 logprobs.hidden_states = lambda *_: hidden
-logprobs.output_head = lambda _: head
+model = SimpleNamespace(get_output_embeddings=lambda: head)
 mask = torch.ones(1, tokens + 1, dtype=torch.bool)
 ids = torch.randint(vocabulary, (1, tokens + 1))
 given = {"input_ids": ids, "position_ids": ids, "rope_ids": None, "loss_mask": mask}
 batch = SimpleNamespace(prefix=None, mm_kwargs={}, **given)
 before = peak()
-chosen, entropy, _ = logprobs.token_logprobs(None, batch, banned_ids=(3,))
+chosen, entropy, _ = logprobs.token_logprobs(model, batch, banned_ids=(3,))
 chosen.sum().backward()
 print(peak() - before)
 """
