@@ -4,7 +4,7 @@
     python benchmarks/small_cpu.py --threads 2   # the machine must be idle: seconds by the clock
 
 The shapes are the quickstart's: 16 prompts x 16 completions of at most 96 tokens, and 32 traces in rows of 320 tokens.
-Every variant lacks one piece, or the decoder's captured step, on which one of the pieces builds. The variants take
+Every variant lacks one piece, or the decoder's captured step. The variants take
 turns, step by step, and a ratio is that of their medians. With one thread the seconds are those of the core, so that
 other jobs disturb little. Peak memory, above the loaded model, is that of a process for each variant and step. No
 weight changes, so that all variants sample the same tokens.
@@ -37,7 +37,7 @@ from seethink.rl.prompt_groups import pack_groups
 from seethink.world.make import world_samples
 
 GENERATE = "seethink.generate.in_process"
-VARIANTS = ("all", "direct calls", "captured step", "threads", "closed form", "none")
+VARIANTS = ("all", "captured step", "threads", "closed form", "none")
 """Which piece is left out: of "all" no piece is, of "none" every piece of models/small_cpu."""
 PROMPTS, GROUP, TOKENS, TRACES, PACK, MICRO_TOKENS = 16, 16, 96, 32, 320, 8192
 
@@ -61,8 +61,6 @@ class Subject:
     @contextlib.contextmanager
     def _without(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            if self.variant in ("direct calls", "none"):
-                stack.enter_context(patch(f"{GENERATE}.step.with_direct_calls", lambda module: (module, [])))
             if self.variant == "captured step":
                 failure = RuntimeError("left out")
                 stack.enter_context(patch(f"{GENERATE}.step._capture", side_effect=failure))
@@ -159,7 +157,7 @@ def main() -> None:
     for step in ("rl", "sft"):
         seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         for turn in range(args.repeats + 1):
-            for subject in subjects[turn % 6 :] + subjects[: turn % 6]:
+            for subject in subjects[turn % len(VARIANTS) :] + subjects[: turn % len(VARIANTS)]:
                 started = clock()
                 getattr(subject, step)()
                 if turn:  # the first warms up

@@ -22,7 +22,6 @@ from transformers.cache_utils import Cache
 from seethink.models.forward import attention_configs, hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.models.parts import family_of
-from seethink.models.small_cpu.direct_calls import with_direct_calls
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float, int], Tensor]
 """(layer, query [R, H, 1, D], key and value [R, K, 1, D], scale, window) -> [R, 1, H, D]."""
@@ -139,20 +138,16 @@ def _plain_step(loaded: LoadedModel, attend: Attend) -> StepFn:
 
 def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
     stand_in, _ = _stand_in()
-    trace = make_fx(
-        _plain_step(loaded, stand_in), tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True
-    )
+    plain = _plain_step(loaded, stand_in)
+    trace = make_fx(plain, tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True)
     # Two tensors: one given twice would be taken for one input.
     given = [torch.zeros(TRACED_ROWS, dtype=torch.long, device=loaded.device) for _ in range(2)]
     with _attention(loaded.model), torch.inference_mode(False), torch.no_grad():
         module = trace(*given)
-        expected = module(*given)
-        module, constants = with_direct_calls(module)
-        if not torch.equal(module(*given, *constants), expected):
+        if not torch.equal(module(*given), plain(*given)):
             raise RuntimeError("the captured step gives other logits than the model")
     for node in module.graph.nodes:
         if node.target is stand_in:
             node.target = attend
     module.recompile()
-    forward = module.forward
-    return lambda token_ids, positions: forward(token_ids, positions, *constants)
+    return module.forward  # type: ignore[no-any-return]
