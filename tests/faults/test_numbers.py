@@ -26,8 +26,8 @@ from seethink.train.grpo import Grpo
 from seethink.train.hooks.bad_steps import BadNumbersError, BadSteps
 from seethink.train.hooks.checkpoints import Checkpoints
 from seethink.train.hooks.metrics import MetricsLog
-from seethink.train.memory import OutOfMemory, TokenBudget, is_out_of_memory
-from seethink.train.policy import Policy
+from seethink.train.memory import OutOfMemory, TokenBudget
+from seethink.train.policy import Policy, is_out_of_memory
 from seethink.train.step import StepResult
 
 REWARDS = [[1.0, 0.0, 0.2], [0.0, 1.0, 1.0]]

@@ -27,7 +27,7 @@ from seethink.config.load import MOVED
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 SECTIONS = {"data", "parts", "lora", "optim", "sft", "rollout", "algorithm", "ppo", "reward", "blindness", "eval"}
-SECTIONS |= {"checkpoint", "log", "watchdogs"}
+SECTIONS |= {"checkpoint", "log", "watchdogs", "cluster"}
 
 
 def minimal(*overrides: str) -> dict[str, Any]:

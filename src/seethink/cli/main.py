@@ -11,8 +11,8 @@ import typer
 
 from seethink.cli import data, evaluate, lab, models, train, verifier, world
 from seethink.core.console import console
-from seethink.core.errors import UserError
-from seethink.core.exits import EXIT_RESUME, EXIT_WATCHDOG, RunStopped, StoppedByWatchdog
+from seethink.core.errors import OtherRankError, UserError
+from seethink.core.exits import EXIT_OTHER_RANK, EXIT_RESUME, EXIT_WATCHDOG, RunStopped, StoppedByWatchdog
 from seethink.core.version import __version__
 
 app = typer.Typer(
@@ -52,14 +52,22 @@ def main() -> None:
     try:
         app()
     except RunStopped as stopped:
-        sys.stderr.write(f"{_printable(str(stopped))}\n")
+        _last_word(str(stopped))
         sys.exit(EXIT_RESUME)
     except StoppedByWatchdog as stopped:
-        sys.stderr.write(f"{_printable(str(stopped))}\n")
+        _last_word(str(stopped))
         sys.exit(EXIT_WATCHDOG)
+    except OtherRankError:
+        sys.exit(EXIT_OTHER_RANK)  # that rank has said why
     except UserError as error:
         sys.stderr.write(f"error: {_printable(str(error))}\n")
         sys.exit(2)
+
+
+def _last_word(text: str) -> None:
+    """Of a run that was stopped; of several processes the first says it."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"{_printable(text)}\n")
 
 
 def let_waiting_threads_sleep() -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from seethink.core.console import console
-from seethink.core.errors import as_user_error
+from seethink.core.errors import UserError, as_user_error
 
 app = typer.Typer()
 
@@ -57,12 +57,42 @@ def train(
     if dry_run:
         console.print_json(data=resolved.as_table())
         return
+    from seethink.dist.world import started_as_rank
     from seethink.train.start import train as run_recipe
 
+    if resolved.cluster.trainers > 1 and not started_as_rank():
+        raise UserError(
+            f"cluster.trainers is {resolved.cluster.trainers}: start it with `seethink launch {recipe}`, or train in "
+            "this process alone with cluster.trainers=1"
+        )
     if resolved.eval.data is not None and resolved.eval.every == 0:
         console.print("eval.every is 0: [eval] is not used during training", style="yellow", markup=False)
     last = run_recipe(resolved, resume=resume, allow=allow or [], function_folder=recipe.parent)
     console.print(f"checkpoint: {escape(str(last))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink launch recipes/nano-grpo.toml cluster.trainers=2`")
+def launch(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe; its [cluster] says how many processes.")],
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", help="Resume even though this key (or `data`, `model`) has changed.")
+    ] = None,
+) -> None:
+    """Train one stage on several processes of this machine, and go on where one of them dies.
+
+    Exit codes are those of `seethink train`.
+    """
+    from seethink.config import load_recipe
+    from seethink.dist.launch import launch as start
+
+    cluster = load_recipe(recipe, overrides).cluster
+    words = [str(recipe), *(overrides or []), *(["--resume"] if resume else [])]
+    words += [word for key in allow or [] for word in ("--allow", key)]
+    code = start(words, trainers=cluster.trainers, max_restarts=cluster.max_restarts)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from seethink.config.cluster import ClusterConfig
 from seethink.config.data import DataConfig
 from seethink.config.guards import BlindnessConfig, WatchdogsConfig
 from seethink.config.optim import OptimConfig
@@ -60,6 +61,7 @@ class Recipe(Section):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
+    cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="before")
     @classmethod

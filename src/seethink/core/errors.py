@@ -12,6 +12,10 @@ class UserError(ValueError):
     """Says what was expected, what was found, where, and what to do."""
 
 
+class OtherRankError(UserError, RuntimeError):
+    """Another process of the same run could not do its share; the message has its reason."""
+
+
 def as_user_error(work: Callable[[], T]) -> T:
     """Run `work`; a ValueError or a missing file is the user's to correct."""
     try:

@@ -10,6 +10,10 @@ EXIT_WATCHDOG = 76
 """Exit code of a run that one of its watchdogs stopped: it is saved, but going on as it was would be of no use."""
 
 
+EXIT_OTHER_RANK = 70
+"""Exit code of a rank that ended because another one had: EX_SOFTWARE of sysexits.h."""
+
+
 class RunStopped(Exception):  # noqa: N818  (the run did what it was asked)
     """The message says what was saved and how to go on."""
 

@@ -1,4 +1,4 @@
-"""Ranks of one run: what they decide together."""
+"""Ranks of one run: what they decide together, and who does what."""
 
 from seethink.dist.agreement import agree
 

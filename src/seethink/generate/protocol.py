@@ -70,11 +70,14 @@ class Generator(Protocol):
         sampling: Sampling,
         seed: tuple[int, ...],
         progress: Callable[[int], None] | None = None,
+        *,
+        places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """`group_size` completions per prompt, [P][G].
 
-        The random numbers of completion (p, g) are a function of (seed, p, g) alone. `progress` is called with the
-        number of prompts that have been finished since its last call.
+        The random numbers of completion (p, g) are a function of (seed, p, g) alone; where the prompts are some of a
+        longer list, `places` are their p in it. `progress` is called with the number of prompts that have been finished
+        since its last call.
         """
         ...
 

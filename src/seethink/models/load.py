@@ -24,6 +24,7 @@ _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-resampler", "nano-qwen", "nano-weak")}
 """The base models that come with seethink, by the names that recipes and commands know them by."""
 NANO = PACKAGED["nano"]
+_CPU = torch.device("cpu")
 
 
 class ModelError(UserError):
@@ -146,8 +147,8 @@ def make_chat(processor: Any, model: Any) -> Chat:
 
 
 def default_device() -> torch.device:
-    """The CUDA device where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The CUDA device where there is one, that of its own for each process of torchrun; else the CPU."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else _CPU
 
 
 def check_source(source: str, path: str) -> None:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from seethink.config import AlgorithmConfig
 from seethink.core.types import Microbatch, RolloutGroup
+from seethink.dist import agree
+from seethink.dist.dealing import own_sequences
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.rl.batching import Batcher, count_tokens, sampled_responses
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss
@@ -124,7 +126,7 @@ def update(
                 metrics |= critic.step(skip=fault is not None)
             faults += [fault] if fault else []
     seconds = time.perf_counter() - started
-    trained = algorithm.epochs * sum(count_tokens(batches) for batches in minibatches)
+    trained = algorithm.epochs * agree(sum(count_tokens(batches) for batches in minibatches), "sum")
     metrics |= {"time/train_s": seconds, "throughput/trained_tokens_per_s": trained / seconds}
     return metrics | _summarise(recorded, gradient_steps=algorithm.epochs * algorithm.minibatches), faults
 
@@ -139,10 +141,11 @@ def prepare(
     critic: Critic | None = None,
     reference: TokenScorer | None = None,
 ) -> list[Microbatch]:
-    """The micro-batches of one gradient step, with all that is computed before the first update."""
+    """This rank's micro-batches of one gradient step, with all that is computed before the first update."""
     # A KL term or a critic gives every token a gradient.
     leave_idle = critic is None and reference is None
-    batches = batcher.batches(sampled_responses(groups, algorithm.aggregation, max_new_tokens, leave_idle=leave_idle))
+    sequences = sampled_responses(groups, algorithm.aggregation, max_new_tokens, leave_idle=leave_idle)
+    batches = batcher.batches(own_sequences(sequences))
     if critic is not None:
         critic.prepare(policy, batches, [c for group in groups for c in group.completions])
     if algorithm.epochs * algorithm.minibatches > 1:

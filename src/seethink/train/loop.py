@@ -7,7 +7,7 @@ from typing import Any
 
 from seethink.core.console import Advance
 from seethink.core.exits import RunStopped
-from seethink.dist import agree
+from seethink.dist.agreement import agree, from_main
 from seethink.train.hook import Hook
 from seethink.train.hooks.checkpoints import Checkpoints
 from seethink.train.signals import StepAbandoned, StopSignals
@@ -55,9 +55,9 @@ class Loop:
         result = self._stage.step(self.step)
         step = self.step + 1
         last = step == self._stage.total_steps
-        result.metrics |= self._checkpoints.metrics()
+        result.metrics = _of_main(result.metrics | self._checkpoints.metrics())
         for hook in self._hooks:
-            result.metrics |= hook.measure(step, result)
+            result.metrics |= _of_main(hook.measure(step, result))
         self._checkpoints.end_step(step, result.metrics, self._collect_state())
         self.step = step
         stopping = agree(self._signals.asked is not None, "any")
@@ -98,3 +98,8 @@ class Loop:
         return RunStopped(
             f"{self._signals.asked}: stopped after step {self.step}, {kept}{lost}; --resume goes on there"
         )
+
+
+def _of_main(metrics: dict[str, float]) -> dict[str, float]:
+    """Rank 0's, among them its times: what follows from a metric must be the same on every rank."""
+    return from_main(lambda: metrics)

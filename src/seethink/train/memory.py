@@ -16,22 +16,15 @@ from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.dist import agree
 from seethink.rl.batching import Batcher
-from seethink.train.policy import Policy
+from seethink.train.policy import Policy, is_out_of_memory
 
 T = TypeVar("T")
 SMALLEST = 16
 """Tokens; a micro-batch below it would not be smaller for being halved."""
-PHRASES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class OutOfMemory(UserError):  # noqa: N818
     """No division helps; the message has the shape and a hint."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in PHRASES)
 
 
 class TokenBudget:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seethink.config import LoraConfig, OptimConfig, PartsConfig
 from seethink.core.types import Microbatch
-from seethink.dist import agree
+from seethink.dist.agreement import agree, all_or_none, joined_rows
+from seethink.dist.gradients import sum_gradients
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
 from seethink.models.scorer import TokenOutputs, TokenScorer
@@ -22,6 +23,14 @@ from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is
 
 LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
 """(outputs, batch) -> (this micro-batch's share of the step's loss, per-token metrics [N])."""
+PHRASES = ("out of memory", "can't allocate memory", "not enough memory", "memoryerror")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether smaller micro-batches may help."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in PHRASES)
 
 
 class Policy:
@@ -65,14 +74,23 @@ class Policy:
     @torch.no_grad()
     def outputs(self, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:
         """What the model says of each micro-batch, without gradient."""
-        return score(self.scorer, microbatches)
+        return all_or_none(lambda: score(self.scorer, microbatches), is_out_of_memory)
 
     def logprobs(self, microbatches: Sequence[Microbatch]) -> list[Tensor]:
         """Log-probs [N] of each micro-batch, without gradient."""
         return [outputs.logprobs for outputs in self.outputs(microbatches)]
 
     def forward_backward(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
-        """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches."""
+        """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches and ranks.
+
+        A rank may have no micro-batch. Where one runs out of memory, all raise.
+        """
+        own = all_or_none(lambda: self._accumulate(microbatches, loss_fn), is_out_of_memory)
+        self._loss = own["loss/total"].sum() if own else torch.zeros(())
+        self.saw_images = agree(self.saw_images, "any")
+        return joined_rows(own)
+
+    def _accumulate(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
         gathered: dict[str, list[Tensor]] = {}
         for prefix, batches in by_prefix(microbatches):
             shared = None if prefix is None else self.scorer.share(prefix)
@@ -86,19 +104,18 @@ class Policy:
                     gathered.setdefault(key, []).append(value.detach())
             if shared is not None:
                 shared.backward()
-        joined = {key: torch.cat(values) for key, values in gathered.items()}
-        self._loss = joined["loss/total"].sum()
-        return joined
+        return {key: torch.cat(values) for key, values in gathered.items()}
 
     def forget_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
 
     def optimizer_step(self) -> tuple[dict[str, float], str | None]:
-        """Clip, step, clear; returns (gradient norms and learning rates, what was not finite).
+        """Sum over ranks, clip, step, clear; returns (gradient norms and learning rates, what was not finite).
 
         Where the loss or the gradient is not finite on any rank, nothing moves on any.
         """
         factor = learning_rate_factor(self._optim, self.steps_done, self._total_steps)
+        sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
         metrics = clip_and_measure(self.optimizer, self._optim.max_grad_norm)
         fault = what_is_not_finite(self._loss, metrics)
         if agree(fault is not None, "any"):

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from seethink.config import PpoConfig
 from seethink.core.types import Completion, Microbatch
+from seethink.dist.agreement import from_all
+from seethink.dist.gradients import sum_gradients
+from seethink.dist.world import rank
 from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel
 from seethink.models.scorer import TokenOutputs
@@ -60,8 +63,10 @@ class Critic:
                 advantages[place], returns[place] = self._estimate(completions[sequence], old[place])
             batch.old_values, batch.returns = old, returns
             estimated.append(advantages[batch.weights[batch.loss_mask] > 0])
-        whitened = whiten(torch.cat(estimated)).split([len(a) for a in estimated])
-        for batch, advantages in zip(batches, whitened, strict=True):
+        own = torch.cat(estimated) if estimated else torch.empty(0)
+        shares = from_all(own.cpu())
+        whitened = whiten(torch.cat(shares)).split([len(share) for share in shares])[rank()].to(own.device)
+        for batch, advantages in zip(batches, whitened.split([len(a) for a in estimated]), strict=True):
             batch.advantages.zero_()[batch.weights > 0] = advantages
 
     def _estimate(self, completion: Completion, values_T: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,6 +94,7 @@ class Critic:
 
     def step(self, *, skip: bool = False) -> dict[str, float]:
         """Clip, step, clear; with `skip`, or a gradient that is not finite, nothing moves."""
+        sum_gradients(self.head.parameters())
         norm = nn.utils.clip_grad_norm_(self.head.parameters(), self._max_grad_norm)
         if not skip and norm.isfinite():
             self.optimizer.step()

@@ -17,6 +17,8 @@ from seethink.core.types import Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.order import shuffled
 from seethink.data.prompts import PromptList
+from seethink.dist.agreement import joined_rows
+from seethink.dist.dealing import own_sequences
 from seethink.models.scorer import TokenOutputs
 from seethink.rl.batching import Batcher, given_responses
 from seethink.rl.losses import sft_loss
@@ -97,7 +99,7 @@ def update(policy: Policy, batcher: Batcher, sequences: list[PackedSequence], pr
     """One optimizer step."""
     started = time.perf_counter()
     forced = probe.teacher_forced([s.response_ids for s in sequences])
-    tokens = policy.forward_backward(batcher.batches(sequences), forced.watch(response_loss))
+    tokens = policy.forward_backward(batcher.batches(own_sequences(sequences)), forced.watch(response_loss))
     stepped, fault = policy.optimizer_step()
     seconds = time.perf_counter() - started
     trained = sum(len(s) for s in sequences)
@@ -120,5 +122,6 @@ def validation_loss(policy: Policy, batcher: Batcher, traces: Traces) -> float:
     logprobs: list[Tensor] = []
     for start in range(0, len(traces), VALIDATED_AT_ONCE):
         sequences = traces.batch(range(start, min(start + VALIDATED_AT_ONCE, len(traces))))
-        logprobs += policy.logprobs(batcher.batches(sequences))
-    return -float(torch.cat(logprobs).mean())
+        logprobs += policy.logprobs(batcher.batches(own_sequences(sequences)))
+    own = {"logprobs": torch.cat(logprobs)} if logprobs else {}
+    return -float(joined_rows(own)["logprobs"].mean())

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from seethink.core.console import console
+
 AGAIN_S = 5.0
 """Where code swallows the request to leave a step, it is made again."""
 
@@ -78,7 +80,8 @@ class StopSignals:
         said = f"{self.asked}: stopping after this step, or in {self._grace_s:g} s without it; Ctrl-C stops at once\n"
         # Not through a buffered file: the signal may have come in the middle of a print.
         with contextlib.suppress(OSError):
-            os.write(2, said.encode())
+            if not console.quiet:
+                os.write(2, said.encode())
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         if not self._held:

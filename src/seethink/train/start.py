@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from seethink.config import Recipe
@@ -15,6 +18,10 @@ from seethink.data.lengths import load_fitting
 from seethink.data.order import refuse_changed_data
 from seethink.data.quarantine import FILE as QUARANTINE
 from seethink.data.quarantine import Quarantine
+from seethink.dist.agreement import agree, from_main
+from seethink.dist.generator import DealtGenerator
+from seethink.dist.rewarder import MainRewarder
+from seethink.dist.world import is_main, join_ranks
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import eval_reading, load_source_task
 from seethink.generate.make import make_generator
@@ -63,17 +70,53 @@ def train(
     recipe, model, data set or folder that cannot be used, RunStopped where a signal ended the run and StoppedByWatchdog
     where a watchdog did; the run is saved before either.
     """
+    with join_ranks(recipe.cluster.timeout_s), open_folder(recipe, resume=resume, allow=allow) as opened:
+        if opened.finished is not None:
+            return opened.finished
+        recipe, checkpoint = opened.recipe, opened.checkpoint
+        run = train_sft if recipe.stage == "sft" else train_rl
+        same_data = checkpoint is not None and not is_allowed("data", allow)
+        with MainRewarder(recipe.reward, run_folder=Path(recipe.out), function_folder=function_folder) as rewarder:
+            last = run(recipe, checkpoint, rewarder, same_data=same_data)
+        return from_main(lambda: last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    recipe: Recipe
+    """With the folder that this rank writes to."""
+    checkpoint: Checkpoint | None
+    finished: Path | None
+
+
+@contextmanager
+def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterator[_Opened]:
+    """The run folder, prepared and locked by rank 0.
+
+    Every other rank keeps its records in a folder of its own, which is removed in the end: it makes the same decisions
+    from the same records, and writes nothing that lasts.
+    """
     folder = Path(recipe.out)
-    with FolderLock(folder):
+
+    def prepare() -> tuple[Checkpoint | None, Path | None]:
+        stack.enter_context(FolderLock(folder))
         finished = final_model(folder) if resume else None
         if finished is not None:
             refuse_changes(recipe, allow)
-            return finished
-        checkpoint = prepare_folder(recipe, resume=resume, allow=allow)
-        run = train_sft if recipe.stage == "sft" else train_rl
-        same_data = checkpoint is not None and not is_allowed("data", allow)
-        with Rewarder(recipe.reward, run_folder=folder, function_folder=function_folder) as rewarder:
-            return run(recipe, checkpoint, rewarder, same_data=same_data)
+            return None, finished
+        return prepare_folder(recipe, resume=resume, allow=allow), None
+
+    with ExitStack() as stack:
+        checkpoint, finished = from_main(prepare)
+        if not is_main():
+            console.quiet = True
+            own = Path(stack.enter_context(TemporaryDirectory(prefix="seethink-rank-")))
+            for record in folder.glob("*.json*"):
+                shutil.copy2(record, own)
+            log = recipe.log.model_copy(update={"tensorboard": False})
+            recipe = recipe.model_copy(update={"out": str(own), "log": log})
+        agree(True, "all")  # nobody writes before all have read
+        yield _Opened(recipe, checkpoint, finished)
 
 
 def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
@@ -91,7 +134,7 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, 
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = _critic(recipe, loaded)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
-    with closing(make_generator(loaded, max_rows=recipe.rollout.max_rows)) as generator:
+    with closing(DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows))) as generator:
         run = _Run(recipe, policy, checkpoint, critic.state() if critic else {})
         source.position = run.state.get("position", 0)
         rollouts = Rollouts(
@@ -118,7 +161,7 @@ def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder,
     traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=same_data)
     tasks = _tasks(recipe, loaded, quarantine)
     policy = make_policy(recipe, loaded, total_steps(len(traces), recipe.sft))
-    with closing(make_generator(loaded)) as generator:
+    with closing(DealtGenerator(make_generator(loaded))) as generator:
         run = _Run(recipe, policy, checkpoint, {})
         stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
         validation = Validation(

@@ -50,6 +50,8 @@ class InProcessGenerator:
         sampling: Sampling,
         seed: tuple[int, ...],
         progress: Callable[[int], None] | None = None,
+        *,
+        places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         was_training = self._loaded.model.training
         self._loaded.model.eval()
@@ -62,9 +64,11 @@ class InProcessGenerator:
         logits: list[Tensor] = []
         with self._loaded.autocast():
             while waiting or self._running:
-                while places := self._entering(waiting, group_size):
-                    batch = DecodeBatch.prefill(self._loaded, [prompts[i] for i in places], group_size)
-                    self._running.append(_Answers(batch, places, group_size, sampling, seed))
+                while entering := self._entering(waiting, group_size):
+                    batch = DecodeBatch.prefill(self._loaded, [prompts[i] for i in entering], group_size)
+                    numbers = entering if places is None else [places[i] for i in entering]
+                    uniforms = _uniforms(seed, numbers, group_size, sampling.max_new_tokens)
+                    self._running.append(_Answers(batch, entering, group_size, uniforms))
                     logits.append(batch.first_logits)
                 with threads_for(self._rows * self._parameters):
                     ended, following = self._take(self._draw(torch.cat(logits), sampling))
@@ -141,19 +145,15 @@ class InProcessGenerator:
 class _Answers:
     """A batch and what its rows have drawn, numbered by prompt and sample: [P * G]."""
 
-    def __init__(
-        self, batch: DecodeBatch, places: list[int], group_size: int, sampling: Sampling, seed: tuple[int, ...]
-    ) -> None:
+    def __init__(self, batch: DecodeBatch, places: list[int], group_size: int, uniforms: Tensor) -> None:
         self.batch, self.places = batch, places
-        limit, device = sampling.max_new_tokens, batch.rows.device
-        pairs = [(place, sample) for place in places for sample in range(group_size)]
-        self._uniforms = torch.from_numpy(np.stack([completion_uniforms(seed, *pair, limit) for pair in pairs]))
-        self._uniforms = self._uniforms.to(device)
-        self.drawn = torch.full((len(pairs), limit), -1, device=device)
+        device = batch.rows.device
+        self._uniforms = uniforms.to(device)
+        self.drawn = torch.full(uniforms.shape, -1, device=device)
         """[P * G, T] token ids, -1 where none was drawn; a row that has ended may be decoded on until it is dropped."""
         self._group_size = group_size
         self._draws: list[tuple[Tensor, Draw]] = []
-        self._alive = torch.ones(len(pairs), dtype=torch.bool, device=device)
+        self._alive = torch.ones(len(uniforms), dtype=torch.bool, device=device)
 
     @property
     def length(self) -> int:
@@ -203,6 +203,12 @@ class _Answers:
         for step, (rows, values) in enumerate(draws):
             table[rows, step] = values
         return table
+
+
+def _uniforms(seed: tuple[int, ...], numbers: Sequence[int], group_size: int, limit: int) -> Tensor:
+    """[P * G, T] random numbers of the prompts with these numbers."""
+    pairs = [(number, sample) for number in numbers for sample in range(group_size)]
+    return torch.from_numpy(np.stack([completion_uniforms(seed, *pair, limit) for pair in pairs]))
 
 
 def _completion(

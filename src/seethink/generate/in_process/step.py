@@ -150,4 +150,4 @@ def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
         if node.target is stand_in:
             node.target = attend
     module.recompile()
-    return module.forward  # type: ignore[no-any-return]
+    return module.forward

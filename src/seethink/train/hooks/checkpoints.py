@@ -14,6 +14,8 @@ from seethink.config import CheckpointConfig
 from seethink.core.console import console, say
 from seethink.core.files import disk_is_full, is_write_failure
 from seethink.core.version import __version__
+from seethink.dist.agreement import from_main
+from seethink.dist.world import is_main
 from seethink.runs.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -104,12 +106,15 @@ class Checkpoints:
         return self._end is not None and not self._policy.weights_moved and self._end[0] != self.saved
 
     def save(self, sync: Callable[[], None], *, last: bool = False) -> None:
-        """Save the last finished step, after `sync` has put its records on the disk.
+        """Save the last finished step, after `sync` has put its records on the disk; rank 0 does, for all.
 
         Raises CheckpointError where the run's last checkpoint cannot be saved.
         """
         assert self._end is not None
         step = self._end[0]
+        if not is_main():
+            self.saved = step
+            return
         started = time.perf_counter()
         try:
             sync()
@@ -137,7 +142,10 @@ class Checkpoints:
         save_checkpoint(self._run / FOLDER, step, self._policy.loaded, tensors, state, about, keep=self._retention)
 
     def export_best(self, folder: Path, step: int) -> bool:
-        """Export the weights as they are; False where the disk did not take them."""
+        """Export the weights as they are; False where the disk did not take them. Every rank must call it."""
+        return from_main(lambda: self._export(folder, step))
+
+    def _export(self, folder: Path, step: int) -> bool:
         try:
             export_whole(self._policy.loaded, folder, {"from": self._about["from"], "step": step})
         except Exception as error:

@@ -1,0 +1,137 @@
+"""`seethink launch`: the same run on 1, 2 and 3 processes, resumed on another number, killed, stopped, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.command_line import run_command
+from helpers.killing import outcome, stage_recipe
+from helpers.ranks import launch, start_launch, train_on_ranks
+from seethink.config import load_recipe
+from seethink.train.start import train
+
+pytestmark = pytest.mark.slow
+
+
+def tokens(run: Path) -> dict[str, list[Any]]:
+    """What every stored step sampled."""
+    kept = ("text", "token_ids", "reward", "tokens")
+    return {
+        path.name: [
+            {key: completion[key] for key in kept if key in completion}
+            for line in path.read_text().splitlines()
+            for completion in json.loads(line)["completions"]
+        ]
+        for path in sorted((run / "rollouts").glob("*.jsonl"))
+    }
+
+
+def numbers(run: Path) -> list[dict[str, float]]:
+    clock = ("time/", "throughput/")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if not k.startswith(clock) and v is not None} for r in records]
+
+
+def same_run(ours: Path, whole: Path) -> None:
+    """The same tokens, and the same numbers up to the order of sums."""
+    assert tokens(ours) == tokens(whole)
+    found, expected = numbers(ours), numbers(whole)
+    assert [r["step"] for r in found] == [r["step"] for r in expected]
+    for record, other in zip(found, expected, strict=True):
+        assert record == pytest.approx(other, rel=2e-3, abs=2e-4)
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GRPO run on two ranks that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("ranks")
+    train_on_ranks(2, stage_recipe(folder, "two", "grpo"))
+    return folder / "two"
+
+
+@pytest.mark.parametrize(("stage", "ranks"), [("sft", 2), ("ppo", 3), ("lora", 2)])
+def test_several_processes_make_the_run_of_one(tmp_path: Path, stage: str, ranks: int) -> None:
+    train(load_recipe(stage_recipe(tmp_path, "whole", stage)))
+    train_on_ranks(ranks, stage_recipe(tmp_path, "shared", stage))
+    same_run(tmp_path / "shared", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_it_resumes_on_another_number_of_processes(tmp_path: Path, on_two: Path, ranks: int) -> None:
+    """2 -> 1, 2 -> 3: the tokens afterwards are those of the run that went on with 2."""
+    run = tmp_path / "two"
+    shutil.copytree(on_two, run)
+    recipe = stage_recipe(tmp_path, run.name, "grpo")
+    (run / "done.json").unlink()
+    newest = sorted((run / "checkpoints").glob("step_*"))[-1]
+    shutil.rmtree(newest)
+    if ranks == 1:
+        train(load_recipe(recipe), resume=True)
+    else:
+        train_on_ranks(ranks, recipe, resume=True)
+    assert newest.exists()
+    same_run(run, on_two)
+
+
+def test_a_killed_rank_costs_nothing(tmp_path: Path, on_two: Path) -> None:
+    """The other one ends, and the run goes on from its newest checkpoint to the very same end."""
+    process = start_launch(stage_recipe(tmp_path, "two", "grpo"), trainers=2)
+    run = tmp_path / "two"
+    _wait_for(lambda: (run / "checkpoints" / "step_000002").exists())
+    os.kill(_ranks_of(process.pid)[1], signal.SIGKILL)
+    assert process.wait(timeout=240) == 0
+    assert outcome(run) == outcome(on_two)
+
+
+def test_a_stopped_run_says_75_and_goes_on(tmp_path: Path, on_two: Path) -> None:
+    recipe = stage_recipe(tmp_path, "two", "grpo")
+    process = start_launch(recipe, trainers=2)
+    _wait_for(lambda: len(numbers(tmp_path / "two")) >= 1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 75
+    assert not (tmp_path / "two" / "done.json").exists()
+    train_on_ranks(2, recipe, resume=True)
+    assert outcome(tmp_path / "two") == outcome(on_two)
+
+
+def test_a_mistake_is_said_once_and_not_tried_again(tmp_path: Path) -> None:
+    recipe = stage_recipe(tmp_path, "wrong", "grpo", **{"data.train": "nothing.jsonl"})
+    done = launch(recipe, trainers=2)
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "nothing.jsonl" in done.stderr
+    assert "restart" not in done.stdout
+
+
+def test_train_sends_several_trainers_to_launch(tmp_path: Path) -> None:
+    recipe = stage_recipe(tmp_path, "two", "grpo", **{"cluster.trainers": 2})
+    refused = run_command("train", str(recipe))
+    assert refused.returncode == 2
+    assert "seethink launch" in refused.stderr
+
+
+def _wait_for(ready: Any, timeout: float = 120.0) -> None:
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        try:
+            if ready():
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+def _ranks_of(launcher: int) -> list[int]:
+    """The launcher's processes, in the order of ranks."""
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(launcher)], capture_output=True, text=True, check=True)
+    return sorted(int(word) for word in children.stdout.split())
