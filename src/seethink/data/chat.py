@@ -89,6 +89,7 @@ class Chat:
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
             )
         messages = _messages(sample)
+        self._refuse_endless(messages)
         try:
             text = self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         except MemoryError:
@@ -101,14 +102,17 @@ class Chat:
     def refuse_endless_template(self) -> None:
         """Raises TemplateError where the chat template does not end, or takes too much memory, on a trial prompt.
 
-        To be called before anything renders the template, which comes with the checkpoint.
+        Every later prompt is tried too; this one is for a model that is refused when it is loaded.
         """
+        self._refuse_endless(_messages(Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))))
+
+    def _refuse_endless(self, messages: list[dict[str, Any]]) -> None:
         template = _chosen_template(self.template_owner)
-        if template is None:
-            return
-        trial = Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))
-        given = {"messages": _messages(trial), "tools": None, "documents": None, "add_generation_prompt": True}
-        refuse_endless(template, {**self.tokenizer.special_tokens_map, **given})
+        if not isinstance(template, str | None):
+            raise TemplateError(f"the model's chat template is {type(template).__name__}; expected text")
+        if template is not None:
+            given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+            refuse_endless(template, {**self.tokenizer.special_tokens_map, **given})
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Raise UserError where a text holds one of the template's own tokens, which would forge a turn or an image."""
@@ -134,7 +138,7 @@ class Chat:
         return [str(self.tokenizer.decode([token])) for token in token_ids]
 
 
-def _chosen_template(owner: Any) -> str | None:
+def _chosen_template(owner: Any) -> Any:
     """The template that `owner.apply_chat_template` renders; None where it has none and will say so itself."""
     template = owner.chat_template
     return template.get("default") if isinstance(template, dict) else template

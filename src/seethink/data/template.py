@@ -1,21 +1,23 @@
-"""A chat template is a program that comes with a checkpoint: another process tries it before this one uses it.
+"""A chat template is a program that comes with a checkpoint: another process tries each prompt before this one does.
 
 transformers renders it in Jinja's sandbox, which keeps it from files and attributes but not from looping or from taking
-all memory, some of it in a single operation that nothing can interrupt. So a short-lived process renders a trial
-prompt first, with limits on CPU time and memory (`template_trial.py`).
-
-The trial cannot tell what the template does with other prompts: a template that recognises the trial, or that loops for
-certain texts alone, passes it.
+all memory, some of it in a single operation that nothing can interrupt. So a small process renders every prompt first,
+with limits on CPU time and memory (`template_trial.py`); it is started once and takes a fraction of a millisecond for
+each prompt. Trying one prompt alone would not do: a template can recognise it, and loop for the others.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,40 +39,82 @@ class TemplateError(UserError):
 def refuse_endless(template: str, variables: Mapping[str, Any]) -> None:
     """Raises TemplateError where rendering does not end, or takes too much memory.
 
-    `variables` are those of the trial prompt, as transformers would hand them to the template; they must be JSON. The
-    template's own errors are not reported: the first prompt reports them. Linux only: elsewhere nothing is tried.
+    `variables` are those of one prompt, as transformers hands them to the template; they must be JSON. The template's
+    own errors are not reported: transformers reports them. Linux only: elsewhere nothing is tried.
     """
     if Path("/proc/self/statm").exists():
-        _refuse_endless(template, json.dumps(dict(variables), sort_keys=True))
+        limits = {"cpu_seconds": CPU_SECONDS, "memory": MEMORY}
+        _renderer.try_out(template, json.dumps({"template": template, "variables": dict(variables), **limits}))
 
 
-@lru_cache(maxsize=64)
-def _refuse_endless(template: str, variables: str) -> None:
-    """A template that has passed is not tried again by this process."""
-    limits = {"cpu_seconds": CPU_SECONDS, "memory": MEMORY}
-    task = {"template": template, "variables": json.loads(variables), **limits}
-    try:
-        # -P keeps the folder of the trial off the path, whose modules bear names of the standard library.
-        done = subprocess.run(
-            [sys.executable, "-P", str(_TRIAL)],
-            input=json.dumps(task).encode("ascii"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=WALL_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise _refused(f"does not end within {WALL_SECONDS:.0f} s") from None
-    if done.returncode == TOO_LARGE:
-        raise _refused(f"takes over {MEMORY >> 20} MB")
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise _refused(f"does not end within {CPU_SECONDS} s")
-    if done.returncode < 0:
-        raise _refused(f"ends the process that renders it (signal {-done.returncode})")
-    if done.returncode:
-        raise TemplateError(
-            f"the model's chat template could not be tried: {sys.executable} {_TRIAL} failed; it needs jinja2"
-        )
+class _Renderer:
+    """The process that tries templates, for all threads of this one. A template that failed is not tried again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._refused: dict[str, str] = {}
+
+    def try_out(self, template: str, task: str) -> None:
+        with self._lock:
+            problem = self._refused.get(template) or self._problem(task)
+            if problem is not None:
+                self._refused[template] = problem
+                raise TemplateError(problem)
+
+    def close(self) -> None:
+        """End the process, which otherwise ends with this one."""
+        process, self._process = self._process, None
+        if process is not None and self._owner == os.getpid():
+            process.kill()
+            process.communicate()
+
+    def _problem(self, task: str) -> str | None:
+        """What is wrong with the template; None where it ended. A process that something else ended is replaced."""
+        for _ in range(2):
+            process = self._running()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # it has ended, which its exit code explains
+                process.stdin.write(task.encode("ascii") + b"\n")
+                process.stdin.flush()
+            if not select.select([process.stdout], [], [], WALL_SECONDS)[0]:
+                self.close()
+                return _refused(f"does not end within {WALL_SECONDS:.0f} s")
+            if process.stdout.readline():
+                return None
+            code = process.wait()
+            self.close()
+            if code in (TOO_LARGE, -signal.SIGXCPU, -signal.SIGKILL):
+                break
+        return _explained(code)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._owner != os.getpid():
+            # -P keeps the folder of the trial off the path, whose modules bear names of the standard library. In a
+            # session of its own, Ctrl-C does not reach it: the run that is stopped may still need a prompt.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(_TRIAL)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            self._owner = os.getpid()
+        return self._process
 
 
-def _refused(what: str) -> TemplateError:
-    return TemplateError(f"the model's chat template {what}; use the template of the original model")
+_renderer = _Renderer()
+atexit.register(_renderer.close)
+
+
+def _explained(code: int) -> str:
+    if code == TOO_LARGE:
+        return _refused(f"takes over {MEMORY >> 20} MB")
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return _refused(f"does not end within {CPU_SECONDS} s")
+    if code < 0:
+        return _refused(f"ends the process that renders it (signal {-code})")
+    return f"the model's chat template could not be tried: {sys.executable} {_TRIAL} failed; it needs jinja2"
+
+
+def _refused(what: str) -> str:
+    return f"the model's chat template {what}; use the template of the original model"
