@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seethink.config import LogConfig, ReadConfig, Recipe, RewardConfig
+from seethink.core.arguments import require_list, require_number, require_one_of, require_seed, require_whole
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, Sample
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from seethink.rewards.rewarder import Rewarder
     from seethink.studies.entropy.measurement import EntropyReport
     from seethink.studies.selection.ranking import Selection
+
+SPLITS = ("train", "val", "test")
 
 
 def load_samples(
@@ -53,12 +56,18 @@ def load_samples(
 
     Raises:
         DataError: The source cannot be read, or more than `config.max_bad_share` of its rows are bad.
+        UserError: An argument is not as described here.
     """
+    require_one_of("split", split, SPLITS)
+    require_seed(seed)
+    if size is not None:
+        require_whole(1, size=size)
     from seethink.data import dataset
     from seethink.rewards.golds import read_gold
 
+    file = Path(quarantine) if quarantine is not None else None
     return dataset.load_samples(
-        str(source), split, size, seed, golds=read_gold, config=config, quarantine=quarantine, graded=graded
+        str(source), split, size, seed, golds=read_gold, config=config, quarantine=file, graded=graded
     )
 
 
@@ -89,18 +98,24 @@ def generate(
         `[P][G]` Completions with their text, `[T]` token ids, `[T]` log-probabilities and `[T]` entropies in nats.
 
     Raises:
-        UserError: An image cannot be read, or the model does not take as many as a sample has.
+        UserError: An image cannot be read, the model does not take as many as a sample has, or an argument is not as
+            described here.
     """
     from seethink.generate.make import make_generator
     from seethink.generate.protocol import Sampling
 
     if isinstance(prompts, Sample | Prompt):
         raise UserError("prompts must be a list; give [prompt] for one")
-    if group_size < 1:
-        raise UserError(f"group_size must be at least 1, not {group_size}")
-    tokenized = [loaded.chat.prompt(p) if isinstance(p, Sample) else p for p in prompts]
+    if strange := [p for p in prompts if not isinstance(p, Sample | Prompt)]:
+        raise UserError(f"prompts must be a list of Sample or Prompt, but holds {strange[0]!r:.80}")
+    require_whole(1, group_size=group_size, max_new_tokens=max_new_tokens)
     seeds = seed if isinstance(seed, tuple) else (seed,)
+    for one in seeds:
+        require_seed(one)
+    require_number("temperature", temperature, least=0)
+    require_number("top_p", top_p, above=0)
     sampling = Sampling(max_new_tokens, temperature, top_p)
+    tokenized = [loaded.chat.prompt(p) if isinstance(p, Sample) else p for p in prompts]
     return make_generator(loaded).generate(tokenized, group_size, sampling, seeds)
 
 
@@ -132,8 +147,9 @@ def evaluate(
         in [0, 1]; its standard error is that of the mean over questions.
 
     Raises:
-        UserError: An image cannot be read.
+        UserError: An image cannot be read, or an argument is not as described here.
     """
+    _require_sampling(samples, responses, max_new_tokens, temperature, seed)
     from seethink.data.prompts import PromptList
     from seethink.eval.runner import evaluate_task
     from seethink.eval.tasks.source import SourceTask
@@ -175,9 +191,13 @@ def train(
         RunStopped: SIGTERM or Ctrl-C stopped the run after it was saved.
         StoppedByWatchdog: A watchdog stopped the run (`watchdogs.action = "stop"`).
     """
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"recipe must be a Recipe, not {recipe!r:.80}: load_recipe reads one, make_recipe makes one")
+    require_list(str, allow=allow)
     from seethink.train.start import train as run_recipe
 
-    return run_recipe(recipe, resume=resume, allow=allow, function_folder=function_folder)
+    folder = Path(function_folder) if function_folder is not None else None
+    return run_recipe(recipe, resume=resume, allow=allow, function_folder=folder)
 
 
 def select_checkpoint(
@@ -213,13 +233,17 @@ def select_checkpoint(
         Every criterion on every checkpoint with its interval. `chosen` is the best checkpoint, relative to `run`.
 
     Raises:
-        UserError: There are fewer than two checkpoints, or no data to measure them on.
+        UserError: There are fewer than two checkpoints, no data to measure them on, or an argument is not as described
+            here.
     """
+    require_list(str, in_domain=in_domain)
+    require_whole(1, size=size, responses=responses, max_new_tokens=max_new_tokens)
+    require_seed(seed)
     from seethink.studies.selection.select_run import select_run, settings_of
 
-    run = Path(run)
+    run, target = Path(run), Path(export) if export is not None else None
     settings = settings_of(run, "", samples=responses, max_new_tokens=max_new_tokens, seed=seed)
-    return select_run(run, settings, by=by, data=data, size=size, in_domain=in_domain, export=export)
+    return select_run(run, settings, by=by, data=data, size=size, in_domain=in_domain, export=target)
 
 
 def measure_entropy(
@@ -247,13 +271,12 @@ def measure_entropy(
         Entropies in nats: of all tokens, at critical words, after them, by correctness and by place in the response.
 
     Raises:
-        UserError: An image cannot be read, or `words` is a string.
+        UserError: An image cannot be read, or an argument is not as described here.
     """
+    _require_sampling(samples, responses, max_new_tokens, temperature, seed)
+    require_list(str, words=words)
     from seethink.eval.tasks.source import SourceTask
     from seethink.studies.entropy import measurement
-
-    if isinstance(words, str):
-        raise UserError(f"words must be a list of words, not the string {words!r}: give [{words!r}]")
 
     settings = measurement.EntropySettings(
         words=tuple(words) or LogConfig().critical_words,
@@ -275,15 +298,26 @@ def token_entropy(logits: Tensor, *, temperature: float = 1.0) -> Tensor:
         [...] Entropies in nats, between 0 and log V, without gradient.
 
     Raises:
-        ValueError: The temperature is not positive.
+        UserError: The temperature is not positive; at 0 every entropy is 0.
     """
+    require_number("temperature", temperature, above=0)
     import torch
 
     from seethink.models.logprobs import entropy_of
 
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, not {temperature}; at 0 every entropy is 0")
     with torch.no_grad():
         logits_NV = logits.reshape(-1, logits.shape[-1]).to(torch.promote_types(logits.dtype, torch.float32))
         logp_NV = (logits_NV / temperature).log_softmax(-1)
         return entropy_of(logp_NV, logp_NV.exp()).view(logits.shape[:-1])
+
+
+def _require_sampling(
+    samples: Sequence[Sample], responses: int, max_new_tokens: int, temperature: float, seed: int
+) -> None:
+    """What `evaluate` and `measure_entropy` are given. Raises UserError."""
+    require_list(Sample, samples=samples)
+    if not samples:
+        raise UserError("samples is empty: give at least one question")
+    require_whole(1, responses=responses, max_new_tokens=max_new_tokens)
+    require_number("temperature", temperature, least=0)
+    require_seed(seed)

@@ -100,7 +100,8 @@ def test_tensors_of_another_model(tmp_path: Path, copied: Path, data: Path) -> N
     weights = load_file(copied / "model.safetensors")
     weights["model.stranger.weight"] = next(iter(weights.values())).clone()
     save_file(weights, copied / "model.safetensors", {"format": "pt"})
-    check = next(c for c in named(look(tmp_path, copied, data), "model", "weights") if c.status is Status.WARN)
+    check = one(look(tmp_path, copied, data), "model", "weights")
+    assert check.status is Status.FAIL
     assert "model.stranger.weight" in check.found
 
 
@@ -242,3 +243,20 @@ def test_a_verifier_without_its_key(tmp_path: Path, data: Path, monkeypatch: pyt
 def test_a_reward_function_that_is_nowhere(tmp_path: Path, data: Path) -> None:
     report = examine(tmp_path, "reward.function=nowhere:f", data=data)
     assert [check.name for check in worst(report)] == ["reward.function"]
+
+
+def test_a_template_that_ends_turns_by_another_token_than_the_tokenizer(
+    tmp_path: Path, copied: Path, data: Path
+) -> None:
+    """As Gemma's: eos_token is not the token that ends a turn, and SFT would teach the wrong one."""
+    check = one(look(tmp_path, copied, data), "model", "end of turn")
+    assert check.status is Status.PASS
+    assert check.found.startswith("training ends a response with '<|im_end|>', generation stops at '<|im_end|>'")
+    config = json.loads((copied / "tokenizer_config.json").read_text())
+    (copied / "tokenizer_config.json").write_text(json.dumps(config | {"eos_token": "<|endoftext|>"}))
+    check = one(look(tmp_path, copied, data), "model", "end of turn")
+    assert check.status is Status.WARN
+    assert "training ends a response with '<|endoftext|>'" in check.found
+    assert check.found.endswith("but the chat template ends an assistant's turn with '<|im_end|>'")
+    assert "set eos_token in tokenizer_config.json to '<|im_end|>'" in check.advice
+    assert check.data["template"] == "<|im_end|>"

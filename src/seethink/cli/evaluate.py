@@ -13,6 +13,8 @@ from seethink.core.errors import as_user_error
 
 app = typer.Typer()
 
+Seed = Annotated[int, typer.Option(help="Of items and sampling.", min=0, max=2**64 - 1)]
+
 
 @app.command("eval", epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`")
 def evaluate(
@@ -22,17 +24,20 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="k of avg@k at temperature 1; 0 skips it.", min=0)] = 4,
     greedy: Annotated[bool, typer.Option(help="Also decode greedily.")] = True,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
-    seed: int = 0,
+    seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
-    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+    reading: Annotated[
+        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
+    ] = None,
 ) -> None:
     """Measure a model's accuracy ± standard error, by domain and difficulty."""
-    from seethink.config import EvalConfig, make_reading
+    from seethink.config import EvalConfig, make_reading, make_reward
     from seethink.eval.presentation import score_table
     from seethink.studies.evaluation import evaluate_model
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
-    scores = evaluate_model(model, config, reading=make_reading(reading or []), seed=seed, out=out)
+    words = reading or []
+    scores = evaluate_model(model, config, reading=make_reading(words), reward=make_reward(words), seed=seed, out=out)
     console.print(score_table(part for score in scores for part in score.parts))
 
 
@@ -52,9 +57,11 @@ def modes(
     answer_tokens: Annotated[int, typer.Option(help="Room for the answer after a closed block.", min=1)] = 32,
     words: Annotated[str, typer.Option(help="Words that nowait forbids; default: log.critical_words.")] = "",
     opening: Annotated[str, typer.Option(help="Begin every nothink response so, e.g. 'The answer is'.")] = "",
-    seed: int = 0,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="JSON file; finished rows are kept beside it.")] = Path("modes.json"),
-    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+    reading: Annotated[
+        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
+    ] = None,
 ) -> None:
     """Measure accuracy and length in inference modes and under thinking budgets, on the same items.
 
@@ -80,13 +87,17 @@ def select(
     ] = "critical_entropy",
     data: Annotated[str | None, typer.Option(help="Held-out items; default, for runs on the world: world:all.")] = None,
     in_domain: Annotated[str, typer.Option(help="Domains of the data that the run was trained on: a,b.")] = "",
-    size: Annotated[int, typer.Option(help="Items per domain for the criteria, and as many to judge them.")] = 100,
+    size: Annotated[
+        int, typer.Option(help="Items per domain for the criteria, and as many to judge them.", min=1)
+    ] = 100,
     samples: Annotated[int, typer.Option(help="Responses per item, at temperature 1.", min=1)] = 2,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
     words: Annotated[str, typer.Option(help="Critical words; default: log.critical_words.")] = "",
     export: Annotated[Path | None, typer.Option(help="Folder to write the chosen checkpoint to.")] = None,
-    seed: int = 0,
-    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+    seed: Seed = 0,
+    reading: Annotated[
+        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
+    ] = None,
 ) -> None:
     """Rank a run's checkpoints by entropy at critical words, reward or accuracy.
 
@@ -99,7 +110,7 @@ def select(
     settings = settings_of(run, words, samples=samples, max_new_tokens=max_new_tokens, seed=seed)
     domains = split_names(in_domain)
     found = select_run(
-        run, settings, by=by, data=data, size=size, in_domain=domains, reading=reading or [], export=export
+        run, settings, by=by, data=data, size=size, in_domain=domains, words=reading or [], export=export
     )
     console.print(selection_text(found))
 
@@ -120,22 +131,24 @@ def entropy(
     rollouts: Annotated[Path | None, typer.Option(help="Score these (JSONL, or a run) instead of sampling.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
     temperature: Annotated[float, typer.Option(min=0.01)] = 1.0,
-    seed: int = 0,
+    seed: Seed = 0,
     against: Annotated[Path | None, typer.Option(help="Compare with this entropy.json, or run's folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+    reading: Annotated[
+        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
+    ] = None,
 ) -> None:
     """Measure token entropy at critical words, after them, and by correctness and place.
 
     Responses are sampled, or stored ones are scored again. With --against, the differences from another result are
     shown with their 95% intervals."""
-    from seethink.config import make_reading
+    from seethink.config import make_reading, make_reward
     from seethink.studies.entropy.entropy_command import EntropyCommand
 
     EntropyCommand(
         model, data=data, size=size, samples=samples, words=words, window=window, threshold=threshold,
         rollouts=rollouts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, against=against, out=out,
-        reading=make_reading(reading or []),
+        reading=make_reading(reading or []), reward=make_reward(reading or []),
     ).run()  # fmt: skip
 
 
@@ -150,23 +163,26 @@ def hallucination(
     size: Annotated[int, typer.Option(help="Items per domain.", min=1)] = 100,
     samples: Annotated[int, typer.Option(help="Responses per item.", min=1)] = 4,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
-    seed: int = 0,
+    seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Server of an LLM that confirms each statement.")] = None,
     verifier_model: Annotated[str, typer.Option(help="Its model's name.")] = "default",
-    reading: Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE words, as in a recipe.")] = None,
+    reading: Annotated[
+        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
+    ] = None,
 ) -> None:
     """Count responses that say the image cannot be seen, with their accuracy and the entropy around it (paper 6.4)."""
-    from seethink.config import make_reading
-    from seethink.config.verifier import VerifierConfig
+    from seethink.config import make_reading, make_reward, make_verifier
     from seethink.core.files import write_json
     from seethink.eval.hallucination import as_record, denial_table
     from seethink.studies.hallucination.responses import measure_hallucination
 
-    judge = VerifierConfig(base_url=base_url, model=verifier_model) if base_url else None
+    judge = make_verifier(base_url=base_url, model=verifier_model) if base_url else None
     limits = {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
-    read = make_reading(reading or [])
-    findings, about = measure_hallucination(model, data, **limits, seed=seed, reading=read, verifier=judge)
+    read, reward = make_reading(reading or []), make_reward(reading or [])
+    findings, about = measure_hallucination(
+        model, data, **limits, seed=seed, reading=read, reward=reward, verifier=judge
+    )
     console.print(denial_table(findings, model))
     if out is not None:
         as_user_error(lambda: write_json(out, as_record(findings, about)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -49,6 +50,7 @@ def main() -> None:
     a watchdog stopped with 76.
     """
     let_waiting_threads_sleep()
+    print_what_the_terminal_lacks()
     try:
         app()
     except RunStopped as stopped:
@@ -80,6 +82,13 @@ def let_waiting_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def print_what_the_terminal_lacks() -> None:
+    """A character that the terminal's encoding does not have is printed as its escape, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _printable(text: str) -> str:

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from seethink.core.console import console
-from seethink.core.errors import UserError
 
 app = typer.Typer()
 
@@ -47,6 +46,4 @@ def export(
     """Write a folder that plain transformers and vLLM load: weights, processor, a model card with recipe and scores."""
     from seethink.export import export_run
 
-    if dtype not in ("bfloat16", "float16", "float32"):
-        raise UserError(f"--dtype {dtype!r}: expected bfloat16, float16 or float32")
     console.print(f"model: {escape(str(export_run(run, out, checkpoint=checkpoint, dtype=dtype)))}", soft_wrap=True)

@@ -22,7 +22,7 @@ Overrides = Annotated[
 def quickstart(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option(help="Seed of every stage.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every stage.", min=0)] = 0,
 ) -> None:
     """Run the whole pipeline on the nano model, on a CPU, in minutes; it ends with a table and a report.
 
@@ -52,8 +52,11 @@ def train(
     stopped the run (watchdogs.action=stop), which is saved as well.
     """
     from seethink.config import load_recipe
+    from seethink.rewards.function import load_function
 
     resolved = load_recipe(recipe, overrides)
+    if resolved.reward.function is not None:  # before a run folder is made
+        load_function(resolved.reward.function, recipe.parent)
     if dry_run:
         console.print_json(data=resolved.as_table())
         return

@@ -24,11 +24,11 @@ def check(
     api_key_env: Annotated[str | None, typer.Option(help="NAME of the environment variable with the key.")] = None,
 ) -> None:
     """Accuracy, false-positive and false-negative rate of a verifier, before a run trusts it."""
-    from seethink.config.verifier import VerifierConfig
+    from seethink.config import make_verifier
     from seethink.rewards.verifier.check import check_verifier
 
     def rates() -> object:
-        config = VerifierConfig(base_url=base_url, model=model, api_key_env=api_key_env)
+        config = make_verifier(base_url=base_url, model=model, api_key_env=api_key_env)
         return check_verifier(config, cases)
 
     console.print(escape(str(as_user_error(rates))))

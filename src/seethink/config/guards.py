@@ -18,7 +18,9 @@ WatchdogAction = Literal["off", "warn", "checkpoint", "stop"]
 class BlindnessConfig(Section):
     """Held-out samples with their true picture, a blank one and a wrong one: see train/hooks/blindness.py."""
 
-    every: int = Field(50, ge=0, description="Steps between checks, the first before step 1; 0 turns the guard off.")
+    every: int = Field(
+        50, ge=0, description="Steps between checks, besides one before step 1, where SFT only warns; 0: no guard."
+    )
     samples: int = Field(64, gt=1, description="Held-out samples with images; from data.val, else not trained on.")
     action: Literal["stop", "warn"] = Field(
         "stop", description="Where the image does not matter. Pixels lost on the way always stop the run."

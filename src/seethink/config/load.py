@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import difflib
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from seethink.config.data import ReadConfig
 from seethink.config.recipe import FOREIGN, Recipe
+from seethink.config.reward import RewardConfig
 from seethink.config.section import PARTS
+from seethink.config.verifier import VerifierConfig
 from seethink.core.errors import UserError
 
 MOVED = {
@@ -25,6 +28,11 @@ MOVED = {
     "log.entropy_quantile": "log.entropy_threshold",
 }
 """Keys of earlier versions, and where their meaning is now."""
+
+
+COMMAND_SECTIONS = ("data", "reward")
+"""Sections of a recipe whose keys commands without a recipe take."""
+AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
 class RecipeError(UserError):
@@ -100,18 +108,46 @@ def saved_recipe(table: dict[str, Any]) -> Recipe:
     return Recipe.model_validate(table)
 
 
-def make_reading(overrides: list[str]) -> ReadConfig:
-    """How to read data, from `data.KEY=VALUE` words, for commands without a recipe. Raises RecipeError."""
-    table: dict[str, Any] = {}
-    for override in overrides:
-        apply_override(table, override)
-    strange = [key for key in table if key != "data"]
+def make_reading(words: Sequence[str]) -> ReadConfig:
+    """How to read data, from the `data.KEY=VALUE` words of a command without a recipe. Raises RecipeError."""
+    return _section(words, "data", ReadConfig, {})
+
+
+def make_reward(words: Sequence[str], saved: Mapping[str, Any] | None = None) -> RewardConfig:
+    """How responses are graded, from the `reward.KEY=VALUE` words of a command without a recipe. Raises RecipeError.
+
+    `saved` is the `[reward]` of a run, whose keys hold where no word says otherwise.
+    """
+    return _section(words, "reward", RewardConfig, saved or {})
+
+
+def _section(words: Sequence[str], name: str, kind: type[AnySection], saved: Mapping[str, Any]) -> AnySection:
+    table: dict[str, Any] = {name: dict(saved)}
+    for word in words:
+        apply_override(table, word)
+    strange = [key for key in table if key not in COMMAND_SECTIONS]
     if strange:
-        raise RecipeError(f"{strange[0]!r}: only keys of [data] can be given here, e.g. data.style=easyr1")
+        known = " and ".join(f"[{section}]" for section in COMMAND_SECTIONS)
+        raise RecipeError(f"{strange[0]!r}: only keys of {known} can be given here, e.g. data.style=easyr1")
     try:
-        return ReadConfig.model_validate(table.get("data", {}))
+        return kind.model_validate(table[name])
     except ValidationError as error:
-        raise RecipeError("data: " + "; ".join(explain(e) for e in error.errors())) from None
+        raise RecipeError("; ".join(explain(_within(name, e)) for e in error.errors())) from None
+
+
+def _within(section: str, error: Any) -> dict[str, Any]:
+    return {**error, "loc": (section, *error["loc"])}
+
+
+def make_verifier(**settings: Any) -> VerifierConfig:
+    """The settings of a verifier, for commands without a recipe. Raises RecipeError, which repeats no address."""
+    try:
+        return VerifierConfig(**settings)
+    except ValidationError as error:
+        said = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        )
+        raise RecipeError(f"verifier: {said}") from None
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -88,30 +88,38 @@ class Chat:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
             )
-        messages = _messages(sample)
-        self._refuse_endless(messages)
+        return self._edit(self._rendered(sample.id, _messages(sample), add_generation_prompt=True))
+
+    def _rendered(self, name: str, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
+        """What the template makes of these turns. Raises TemplateError."""
+        self._refuse_endless(messages, add_generation_prompt=add_generation_prompt)
         try:
-            text = self.template_owner.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return str(
+                self.template_owner.apply_chat_template(
+                    messages, add_generation_prompt=add_generation_prompt, tokenize=False
+                )
+            )
         except MemoryError:
             raise
         except Exception as error:  # the template is the model's own code, and raises what it likes
             said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise TemplateError(f"the model's chat template cannot write the prompt of {sample.id!r}: {said}") from None
-        return self._edit(str(text))
+            raise TemplateError(f"the model's chat template cannot write the prompt of {name!r}: {said}") from None
 
     def refuse_endless_template(self) -> None:
         """Raises TemplateError where the chat template does not end, or takes too much memory, on a trial prompt.
 
         Every later prompt is tried too; this one is for a model that is refused when it is loaded.
         """
-        self._refuse_endless(_messages(Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))))
+        trial = Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))
+        self._refuse_endless(_messages(trial), add_generation_prompt=True)
 
-    def _refuse_endless(self, messages: list[dict[str, Any]]) -> None:
+    def _refuse_endless(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> None:
         template = _chosen_template(self.template_owner)
         if not isinstance(template, str | None):
             raise TemplateError(f"the model's chat template is {type(template).__name__}; expected text")
         if template is not None:
-            given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+            given = {"messages": messages, "tools": None, "documents": None}
+            given["add_generation_prompt"] = add_generation_prompt
             refuse_endless(template, {**self.tokenizer.special_tokens_map, **given})
 
     def _refuse_special(self, name: str, *texts: str) -> None:
@@ -128,6 +136,17 @@ class Chat:
         """A response to imitate, its end-of-turn token included."""
         ids: list[int] = self.tokenizer(response, add_special_tokens=False)["input_ids"]
         return [*ids, self.eos_id]
+
+    def turn_end(self) -> str | None:
+        """The special token that the template writes after an assistant's turn; None where it writes none.
+
+        Raises TemplateError where the template cannot write such a turn.
+        """
+        said = "It is red."
+        turns = [*_messages(Sample("turn", "Which colour?")), {"role": "assistant", "content": [_text(said)]}]
+        after = self._rendered("turn", turns, add_generation_prompt=False).rpartition(said)[2]
+        found = [(after.index(token), -len(token), token) for token in self.special_tokens if token in after]
+        return min(found)[2] if found else None
 
     def decode(self, token_ids: list[int]) -> str:
         """Text of a response without the end-of-turn token; `<think>` stays."""
@@ -147,22 +166,24 @@ def _chosen_template(owner: Any) -> Any:
 def _messages(sample: Sample) -> list[dict[str, Any]]:
     """The turns of a sample's prompt, as chat templates take them."""
     user = {"role": "user", "content": _content(sample)}
-    if not sample.system:
-        return [user]
-    return [{"role": "system", "content": [{"type": "text", "text": sample.system}]}, user]
+    return [{"role": "system", "content": [_text(sample.system)]}, user] if sample.system else [user]
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def _content(sample: Sample) -> list[dict[str, str]]:
     """The content parts of a question; images come first unless `<image>` marks say where they stand."""
     text = _with_choices(sample)
     if "<image>" not in text:
-        return [*({"type": "image"} for _ in sample.images), {"type": "text", "text": text}]
+        return [*({"type": "image"} for _ in sample.images), _text(text)]
     parts: list[dict[str, str]] = []
     for number, piece in enumerate(text.split("<image>")):
         if number:
             parts.append({"type": "image"})
         if piece:
-            parts.append({"type": "text", "text": piece})
+            parts.append(_text(piece))
     return parts
 
 

@@ -12,10 +12,18 @@ from seethink.config import PARTS, Part, Recipe
 from seethink.core.errors import UserError
 from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status, gigabytes, plural
-from seethink.doctor.weights import read_weights
 from seethink.models.describe import meta_model
-from seethink.models.load import PACKAGED, check_source, make_chat, model_path, prepare_transformers
+from seethink.models.load import (
+    PACKAGED,
+    REPORTING,
+    check_source,
+    make_chat,
+    model_path,
+    prepare_transformers,
+    unreadable,
+)
 from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family_of, owners_of
+from seethink.models.weight_files import COPY_AGAIN, misfits, not_finite_in, read_weights, some
 
 SECTION = "model"
 
@@ -100,7 +108,7 @@ def _check_code(report: Report, recipe: Recipe, model: Model) -> bool:
     try:
         config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
         kind = str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         found = f"config.json cannot be read: {type(error).__name__}: {error}"
         report.add(SECTION, "config", Status.FAIL, found, "copy or download the model again")
         return False
@@ -152,7 +160,8 @@ def _use_generation_config(model: Model) -> None:
     """Which tokens end a turn is said in generation_config.json rather than in config.json."""
     from transformers import GenerationConfig
 
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    # One that cannot be read is what `load_model` would say; the check of the weights' names reads it too.
+    with contextlib.suppress(Exception):
         if model.folder is not None:
             model.meta.generation_config = GenerationConfig.from_pretrained(model.folder)
 
@@ -168,9 +177,13 @@ def _check_weights(report: Report, recipe: Recipe, model: Model) -> None:
         return
     stored = ", ".join(f"{count:,} tensors in {dtype}" for dtype, count in weights.dtypes.most_common())
     size = gigabytes(sum(file.stat().st_size for file in weights.files))
-    found = f"{plural(len(weights.files), 'safetensors file')}, {size}, {stored}"
     model.weights_ok = model.meta is None or _check_names(report, recipe, model)
+    if broken := not_finite_in(weights.files):
+        found = f"{plural(len(broken), 'tensor')} with NaN or infinity: {some(broken)}"
+        report.add(SECTION, "weights", Status.FAIL, found, COPY_AGAIN, not_finite=broken)
+        model.weights_ok = False
     if model.weights_ok:
+        found = f"{plural(len(weights.files), 'safetensors file')}, {size}, {stored}, all finite"
         report.add(SECTION, "weights", Status.PASS, found)
 
 
@@ -181,37 +194,38 @@ def _check_names(report: Report, recipe: Recipe, model: Model) -> bool:
 
     loader: Any = AutoModelForImageTextToText
     try:
-        _, told = loader.from_pretrained(
-            str(model.folder),
-            device_map="meta",
-            output_loading_info=True,
-            use_safetensors=True,
-            trust_remote_code=recipe.trust_remote_code,
-        )
-    except Exception as error:  # what transformers says of checkpoints that do not fit depends on the family
-        found = f"the files do not load: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        report.add(SECTION, "weights", Status.FAIL, found, "copy or download the model again")
+        with unreadable(recipe.model):
+            _, told = loader.from_pretrained(
+                str(model.folder),
+                device_map="meta",
+                use_safetensors=True,
+                trust_remote_code=recipe.trust_remote_code,
+                **REPORTING,
+            )
+    except UserError as error:
+        report.add(SECTION, "weights", Status.FAIL, f"the files do not load: {error}", COPY_AGAIN)
         return False
-    missing = sorted(str(name) for name in told["missing_keys"])
-    mismatched = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in told["mismatched_keys"])
-    if missing or mismatched:
-        report.add(SECTION, "weights", *_missing(model, missing, mismatched), missing=missing, mismatched=mismatched)
-    if unexpected := sorted(str(name) for name in told["unexpected_keys"]):
-        found = f"{len(unexpected)} tensors in the files are not the model's and are ignored, first {unexpected[0]}"
-        report.add(SECTION, "weights", Status.WARN, found, "make sure that config.json is this checkpoint's")
-    return not missing and not mismatched
+    wrong = misfits(told)
+    for kind, names in wrong.items():
+        found, advice = _explained(model, kind, names)
+        report.add(SECTION, "weights", Status.FAIL, found, advice, **{kind: names})
+    return not wrong
 
 
-def _missing(model: Model, missing: list[str], mismatched: list[str]) -> tuple[Status, str, str]:
-    if mismatched:
-        found = f"{len(mismatched)} tensors have another shape than config.json says, first {mismatched[0]}"
-        return Status.FAIL, found, "make sure that config.json is this checkpoint's"
-    owners = [tuple(owners_of(name, family_of(model.meta))) for name in missing]
+def _explained(model: Model, kind: str, names: list[str]) -> tuple[str, str]:
+    """What is wrong with these tensors, and what to do."""
+    if kind == "misshapen":
+        found = f"{plural(len(names), 'tensor')} of another shape than config.json says: {some(names)}"
+        return found, "make sure that config.json is this checkpoint's"
+    if kind == "unexpected":
+        found = f"{plural(len(names), 'tensor')} in the files that the model does not have: {some(names)}"
+        return found, "make sure that config.json is this checkpoint's"
+    owners = [tuple(owners_of(name, family_of(model.meta))) for name in names]
     whole: list[Part] = [part for part in PARTS if (part,) in owners]
-    found = f"{len(missing)} weights are not in the files, first {missing[0]}"
+    found = f"{plural(len(names), 'tensor')} not in the files: {some(names)}"
     if whole:
         found = f"{found}: without them the {' and '.join(whole)} would start from random numbers"
-    return Status.FAIL, found, "use a complete checkpoint: training would start from noise without a word"
+    return found, "use a complete checkpoint: no command loads one with random weights"
 
 
 def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
@@ -224,10 +238,11 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
     path = model_path(recipe.model)
     loader: Any = AutoProcessor
     try:
-        processor = loader.from_pretrained(path, trust_remote_code=recipe.trust_remote_code)
-        model.chat = make_chat(processor, model.meta)
-    except (UserError, OSError, ValueError, LookupError, AttributeError, ImportError, TypeError) as error:
-        found = f"does not load: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        with unreadable(recipe.model):
+            processor = loader.from_pretrained(path, trust_remote_code=recipe.trust_remote_code)
+            model.chat = make_chat(processor, model.meta)
+    except UserError as error:
+        found = f"does not load: {error}"
         advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
         report.add(SECTION, "processor", Status.FAIL, found, advice)
         return

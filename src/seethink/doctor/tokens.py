@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from PIL import Image
 
+from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
+from seethink.data.template import TemplateError
 from seethink.doctor.check import Report, Status
 from seethink.models.forward import image_token_id
 from seethink.models.load import stop_token_ids
@@ -66,7 +69,13 @@ def _check_ends(report: Report, model: Any, chat: Chat, banned: tuple[int, ...])
         advice = "set eos_token in tokenizer_config.json to the token that ends a turn"
         report.add(SECTION, "end of turn", Status.FAIL, "the tokenizer has no end-of-sequence token", advice)
         return
-    stops = stop_token_ids(model, chat)
+    try:
+        stops = stop_token_ids(model, chat)
+    except UserError as error:
+        report.add(
+            SECTION, "end of turn", Status.FAIL, str(error), "take generation_config.json from the original model"
+        )
+        return
     names = ", ".join(f"{chat.tokenizer.convert_ids_to_tokens(i)!r}" for i in stops)
     both = sorted(set(stops) & set(banned))
     if both:
@@ -74,8 +83,31 @@ def _check_ends(report: Report, model: Any, chat: Chat, banned: tuple[int, ...])
         advice = "correct eos_token_id in generation_config.json: it can never be sampled, so no response would end"
         report.add(SECTION, "end of turn", Status.FAIL, found, advice)
         return
-    found = f"{names}; {len(banned)} image and video tokens are never sampled"
-    report.add(SECTION, "end of turn", Status.PASS, found, stop_ids=list(stops), banned_ids=list(banned))
+    trained = str(chat.tokenizer.convert_ids_to_tokens(chat.eos_id))
+    about: dict[str, Any] = {
+        "stop_ids": list(stops),
+        "banned_ids": list(banned),
+        "trained": trained,
+        "template": _turn_end(chat),
+    }
+    found = f"training ends a response with {trained!r}, generation stops at {names}"
+    if about["template"] in (None, trained):
+        found += f"; {len(banned)} image and video tokens are never sampled"
+        report.add(SECTION, "end of turn", Status.PASS, found, **about)
+        return
+    advice = (
+        f"set eos_token in tokenizer_config.json to {about['template']!r}, so that SFT teaches the token by which the "
+        "model ends its turns, and name it in generation_config.json's eos_token_id"
+    )
+    found += f", but the chat template ends an assistant's turn with {about['template']!r}"
+    report.add(SECTION, "end of turn", Status.WARN, found, advice, **about)
+
+
+def _turn_end(chat: Chat) -> str | None:
+    """What the template writes after a turn; None too where it cannot write one."""
+    with contextlib.suppress(TemplateError):
+        return chat.turn_end()
+    return None
 
 
 def _check_thinking(report: Report, chat: Chat) -> None:

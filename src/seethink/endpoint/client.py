@@ -57,7 +57,7 @@ class Client:
     ) -> None:
         """`role` and `while_down` go into the log's notices: what the server is, and what its callers do meanwhile.
 
-        `greeting` makes a harmless chat; any reply to it shows that the server works. Raises ValueError where
+        `greeting` makes a harmless chat; any reply to it shows that the server works. Raises UserError where
         `api_key_env` names a variable that holds no usable key.
         """
         self._config = config

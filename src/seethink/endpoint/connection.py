@@ -16,6 +16,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel, ValidationError
 
 from seethink.config.endpoint import EndpointConfig
+from seethink.core.errors import UserError
 from seethink.endpoint.chat import Message, Reply
 from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, ServerError
 from seethink.endpoint.limits import retry_after_s
@@ -62,7 +63,7 @@ class Connection:
     """The configured server, without limits or retries: `client.Client` adds these."""
 
     def __init__(self, config: EndpointConfig) -> None:
-        """Raises ValueError where `api_key_env` names a variable that holds no usable key."""
+        """Raises UserError where `api_key_env` names a variable that holds no usable key."""
         self._config = config
         self._key = _read_key(config.api_key_env)
         # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
@@ -157,10 +158,10 @@ def _read_key(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
-        raise ValueError(f"api_key_env names {variable}, which is not set: export it")
+        raise UserError(f"api_key_env names {variable}, which is not set: export it")
     if not (key.isascii() and key.isprintable()):
         # The HTTP library would refuse it later in an error that quotes it.
-        raise ValueError(f"the API key in {variable} holds a line break or a character outside ASCII")
+        raise UserError(f"the API key in {variable} holds a line break or a character outside ASCII")
     return key
 
 

@@ -18,6 +18,7 @@ from seethink.report.load import load_run
 from seethink.runs.folder import final_model
 
 LINEAGE = "seethink.json"
+DTYPES = ("bfloat16", "float16", "float32")
 
 
 class ExportError(UserError):
@@ -41,7 +42,10 @@ def export_run(run: Path, out: Path, *, checkpoint: Path | None = None, dtype: s
     Raises:
         ExportError: The run has not finished, the checkpoint is not one, or `out` is not empty.
     """
-    source = checkpoint or _final(run)
+    run, out = Path(run), Path(out)
+    if dtype not in DTYPES:
+        raise ExportError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    source = Path(checkpoint) if checkpoint is not None else _final(run)
     if not (source / "config.json").is_file():
         raise ExportError(f"{source} is not a checkpoint (no config.json in it); name one of {run}/checkpoints")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):

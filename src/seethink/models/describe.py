@@ -11,12 +11,20 @@ import torch
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from safetensors import safe_open
 from torch import nn
 
 from seethink.config import PARTS, PartModules
-from seethink.models.load import ModelError, attach_family, check_source, model_path, prepare_transformers
+from seethink.models.load import (
+    ModelError,
+    attach_family,
+    check_source,
+    model_path,
+    prepare_transformers,
+    refuse_unreachable,
+    unreadable,
+)
 from seethink.models.parts import family_of, split_parts
+from seethink.models.weight_files import read_weights
 
 DEPTH = 3
 """How many components of a module's name the table distinguishes."""
@@ -32,23 +40,24 @@ class Description:
 
 
 def meta_model(source: str, *, trust_remote_code: bool = False, modules: PartModules | None = None) -> Any:
-    """The model without storage: every parameter has a shape and a dtype and costs no memory. Raises ModelError."""
+    """The model without storage: every parameter has a shape and a dtype and costs no memory.
+
+    Raises ModelError or PartsError.
+    """
     prepare_transformers()
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     path = model_path(source)
     check_source(source, path)
-    try:
+    refuse_unreachable(source, path)
+    with unreadable(source):
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(
                 config, dtype=config.dtype or torch.float32, trust_remote_code=trust_remote_code
             )
-    except (OSError, ValueError, LookupError, AttributeError, ImportError, TypeError) as error:
-        problem = " ".join(str(error).split())
-        raise ModelError(f"cannot read {source!r}: {type(error).__name__}: {problem}") from None
-    model.tie_weights()
-    attach_family(model, modules)
+        model.tie_weights()
+        attach_family(model, modules)
     return model
 
 
@@ -59,14 +68,12 @@ def describe(source: str, *, trust_remote_code: bool = False, modules: PartModul
 
 
 def _stored(folder: Path) -> dict[str, int]:
-    """Parameters by dtype, from the headers of the weight files."""
-    counts: Counter[str] = Counter()
-    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 (not a mapping)
-                piece = weights.get_slice(name)
-                counts[str(piece.get_dtype())] += torch.Size(piece.get_shape()).numel()
-    return dict(counts)
+    """Parameters by dtype, from the headers of the weight files. Raises ModelError where one is damaged."""
+    weights = read_weights(folder)
+    if weights.files and weights.problems:
+        found, advice = weights.problems[0]
+        raise ModelError(f"{folder}: {found}: {advice}")
+    return dict(weights.sizes)
 
 
 def as_json(description: Description) -> dict[str, Any]:

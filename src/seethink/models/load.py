@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from seethink.config import PartModules, Recipe
+from seethink.core.arguments import require_one_of
 from seethink.core.errors import UserError
 from seethink.data.chat import Chat
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
-from seethink.models.parts import PartsError, banned_token_ids, family_of, split_parts, use_modules
+from seethink.models.parts import banned_token_ids, family_of, split_parts, use_modules
 from seethink.models.prefix_attention import use_prefix_attention
+from seethink.models.weight_files import misfits, not_finite, read_weights, some
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 PACKAGED = {name: _ASSETS / name for name in ("nano", "nano-resampler", "nano-qwen", "nano-weak")}
 """The base models that come with seethink, by the names that recipes and commands know them by."""
 NANO = PACKAGED["nano"]
 _CPU = torch.device("cpu")
+HUB_SECONDS = 10.0
+"""How long the hub may take to say whether it has a model."""
 
 
 class ModelError(UserError):
@@ -81,9 +87,11 @@ def load_model(
         The model in evaluation mode, its chat (processor, tokenizer, template), stop tokens and banned tokens.
 
     Raises:
-        ModelError: There is no such model, or it is damaged.
+        ModelError: There is no such model, it is damaged, or tensors are missing, too many, misshapen or not finite.
         PartsError: The parts of its family are not known, or do not cover it.
     """
+    source = str(source)
+    require_one_of("dtype", dtype, ("float32", "bfloat16"))
     prepare_transformers()
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
@@ -93,23 +101,60 @@ def load_model(
     logging.disable_progress_bar()
     path = model_path(source)
     check_source(source, path)
-    try:
+    refuse_unreachable(source, path)
+    with unreadable(source):
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
-        model: Any = AutoModelForImageTextToText.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True
+        refuse_damaged_files(path)
+        loader: Any = AutoModelForImageTextToText
+        model, told = loader.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True, **REPORTING
         )
+        refuse_wrong_tensors(model, told)
         attach_family(model, modules)
         use_prefix_attention(model)
-    except PartsError:
-        raise
-    except (OSError, ValueError, LookupError, AttributeError, ImportError, SafetensorError) as error:
-        # What transformers says of damaged, partial and unknown checkpoints.
-        problem = " ".join(str(error).split())
-        raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {problem}") from None
-    chat = make_chat(processor, model)
-    banned_ids = banned_token_ids(model, chat.tokenizer)
+        chat = make_chat(processor, model)
+        if chat.eos_id is None:
+            raise ModelError("the tokenizer has no eos_token: set it to the token that ends a turn")
+        banned_ids, stop_ids = banned_token_ids(model, chat.tokenizer), stop_token_ids(model, chat)
     model = model.to(default_device())
-    return LoadedModel(model.eval(), chat, source, banned_ids, stop_token_ids(model, chat), getattr(torch, dtype))
+    return LoadedModel(model.eval(), chat, source, banned_ids, stop_ids, getattr(torch, dtype))
+
+
+REPORTING: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""For `from_pretrained`: say which tensors do not fit, all of them, in place of a warning or an error of its own."""
+
+
+@contextmanager
+def unreadable(source: str) -> Iterator[None]:
+    """Whatever a library raises over a model's files is a ModelError that names the model."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except UserError as error:
+        raise type(error)(f"cannot load {source!r}: {error}") from error
+    except Exception as error:  # transformers, tokenizers and templates raise what they like
+        raise ModelError(f"cannot load {source!r}: {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:600]
+
+
+def refuse_damaged_files(path: str) -> None:
+    """Raises ModelError where a folder's weight files are incomplete, damaged or pickled; a hub name passes."""
+    if Path(path).is_dir() and (problems := read_weights(Path(path)).problems):
+        raise ModelError("; ".join(f"{found}: {advice}" for found, advice in problems[:3]))
+
+
+def refuse_wrong_tensors(model: Any, told: Any) -> None:
+    """Raises ModelError where tensors of a loaded model were missing, too many, of another shape or not finite."""
+    wrong = misfits(told)
+    if broken := not_finite(model.state_dict().items()):
+        wrong["not finite"] = broken
+    if wrong:
+        said = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in wrong.items())
+        raise ModelError(f"its weights cannot be used: {said}. Use a complete checkpoint, with its own config.json")
 
 
 def load_recipe_model(recipe: Recipe) -> LoadedModel:
@@ -152,22 +197,49 @@ def default_device() -> torch.device:
 
 
 def check_source(source: str, path: str) -> None:
-    """Raises ModelError where a source cannot be a model, before transformers tries a download."""
+    """Raises ModelError where a source is neither a checkpoint folder nor the name of a model."""
     folder = Path(path)
-    looks_local = folder.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1
-    if looks_local and not (folder / "config.json").is_file():
-        raise ModelError(f"{source!r} is not a checkpoint folder (no config.json in it)")
-    if not looks_local and source not in PACKAGED and "/" not in source:
+    if source not in PACKAGED and "/" not in source and not folder.exists():
         raise ModelError(
             f"no model {source!r}; give {', '.join(PACKAGED)}, a checkpoint folder, or a hub name such as org/model"
         )
+    if (folder.exists() or not _may_be_hub_name(source)) and not (folder / "config.json").is_file():
+        raise ModelError(f"{source!r} is not a checkpoint folder (no config.json in it)")
+
+
+def _may_be_hub_name(source: str) -> bool:
+    """Whether it is `org/model`. Where a folder `org` is on this machine, a path is meant."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", source)) and not Path(source).parent.exists()
+
+
+def refuse_unreachable(name: str, path: str) -> None:
+    """Raises ModelError for a hub name without a copy on this machine that the hub does not have, or does not answer.
+
+    transformers would ask for file after file, each several times.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if Path(path).exists():
+        return
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            HfApi().model_info(name, timeout=HUB_SECONDS)
+    except Exception as error:  # offline, unknown, gated, private: the library has a class for each
+        said = _one_line(error)[:200]
+        raise ModelError(
+            f"no folder {name!r}, no copy of such a hub model on this machine, and the hub does not give it: "
+            f"{type(error).__name__}: {said}"
+        ) from error
 
 
 def stop_token_ids(model: Any, chat: Chat) -> tuple[int, ...]:
-    """Token ids that end a response: the chat template's end of turn first, then the model's own."""
+    """Token ids that end a response: the tokenizer's first, then the model's own. Raises ModelError."""
     configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return tuple(dict.fromkeys([chat.eos_id, *(i for i in ids if i is not None)]))
+    ids = [i for i in (configured if isinstance(configured, list) else [configured]) if i is not None]
+    rows = model.get_input_embeddings().weight.shape[0]
+    if strange := [i for i in ids if not isinstance(i, int) or not 0 <= i < rows]:
+        raise ModelError(f"eos_token_id in generation_config.json holds {strange[0]!r}, not a token id below {rows:,}")
+    return tuple(dict.fromkeys([chat.eos_id, *ids]))
 
 
 def export_model(model: Any, chat: Chat, folder: Path, about: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -69,6 +71,14 @@ class FunctionGrader:
             return Grade(Verdict.CORRECT if score == 1 else Verdict.WRONG, None, f"{self._path}: {score:g}", score)
         said = f"{type(found).__name__} {visible(repr(found))[:_SHOWN_CHARS]}"
         raise RewardError(f"{self._of(sample)} returned {said}; expected a Grade or a number from 0 to 1")
+
+    @property
+    def source_sha256(self) -> str | None:
+        """A hash of the file that the function stands in; None where it stands in none."""
+        try:
+            return hashlib.sha256(Path(inspect.getfile(self._function)).read_bytes()).hexdigest()
+        except (TypeError, OSError):  # a built-in, or an object that is called
+            return None
 
     def _of(self, sample: Sample) -> str:
         return f"reward.function={self._path!r} on sample {sample.id!r}"

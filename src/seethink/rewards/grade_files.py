@@ -85,6 +85,7 @@ def grade_file(cases: Path, out: Path | None = None) -> Summary:
         OSError: `cases` cannot be read, or `out` cannot be written.
     """
     start = time.monotonic()
+    cases, out = Path(cases), Path(out) if out is not None else None
     rows = [_read_row(number, line) for number, line in enumerate(_lines(cases), 1) if line.strip()]
     good = [row for row in rows if "problem" not in row]
     answers = grade_batch([_item(row) for row in good])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from seethink.config import RewardConfig
 from seethink.core.denials import hallucinations
@@ -33,10 +33,19 @@ class Rewarder:
         `function_folder`: where `reward.function` is looked for besides the import path. Raises RewardError where it
         cannot be loaded.
         """
+        run_folder = Path(run_folder) if run_folder is not None else None
+        function_folder = Path(function_folder) if function_folder is not None else None
         self._config = config
         self._function = FunctionGrader(config.function, function_folder) if config.function else None
         self._verifier = _open_verifier(config, run_folder)
         self._right = self._right_by_verifier = 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What stored grades depend on besides the rules, for the keys of measurements; {} where rules alone grade."""
+        settings = self._config.model_dump(mode="json", exclude_defaults=True)
+        source = {"function_sha256": self._function.source_sha256} if self._function is not None else {}
+        return {"reward": settings | source} if settings else {}
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +111,11 @@ class Rewarder:
         self._right += len(right)
         self._right_by_verifier += len(set(right) & set(asked))
         return grades
+
+
+def command_rewarder(config: RewardConfig | None) -> Rewarder:
+    """By rules without a `config`. For commands: `reward.function` may lie in the folder where they are given."""
+    return Rewarder(config or RewardConfig(), function_folder=Path.cwd())
 
 
 def _open_verifier(config: RewardConfig, run_folder: Path | None) -> Verifier | None:

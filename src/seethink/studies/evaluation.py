@@ -13,18 +13,27 @@ from seethink.eval.score import TaskScore
 from seethink.eval.tasks.source import load_source_task
 from seethink.generate.make import make_generator
 from seethink.models.load import load_model
-from seethink.rewards.rewarder import Rewarder
+from seethink.rewards.rewarder import command_rewarder
 
 
 def evaluate_model(
-    model: str, config: EvalConfig, *, reading: ReadConfig | None = None, seed: int = 0, out: Path | None = None
+    model: str,
+    config: EvalConfig,
+    *,
+    reading: ReadConfig | None = None,
+    reward: RewardConfig | None = None,
+    seed: int = 0,
+    out: Path | None = None,
 ) -> list[TaskScore]:
-    """One score per mode that `config` names. Writes eval.json, items and rollouts to `out`. Raises UserError."""
+    """One score per mode that `config` names; graded by rules, or as `reward` says.
+
+    Writes eval.json, items and rollouts to `out`. Raises UserError.
+    """
     quarantine = Quarantine(out / "eval" / FILE if out is not None else None)
-    loaded, label = load_model(model), Path(model).name
-    task = load_source_task(config, seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
-    prompts = PromptList(task.samples, loaded.chat)
-    with Rewarder(RewardConfig()) as rewarder:
+    with command_rewarder(reward) as rewarder:
+        loaded, label = load_model(model), Path(model).name
+        task = load_source_task(config, seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
+        prompts = PromptList(task.samples, loaded.chat)
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
     if out is not None:
         write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=seed)

@@ -171,11 +171,15 @@ def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder,
             last_step=stage.total_steps,
             state=run.state.get("stopping"),
         )
+
+        def is_last(step: int) -> bool:
+            return step == stage.total_steps or validation.finished
+
         hooks = [
             run.entropy_log(),
             validation,
-            BlindnessGuard(recipe, policy, run.budget, generator, samples),
-            run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps or validation.finished),
+            BlindnessGuard(recipe, policy, run.budget, generator, samples, is_last=is_last),
+            run.evaluation(tasks, generator, rewarder, is_last),
         ]
         stopping = validation.stopping
         run.loop(stage, hooks, lambda r: f"loss {r.metrics['loss/total']:.3f}  best val {stopping.best:.3f}")

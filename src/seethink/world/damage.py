@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from PIL import Image
 
+from seethink.core.errors import UserError
 from seethink.core.types import Sample
 
 KINDS = ("blank", "crop", "absent")
@@ -48,16 +49,16 @@ class Damage:
 
 
 def parse_damage(options: str) -> Damage:
-    """`image=blank&share=0.1` -> Damage("blank", 0.1). Raises ValueError."""
+    """`image=blank&share=0.1` -> Damage("blank", 0.1). Raises UserError."""
     kinds = {field.name: type(field.default) for field in fields(Damage)}
     values: dict[str, str | float] = {}
     for option in filter(None, options.split("&")):
         name, _, text = option.partition("=")
         if name not in kinds:
-            raise ValueError(f"no option {name!r}; choose from {', '.join(kinds)}, as in ?image=blank&share=0.1")
+            raise UserError(f"no option {name!r}; choose from {', '.join(kinds)}, as in ?image=blank&share=0.1")
         values[name] = text if name == "image" else _share(name, text)
     if "image" in values and values["image"] not in KINDS:
-        raise ValueError(f"image={values['image']!r}: choose from {', '.join(KINDS)}")
+        raise UserError(f"image={values['image']!r}: choose from {', '.join(KINDS)}")
     return Damage(**values)  # type: ignore[arg-type]
 
 
@@ -67,7 +68,7 @@ def _share(name: str, text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise ValueError(f"{name}={text!r}: give a share from 0 to 1")
+        raise UserError(f"{name}={text!r}: give a share from 0 to 1")
     return share
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from PIL.Image import Image
 
+from seethink.core.errors import UserError
 from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS, Split
@@ -30,18 +31,18 @@ def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
     domains = {"all": tuple(DOMAINS), "other": OTHER_DOMAINS}.get(names) or tuple(names.split(","))
     unknown = [name for name in domains if name not in DOMAINS]
     if unknown:
-        raise ValueError(f"{source!r}: no domain {unknown[0]!r}; choose from {', '.join(DOMAINS)}, all, other")
+        raise UserError(f"{source!r}: no domain {unknown[0]!r}; choose from {', '.join(DOMAINS)}, all, other")
     if kind not in ("", "traces"):
-        raise ValueError(f"{source!r}: after the domains only ':traces' may follow, found {kind!r}")
+        raise UserError(f"{source!r}: after the domains only ':traces' may follow, found {kind!r}")
     return domains, kind == "traces"
 
 
 def parse_options(source: str) -> Damage:
-    """The options after the `?` of a source. Raises ValueError."""
+    """The options after the `?` of a source. Raises UserError."""
     try:
         return parse_damage(source.partition("?")[2])
     except ValueError as error:
-        raise ValueError(f"{source!r}: {error}") from None
+        raise UserError(f"{source!r}: {error}") from None
 
 
 def one_domain(source: str, domain: str) -> str:
@@ -55,16 +56,16 @@ def one_domain(source: str, domain: str) -> str:
 
 
 def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
-    """`size` samples with domains and difficulties in turn. Raises ValueError.
+    """`size` samples with domains and difficulties in turn. Raises UserError.
 
     Item i of a domain depends on (seed, split, domain, i) alone.
     """
     (domains, traces), damage = parse_source(source), parse_options(source)
     if damage.denials and not traces:
-        raise ValueError(f"{source!r}: denials are of traces; add ':traces' before the '?'")
+        raise UserError(f"{source!r}: denials are of traces; add ':traces' before the '?'")
     own = next((known for known in SPLITS if known == split), None)
     if own is None:
-        raise ValueError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
+        raise UserError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
     return [_sample(domains[i % len(domains)], i // len(domains), own, seed, traces, damage) for i in range(size)]
 
 

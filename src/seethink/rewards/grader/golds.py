@@ -26,6 +26,9 @@ def validate_gold(gold: object, answer_type: str | None = None, choices: Sequenc
     text = plain(str(gold)).strip()
     if not text or text in ("nan", "NaN", "None", "null"):
         raise ValueError(f"gold answer: expected text or a number, found {str(gold)!r}; fill it in or drop the row")
+    if answer_type is not None and answer_type not in ANSWER_TYPES:
+        known = ", ".join(ANSWER_TYPES)
+        raise ValueError(f"answer_type: expected one of {known}, found {str(answer_type)[:40]!r}")
     if choices:
         _check_choices(text, list(choices))
     elif answer_type in _MATHS_TYPES and (_unbalanced(text) or maths.read(text) is None):

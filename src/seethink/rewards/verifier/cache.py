@@ -9,8 +9,10 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from seethink.core.errors import UserError
 from seethink.rewards.verifier.prompt import PROMPT_VERSION, VerifyItem
 
 
@@ -31,14 +33,19 @@ class VerdictCache:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Open or create the file; None keeps verdicts in memory only. Raises ValueError for a file of another kind."""
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # Our own lock guards the connection; isolation_level=None makes every statement its own transaction.
+        """Open or create the file; None keeps verdicts in memory only. Raises UserError for a file of another kind."""
+        self._path = path
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path or ":memory:", timeout=60.0, isolation_level=None, check_same_thread=False
-        )
+        with self._readable():
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            # Our own lock guards the connection; isolation_level=None makes every statement its own transaction.
+            self._database = sqlite3.connect(
+                path or ":memory:", timeout=60.0, isolation_level=None, check_same_thread=False
+            )
+            self._create()
+
+    def _create(self) -> None:
         try:
             self._write_ahead()
             self._database.execute("PRAGMA synchronous=NORMAL")
@@ -46,9 +53,19 @@ class VerdictCache:
                 "CREATE TABLE IF NOT EXISTS verdicts"
                 " (key TEXT PRIMARY KEY, equivalent INTEGER NOT NULL, asked_at REAL NOT NULL) WITHOUT ROWID"
             )
-        except sqlite3.DatabaseError as error:
+            # A table of other columns, or with damaged pages, is known before a run relies on it.
+            self._database.execute("SELECT count(*), max(equivalent), max(asked_at) FROM verdicts").fetchone()
+        except sqlite3.DatabaseError:
             self._database.close()
-            raise ValueError(f"{path} is not a readable verdict cache ({error}); move it away") from error
+            raise
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What is wrong with the file is a UserError that names it."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise UserError(f"{self._path} is not a readable verdict cache ({error}); move it away") from error
 
     def _write_ahead(self) -> None:
         """Switch to write-ahead logging. SQLite does not wait for a process that is switching the same new file."""
@@ -60,7 +77,7 @@ class VerdictCache:
         self._database.execute("PRAGMA journal_mode=WAL")
 
     def get(self, key: str) -> bool | None:
-        with self._lock:
+        with self._lock, self._readable():
             row = self._database.execute("SELECT equivalent FROM verdicts WHERE key = ?", (key,)).fetchone()
         return None if row is None else bool(row[0])
 
@@ -69,7 +86,7 @@ class VerdictCache:
 
         The first verdict wins, so that threads and processes that asked at the same moment agree.
         """
-        with self._lock:
+        with self._lock, self._readable():
             self._database.execute(
                 "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", (key, int(equivalent), time.time())
             )

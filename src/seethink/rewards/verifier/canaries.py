@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import cycle, islice
 
+from seethink.core.errors import UserError
 from seethink.rewards.verifier.prompt import VerifyItem
 
 ATTACKS = (
@@ -44,7 +45,7 @@ CANARIES = tuple(
 )
 
 
-class CanaryHit(RuntimeError):  # noqa: N818  # it says what happened; nothing failed
+class CanaryHit(UserError):  # noqa: N818  # it says what happened; nothing failed
     """The verifier called an attack equivalent. The run stops: its rewards cannot be trusted."""
 
     def __init__(self, model: str, item: VerifyItem) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from seethink.config.verifier import VerifierConfig
+from seethink.core.errors import UserError
 from seethink.core.types import Grade, Verdict
 from seethink.endpoint.background import BackgroundLoop
 from seethink.endpoint.client import Client
@@ -42,7 +43,7 @@ _WHILE_DOWN = {
 }
 
 
-class VerifierRefusedError(RuntimeError):
+class VerifierRefusedError(UserError):
     """The server's first answer was a refusal: the address, the model's name or the key is wrong."""
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from seethink.config import EvalConfig, ReadConfig, split_names
+from seethink.config import EvalConfig, ReadConfig, RewardConfig, split_names
 from seethink.core.console import console
 from seethink.core.errors import UserError
 from seethink.data.prompts import PromptList
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.models.load import load_model
+from seethink.rewards.rewarder import Rewarder, command_rewarder
 from seethink.studies.entropy.comparison import compare, difference_table, report_table, stored_table
 from seethink.studies.entropy.measurement import EntropyReport, EntropySettings, measure_entropy, rescore_entropy
 from seethink.studies.entropy.result_files import Stored, is_stored, load_report, load_stored, of_report, save_report
@@ -37,6 +38,7 @@ class EntropyCommand:
     against: Path | None
     out: Path | None
     reading: ReadConfig
+    reward: RewardConfig
 
     def run(self) -> None:
         """Print tables; write `out`. Raises UserError."""
@@ -62,6 +64,10 @@ class EntropyCommand:
 
     def _measured(self, other: Stored | None) -> EntropyReport:
         settings = self._settings(other)
+        with command_rewarder(self.reward) as rewarder:
+            return self._graded(settings, rewarder)
+
+    def _graded(self, settings: EntropySettings, rewarder: Rewarder) -> EntropyReport:
         loaded = load_model(self.model)
         data = self.data or ("world:all" if self.rollouts is None else None)
         task = SourceTask("", [])
@@ -69,9 +75,9 @@ class EntropyCommand:
             config = EvalConfig(data=data, size=self.size)
             task = load_source_task(config, self.seed, chat=loaded.chat, reading=self.reading)
         if self.rollouts is None:
-            return measure_entropy(loaded, task, settings, seed=self.seed)
+            return measure_entropy(loaded, task, settings, seed=self.seed, rewarder=rewarder)
         asked, responses = read_rollouts(self.rollouts, loaded.chat, task.samples)
-        return rescore_entropy(loaded, PromptList(asked, loaded.chat), responses, settings)
+        return rescore_entropy(loaded, PromptList(asked, loaded.chat), responses, settings, rewarder=rewarder)
 
     def _settings(self, other: Stored | None) -> EntropySettings:
         """From the options; words and threshold that were not given are those of the result to compare with."""

@@ -29,6 +29,7 @@ def measure_hallucination(
     max_new_tokens: int = 160,
     seed: int = 0,
     reading: ReadConfig | None = None,
+    reward: RewardConfig | None = None,
     verifier: VerifierConfig | None = None,
 ) -> tuple[list[Finding], dict[str, Any]]:
     """(findings, what they were measured on).
@@ -41,7 +42,7 @@ def measure_hallucination(
         responses = stored_responses(Path(where))
     else:
         config = EvalConfig(data=data, size=size, samples=samples, max_new_tokens=max_new_tokens)
-        responses = _sampled(where, config, seed, reading)
+        responses = _sampled(where, config, seed, reading, reward)
         about |= {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
     if verifier is not None:
         responses, counts = verified(responses, verifier)
@@ -49,7 +50,9 @@ def measure_hallucination(
     return compare_denials(responses), about
 
 
-def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | None) -> list[CheckedResponse]:
+def _sampled(
+    model: str, config: EvalConfig, seed: int, reading: ReadConfig | None, reward: RewardConfig | None
+) -> list[CheckedResponse]:
     # Imported here, because stored rollouts need no torch.
     from seethink.data.prompts import PromptList
     from seethink.data.token_pieces import TokenPieces
@@ -58,13 +61,13 @@ def _sampled(model: str, config: EvalConfig, seed: int, reading: ReadConfig | No
     from seethink.generate.make import make_generator
     from seethink.generate.protocol import Sampling
     from seethink.models.load import load_model
-    from seethink.rewards.rewarder import Rewarder
+    from seethink.rewards.rewarder import command_rewarder
 
-    loaded = load_model(model)
-    task = load_source_task(config, seed, chat=loaded.chat, reading=reading)
-    generator, prompts = make_generator(loaded), PromptList(task.samples, loaded.chat)
-    sampling, per_item = Sampling(config.max_new_tokens, 1.0), max(1, config.samples)
-    with Rewarder(RewardConfig()) as rewarder:
+    with command_rewarder(reward) as rewarder:
+        loaded = load_model(model)
+        task = load_source_task(config, seed, chat=loaded.chat, reading=reading)
+        generator, prompts = make_generator(loaded), PromptList(task.samples, loaded.chat)
+        sampling, per_item = Sampling(config.max_new_tokens, 1.0), max(1, config.samples)
         groups = draw_graded(task, generator, prompts, rewarder, per_item, sampling, seed, label="hallucination")
     return check_completions(task.samples, groups, TokenPieces(loaded.chat.tokenizer))
 

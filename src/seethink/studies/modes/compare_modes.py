@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seethink.config import EvalConfig, RewardConfig, make_reading
+from seethink.config import EvalConfig, make_reading, make_reward
 from seethink.core.types import Completion, Verdict
 from seethink.data.prompts import PromptList
 from seethink.entropy.critical import word_spans
@@ -20,7 +20,7 @@ from seethink.eval.tasks.source import load_source_task
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Generator, Sampling
 from seethink.models.load import LoadedModel, load_model
-from seethink.rewards.rewarder import Rewarder
+from seethink.rewards.rewarder import Rewarder, command_rewarder
 from seethink.studies.measurement_cache import MeasurementCache, measured_on
 from seethink.studies.modes.inference_modes import (
     ModesConfig,
@@ -39,7 +39,7 @@ def compare_modes(
     """Rows of every mode on the same items. Rows in `cache` are not sampled again. Raises UserError."""
     check_config(config)
     prompts, generator = PromptList(task.samples, loaded.chat), make_generator(loaded)
-    about = measured_on(loaded, task.samples)
+    about = measured_on(loaded, task.samples) | rewarder.identity
     values: dict[Variant, Values] = {}
     for sampled, derived in planned_draws(config):
         keys = {variant: _key(about, config, variant) for variant in derived}
@@ -56,12 +56,15 @@ def compare_modes(
     ]
 
 
-def compare_file(model: str, data: str, size: int, reading: list[str], config: ModesConfig, out: Path) -> list[ModeRow]:
-    """`seethink modes`: `size` items per domain of a data file or of the world; writes `out`. Raises UserError."""
+def compare_file(model: str, data: str, size: int, words: list[str], config: ModesConfig, out: Path) -> list[ModeRow]:
+    """`seethink modes`: `size` items per domain of a data file or of the world; writes `out`. Raises UserError.
+
+    `words` are `data.KEY=VALUE` and `reward.KEY=VALUE`.
+    """
     check_config(config)
-    read = make_reading(reading)
-    loaded = load_model(model)
-    with Rewarder(RewardConfig()) as rewarder:
+    read, reward = make_reading(words), make_reward(words)
+    with command_rewarder(reward) as rewarder:
+        loaded = load_model(model)
         task = load_source_task(EvalConfig(data=data, size=size), config.seed, chat=loaded.chat, reading=read)
         rows = compare_modes(loaded, rewarder, task, config, MeasurementCache(out.with_suffix(".parts")))
     write_modes(out, loaded, data, config, rows)

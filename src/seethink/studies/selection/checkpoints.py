@@ -28,7 +28,7 @@ from seethink.eval.task import Task
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
-from seethink.rewards.rewarder import Rewarder
+from seethink.rewards.rewarder import Rewarder, command_rewarder
 from seethink.runs.identity import model_identity
 from seethink.studies.measurement_cache import MeasurementCache, samples_identity
 
@@ -109,7 +109,12 @@ def step_of(folder: Path, run: Path, place: int) -> int:
 
 
 def measure_checkpoints(
-    run: Path, folders: Sequence[Path], task: Task, settings: CheckpointSettings, cache: MeasurementCache
+    run: Path,
+    folders: Sequence[Path],
+    task: Task,
+    settings: CheckpointSettings,
+    cache: MeasurementCache,
+    reward: RewardConfig | None = None,
 ) -> tuple[list[CheckpointEstimates], float]:
     """([C] estimates, the tail's threshold in nats). Checkpoints in `cache` are not sampled again.
 
@@ -119,7 +124,7 @@ def measure_checkpoints(
     prompts: PromptList | None = None
     threshold: float | None = None
     found: list[CheckpointEstimates] = []
-    with Rewarder(RewardConfig()) as rewarder:
+    with command_rewarder(reward) as rewarder:
         for place, folder in enumerate(folders):
             key: dict[str, Any] = {
                 "measure": "select",
@@ -127,7 +132,7 @@ def measure_checkpoints(
                 "items": items,
                 "seethink": __version__,
             }
-            key |= {**asdict(settings), "threshold": threshold}
+            key |= {**asdict(settings), "threshold": threshold, **rewarder.identity}
             result = cache.get(key)
             if result is None:
                 loaded = load_checkpoint(run, folder)

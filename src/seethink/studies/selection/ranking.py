@@ -195,6 +195,12 @@ def _last(checkpoints: Sequence[CheckpointEstimates]) -> Scored:
     return Scored("last", values, {c.name: float(c.name == newest) for c in checkpoints})
 
 
+def refuse_unknown(by: str) -> None:
+    """Raises UserError, before anything is measured, where there is no such criterion."""
+    if by not in BETTER:
+        raise UserError(f"--by {by}: there is no such criterion; choose from {', '.join(BETTER)}")
+
+
 def _require_items(inside: np.ndarray, criterion_half: np.ndarray) -> None:
     """Raise UserError where a half has too few items for an interval."""
     for place, own in (("in", inside), ("out of", ~inside)):
@@ -214,7 +220,7 @@ def _require(by: str, criteria: dict[str, Scored]) -> None:
             "out_of_domain_accuracy": "the data has no other domain than those trained on",
             "critical_entropy": "no response holds a critical word; name others with --words",
             "entropy_following": "no response holds a critical word; name others with --words",
-        }.get(by, "there is no such criterion")
+        }.get(by, "it could not be measured")
         raise UserError(f"--by {by}: {why}; choose from {', '.join(able)}")
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from seethink.config import EvalConfig, LogConfig, make_reading, split_names
+from seethink.config import EvalConfig, LogConfig, RewardConfig, make_reading, make_reward, split_names
 from seethink.core.errors import UserError
 from seethink.core.files import write_json
 from seethink.core.statistics import Interval
@@ -29,7 +29,7 @@ from seethink.studies.selection.checkpoints import (
     measure_checkpoints,
     run_recipe,
 )
-from seethink.studies.selection.ranking import Scored, Selection, select
+from seethink.studies.selection.ranking import Scored, Selection, refuse_unknown, select
 from seethink.world.make import is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
@@ -45,13 +45,16 @@ def select_run(
     data: str | None,
     size: int,
     in_domain: Sequence[str],
-    reading: Sequence[str] = (),
+    words: Sequence[str] = (),
     export: Path | None = None,
 ) -> Selection:
     """Measure and rank the checkpoints of `run` on 2 * `size` items per domain, and write select.json.
 
+    `words` are `data.KEY=VALUE` and `reward.KEY=VALUE`; without the latter, the run's own reward grades.
+
     Raises UserError where there is nothing to rank, or `by` cannot choose.
     """
+    refuse_unknown(by)
     folders, recipe = find_checkpoints(run), run_recipe(run)
     if export is not None and export.exists():
         raise UserError(f"{export} exists; choose another folder for --export")
@@ -59,10 +62,11 @@ def select_run(
     source = data or ("world:all" if is_world(trained_on) else None)
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
-    chat, read = load_checkpoint(run, folders[0]).chat, make_reading(list(reading))
+    read, reward = make_reading(words), _reward(recipe, words)
+    chat = load_checkpoint(run, folders[0]).chat
     task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
     inside = trained_domains(task.samples, in_domain, trained_on)
-    estimates, threshold = measure_checkpoints(run, folders, task, settings, MeasurementCache(run / CACHE))
+    estimates, threshold = measure_checkpoints(run, folders, task, settings, MeasurementCache(run / CACHE), reward)
     rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if r.get("reward/mean") is not None}
     selection = select(estimates, task.samples, inside, rewards, by=by, seed=settings.seed)
     about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
@@ -70,6 +74,13 @@ def select_run(
     if export is not None:
         export_checkpoint(run, run / selection.chosen, export)
     return selection
+
+
+def _reward(recipe: dict[str, Any], words: Sequence[str]) -> RewardConfig:
+    """As in the run's recipe, without its verifier, whose server need not be there any more."""
+    saved = recipe.get("reward")
+    saved = {key: value for key, value in saved.items() if key != "verifier"} if isinstance(saved, dict) else {}
+    return make_reward(words, saved)
 
 
 def settings_of(run: Path, words: str, **settings: Any) -> CheckpointSettings:

@@ -9,6 +9,8 @@ blank one and with another sample's. Four checks follow:
 4. image: the true picture beats the blank AND the other one, in gold log-prob or in greedy accuracy.
 
 1 to 3 are bugs of a pipeline and always stop the run; 4 may be a property of the model: `blindness.action` decides.
+Before SFT it is a warning alone, as the model may never have seen such pictures. The next look decides, after
+`blindness.every` steps or at the end of a shorter run.
 Nothing here draws from a global random state or touches weights, so training is the same with and without it.
 
 data/control_images.py makes the pictures; blindness_verdict.py judges.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ IN_DOUBT = 4
 """Before a model is called blind, it is shown so many times `blindness.samples`."""
 SFT_TOKENS = 256
 """Longest answer decoded in SFT, which has no rollout length."""
-FOLLOWING = f"The records are in {FILE}; --resume looks again at this step, and goes on if it passes"
+OFF = "In a new run blindness.every=0 turns the guard off"
+FOLLOWING = f"The records are in {FILE}; --resume looks again at this step, and goes on if it passes. {OFF}"
 STREAM = 0xB11D
 """Keeps the guard's random numbers apart from those of training."""
 
@@ -88,8 +91,16 @@ class BlindnessGuard(Hook):
     """Measures when it is due, writes `blindness.jsonl`, and stops the run where it must."""
 
     def __init__(
-        self, recipe: Recipe, policy: Policy, budget: TokenBudget, generator: Generator, samples: Sequence[Sample]
+        self,
+        recipe: Recipe,
+        policy: Policy,
+        budget: TokenBudget,
+        generator: Generator,
+        samples: Sequence[Sample],
+        *,
+        is_last: Callable[[int], bool] = lambda step: False,
     ) -> None:
+        """`is_last`: whether a step is the run's last one, where a model that was blind before SFT is looked at."""
         self._recipe, self._policy, self._budget, self._generator = recipe, policy, budget, generator
         self._path = Path(recipe.out) / FILE
         # By rule alone: a verifier costs time and may answer differently when asked again.
@@ -107,6 +118,7 @@ class BlindnessGuard(Hook):
             "shuffled": swapped(true, (recipe.seed, STREAM)),
         }
         self._failure: str | None = None
+        self._is_last, self._was_blind = is_last, False
 
     def start(self, step: int) -> None:
         """Take up the records of a resumed run; measure now where none says that this step is in order."""
@@ -114,6 +126,7 @@ class BlindnessGuard(Hook):
         kept = [r for r in read_records(self._path.parent) if step and r["step"] <= step]
         # A run that was stopped here goes on only if it passes now, or may go on without.
         kept = [r for r in kept if not (r["step"] == step and r["stopped"])]
+        self._was_blind = bool(kept) and kept[-1]["verdict"] == "blind"
         if kept:
             write_json_lines(self._path, kept)
         else:
@@ -133,8 +146,7 @@ class BlindnessGuard(Hook):
     def check(self, step: int) -> dict[str, float]:
         """The metrics of a measurement, or none where it is not due. `stop_if_blind` acts on it, once they are
         written."""
-        every = self._recipe.blindness.every
-        if not every or step % every or not self._golds:
+        if not self._is_due(step):
             return {}
         started = time.perf_counter()
         self._generator.load_weights(self._policy.steps_done)
@@ -149,6 +161,12 @@ class BlindnessGuard(Hook):
         metrics = found.metrics | {"time/blindness_s": time.perf_counter() - started}
         self._report(step, found, metrics)
         return metrics
+
+    def _is_due(self, step: int) -> bool:
+        every = self._recipe.blindness.every
+        if not every or not self._golds:
+            return False
+        return step % every == 0 or (self._was_blind and self._is_last(step))
 
     def stop_if_blind(self) -> None:
         """Raises BlindModelError where the last measurement says so."""
@@ -214,14 +232,26 @@ class BlindnessGuard(Hook):
         return [float(np.abs(a - c.generator_logprobs).mean()) for a, c in zip(scored, completions, strict=True)]
 
     def _report(self, step: int, found: Findings, metrics: dict[str, float]) -> None:
-        stop = bool(found.failed) and (found.verdict == "broken" or self._recipe.blindness.action == "stop")
+        self._was_blind = found.verdict == "blind"
+        untaught = self._was_blind and step == 0 and self._recipe.stage == "sft"
+        stop = found.verdict == "broken" or (
+            self._was_blind and self._recipe.blindness.action == "stop" and not untaught
+        )
         about = {"step": step, "verdict": found.verdict, "failed": found.failed, "notes": found.notes, "stopped": stop}
         self._append(about | {key: finite_or_none(value) for key, value in sorted(metrics.items())})
         text = summary(step, found, self._recipe.dtype)
         self._failure = f"{text}. {FOLLOWING}" if stop else None
+        if untaught:
+            text = f"{text}. {self._not_yet()}"
         if not stop:
             style = "yellow" if found.failed else None
             say(text, style)
+
+    def _not_yet(self) -> str:
+        guard = self._recipe.blindness
+        then = "stops the run then if nothing has changed" if guard.action == "stop" else "warns again if it must"
+        look = f"the guard looks again after step {guard.every}, or at the end of a shorter run, and {then}"
+        return f"SFT goes on: the model may yet learn to see such pictures; {look}. {OFF}"
 
     def _append(self, record: dict[str, Any]) -> None:
         with expendable(FILE), self._path.open("a", encoding="utf-8") as file:
