@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from helpers.fuzzing import fuzz, harmless, keeping, kept
 from helpers.nano import GOLDEN, make_samples
 from seethink.core.errors import UserError
+from seethink.data import template as trial
 from seethink.data import template_trial
 from seethink.data.chat import Chat
 from seethink.data.template import TemplateError
@@ -43,7 +44,9 @@ def chat_with(template: str) -> Chat:
 
 @pytest.fixture(scope="module")
 def chat() -> Chat:
-    return chat_with("")
+    made = chat_with("x")
+    made.refuse_endless_template()  # starts the process that tries templates, before a test forbids to start one
+    return made
 
 
 def write(data: bytes, chat: Chat, folder: Path) -> None:
@@ -102,6 +105,33 @@ def test_a_template_without_an_end_is_refused(template: str) -> None:
 def test_a_template_that_takes_all_memory_is_refused(template: str) -> None:
     with pytest.raises(TemplateError, match="takes over"):
         chat_with(template).refuse_endless_template()
+
+
+@pytest.mark.parametrize("loop", [ENDLESS[0], HUGE[0]])
+def test_a_template_that_recognises_the_trial_is_refused_at_the_first_other_prompt(loop: str) -> None:
+    sly = "{% if '2 + 2' not in (messages|string) %}" + loop + "{% endif %}{{ messages[0].content[-1].text }}"
+    chat = chat_with(sly)
+    chat.refuse_endless_template()
+    for _ in range(2):  # the second time at once
+        with pytest.raises(TemplateError, match=r"does not end|takes over"):
+            chat.prompt(make_samples([0])[0])
+
+
+def test_the_process_that_tries_templates_is_replaced_when_it_was_killed() -> None:
+    chat = chat_with("{{ messages[0].content[-1].text }}")
+    chat.refuse_endless_template()
+    process = trial._renderer._running()
+    process.terminate()
+    process.wait()
+    assert chat.template_text(make_samples([0])[0])
+
+
+@pytest.mark.parametrize("owner", [3, ["x"], {"default": 3}, b"x"])
+def test_a_template_that_is_no_text_is_refused(owner: object) -> None:
+    chat = chat_with("x")
+    chat.processor.chat_template = owner
+    with pytest.raises(TemplateError, match=r"expected text|cannot write"):
+        chat.template_text(make_samples([0])[0])
 
 
 def test_a_model_with_an_endless_template_is_not_loaded(random_nano: Path, tmp_path: Path) -> None:

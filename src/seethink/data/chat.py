@@ -119,8 +119,8 @@ class Chat:
             raise TemplateError(f"the model's chat template is {type(template).__name__}; expected text")
         if template is not None:
             given = {"messages": messages, "tools": None, "documents": None}
-            given["add_generation_prompt"] = add_generation_prompt
-            refuse_endless(template, {**self.tokenizer.special_tokens_map, **given})
+            tokens = self.tokenizer.special_tokens_map
+            refuse_endless(template, {**tokens, **given, "add_generation_prompt": add_generation_prompt})
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Raise UserError where a text holds one of the template's own tokens, which would forge a turn or an image."""
