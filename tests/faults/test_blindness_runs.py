@@ -116,6 +116,34 @@ def test_a_blind_start_stops_and_goes_on_only_by_another_action(tmp_path: Path) 
     assert len(metrics(out)) == STEPS
 
 
+def strangers(folder: Path) -> dict[str, Any]:
+    """Traces for SFT whose held-out pictures belong to other questions: no model can see what is asked."""
+    wrong = [s for s in swapped(world_samples("world:math:traces", "val", 48, 0), (1,)) if s is not None]
+    write_parquet(wrong, folder / "val.parquet")
+    return STAGES["sft"]["data"] | {"val": str(folder / "val.parquet")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "looks"), [(3, [0, 3]), (50, [0, STEPS])])
+def test_sft_warns_before_it_has_learnt_and_stops_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], every: int, looks: list[int]
+) -> None:
+    """At the next look, or at the end of a run that is shorter than that."""
+    out = tmp_path / "run"
+    given = recipe("sft", out, every=every, action="stop", data=strangers(tmp_path))
+    with pytest.raises(BlindModelError, match=f"step {looks[1]}: image check failed.*blindness.every=0 turns"):
+        train_stage(given)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "step 0: image check failed" in said
+    assert (
+        f"SFT goes on: the model may yet learn to see such pictures; the guard looks again after step {every}" in said
+    )
+    assert "blindness.every=0 turns the guard off" in said
+    assert [(r["step"], r["stopped"]) for r in read_records(out)] == [(looks[0], False), (looks[1], True)]
+    with pytest.raises(BlindModelError, match=f"step {looks[1]}"):
+        train_stage(given, resume=True)
+
+
 @pytest.mark.slow
 def test_a_stop_in_mid_run_leaves_metrics_and_a_checkpoint_to_resume_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,8 +26,10 @@ from helpers.scripted_openai import (
     sends_half,
 )
 from helpers.verifying import ITEM, configured, grade_with, hurry, items, verdicts  # noqa: F401
+from seethink.core.errors import UserError
 from seethink.core.types import Verdict
-from seethink.rewards.verifier.verifier import CanaryHit, Verifier, VerifyItem
+from seethink.rewards.verifier.cache import VerdictCache
+from seethink.rewards.verifier.verifier import CanaryHit, Verifier, VerifierConfig, VerifierRefusedError, VerifyItem
 
 pytestmark = pytest.mark.usefixtures("hurry")
 
@@ -235,3 +240,48 @@ def test_21_a_group_the_judge_cannot_grade_comes_out_as_errors(caplog: pytest.Lo
     assert metrics["verifier/error_share"] == 1.0
     assert "verifier/yes_rate" not in metrics, "no rate is made from nothing"
     assert "gave no verdict on 8 of 8 answers, which are masked" in caplog.text
+
+
+# --- mistakes of the user
+
+
+def pages_damaged(path: Path) -> None:
+    """A cache whose header is whole and whose second page is not."""
+    cache = VerdictCache(path)
+    for place in range(200):
+        cache.settle(f"key {place}", True)
+    cache._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    cache.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * len(content[4096:])
+    path.write_bytes(content)
+
+
+def other_table(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE verdicts (mine TEXT)")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("{}" * 5000), lambda path: path.mkdir(), other_table,
+                                   pages_damaged])  # fmt: skip
+def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(tmp_path / "verdicts.sqlite")
+    with pytest.raises(UserError, match=r"verdicts\.sqlite is not a readable verdict cache \(.*\); move it away"):
+        VerdictCache(tmp_path / "verdicts.sqlite")
+
+
+def test_a_cache_that_is_damaged_while_it_is_open_is_named(tmp_path: Path) -> None:
+    cache = VerdictCache(tmp_path / "verdicts.sqlite")
+    cache._database.execute("DROP TABLE verdicts")
+    for use in (lambda: cache.get("key"), lambda: cache.settle("key", True)):
+        with pytest.raises(UserError, match="move it away"):
+            use()
+
+
+def test_what_a_verifier_stops_a_run_with_is_one_line() -> None:
+    """The command line shows a UserError as one line with exit code 2, and anything else as a traceback."""
+    assert issubclass(VerifierRefusedError, UserError)
+    assert issubclass(CanaryHit, UserError)
+    config = VerifierConfig(base_url="http://127.0.0.1:9/v1", model="judge", api_key_env="NO_SUCH_KEY_IS_SET")
+    with pytest.raises(UserError, match="NO_SUCH_KEY_IS_SET, which is not set: export it"):
+        Verifier(config)

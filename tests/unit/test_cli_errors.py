@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from rich.table import Table
 
 from seethink.cli import main as cli
+from seethink.core.console import console
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SFT, GRPO = str(RECIPES / "nano-coldstart.toml"), str(RECIPES / "nano-grpo.toml")
@@ -59,6 +64,12 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         ),
         (["eval", "nanno"], "no model 'nanno'"),
         (["eval", "nano", "--data", "none.parquet"], "no data at 'none.parquet'"),
+        (["eval", "nano", "--data", "world:nope"], "'world:nope': no domain 'nope'; choose from math"),
+        (["eval", "nano", "--data", "world:math?blur=1"], "'world:math?blur=1': no option 'blur'"),
+        (["eval", "runs/nope"], "'runs/nope' is not a checkpoint folder (no config.json in it)"),
+        (["select", "runs", "--by", "luck"], "there is no such criterion; choose from critical_entropy"),
+        (["hallucination", "x", "--base-url", "http://me:secret@host/v1"], "verifier: base_url: base_url must hold no"),
+        (["verifier", "check", "x", "--base-url", "host", "--model", "m"], "verifier: base_url: base_url must be an"),
         (["report", "none"], "none"),
         (["world", "make", "x.parquet", "--source", "math"], "'math' is not of the form world:DOMAINS[:traces]"),
         (["world", "make", "x.parquet", "--source", "world:maths"], "no domain 'maths'"),
@@ -66,8 +77,11 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (["quickstart", "--out", "q", "sft.epoch=1"], "unknown key 'sft.epoch'; did you mean 'sft.epochs'?"),
     ],
 )
-def test_mistakes(refused: Callable[..., str], words: list[str], message: str) -> None:
-    assert message in refused(*words)
+def test_mistakes(refused: Callable[..., str], tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "runs").mkdir()
+    said = refused(*words)
+    assert message in said
+    assert "secret" not in said
 
 
 def test_out_that_cannot_be_a_folder(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -119,6 +133,27 @@ def test_damaged_checkpoints(refused: Callable[..., str], tmp_path: Path, random
         for file in broken.glob("token*"):
             file.unlink()
     assert refused("eval", str(broken)).startswith(f"cannot load '{broken}': ")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_of_any_encoding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoding: str) -> None:
+    """What it cannot show is escaped: neither a table nor an error ends in a second error."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{name}", io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["seethink", "train", SFT, "--dry-run", "out=läuft→走る"])
+    ended(cli.main)
+    monkeypatch.setattr("sys.argv", ["seethink", "eval", "mödel→走る"])
+    ended(cli.main)
+    console.print(Table("→", title="Zahlen ± 走る"))
+    written = [getattr(sys, name).buffer.getvalue().decode(encoding) for name in ("stdout", "stderr")]
+    assert all("走る" in text or "\\u8d70\\u308b" in text for text in written)
+    assert "no model" in written[1]
+
+
+def ended(command: Callable[[], None]) -> None:
+    with contextlib.suppress(SystemExit):
+        command()
 
 
 class Payload:

@@ -187,7 +187,7 @@ def test_reading_settings_of_commands_without_a_recipe() -> None:
     assert (read.style, read.max_prompt_tokens, read.allow_urls) == ("easyr1", 99, True)
     with pytest.raises(RecipeError, match="'optim': only keys of"):
         make_reading(["optim.lr=1"])
-    with pytest.raises(RecipeError, match="data: style: Input should be 'auto'"):
+    with pytest.raises(RecipeError, match=r"data\.style: Input should be 'auto'"):
         make_reading(["data.style=alpaca"])
     for override in (
         "data.max_bad_share=1.5",

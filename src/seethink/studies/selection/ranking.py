@@ -220,7 +220,7 @@ def _require(by: str, criteria: dict[str, Scored]) -> None:
             "out_of_domain_accuracy": "the data has no other domain than those trained on",
             "critical_entropy": "no response holds a critical word; name others with --words",
             "entropy_following": "no response holds a critical word; name others with --words",
-        }.get(by, "it could not be measured")
+        }.get(by, "there is no such criterion")
         raise UserError(f"--by {by}: {why}; choose from {', '.join(able)}")
 
 
