@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -66,6 +68,17 @@ def test_the_export_is_the_checkpoint_with_a_card(run: Path, tmp_path: Path) -> 
     recipe = tomllib.loads(card.split("```toml\n")[1].split("```")[0])
     assert recipe["algorithm"]["steps"] == 1
     assert str(tmp_path) not in card
+
+
+@pytest.mark.slow
+def test_the_snippet_of_the_card_runs_as_it_stands(run: Path, tmp_path: Path) -> None:
+    """In a fresh interpreter, with its first line where that is needed, as the card says."""
+    export_run(run, tmp_path / "out")
+    code = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = code.removeprefix("# ") + "\nprint(model.num_parameters(), type(processor).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == "InternVLProcessor"
 
 
 def test_half_precision_is_what_the_config_says(run: Path, tmp_path: Path) -> None:

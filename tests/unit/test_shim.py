@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seethink.models import torchvision_shim
+from seethink.models.load import PACKAGED
 
 
 def python(code: str) -> str:
@@ -41,6 +42,17 @@ def test_nothing_is_done_where_torchvision_is_absent(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not torchvision_shim._operators_are_missing()
     assert torchvision_shim.define_missing_operators.__wrapped__() is None
+
+
+@pytest.mark.slow
+def test_the_advice_of_the_readme_works_as_written() -> None:
+    """Imported first, the module lets plain transformers load a processor."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    line = "import seethink.models.torchvision_shim"
+    assert f"`{line}`" in readme
+    folder = str(PACKAGED["nano"])
+    code = f"from transformers import AutoProcessor; print(type(AutoProcessor.from_pretrained({folder!r})).__name__)"
+    assert python(f"{line}; {code}") == "InternVLProcessor"
 
 
 class Spec:
