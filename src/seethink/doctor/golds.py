@@ -69,7 +69,7 @@ class GoldGrader:
         empty = self._ask([(sample, "") for sample in samples])
         golds.graded += len(stated)
         for sample, grade in zip(samples, stated, strict=False):
-            if grade.verdict is not Verdict.CORRECT:
+            if not grade.accuracy > 0:  # a function of the recipe may reward in part; an error is NaN
                 golds.ungradable.append(_bad(sample, f"{grade.verdict}: {grade.reason}"))
         for sample, grade in zip(samples, empty, strict=False):
             if grade.verdict is Verdict.CORRECT:
