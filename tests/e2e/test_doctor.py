@@ -111,7 +111,7 @@ def test_a_broken_step_is_a_finding_and_not_a_crash(tmp_path: Path, random_nano:
     model = Path(shutil.copytree(random_nano, tmp_path / "model"))
     weights = load_file(model / "model.safetensors")
     name = next(name for name in weights if name.endswith("norm.weight") and "vision" not in name)
-    weights[name] = torch.full_like(weights[name], float("nan"))
+    weights[name] = torch.full_like(weights[name], 1e38)  # finite, and what comes of it is not
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     file = write_rows(tmp_path / "d.jsonl", good_rows(tmp_path, 8))
     report = examine(tmp_path, f"model={model}", data=file, step=True)

@@ -82,7 +82,7 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         describe(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(ModelError, match="cannot read"):
+    with pytest.raises(ModelError, match="cannot load"):
         describe(str(tmp_path))
 
 
