@@ -93,6 +93,7 @@ FIELDS: list[tuple[str, str, Any]] = [
     ("config.json", "vision_config", 3),
     ("config.json", "image_token_id", "x"),
     ("config.json", "image_token_id", None),
+    ("config.json", "image_token_id", 10**19),
     ("config.json", "downsample_ratio", "half"),
     ("config.json", "dtype", "float7"),
     ("config.json", "quantization_config", {"quant_method": "x"}),

@@ -237,16 +237,15 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
 
     path = model_path(recipe.model)
     loader: Any = AutoProcessor
+    from seethink.doctor.tokens import check_tokens
+
     try:
         with unreadable(recipe.model):
             processor = loader.from_pretrained(path, trust_remote_code=recipe.trust_remote_code)
-            model.chat = make_chat(processor, model.meta)
+            chat = make_chat(processor, model.meta)
+            whole = check_tokens(report, model.meta, chat, banned_token_ids(model.meta, chat.tokenizer))
     except UserError as error:
-        found = f"does not load: {error}"
         advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
-        report.add(SECTION, "processor", Status.FAIL, found, advice)
+        report.add(SECTION, "processor", Status.FAIL, f"cannot be used: {error}", advice)
         return
-    from seethink.doctor.tokens import check_tokens
-
-    if not check_tokens(report, model.meta, model.chat, banned_token_ids(model.meta, model.chat.tokenizer)):
-        model.chat = None
+    model.chat = chat if whole else None
