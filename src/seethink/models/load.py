@@ -138,7 +138,7 @@ def unreadable(source: str) -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:600]
 
 
 def refuse_damaged_files(path: str) -> None:
