@@ -13,8 +13,8 @@ import pytest
 from helpers.doctoring import SFT, bomb_png, cut_image, examine, good_rows, named, one, worst, write_rows
 from helpers.nano import picture
 from seethink.config import ReadConfig, RewardConfig
+from seethink.data.advice import ADVICE
 from seethink.data.quarantine import REASONS
-from seethink.doctor.advice import ADVICE
 from seethink.doctor.check import Status
 from seethink.doctor.scan import Scan, Source, scan
 from seethink.rewards.rewarder import Rewarder

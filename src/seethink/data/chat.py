@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
+from seethink.data.fields import LETTERS
 from seethink.data.image_tokens import ImageTokens, Sizes
-from seethink.data.rows import LETTERS
 from seethink.data.template import TemplateError, refuse_endless
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
@@ -190,7 +190,7 @@ def _content(sample: Sample) -> list[dict[str, str]]:
 def _with_choices(sample: Sample) -> str:
     """The question, followed by its options unless it already shows each beside its letter."""
     lettered = list(zip(LETTERS, sample.choices, strict=False))
-    shown = (rf"\b{letter}\W{{1,4}}{re.escape(choice)}" for letter, choice in lettered)
+    shown = (rf"(?<![A-Za-z]){letter}\W{{1,4}}{re.escape(choice)}" for letter, choice in lettered)
     if all(re.search(option, sample.question) for option in shown):
         return sample.question
     return sample.question + "".join(f"\n{letter}. {choice}" for letter, choice in lettered)
