@@ -56,7 +56,7 @@ def reason(response: str | None, answer: str = "7", config: SftConfig = CONFIG) 
         ("", "bad_format"),
         (None, "bad_format"),
         ("<think>red is 3.</think>The answer is 8.", "wrong_answer"),
-        ("<think>what?</think>The answer is 7.", "wrong_answer"),
+        ("<think>what?</think>The answer is 7.", "not_graded"),
         (f"<think>{' '.join(map(str, range(40)))}</think>The answer is 7.", "too_long"),
         ("<think>" + "Wait, let me check. " * 5 + "</think>The answer is 7.", "rambling"),
         ("<think>red is 3。 所以 blue is 4.</think>The answer is 7.", "language_mixed"),

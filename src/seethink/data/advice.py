@@ -25,5 +25,6 @@ ADVICE: dict[str, str] = {
     "broken_text": "write these texts again: an encoder has cut an emoji or another character in half",
     "special_token": "remove or respell the token: it would forge a turn or the place of an image",
     "prompt_refused": "drop these rows or change their images: the model's processor does not take them",
+    "prompt_beyond_model": "shorten these prompts or their images, or set data.max_prompt_tokens to leave them out",
     "prompt_too_long": "nothing, if that is what data.max_prompt_tokens is for; else raise it",
 }

@@ -26,11 +26,18 @@ Positions = Callable[[list[int], dict[str, Tensor]], Tensor | None]
 class Chat:
     """Turns samples into prompts and responses into ids, with one processor."""
 
-    def __init__(self, processor: Any, positions: Positions | None = None, max_images: int | None = None) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        positions: Positions | None = None,
+        max_images: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        """`context`: positions that the language model knows; None: as many as one likes."""
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.template_owner = processor if getattr(processor, "chat_template", None) else self.tokenizer
-        self._positions, self.max_images = positions, max_images
+        self._positions, self.max_images, self.context = positions, max_images, context
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.special_tokens = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
         self.eos_id: int = self.tokenizer.eos_token_id

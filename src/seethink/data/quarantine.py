@@ -37,6 +37,7 @@ REASONS: dict[str, str] = {
     "broken_text": "broken text",
     "special_token": "special token",
     "prompt_refused": "prompt refused by the processor",
+    "prompt_beyond_model": "prompt beyond the model's positions",
     "prompt_too_long": "too long prompt",
 }
 """Every reason with its words in a summary. The reasons are stable: tools may match on them."""

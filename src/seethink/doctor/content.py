@@ -77,12 +77,6 @@ def _check_lengths(report: Report, found: Scan, recipe: Recipe, context: int | N
 
 def _check_context(report: Report, found: Scan, recipe: Recipe, context: int) -> None:
     label, lengths, sft = found.source.label, found.lengths, recipe.stage == "sft"
-    over = lengths.over(context - 1)
-    if over:
-        advice = f"set data.max_prompt_tokens below {context}, or use smaller images"
-        said = f"{plural(over, 'prompt')} longer than the model's {context:,} positions"
-        report.add(label, "prompt fits", Status.FAIL, said, advice)
-        return
     evaluated = label == "eval.data"
     if sft and not evaluated:
         _check_traces_fit(report, found, recipe, context)

@@ -209,9 +209,12 @@ def distinct_choices(choices: Sequence[str]) -> tuple[str, ...]:
 def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
     """What a response may say at its shortest: the letter and the option's text, or the answer without tags and words.
 
-    The doctor asks the grader about each: a gold that was read with more than the answer matches none. Raises RowError.
+    The doctor asks the grader about each: a gold that was read with more than the answer matches none.
     """
-    if not choices:
+    if choices:
+        text = choices[ord(answer) - ord("A")]
+        return [answer, text] if text in distinct_choices(choices) and "<image>" not in text else [answer]
+    try:
         return [_stated(answer)]
-    text = choices[ord(answer) - ord("A")]
-    return [answer, text] if text in distinct_choices(choices) and "<image>" not in text else [answer]
+    except RowError:  # marks without an answer, which no response matches
+        return [answer]
