@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from seethink.data.quarantine import DataError, RowError
+from seethink.data.quarantine import DataError, RowError, escaped
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -40,7 +40,7 @@ class RawRow:
 
     @property
     def default_id(self) -> str:
-        return f"{Path(self.file).stem}-{self.row}"
+        return f"{escaped(Path(self.file).stem)}-{self.row}"
 
 
 def read_files(path: Path, split: str) -> Iterator[RawRow]:

@@ -84,11 +84,11 @@ class Problem:
 
 def problem(file: str, row: int, id: object, error: RowError) -> Problem:
     """The record of a RowError. Whatever the data hold, its detail is short and has no user name of an address."""
-    detail = _URL_USER.sub("://", " ".join(_whole(str(error)).split()))
-    return Problem(_whole(file), row, _whole(str(id))[:MAX_DETAIL], error.reason, _shortened(detail))
+    detail = _URL_USER.sub("://", " ".join(escaped(str(error)).split()))
+    return Problem(escaped(file), row, escaped(str(id))[:MAX_DETAIL], error.reason, _shortened(detail))
 
 
-def _whole(text: str) -> str:
+def escaped(text: str) -> str:
     """Halves of characters and bytes of file names that are not UTF-8 as escapes, so that every file can hold them."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 

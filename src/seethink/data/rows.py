@@ -17,7 +17,7 @@ from seethink.data.image_columns import image_in_text, place_numbered, read_colu
 from seethink.data.image_store import ImageStore
 from seethink.data.images import check_image
 from seethink.data.options import Options, letter_columns, read_options
-from seethink.data.quarantine import Problem, RowError, problem
+from seethink.data.quarantine import Problem, RowError, escaped, problem
 from seethink.data.values import broken_character, is_empty
 
 MAX_SHORT_ANSWER = 200
@@ -76,7 +76,7 @@ class RowReader:
             columns = tuple(column for column in self.style.columns if raw.data.get(column) is not None)
             found = problem(raw.file, raw.row, raw.data.get("id") or raw.default_id, error)
             return RowResult(raw.file, raw.row, self.style, columns, problem=found)
-        sample.meta.update(file=raw.file, row=raw.row)
+        sample.meta.update(file=escaped(raw.file), row=raw.row)
         columns = self.columns(raw.data)
         return RowResult(raw.file, raw.row, self.style, columns, tuple(unread_columns(raw.data, columns)), sample)
 
@@ -185,10 +185,10 @@ def _refuse_broken_text(sample: Sample) -> None:
         name: getattr(sample, name)
         for name in ("id", "question", "answer", "system", "response", "domain", "difficulty")
     }
-    for name, text in (*texts.items(), *(("choices", choice) for choice in sample.choices)):
+    for name, text in (*texts.items(), *(("choice", choice) for choice in sample.choices)):
         broken = broken_character(text or "")
         if broken is not None:
-            said = f"{name!r} holds {broken}, half of a character; write the text again with whole ones"
+            said = f"the {name} holds {broken}, half of a character; write the text again with whole ones"
             raise RowError("broken_text", said)
 
 
