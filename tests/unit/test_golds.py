@@ -54,8 +54,9 @@ def test_the_answer_alone(gold: Any, answer: str) -> None:
 
 @pytest.mark.parametrize(
     "gold", ["B", "b", "(B)", "B.", "B. green", "(B) green", "B) green", "B: green", "green", " Green ", "option B",
-             "\\boxed{B}", "\\boxed{\\text{B}}", "$\\text{B}$", "**B**", "<answer>B</answer>", "<answer>B. green</answer>",
-             "The answer is B.", "The answer is B. green", "Answer: (B)", ["B"], ["green"]],
+             "\\boxed{B}", "\\boxed{\\text{B}}", "$\\text{B}$", "**B**", "<answer>B</answer>",
+             "<answer>B. green</answer>", "The answer is B.", "The answer is B. green", "Answer: (B)", ["B"],
+             ["green"]],
 )  # fmt: skip
 def test_the_letter_of_a_choice(gold: Any) -> None:
     assert read_gold(gold, None, COLOURS) == "B"

@@ -32,6 +32,8 @@ from seethink.data.rows import ReadGold
 if TYPE_CHECKING:
     from seethink.data.chat import Chat
 
+IMAGE_MARK_TOKENS = 16
+"""At most so many tokens mark an image's place in a template."""
 MAX_KNOWN = 1_000_000
 """Lengths that are kept for one processor; beyond them, the oldest are dropped."""
 
@@ -132,7 +134,7 @@ def _most_tokens(sample: Sample, chat: Chat) -> float:
         images = chat.image_tokens.estimate(sample)
     except Exception:  # processors raise what they like of images that they do not take; measuring it says so
         return math.inf
-    return images + sum(len(text.encode()) for text in texts)
+    return images + IMAGE_MARK_TOKENS * len(sample.images) + sum(len(text.encode()) for text in texts)
 
 
 def _problem(sample: Sample, source: str, error: RowError) -> Problem:

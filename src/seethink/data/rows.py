@@ -118,7 +118,10 @@ class RowReader:
             meta=fields.meta,
             system=fields.system,
         )
-        _refuse_broken_text(sample)
+        texts = {
+            name: getattr(sample, name) for name in ("id", "question", "system", "response", "domain", "difficulty")
+        }
+        _refuse_broken_text({**texts, "choices": "".join(choices)})
         return sample
 
     def _refuse_unread_images(self, row: Row, question: str) -> None:
@@ -146,6 +149,7 @@ class RowReader:
         if is_empty(gold):
             self._refuse_missing_answer(fields, row)
             return ""
+        _refuse_broken_text({column: gold})
         try:
             return self.golds(gold, answer_type, options.texts, fields.question)
         except RowError as error:
@@ -180,15 +184,12 @@ def _check_marks(texts: Sequence[str], images: int) -> None:
         raise RowError("image_count", f"{where} {marks} <image> marks but there are {images} images")
 
 
-def _refuse_broken_text(sample: Sample) -> None:
-    texts = {
-        name: getattr(sample, name)
-        for name in ("id", "question", "answer", "system", "response", "domain", "difficulty")
-    }
-    for name, text in (*texts.items(), *(("choice", choice) for choice in sample.choices)):
-        broken = broken_character(text or "")
+def _refuse_broken_text(texts: dict[str, Any]) -> None:
+    """Raises RowError for the first text by name that no tokenizer takes."""
+    for name, text in texts.items():
+        broken = broken_character(text) if isinstance(text, str) else None
         if broken is not None:
-            said = f"the {name} holds {broken}, half of a character; write the text again with whole ones"
+            said = f"{name!r} holds {broken}, half of a character; write the text again with whole ones"
             raise RowError("broken_text", said)
 
 
