@@ -62,7 +62,7 @@ def test_a_file_is_evaluated_whole_or_says_what_is_not(tmp_path: Path, capsys: p
     assert len(eval_samples(EvalConfig(data=str(path)), 0)) == 520
     assert "items are evaluated" not in capsys.readouterr().out
     assert len(eval_samples(EvalConfig(data=str(path), size=200), 0)) == 400
-    assert f"{path}: 400 of 520 items are evaluated (size = 200 per domain)" in capsys.readouterr().out
+    assert f"{path}: 400 of 520 items are evaluated (at most 200 per domain)" in capsys.readouterr().out
     assert len(eval_samples(EvalConfig(data="world:math", size=3), 0)) == 3
 
 

@@ -19,7 +19,7 @@ _CHAT = re.compile(r"\s*\[\s*\{[^{}]{0,200}?['\"](?:role|from)['\"]\s*:")
 
 def is_empty(value: Any, depth: int = _DEPTH) -> bool:
     """None, NaN, a blank text, or a list or object of nothing but these: what tables hold where a row has nothing."""
-    if value is None or (isinstance(value, str | bytes) and not value.strip()):
+    if value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, bytes) and not value):
         return True
     if isinstance(value, float):
         return math.isnan(value)

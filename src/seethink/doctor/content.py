@@ -148,6 +148,11 @@ def _check_golds(report: Report, found: Scan, recipe: Recipe) -> None:
         report.add(label, "golds", Status.FAIL if many else Status.WARN, said, advice, rows=rows)
     else:
         report.add(label, "golds", Status.PASS, f"{kinds}; each is right against itself", kinds=dict(golds.kinds))
+    if golds.long and recipe.reward.function is None and recipe.reward.verifier is None:
+        first = golds.long[0]
+        said = f"{plural(len(golds.long), 'gold')} of many words, first {Path(first.file).name}, row {first.row}"
+        advice = "give the answer alone: a response is right where it states all of it"
+        report.add(label, "long golds", Status.WARN, said, advice, rows=[asdict(gold) for gold in golds.long])
     if golds.rewarded_empty:
         first = golds.rewarded_empty[0]
         said = f"{len(golds.rewarded_empty):,} golds are matched by an empty response, first row {first.row}"

@@ -15,6 +15,8 @@ from seethink.rewards.grader.golds import kind_of
 from seethink.rewards.rewarder import Rewarder
 
 BATCH = 256
+LONG = 200
+"""Characters."""
 KINDS = {"choice": "choice", "letter": "choice", "maths": "number or formula", "text": "text"}
 
 
@@ -34,6 +36,8 @@ class Golds:
     graded: int = 0
     ungradable: list[BadGold] = field(default_factory=list)
     rewarded_empty: list[BadGold] = field(default_factory=list)
+    long: list[BadGold] = field(default_factory=list)
+    """Golds of several lines or over LONG characters."""
     errors: list[str] = field(default_factory=list)
     """What the grader raised: its own mistakes, or those of the recipe's function."""
     kept_traces: int = 0
@@ -66,6 +70,7 @@ class GoldGrader:
         for sample in samples:
             kind = kind_of(sample.answer, sample.answer_type, sample.choices or None)
             golds.kinds[KINDS.get(kind, kind)] += 1
+        golds.long += [_bad(s, "long") for s in samples if len(s.answer) > LONG or "\n" in s.answer]
         stated = [(sample, boxed(bare)) for sample in samples for bare in bare_answers(sample.answer, sample.choices)]
         empty = self._ask([(sample, "") for sample in samples])
         wrong: dict[int, BadGold] = {}

@@ -83,8 +83,8 @@ def _first_of_each_domain(samples: Sequence[Sample], config: EvalConfig) -> list
         by_domain.setdefault(sample.domain, []).append(sample)
     kept = [s for members in by_domain.values() for s in members[: config.size]]
     if len(kept) < len(samples):
-        of_each = f"size = {config.size:,}" + " per domain" * (len(by_domain) > 1)
-        say(visible(f"{config.data}: {len(kept):,} of {len(samples):,} items are evaluated ({of_each})"))
+        most = f"at most {config.size:,}" + " per domain" * (len(by_domain) > 1)
+        say(visible(f"{config.data}: {len(kept):,} of {len(samples):,} items are evaluated ({most})"))
     return kept
 
 
