@@ -374,6 +374,8 @@ SHAREGPT = talk("<image>Q?", "3")
     [
         ({"messages": json.dumps(CHAT), "answer": "3"}, "seethink", None),
         ({"prompt": json.dumps(CHAT), "answer": "3"}, "seethink", None),
+        ({"prompt": json.dumps(CHAT[1]), "system": "S", "answer": "3"}, "seethink", None),
+        ({"prompt": json.dumps({"id": 1, "messages": CHAT}), "answer": "3"}, "seethink", None),
         ({"prompt": json.dumps(CHAT), "solution": "3"}, "trl", None),
         ({"problem": json.dumps(CHAT), "answer": "3"}, "easyr1", None),
         ({"messages": json.dumps(CHAT), "solution": "3"}, "ms-swift", None),
@@ -397,7 +399,9 @@ def test_chats_that_were_stored_as_json_text(tmp_path: Path, row: Row, style: st
     assert shades(sample) == [7]
 
 
-@pytest.mark.parametrize("text", [str(CHAT), json.dumps(CHAT)[:-3], str(SHAREGPT)])
+@pytest.mark.parametrize(
+    "text", [str(CHAT), json.dumps(CHAT)[:-3], str(SHAREGPT), json.dumps(json.dumps(CHAT)), str({"x": CHAT})]
+)
 @pytest.mark.parametrize("column", ["messages", "problem", "conversations", "query"])
 def test_a_chat_as_text_that_is_no_json_is_a_bad_row(tmp_path: Path, column: str, text: str) -> None:
     (result,) = read_rows(str(write(tmp_path, [{column: text, "image": "a.png", "answer": "3"}])), "train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -43,6 +44,8 @@ COLOURS = ("red", "green", "blue")
         (5, "5"),
         (3.0, "3"),
         (2.5, "2.5"),
+        (Decimal("3.50"), "3.50"),
+        ("{1, 2}", "{1, 2}"),
         (["red"], "red"),
         ([["4"]], "4"),
     ],
@@ -114,6 +117,7 @@ def test_golds_that_only_their_choices_explain(gold: Any, choices: tuple[str, ..
         (True, (), 'found true; write what the response must say, such as "yes" or "true"'),
         (True, ("red", "blue"), "found true; give the letter"),
         (float("inf"), (), "expected text or a finite number, found inf"),
+        ('{"answer": 5}', (), "found an object as text; give the answer alone"),
         ({"value": 5}, (), "expected text or a number, found dict; give the answer alone"),
         ("None", (), "found 'None'"),
         ("C. Mixed", (), "as of an option C, but the row has no choices and its question shows none"),

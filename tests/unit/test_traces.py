@@ -86,7 +86,7 @@ def test_a_question_about_another_image_is_another_one(tmp_path: Path) -> None:
 
 def test_rows_of_one_question_cannot_be_divided(tmp_path: Path) -> None:
     train = write_jsonl(tmp_path / "train.jsonl", [trace(3, id=f"{i}") for i in range(20)])
-    with pytest.raises(DataError, match=r"all rows have the questions of the first ones.*give data\.val"):
+    with pytest.raises(DataError, match=r"all rows have the questions of the first ones.*give other ones in data\.val"):
         load(tmp_path, train=str(train))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from seethink.data.quarantine import escaped
 from seethink.data.values import is_empty
 
 Row = Mapping[str, Any]
@@ -91,5 +92,5 @@ def first_filled(row: Row, columns: Sequence[str]) -> tuple[str, Any]:
 
 def found_columns(names: Iterable[Any]) -> str:
     """`found columns a, b`, for error messages."""
-    shown = sorted({str(name)[:40] for name in names})[:30]
+    shown = sorted({escaped(str(name)[:40]) for name in names})[:30]
     return f"found columns {', '.join(shown)}" if shown else "found no columns"

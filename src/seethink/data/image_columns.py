@@ -32,6 +32,8 @@ _IN_TEXT = re.compile(
 )
 """Images that a text names in the form of Qwen-VL, of HTML or of Markdown."""
 _DEPTH = 3
+_NOTHING = ("none", "null", "nan", "n/a", "na", "false")
+"""What tables of text have in the image column of a row without one."""
 
 
 def column_images(row: Row) -> list[Any]:
@@ -45,9 +47,9 @@ def column_images(row: Row) -> list[Any]:
     if not isinstance(images, list | tuple):
         return [images]
     found = list(images)
-    while is_empty(found[-1]):
+    while _is_nothing(found[-1]):
         found.pop()
-    empty = next((place for place, image in enumerate(found, start=1) if is_empty(image)), None)
+    empty = next((place for place, image in enumerate(found, start=1) if _is_nothing(image)), None)
     if empty is not None:
         raise RowError("image_source", f"{names[0]!r}: image {empty} is empty, before one that is not")
     return found
@@ -55,13 +57,13 @@ def column_images(row: Row) -> list[Any]:
 
 def read_columns(row: Row) -> list[str]:
     """The names of the columns that `column_images` reads. Raises RowError."""
-    named = next((name for name in IMAGE_COLUMNS if not is_empty(from_json(row.get(name)))), None)
+    named = next((name for name in IMAGE_COLUMNS if not _is_nothing(from_json(row.get(name)))), None)
     if named is not None:
         return [named]
     numbers = {
         int(match[1]): name
         for name, value in row.items()
-        if (match := _NUMBERED_COLUMN.fullmatch(str(name))) and not is_empty(value)
+        if (match := _NUMBERED_COLUMN.fullmatch(str(name))) and not _is_nothing(value)
     }
     if sorted(numbers) != list(range(1, len(numbers) + 1)):
         found = ", ".join(numbers[number] for number in sorted(numbers))
@@ -120,6 +122,13 @@ def holds_image(value: Any, root: Path | None = None, depth: int = _DEPTH) -> bo
             or (bool(_PATH_WITH_BLANKS.fullmatch(value)) and _is_file(value, root))
         )
     return isinstance(value, Image.Image) or (isinstance(value, bytes) and _is_image_file(value))
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether an image column holds no image."""
+    if isinstance(value, list | tuple):
+        return all(_is_nothing(entry) for entry in value)
+    return is_empty(value) or value is False or (isinstance(value, str) and value.strip().lower() in _NOTHING)
 
 
 def _is_image_file(data: bytes) -> bool:

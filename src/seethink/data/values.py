@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from numbers import Number
 from typing import Any
 
 from seethink.data.quarantine import RowError
@@ -14,7 +15,12 @@ _DEPTH = 8
 """Levels of lists and objects that are looked through."""
 _MAX_JSON = 1 << 24
 """Characters of a text that is parsed as JSON."""
-_CHAT = re.compile(r"\s*\[\s*\{[^{}]{0,200}?['\"](?:role|from)['\"]\s*:")
+_LOOKED_AT = 4096
+_CHAT = re.compile(
+    r"\s*[\"']?\s*[\[{].*[\"'](?:role|from)\\*[\"']\s*:\s*\\*[\"'](?:user|human|assistant|gpt|system)\b", re.S
+)
+"""A text that begins as a list or an object and has the turns of a chat in it."""
+_CHAT_KEYS = ("messages", "conversations", "conversation")
 
 
 def is_empty(value: Any, depth: int = _DEPTH) -> bool:
@@ -35,7 +41,7 @@ def as_text(value: Any, name: str, reason: str = "bad_message") -> str:
         return value
     if is_empty(value):
         return ""
-    if isinstance(value, int | float):
+    if isinstance(value, Number):
         return str(value)
     raise RowError(reason, f"{name}: expected a text, found {shown(value)}")
 
@@ -63,10 +69,11 @@ def chat_from_json(value: Any, name: str) -> Any:
     if not isinstance(value, str):
         return value
     found = from_json(value)
-    turns = [found] if isinstance(found, dict) else found
-    if isinstance(turns, list) and turns and all(isinstance(t, dict) and ("role" in t or "from" in t) for t in turns):
-        return turns
-    if _CHAT.match(value):
+    if isinstance(found, dict):
+        found = next((found[key] for key in _CHAT_KEYS if isinstance(found.get(key), list)), [found])
+    if isinstance(found, list) and found and all(isinstance(t, dict) and ("role" in t or "from" in t) for t in found):
+        return found
+    if _CHAT.match(value[:_LOOKED_AT]):
         said = f"{name}: a chat as text that cannot be read as JSON; store it as a list of turns, or as JSON"
         raise RowError("bad_message", said)
     return value

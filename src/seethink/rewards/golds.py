@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from seethink.data.quarantine import RowError
+from seethink.data.values import from_json
 from seethink.rewards.grader.extract import extract
 from seethink.rewards.grader.golds import ANSWER_TYPES, validate_gold
 from seethink.rewards.grader.text import normalise
@@ -63,6 +66,8 @@ def _single(gold: Any) -> Any:
         gold = gold[0]
     if isinstance(gold, str | int | float):
         return gold
+    if isinstance(gold, Decimal):
+        return str(gold)
     if isinstance(gold, list | tuple):
         said = f"expected one answer, found a list of {len(gold)}; give the one that a response must state, or a text"
         raise RowError("bad_gold", said)
@@ -93,6 +98,8 @@ def _stated(text: str) -> str:
     Raises RowError where the marks of an answer are there and no answer is.
     """
     text = text.rpartition("</think>")[2].strip()
+    if isinstance(from_json(text), dict):
+        raise RowError("bad_gold", "expected text or a number, found an object as text; give the answer alone")
     for pattern in (_GLM_BOX, _TAGS):
         marked = pattern.findall(text)
         text = (marked[-1] if isinstance(marked[-1], str) else marked[-1][-1]).strip() if marked else text
@@ -200,8 +207,9 @@ def _squeezed(text: str) -> str:
 def distinct_choices(choices: Sequence[str]) -> tuple[str, ...]:
     """Choices for the grader, which tells them apart by their texts: those of one text are named by letter alone."""
     squeezed = [_squeezed(choice) for choice in choices]
+    counts = Counter(squeezed)
     return tuple(
-        choice if squeezed.count(text) == 1 else f"option {chr(ord('A') + place)}"
+        choice if counts[text] == 1 else f"option {chr(ord('A') + place)}"
         for place, (choice, text) in enumerate(zip(choices, squeezed, strict=True))
     )
 

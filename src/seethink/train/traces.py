@@ -56,7 +56,7 @@ def _divided(samples: list[Sample], size: int, source: str) -> tuple[list[Sample
     train, val = ([s for i, s in enumerate(samples) if (i in places) is held] for held in (False, True))
     if not train:
         said = "all rows have the questions of the first ones, which are held out for validation"
-        raise DataError(f"{source}: {said}; give data.val, or a smaller data.val_size")
+        raise DataError(f"{source}: {said}; give other ones in data.val")
     say(
         visible(
             f"{source}: {len(val):,} of {len(samples):,} rows are held out for validation (data.val_size, data.val)"
