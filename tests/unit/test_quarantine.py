@@ -59,6 +59,7 @@ def test_bad_rows_are_left_out_and_written_down(tmp_path: Path, capsys: pytest.C
         (source, 31, "r30", "empty_gold"),
     ]
     assert "'cut.jpg' cannot be decoded" in found[0]["detail"]
+    assert found[0]["advice"] == "make or download these files again, or drop the rows"
     said = f"3 of 100 rows quarantined (2 unreadable image, 1 empty answer): {where}"
     assert said in capsys.readouterr().out.splitlines()
 

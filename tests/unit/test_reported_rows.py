@@ -69,7 +69,7 @@ OWN_ROWS: dict[int, tuple[str, tuple[str, ...], int] | str] = {
     11: "'answer': expected text or a number, found true; write what the response must say",
     14: ("red", (), 1),
     15: ("red", (), 1),
-    16: "'options' must be a list of texts",
+    16: ("A", ("red", "blue", "green"), 1),
     17: ("A", ("red", "blue"), 1),
     18: ("B", ("red", "blue", "green"), 1),
     19: ("B", ("red", "blue"), 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from seethink.data.values import as_text, from_json, is_empty, shown
 
 COLUMNS = ("choices", "options")
 _LABEL = re.compile(r"\s*[(\[（【]?\s*([A-Za-z])\s*(?:[)\].:：．）】]\s*|$)")
+_PYTHON_LIST = re.compile(r"\s*\[\s*['\"].*['\"]\s*,?\s*\]\s*", re.S)
+_MAX_LIST = 1 << 16
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ def read_options(row: Row) -> Options:
     if is_empty(value):
         letters = letter_columns(row)
         column, value = (f"{letters[0]} to {letters[-1]}", [row[c] for c in letters]) if letters else (column, None)
-    entries = _entries(from_json(value), repr(column))
+    entries = _entries(_listed(value), repr(column))
     if len(entries) > len(LETTERS):
         raise RowError("bad_choices", f"{column!r}: {len(entries):,} choices; at most {len(LETTERS)} have a letter")
     if len(entries) == 1:
@@ -47,6 +51,17 @@ def letter_columns(row: Row) -> list[str]:
     """The columns `A`, `B`, ... that hold one option each; none where a row has no `A` or no `B`."""
     found = [letter for letter in LETTERS if not is_empty(row.get(letter))]
     return [letter for letter in LETTERS if letter <= found[-1] and letter in row] if found[:2] == ["A", "B"] else []
+
+
+def _listed(value: Any) -> Any:
+    """The list or table that a text holds as JSON or as Python writes a list of texts; any other value as it is."""
+    found = from_json(value)
+    if not isinstance(found, str) or len(found) > _MAX_LIST or not _PYTHON_LIST.fullmatch(found):
+        return found
+    try:
+        return ast.literal_eval(found.strip())  # reads literals alone
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return found
 
 
 def _entries(value: Any, name: str) -> list[Any]:

@@ -156,7 +156,7 @@ class Quarantine:
             if problems:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as file:
-                    file.writelines(json.dumps(asdict(p)) + "\n" for p in problems)
+                    file.writelines(json.dumps({**asdict(p), "advice": ADVICE[p.reason]}) + "\n" for p in problems)
         except OSError as error:
             raise DataError(f"{self.path} cannot be written: {error}") from None
 
