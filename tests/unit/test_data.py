@@ -68,8 +68,10 @@ def test_every_file_format(tmp_path: Path, name: str, write: Callable[[Path, lis
 
 
 def test_defaults(tmp_path: Path) -> None:
-    sample = one(tmp_path)
-    assert (sample.id, sample.domain, sample.difficulty) == ("d-1", "default", "normal")
+    for nothing in ({}, dict.fromkeys(("id", "domain", "difficulty"), float("nan"))):
+        sample = one(tmp_path, **nothing)
+        assert (sample.id, sample.domain, sample.difficulty) == ("d-1", "default", "normal")
+    assert one(tmp_path, id=0).id == "0"
 
 
 def test_blank_lines_are_skipped(tmp_path: Path) -> None:

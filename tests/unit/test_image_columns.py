@@ -96,6 +96,9 @@ def test_numbered_marks(
     [
         ({"picture": "a.png"}, "unread_images", "the row's images are in 'picture', which is not read"),
         ({"pics": ["sub/a.JPG"]}, "unread_images", "in 'pics'"),
+        ({"prompt": "<image> How many?", "picture": "a.png"}, "unread_images", "in 'picture'"),
+        ({"prompt": "<image 1> How many?", "picture": "a.png"}, "unread_images", "in 'picture'"),
+        ({"prompt": "<image> or <image>?", "image": "a.png", "other": "b.png"}, "unread_images", "in 'other'"),
         ({"x": "data:image/png;base64,AAAA"}, "unread_images", "in 'x'"),
         ({"x": {"path": "a.webp"}, "y": "https://x.org/b.gif"}, "unread_images", "in 'x', 'y'"),
         ({"x": "https://x.org/b.png?size=3"}, "unread_images", "in 'x'"),

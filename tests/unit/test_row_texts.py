@@ -155,3 +155,29 @@ def test_half_a_character_is_a_bad_row(tmp_path: Path, column: str) -> None:
     assert result.problem.reason == "broken_text"
     assert "holds U+D83D, half of a character" in result.problem.detail
     assert f"{result.problem.id} {result.problem.detail}".encode()
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("<think>1+2=3</think>\n<answer> 3 </answer>", "3"),
+        ("so $\\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
+        ("\\boxed{1}, \\boxed{2}", "1, 2"),
+        ("$x=3$", "$x=3$"),
+        ("The answer is 4.", "4"),
+    ],
+)
+@pytest.mark.parametrize("style", ["seethink", "trl", "easyr1", "ms-swift", "vlm-r1", "verl"])
+def test_a_gold_states_its_answer_in_every_style(tmp_path: Path, style: str, gold: str, answer: str) -> None:
+    row: Row = {
+        "seethink": {"prompt": "Q?", "answer": gold},
+        "trl": {"prompt": "Q?", "solution": gold},
+        "easyr1": {"problem": "Q?", "answer": gold},
+        "ms-swift": {"messages": [user("Q?")], "solution": gold},
+        "vlm-r1": {"conversations": talk("Q?", "R"), "solution": gold},
+        "verl": {"prompt": [user("Q?")], "reward_model": {"ground_truth": gold}},
+    }[style]
+    (result,) = read_rows(str(write(tmp_path, [row])), "train", graded=True)
+    assert result.style is not None
+    assert result.sample is not None, result.problem
+    assert (result.style.name, result.sample.answer) == (style, answer)

@@ -88,16 +88,20 @@ class RowReader:
 
     def to_sample(self, row: Row, default_id: str) -> Sample:
         """The sample of one row. Raises RowError."""
-        fields = read_fields(row, self.style)
         options = read_options(row)
-        question, choices, images = place_numbered(fields.question, options.shown, fields.images)
-        _check_marks((question, *choices), len(images))
+        try:
+            fields = read_fields(row, self.style)
+            question, choices, images = place_numbered(fields.question, options.shown, fields.images)
+            _check_marks((question, *choices), len(images))
+        except RowError as error:
+            if error.reason == "image_count":
+                self._refuse_unread_images(row, "")
+            raise
         answer = self._answer(fields, options, row)
         if not images:
             self._refuse_unread_images(row, question)
-        difficulty = row.get("difficulty") or _inside(fields.meta.get("extra_info"), "difficulty")
         sample = Sample(
-            id=str(row.get("id") or default_id),
+            id=_label(default_id, row.get("id")),
             question=question,
             images=tuple(
                 check_image(
@@ -112,8 +116,8 @@ class RowReader:
             answer=answer,
             choices=choices,
             answer_type=fields.answer_type,
-            domain=str(row.get("domain") or fields.meta.get("data_source") or "default"),
-            difficulty=str(difficulty or "normal"),
+            domain=_label("default", row.get("domain"), fields.meta.get("data_source")),
+            difficulty=_label("normal", row.get("difficulty"), _inside(fields.meta.get("extra_info"), "difficulty")),
             response=fields.response,
             meta=fields.meta,
             system=fields.system,
@@ -178,10 +182,9 @@ def _short_reply(reply: str | None) -> str | None:
 def _check_marks(texts: Sequence[str], images: int) -> None:
     marks = sum(text.count(IMAGE_MARK) for text in texts)
     if marks and marks != images:
-        where = (
-            "the question and its choices have" if any(IMAGE_MARK in text for text in texts[1:]) else "the question has"
-        )
-        raise RowError("image_count", f"{where} {marks} <image> marks but there are {images} images")
+        both = any(IMAGE_MARK in text for text in texts[1:])
+        has = "the question and its choices have" if both else "the question has"
+        raise RowError("image_count", f"{has} {marks} <image> marks but there are {images} images")
 
 
 def _refuse_broken_text(texts: dict[str, Any]) -> None:
@@ -191,6 +194,11 @@ def _refuse_broken_text(texts: dict[str, Any]) -> None:
         if broken is not None:
             said = f"{name!r} holds {broken}, half of a character; write the text again with whole ones"
             raise RowError("broken_text", said)
+
+
+def _label(default: str, *values: Any) -> str:
+    """The first value that is not empty, as text."""
+    return next((str(value) for value in values if not is_empty(value)), default)
 
 
 def _inside(table: Any, key: str) -> Any:
