@@ -11,7 +11,7 @@ import pytest
 from helpers.rows import png, write_jsonl
 from seethink.config import Recipe, RewardConfig, make_recipe
 from seethink.core.types import Sample
-from seethink.data.order import held_out, question_key
+from seethink.data.order import held_out, question_key, whole_questions
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.rewards.rewarder import Rewarder
 from seethink.train.sft import Traces
@@ -98,6 +98,13 @@ def test_what_is_held_out() -> None:
         Sample("b", "What is it?", system="S")
     )
     assert question_key(Sample("a", "Q?", choices=("x",))) != question_key(Sample("a", "Q?"))
+
+
+def test_questions_that_are_held_out_whole() -> None:
+    assert whole_questions("abcdef", [0, 2, 3, 5], 2) == [0, 2]
+    assert whole_questions("abcab", [0, 1, 2], 3) == [0, 2, 3], "b would be the fourth"
+    assert whole_questions("aaabbb", [0, 3], 2) == [0, 3], "no question fits: single samples"
+    assert whole_questions("abc", [], 2) == whole_questions("abc", [0], 0) == []
 
 
 def test_a_trace_that_the_model_cannot_hold_is_left_out() -> None:

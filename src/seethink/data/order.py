@@ -41,6 +41,22 @@ def held_out(keys: Sequence[Hashable], size: int) -> list[int]:
     return [place for place, key in enumerate(keys) if key in first]
 
 
+def whole_questions(keys: Sequence[Hashable], places: Sequence[int], most: int) -> list[int]:
+    """The first of `places`, at most so many, with every sample of their questions; without such questions, alone.
+
+    Questions that too many samples share are passed over.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    chosen: set[int] = set()
+    for place in places:
+        group = groups[keys[place]]
+        if place not in chosen and len(chosen) + len(group) <= most:
+            chosen.update(group)
+    return sorted(chosen) or list(places[:most])
+
+
 def fingerprint(samples: Sequence[Sample]) -> str:
     """A SHA-256 of everything that a run learns from: texts, golds, images and their order."""
     digest = hashlib.sha256()
