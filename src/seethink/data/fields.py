@@ -86,8 +86,10 @@ def filled(row: Row) -> list[str]:
 
 def first_filled(row: Row, columns: Sequence[str]) -> tuple[str, Any]:
     """(name, value) of the first of `columns` that holds something, be it blanks; else of the first, and None."""
-    held = [c for c in columns if not is_empty(row.get(c))] or [c for c in columns if row.get(c) is not None]
-    return (held[0], row[held[0]]) if held else (columns[0], None)
+    held = [c for c in columns if row.get(c) is not None]
+    full = next((c for c in held if not is_empty(row[c])), None)
+    name = full if full is not None else held[0] if held else columns[0]
+    return name, row.get(name)
 
 
 def found_columns(names: Iterable[Any]) -> str:

@@ -57,7 +57,7 @@ def column_images(row: Row) -> list[Any]:
 
 def read_columns(row: Row) -> list[str]:
     """The names of the columns that `column_images` reads. Raises RowError."""
-    named = next((name for name in IMAGE_COLUMNS if not _is_nothing(from_json(row.get(name)))), None)
+    named = next((name for name in IMAGE_COLUMNS if name in row and not _is_nothing(from_json(row[name]))), None)
     if named is not None:
         return [named]
     numbers = {

@@ -49,8 +49,10 @@ def read_options(row: Row) -> Options:
 
 def letter_columns(row: Row) -> list[str]:
     """The columns `A`, `B`, ... that hold one option each; none where a row has no `A` or no `B`."""
-    found = [letter for letter in LETTERS if not is_empty(row.get(letter))]
-    return [letter for letter in LETTERS if letter <= found[-1] and letter in row] if found[:2] == ["A", "B"] else []
+    if is_empty(row.get("A")) or is_empty(row.get("B")):
+        return []
+    last = max(letter for letter in LETTERS if not is_empty(row.get(letter)))
+    return [letter for letter in LETTERS if letter <= last and letter in row]
 
 
 def _listed(value: Any) -> Any:

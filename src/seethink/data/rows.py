@@ -78,7 +78,8 @@ class RowReader:
             return RowResult(raw.file, raw.row, self.style, columns, problem=found)
         sample.meta.update(file=escaped(raw.file), row=raw.row)
         columns = self.columns(raw.data)
-        return RowResult(raw.file, raw.row, self.style, columns, tuple(unread_columns(raw.data, columns)), sample)
+        unread = tuple(unread_columns(raw.data, columns)) if sample.images else ()  # without, to_sample has looked
+        return RowResult(raw.file, raw.row, self.style, columns, unread, sample)
 
     def columns(self, row: Row) -> tuple[str, ...]:
         """The columns that are read of a row, those of its images among them. Raises RowError."""

@@ -25,8 +25,10 @@ _CHAT_KEYS = ("messages", "conversations", "conversation")
 
 def is_empty(value: Any, depth: int = _DEPTH) -> bool:
     """None, NaN, a blank text, or a list or object of nothing but these: what tables hold where a row has nothing."""
-    if value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, bytes) and not value):
+    if value is None:
         return True
+    if isinstance(value, str | bytes):
+        return not value or (isinstance(value, str) and value.isspace())
     if isinstance(value, float):
         return math.isnan(value)
     if isinstance(value, Mapping | list | tuple):
