@@ -75,7 +75,7 @@ class GoldGrader:
         empty = self._ask([(sample, "") for sample in samples])
         wrong: dict[int, BadGold] = {}
         for (sample, response), grade in zip(stated, self._ask(stated), strict=False):
-            if grade.verdict is not Verdict.CORRECT:
+            if not grade.accuracy > 0:  # a function of the recipe may reward in part; an error is NaN
                 wrong.setdefault(id(sample), _bad(sample, f"{response} is {grade.verdict}: {grade.reason}"))
         golds.ungradable += wrong.values()
         golds.graded += len(empty)
