@@ -12,10 +12,13 @@ import pytest
 
 from helpers.doctoring import SFT, bomb_png, cut_image, examine, good_rows, named, one, worst, write_rows
 from helpers.nano import picture
+from helpers.rows import load_samples
 from seethink.config import ReadConfig, RewardConfig
-from seethink.data.quarantine import REASONS
-from seethink.doctor.advice import ADVICE
+from seethink.core.types import Sample
+from seethink.data.advice import ADVICE
+from seethink.data.quarantine import REASONS, DataError
 from seethink.doctor.check import Status
+from seethink.doctor.golds import GoldGrader, Golds
 from seethink.doctor.scan import Scan, Source, scan
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import world_samples, write_parquet
@@ -237,9 +240,9 @@ def test_prompts_beyond_the_model_s_positions(tmp_path: Path) -> None:
     rows = good_rows(tmp_path, 30)
     rows[12]["prompt"] = "what is red and blue " * 600
     file = write_rows(tmp_path / "d.jsonl", rows)
-    check = one(examine(tmp_path, data=file), "data.train", "prompt fits")
-    assert check.status is Status.FAIL
-    assert "1 prompt longer than the model's 2,048 positions" in check.found
+    check = one(examine(tmp_path, data=file), "data.train", REASONS["prompt_beyond_model"])
+    assert check.status is Status.WARN, "one row in thirty, which the run leaves out too"
+    assert "tokens with images leave no room for a response in the model's 2,048 positions" in check.found
     assert "data.max_prompt_tokens" in check.advice
 
 
@@ -275,6 +278,62 @@ def test_golds_that_the_grader_does_not_read(tmp_path: Path) -> None:
     assert check.status is Status.FAIL, "one in ten is more than data.max_bad_share"
     assert "1 of 10 golds are not right against themselves, first d.jsonl, row 4: 'left } brace'" in check.found
     assert "no response to them could ever be rewarded" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("gold", "reason"),
+    [
+        ("<answer>5</answer>", None),
+        ("The answer is \\boxed{5}.", None),
+        ("2 + 3 = 5\n#### 5", None),
+        (["5"], None),
+        ("C. Mixed", "bad_gold"),
+        (["5", "five"], "bad_gold"),
+        (True, "bad_gold"),
+        ("<answer>5", "bad_gold"),
+    ],
+)
+def test_golds_of_other_forms_are_read_or_refused(tmp_path: Path, gold: Any, reason: str | None) -> None:
+    rows = good_rows(tmp_path, 6)
+    for row in rows:
+        row["answer"] = gold
+    found = look(write_rows(tmp_path / "d.jsonl", rows))
+    assert {p.reason for p in found.problems} == ({reason} if reason else set())
+    assert found.golds.graded == (0 if reason else 6)
+    assert not found.golds.ungradable
+
+
+def test_a_gold_that_was_read_whole_is_found_by_its_bare_answer() -> None:
+    """The check does not trust the reader: it asks for the answer alone."""
+    golds = Golds()
+    with Rewarder(RewardConfig()) as rewarder:
+        grader = GoldGrader(rewarder, golds, traces=None)
+        for answer in ("<think>Red.</think>red it is", "red"):
+            grader.add(Sample("s", "Which colour?", answer=answer, meta={"file": "d.jsonl", "row": 3}))
+        grader.flush()
+    assert [(bad.answer, bad.row) for bad in golds.ungradable] == [("<think>Red.</think>red it is", 3)]
+
+
+def test_golds_of_many_words_are_a_warning(tmp_path: Path) -> None:
+    rows = good_rows(tmp_path, 6)
+    rows[2]["answer"] = "There is a car.\nIt is red."
+    check = one(examine(tmp_path, data=write_rows(tmp_path / "d.jsonl", rows)), "data.train", "long golds")
+    assert check.status is Status.WARN
+    assert "1 gold of many words, first d.jsonl, row 3" in check.found
+
+
+def test_images_in_a_column_that_is_not_read(tmp_path: Path) -> None:
+    rows = good_rows(tmp_path, 8)
+    for row in rows[:4]:
+        row["picture"] = row.pop("images")[0]
+    file = write_rows(tmp_path / "d.jsonl", rows)
+    report = examine(tmp_path, data=file)
+    check = one(report, "data.train", REASONS["unread_images"])
+    assert check.status is Status.FAIL
+    assert "d.jsonl, row 1: the row's images are in 'picture', which is not read" in check.found
+    assert report.failed()
+    with pytest.raises(DataError, match="the row's images are in 'picture'"):
+        load_samples(str(file), "train", None, 0)
 
 
 def test_text_only_data_is_said(tmp_path: Path) -> None:

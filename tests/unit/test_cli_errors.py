@@ -105,8 +105,8 @@ def test_a_bad_row_is_named(refused: Callable[..., str], tmp_path: Path) -> None
 
 
 def test_traces_of_which_none_is_left(refused: Callable[..., str], tmp_path: Path) -> None:
-    row = {"prompt": "q", "answer": "1", "response": "<think>a</think>The answer is 2."}
-    (tmp_path / "d.jsonl").write_text((json.dumps(row) + "\n") * 4)
+    row = {"answer": "1", "response": "<think>a</think>The answer is 2."}
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"prompt": f"q{i}", **row}) + "\n" for i in range(4)))
     message = refused("train", SFT, "out=r", "model=nano", "data.train=d.jsonl", "data.val_size=1")
     assert "no trace of 'd.jsonl' is left after verification: {'wrong_answer': 3}" in message
 

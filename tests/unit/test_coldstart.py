@@ -9,6 +9,7 @@ import pytest
 
 from seethink.coldstart.filters import verify_traces
 from seethink.config import RewardConfig, SftConfig
+from seethink.core.text_measures import repetition
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import world_samples
@@ -56,7 +57,7 @@ def reason(response: str | None, answer: str = "7", config: SftConfig = CONFIG) 
         ("", "bad_format"),
         (None, "bad_format"),
         ("<think>red is 3.</think>The answer is 8.", "wrong_answer"),
-        ("<think>what?</think>The answer is 7.", "wrong_answer"),
+        ("<think>what?</think>The answer is 7.", "not_graded"),
         (f"<think>{' '.join(map(str, range(40)))}</think>The answer is 7.", "too_long"),
         ("<think>" + "Wait, let me check. " * 5 + "</think>The answer is 7.", "rambling"),
         ("<think>red is 3。 所以 blue is 4.</think>The answer is 7.", "language_mixed"),
@@ -65,6 +66,33 @@ def reason(response: str | None, answer: str = "7", config: SftConfig = CONFIG) 
 )
 def test_reasons(response: str | None, expected: str | None) -> None:
     assert reason(response) == expected
+
+
+LATE_LOOP = "<think>" + " ".join(map(str, range(200))) + " Wait, no." * 30 + "</think>The answer is 7."
+
+
+@pytest.mark.parametrize("loop", [LATE_LOOP, LATE_LOOP.replace("<think>", "<think>" + "So, so. " * 40)])
+def test_a_loop_anywhere_is_rambling(loop: str) -> None:
+    config = SftConfig(max_response_tokens=500, max_repetition=0.5)
+    assert repetition(words(LATE_LOOP)) < 0.5, "little of the whole"
+    assert reason(loop, config=config) == "rambling"
+    assert reason(loop.replace(" Wait, no.", "").replace("So, so. ", ""), config=config) is None
+
+
+@pytest.mark.parametrize(
+    ("sample", "dropped"),
+    [
+        (Sample("t", "有几个红色的？", answer="7", response="<think>有七个。</think>7"), None),
+        (Sample("t", "What does it say?", answer="七", response="<think>It says 七.</think>七"), None),
+        (Sample("t", "Сколько?", answer="7", response="<think>Семь.</think>7"), None),
+        (Sample("t", "Q?", answer="A", choices=("七", "八"), response="<think>七 is A.</think>A"), None),
+        (Sample("t", "Сколько?", answer="7", response="<think>有七个。</think>7"), "language_mixed"),
+        (Sample("t", "How many?", answer="7", response="<think>有七个。</think>7"), "language_mixed"),
+    ],
+)
+def test_the_question_s_own_script_is_not_foreign(sample: Sample, dropped: str | None) -> None:
+    _, report = verify_traces([sample], CONFIG, grade, words)
+    assert next(iter(report.dropped), None) == dropped
 
 
 def test_filters_can_be_turned_off() -> None:

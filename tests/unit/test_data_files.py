@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from helpers.rows import (
     read_rows,
     row,
     write_arrow_file,
+    write_jsonl,
     write_parquet,
     write_stream,
 )
@@ -179,6 +181,26 @@ def test_damage_in_the_middle_of_a_table(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(DataError, match=r"d\.parquet"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [(".jsonl", write_jsonl), (".parquet", write_parquet), (".arrow", write_stream), (".arrow", write_arrow_file)],
+)
+def test_a_file_name_that_is_not_utf_8(
+    tmp_path: Path, suffix: str, write: Callable[[Path, list[Row]], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / os.fsdecode(b"\xff\xfe" + suffix.encode())
+    write(tmp_path / f"plain{suffix}", [row(), row(answer="")]).rename(path)
+    config = ReadConfig(max_bad_share=0.5)
+    (sample,) = load_samples(str(path), "train", None, 0, config=config, quarantine=tmp_path / "q.jsonl")
+    assert sample.id == "\\udcff\\udcfe-1"
+    said = capsys.readouterr().out + (tmp_path / "q.jsonl").read_text() + sample.meta["file"]
+    assert "2 rows in seethink columns" in said
+    assert said.encode()
+    with pytest.raises(DataError, match="1 of 2 rows are bad") as error:
+        load_samples(str(path), "train", None, 0)
+    assert str(error.value)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from helpers.rows import row, write_jsonl
 from seethink.config import EvalConfig, RewardConfig
 from seethink.core.types import Completion, Grade, Prompt, Sample, Verdict
 from seethink.eval.runner import evaluate_modes, evaluate_task
 from seethink.eval.task import Accuracy
-from seethink.eval.tasks.source import SourceTask
+from seethink.eval.tasks.source import SourceTask, eval_samples
 from seethink.generate.protocol import Sampling
 from seethink.rewards.rewarder import Rewarder
 
@@ -54,6 +55,15 @@ def item(number: int, domain: str) -> Sample:
 ITEMS = [item(0, "a"), item(1, "a"), item(2, "b"), item(3, "b")]
 PROMPTS = [Prompt(sample, [1], {}) for sample in ITEMS]
 RIGHT_BUT_LAST = ("<think>x</think>1", "<think>x</think>2", "<think>x</think>3", "")
+
+
+def test_a_file_is_evaluated_whole_or_says_what_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_jsonl(tmp_path / "d.jsonl", [row(prompt=f"{i}?", domain="ab"[i % 2]) for i in range(520)])
+    assert len(eval_samples(EvalConfig(data=str(path)), 0)) == 520
+    assert "items are evaluated" not in capsys.readouterr().out
+    assert len(eval_samples(EvalConfig(data=str(path), size=200), 0)) == 400
+    assert f"{path}: 400 of 520 items are evaluated (at most 200 per domain)" in capsys.readouterr().out
+    assert len(eval_samples(EvalConfig(data="world:math", size=3), 0)) == 3
 
 
 def test_a_source_is_asked_graded_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

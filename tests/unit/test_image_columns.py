@@ -17,6 +17,7 @@ from seethink.data.rows import RowResult
 def pictures(tmp_path: Path) -> None:
     for shade, name in enumerate(("a", "b", "c")):
         (tmp_path / f"{name}.png").write_bytes(png(shade))
+    (tmp_path / "two words.png").write_bytes(png())
 
 
 def shades(sample: Sample) -> list[int]:
@@ -40,6 +41,16 @@ def result(tmp_path: Path, given: Row) -> RowResult:
         ({"image2": "b.png", "image1": "c.png"}, [2, 1]),
         ({"images": [], "image": "b.png"}, [1]),
         ({"images": [""], "image": "", "image_path": "b.png"}, [1]),
+        ({"images": '["b.png", "c.png"]'}, [1, 2]),
+        ({"images": ["b.png", None, ""]}, [1]),
+        ({"images": [{"path": None, "bytes": None}], "img": "b.png"}, [1]),
+        ({"images": [None]}, []),
+        ({"image": {"bytes": None, "path": None}}, []),
+        ({"image": {}, "images": [[]], "imgs": float("nan")}, []),
+        ({"image": "  "}, []),
+        ({"image": "None"}, []),
+        ({"image": "nan", "images": ["null"]}, []),
+        ({"image": False}, []),
         ({"images": None, "image": ""}, []),
         ({"images": [""]}, []),
     ],
@@ -49,7 +60,9 @@ def test_usual_columns_are_read(tmp_path: Path, changes: Row, expected: list[int
     assert found.sample is not None, found.problem
     assert shades(found.sample) == expected
     assert found.unread_images == ()
-    assert {name for name in changes if expected and changes[name] and changes[name] != [""]} <= set(found.columns)
+    assert len(set(found.columns) & changes.keys()) == (
+        len(expected) if "image_2" in changes or "image2" in changes else bool(expected)
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,8 +96,21 @@ def test_numbered_marks(
     [
         ({"picture": "a.png"}, "unread_images", "the row's images are in 'picture', which is not read"),
         ({"pics": ["sub/a.JPG"]}, "unread_images", "in 'pics'"),
+        ({"prompt": "<image> How many?", "picture": "a.png"}, "unread_images", "in 'picture'"),
+        ({"prompt": "<image 1> How many?", "picture": "a.png"}, "unread_images", "in 'picture'"),
+        ({"prompt": "<image> or <image>?", "image": "a.png", "other": "b.png"}, "unread_images", "in 'other'"),
         ({"x": "data:image/png;base64,AAAA"}, "unread_images", "in 'x'"),
         ({"x": {"path": "a.webp"}, "y": "https://x.org/b.gif"}, "unread_images", "in 'x', 'y'"),
+        ({"x": "https://x.org/b.png?size=3"}, "unread_images", "in 'x'"),
+        ({"x": {"inside": ["scan.heic"]}}, "unread_images", "in 'x'"),
+        ({"x": "two words.png"}, "unread_images", "in 'x'"),
+        ({"image_file": "000123"}, "unread_images", "in 'image_file'"),
+        ({"imageUrl": "000123"}, "unread_images", "in 'imageUrl'"),
+        ({"photo_paths": ["000123"]}, "unread_images", "in 'photo_paths'"),
+        ({"prompt": "![a](b.png) How many?"}, "unread_images", "names the image 'b.png' in its text"),
+        ({"prompt": "Picture 1: <img>b.png</img> How many?"}, "unread_images", "names the image 'b.png'"),
+        ({"prompt": '<img width=3 src="b"> How many?'}, "unread_images", "names the image 'b'"),
+        ({"images": [None, "a.png"]}, "image_source", "'images': image 1 is empty, before one that is not"),
         ({"prompt": "<image 1>?"}, "image_count", "the marks <image 1> but there are 0 images"),
         ({"prompt": "<image 1>?", "images": ["a.png", "b.png"]}, "image_count", "<image 1> but there are 2 images"),
         ({"prompt": "<image 1> or <image>?", "images": ["a.png"]}, "image_count", "with and without a number"),
@@ -98,11 +124,29 @@ def test_images_that_cannot_be_placed_are_a_bad_row(tmp_path: Path, changes: Row
     assert said in problem.detail
 
 
-@pytest.mark.parametrize("note", ["see a.png", "a.pngx", "", 3, None, ["text"], {"path": "a.txt"}])
+@pytest.mark.parametrize("note", ["see a.png", "no such words.png", "a.pngx", "", 3, None, ["text"], {"path": "a.txt"}])
 def test_other_columns_are_no_images(tmp_path: Path, note: Any) -> None:
     found = result(tmp_path, row(note=note))
     assert found.sample is not None
     assert found.unread_images == ()
+
+
+@pytest.mark.parametrize(
+    "column", [{"image_id": 7}, {"image_id": "x"}, {"image_width": 4}, {"image_caption": "A red car"}, {"figure": "no"}]
+)
+def test_columns_about_images_hold_none(tmp_path: Path, column: Row) -> None:
+    found = result(tmp_path, row(**column))
+    assert found.sample is not None, found.problem
+    assert found.unread_images == ()
+
+
+@pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"\0\0\0\x1cftypavif", b"\0\0\1\0", b"P6\n2 2", b"<svg xmlns"])
+def test_bytes_that_begin_like_an_image(tmp_path: Path, start: bytes) -> None:
+    path = write_parquet(tmp_path / "d.parquet", [row(x=start + bytes(90)), row(x=b"RIFX" + bytes(90))])
+    first, second = read_rows(str(path), "train")
+    assert first.problem is not None
+    assert first.problem.reason == "unread_images"
+    assert second.sample is not None
 
 
 def test_encoded_images_in_an_unread_column(tmp_path: Path) -> None:

@@ -214,6 +214,30 @@ def test_sixteen_bits_keep_their_shades(format: str) -> None:
     assert np.abs(shades - ramp[0] / 257).max() <= 1.5
 
 
+@pytest.mark.parametrize(
+    ("values", "shades"),
+    [
+        (np.array([[0, 0.25, 1]], np.float32), [0, 64, 255]),
+        (np.array([[0, 100, 200]], np.float32), [0, 100, 200]),
+        (np.array([[0, 100, 200]], np.int32), [0, 100, 200]),
+        (np.array([[0, 2048, 4095]], np.int32), [0, 128, 255]),
+        (np.array([[0, 2048, 4095]], np.uint16), [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[0, 32768, 65535]], np.float32), [0, 128, 255]),
+    ],
+)
+def test_greys_of_other_depths_are_scaled(values: Any, shades: list[int]) -> None:
+    image = open_image(encoded(Image.fromarray(values), "TIFF"), None)
+    assert [image.getpixel((x, 0)) for x in range(3)] == [(shade,) * 3 for shade in shades]
+
+
+@pytest.mark.parametrize("darkest", [-1.0, 70_000.0, float("nan"), float("inf")])
+def test_greys_of_no_usual_range_are_refused(darkest: float) -> None:
+    strange = Image.fromarray(np.array([[0.5, darkest]], np.float32))
+    with pytest.raises(ImageError, match=r"has greys from .* which is no usual range; save it with 8 bits"):
+        open_image(encoded(strange, "TIFF"), None)
+
+
 def test_transparency_is_laid_on_white() -> None:
     clear = Image.new("RGBA", (4, 4), (*RED, 0))
     half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))

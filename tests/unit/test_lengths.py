@@ -176,6 +176,28 @@ def test_long_prompts_are_left_out_and_not_called_bad(
         fit_samples(given, chat, ReadConfig(max_prompt_tokens=1), quarantine, "d.jsonl")
 
 
+def test_prompts_that_fill_the_model_s_positions_are_bad_rows(
+    make_chat: Callable[[], CountingChat], tmp_path: Path
+) -> None:
+    chat = make_chat()
+    given = [sample("a " * 9 * i, id=f"s{i}", meta={"file": "d.jsonl", "row": i + 1}) for i in range(10)]
+    chat.context = int(sorted(prompt_lengths(given, chat))[5])
+    measured = chat.measured
+    quarantine = Quarantine(tmp_path / "q.jsonl")
+    assert fit_samples(given, chat, ReadConfig(max_bad_share=1), quarantine, "d.jsonl") == given[:5]
+    assert [(p["row"], p["reason"]) for p in lines(tmp_path / "q.jsonl")] == [
+        (i + 1, "prompt_beyond_model") for i in range(5, 10)
+    ]
+    assert (
+        f"leave no room for a response in the model's {chat.context} positions"
+        in lines(tmp_path / "q.jsonl")[0]["detail"]
+    )
+    assert chat.measured == measured + 1, "the other lengths are known"
+    chat.context = 100_000
+    assert fit_samples(given, chat, ReadConfig(), quarantine, "e.jsonl") == given
+    assert chat.measured == measured + 2, "prompts that are surely short enough are not measured"
+
+
 def test_image_tokens_count(make_chat: Callable[[], CountingChat]) -> None:
     chat = make_chat()
     one, two = prompt_lengths([sample(images=1), sample(images=2)], chat)

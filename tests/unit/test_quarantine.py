@@ -59,6 +59,7 @@ def test_bad_rows_are_left_out_and_written_down(tmp_path: Path, capsys: pytest.C
         (source, 31, "r30", "empty_gold"),
     ]
     assert "'cut.jpg' cannot be decoded" in found[0]["detail"]
+    assert found[0]["advice"] == "make or download these files again, or drop the rows"
     said = f"3 of 100 rows quarantined (2 unreadable image, 1 empty answer): {where}"
     assert said in capsys.readouterr().out.splitlines()
 
@@ -159,7 +160,7 @@ def test_reasons_are_stable_words() -> None:
         "not_json", "missing_column", "bad_message", "multi_turn", "unsupported_media", "image_count", "image_source",
         "image_missing", "image_outside_root", "image_address", "image_unreadable", "image_too_large", "image_aspect",
         "empty_gold", "bad_gold", "bad_choices", "gold_outside_choices", "special_token", "prompt_refused",
-        "prompt_too_long", "bad_answer_type", "unread_images",
+        "prompt_too_long", "bad_answer_type", "unread_images", "broken_text", "prompt_beyond_model",
     }  # fmt: skip
     with pytest.raises(AssertionError):
         RowError("nonsense", "x")

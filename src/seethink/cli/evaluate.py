@@ -20,7 +20,9 @@ Seed = Annotated[int, typer.Option(help="Of items and sampling.", min=0, max=2**
 def evaluate(
     model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
     data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
-    size: Annotated[int, typer.Option(help="Items per world domain.", min=1)] = 500,
+    size: Annotated[
+        int | None, typer.Option(help="Items per domain; default: all of a file, 500 per domain of the world.", min=1)
+    ] = None,
     samples: Annotated[int, typer.Option(help="k of avg@k at temperature 1; 0 skips it.", min=0)] = 4,
     greedy: Annotated[bool, typer.Option(help="Also decode greedily.")] = True,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from seethink.config import SftConfig
 from seethink.core.denials import hallucinations
-from seethink.core.text_measures import foreign_scripts, repetition
+from seethink.core.text_measures import foreign_scripts, repetition, whole_question
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.rewards.format import has_think_format
+
+MIN_WINDOW = 32
+"""Tokens. Fewer repeat themselves by chance."""
 
 Tokenize = Callable[[str], Sequence[int]]
 GradePairs = Callable[[Sequence[tuple[Sample, str]]], list[Grade]]
@@ -52,15 +56,24 @@ def _reject(sample: Sample, verdict: Verdict, config: SftConfig, tokenize: Token
     response = sample.response or ""
     if config.require_think and not has_think_format(response):
         return "bad_format"
+    if verdict is Verdict.ERROR:
+        return "not_graded"
     if verdict is not Verdict.CORRECT:
         return "wrong_answer"
     tokens = tokenize(response)
     if len(tokens) > config.max_response_tokens:
         return "too_long"
-    if repetition(tokens) > config.max_repetition:
+    if _most_repetition(tokens) > config.max_repetition:
         return "rambling"
     if config.drop_hallucinated and hallucinations(sample, response):
         return "hallucinated"
-    if config.latin_only and foreign_scripts(response):
+    if config.latin_only and foreign_scripts(response, f"{whole_question(sample)}\n{sample.answer}"):
         return "language_mixed"
     return None
+
+
+def _most_repetition(tokens: Sequence[int]) -> float:
+    """The repetition of the whole trace, or of that third of it which repeats itself most: a loop may come late."""
+    length = max(MIN_WINDOW, math.ceil(len(tokens) / 3))
+    starts = (*range(0, max(1, len(tokens) - length), length // 4), max(0, len(tokens) - length))
+    return max(repetition(tokens), *(repetition(tokens[start : start + length]) for start in starts))

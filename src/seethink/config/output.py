@@ -14,7 +14,9 @@ class EvalConfig(Section):
 
     data: str | None = Field(None, description="As data.train; None: no evaluation.")
     every: int = Field(0, ge=0, description="Steps between evaluations during training; 0: none.")
-    size: int = Field(500, gt=0, description="Items per domain.")
+    size: int | None = Field(
+        None, gt=0, description="Items per domain. Default: all of a file, 500 per domain of the world."
+    )
     samples: int = Field(4, ge=0, description="k of avg@k at temperature 1; 0: greedy alone.")
     greedy: bool = Field(True, description="Also decode greedily.")
     max_new_tokens: int = Field(4096, gt=0, description="Longest response.")

@@ -53,11 +53,12 @@ def text_metrics(pairs: Sequence[tuple[Sample, Completion]]) -> dict[str, float]
         "response/repetition": float(np.mean([repetition(c.token_ids) for _, c in pairs])),
         "response/compression": float(np.mean([compression(c.text) for _, c in pairs])),
         "response/mixed_script_share": float(
-            np.mean([bool(foreign_scripts(c.text, _whole_question(s))) for s, c in pairs])
+            np.mean([bool(foreign_scripts(c.text, whole_question(s))) for s, c in pairs])
         ),
         "hallucination/share": float(np.mean([bool(hallucinations(s, c.text)) for s, c in pairs])),
     }
 
 
-def _whole_question(sample: Sample) -> str:
+def whole_question(sample: Sample) -> str:
+    """Everything that a model reads of a question: its system text, its own, and its options."""
     return "\n".join((sample.system, sample.question, *sample.choices))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
+from seethink.data.fields import LETTERS
 from seethink.data.image_tokens import ImageTokens, Sizes
-from seethink.data.rows import LETTERS
 from seethink.data.template import TemplateError, refuse_endless
 
 _TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
@@ -26,11 +26,18 @@ Positions = Callable[[list[int], dict[str, Tensor]], Tensor | None]
 class Chat:
     """Turns samples into prompts and responses into ids, with one processor."""
 
-    def __init__(self, processor: Any, positions: Positions | None = None, max_images: int | None = None) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        positions: Positions | None = None,
+        max_images: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        """`context`: positions that the language model knows; None: as many as one likes."""
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.template_owner = processor if getattr(processor, "chat_template", None) else self.tokenizer
-        self._positions, self.max_images = positions, max_images
+        self._positions, self.max_images, self.context = positions, max_images, context
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.special_tokens = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
         self.eos_id: int = self.tokenizer.eos_token_id
@@ -190,7 +197,7 @@ def _content(sample: Sample) -> list[dict[str, str]]:
 def _with_choices(sample: Sample) -> str:
     """The question, followed by its options unless it already shows each beside its letter."""
     lettered = list(zip(LETTERS, sample.choices, strict=False))
-    shown = (rf"\b{letter}\W{{1,4}}{re.escape(choice)}" for letter, choice in lettered)
+    shown = (rf"(?<![A-Za-z]){letter}\W{{1,4}}{re.escape(choice)}" for letter, choice in lettered)
     if all(re.search(option, sample.question) for option in shown):
         return sample.question
     return sample.question + "".join(f"\n{letter}. {choice}" for letter, choice in lettered)

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from seethink.config import ReadConfig
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.redact import visible
 from seethink.core.types import Sample
-from seethink.data.columns import expectations, recognise
+from seethink.data.columns import recognise
 from seethink.data.fields import Row, Style
 from seethink.data.files import RawRow, read_files
 from seethink.data.hub import is_hub_name, open_hub
 from seethink.data.image_store import ImageStore
-from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, as_quarantine
+from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, advice, as_quarantine
 from seethink.data.rows import ReadGold, RowReader, RowResult
 from seethink.world.make import is_world, world_samples
 
@@ -98,16 +98,15 @@ def load_samples(
     if not count:
         raise DataError(f"{source} has no rows")
     if not samples and all(p.reason == "missing_column" for p in problems):
-        raise DataError(f"{source}: in every row {problems[0].detail}. {expectations(config.style)}")
+        raise DataError(f"{source}: in every row {problems[0].detail}")
     if last is not None and last.style is not None:
-        line = f"{source}: {count:,} row{'s' * (count != 1)} in {last.style.title} columns ({', '.join(last.columns)})"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        read = f"{count:,} row{'s' * (count != 1)} in {last.style.title} columns ({', '.join(last.columns)})"
+        say(visible(f"{source}: {read}"))
     if unread:
-        line = f"{source}: columns that hold images too and are not read: {visible(', '.join(sorted(unread)))}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(visible(f"{source}: columns that hold images too and are not read: {', '.join(sorted(unread))}"))
     as_quarantine(quarantine).report(source, problems, config.max_bad_share, rows=count)
     if not samples:
-        raise DataError(f"{source}: no good row is left of {count:,}: {problems[0]}")
+        raise DataError(f"{source}: no good row is left of {count:,}: {problems[0]}. {advice(problems)}")
     return samples
 
 

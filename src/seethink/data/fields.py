@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from seethink.data.quarantine import escaped
+from seethink.data.values import is_empty
+
 Row = Mapping[str, Any]
 IMAGE_MARK = "<image>"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""Of the choices, in their order."""
 IMAGE_COLUMNS = ("images", "image", "image_paths", "image_path", "imgs", "img")
 """Columns of images, a list or one image, in the order in which they are tried; `image_1`, `image_2`, ... follow."""
 COMMON = (*IMAGE_COLUMNS, "choices", "options", "system", "domain", "difficulty", "id")
@@ -25,12 +30,14 @@ class Fields:
     images: list[Any] = field(default_factory=list)
     """Sources for images.py, in the order of the marks."""
     response: str | None = None
+    reply: str | None = None
+    """What the assistant says in the row's conversation."""
     system: str = ""
     answer: Any = None
+    answer_column: str = "answer"
+    """Where the row has its gold answer, for messages."""
     answer_type: Any = None
     """As the row writes it; None where the row does not say."""
-    is_solution: bool = False
-    """Whether `answer` may be a worked solution, whose tags or box state the answer."""
     meta: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,16 +80,19 @@ class Style:
 
 
 def filled(row: Row) -> list[str]:
-    """The names of the columns that hold something."""
-    return [name for name, value in row.items() if value is not None]
+    """The names of the columns that hold something, be it blanks."""
+    return [name for name, value in row.items() if not is_empty(value) or (isinstance(value, str) and value)]
 
 
-def first_filled(row: Row, columns: Iterable[str]) -> Any:
-    """The value of the first of `columns` that is neither absent nor empty, else None."""
-    return next((row[c] for c in columns if row.get(c) is not None and row.get(c) != ""), None)
+def first_filled(row: Row, columns: Sequence[str]) -> tuple[str, Any]:
+    """(name, value) of the first of `columns` that holds something, be it blanks; else of the first, and None."""
+    held = [c for c in columns if row.get(c) is not None]
+    full = next((c for c in held if not is_empty(row[c])), None)
+    name = full if full is not None else held[0] if held else columns[0]
+    return name, row.get(name)
 
 
 def found_columns(names: Iterable[Any]) -> str:
     """`found columns a, b`, for error messages."""
-    shown = sorted({str(name)[:40] for name in names})[:30]
+    shown = sorted({escaped(str(name)[:40]) for name in names})[:30]
     return f"found columns {', '.join(shown)}" if shown else "found no columns"

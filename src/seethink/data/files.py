@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from seethink.data.quarantine import DataError, RowError
+from seethink.data.quarantine import DataError, RowError, escaped
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -40,7 +40,7 @@ class RawRow:
 
     @property
     def default_id(self) -> str:
-        return f"{Path(self.file).stem}-{self.row}"
+        return f"{escaped(Path(self.file).stem)}-{self.row}"
 
 
 def read_files(path: Path, split: str) -> Iterator[RawRow]:
@@ -192,17 +192,17 @@ def _table_rows(file: Path) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
 
 def _parquet_batches(file: Path) -> Iterator[pa.RecordBatch]:
     # Buffered: a row group of images would otherwise be read whole.
-    table = pa.parquet.ParquetFile(file, buffer_size=_CHUNK, pre_buffer=False)
-    try:
+    # A handle, because Arrow takes only names that are UTF-8.
+    with file.open("rb") as handle, pa.parquet.ParquetFile(handle, buffer_size=_CHUNK, pre_buffer=False) as table:
         yield from table.iter_batches(_BATCH, use_threads=False)
-    finally:
-        table.close()
 
 
 def _arrow_batches(file: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(file)) as source:
+    with file.open("rb") as handle:
+        source = pa.PythonFile(handle, mode="r")
         try:
             yield from pa.ipc.open_stream(source)
         except pa.ArrowInvalid:
+            handle.seek(0)
             reader = pa.ipc.open_file(source)
             yield from (reader.get_batch(i) for i in range(reader.num_record_batches))

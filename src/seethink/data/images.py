@@ -30,6 +30,8 @@ MAX_BYTES = 256_000_000
 """Bytes of one encoded image."""
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _ORIENTATION = 0x0112
+_RANGES = (255, 4095, 65535)
+"""The brightest grey of 8, 12 and 16 bits."""
 _MIN_BASE64 = 64
 """Characters. Shorter texts are paths."""
 
@@ -95,7 +97,7 @@ def check_image(
     An image that is no file of its own is kept in `store`, or in memory without one; a PIL image is returned as RGB.
     """
     if isinstance(source, Image.Image):
-        return _convert(source)
+        return _convert(source, "an image")
     path, data, name = _find(source, root, allow_urls)
     picture = _decode(data, name, max_pixels)
     digest = hashlib.sha256(data).hexdigest()
@@ -113,7 +115,7 @@ def open_image(
     may links in it. Raises ImageError.
     """
     if isinstance(source, Image.Image):
-        return _convert(source)
+        return _convert(source, "an image")
     _, data, name = _find(source, root, allow_urls)
     return _decode(data, name, max_pixels)
 
@@ -205,7 +207,7 @@ def _decode(data: bytes, name: str, max_pixels: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size, name, max_pixels)
-            return _convert(image)
+            return _convert(image, name)
     except UnidentifiedImageError:
         what = "is empty" if not data else f"is not one of {', '.join(FORMATS)}"
         raise ImageError("image_unreadable", f"{name!r} {what}") from None
@@ -224,13 +226,12 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
         raise ImageError("image_aspect", f"{name!r} is {width}x{height}: longer than {MAX_ASPECT} times its width")
 
 
-def _convert(image: Image.Image) -> Image.Image:
+def _convert(image: Image.Image, name: str) -> Image.Image:
     # No needless copy: making one takes as long as decoding.
     if image.getexif().get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255 instead of scaling.
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode[0] in "IF":
+        image = Image.fromarray(_eight_bits(np.asarray(image), name))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -239,3 +240,17 @@ def _convert(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     image.load()
     return image
+
+
+def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
+    """Greys of more than 8 bits, or as fractions, as bytes: by the smallest usual range that holds the brightest.
+
+    Pillow's own conversion cuts everything over 255 off instead of scaling it. Raises ImageError outside the ranges.
+    """
+    low, high = float(values.min()), float(values.max())
+    ranges = (1, *_RANGES) if values.dtype.kind == "f" else _RANGES
+    full = next((full for full in ranges if low >= 0 and high <= full), None)
+    if full is None:
+        said = f"{name!r} has greys from {low:g} to {high:g}, which is no usual range; save it with 8 bits"
+        raise ImageError("image_unreadable", said)
+    return np.asarray((values * (255 / full)).round(), dtype=np.uint8)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ from seethink.data.rows import ReadGold
 if TYPE_CHECKING:
     from seethink.data.chat import Chat
 
+IMAGE_MARK_TOKENS = 16
+"""At most so many tokens mark an image's place in a template."""
 MAX_KNOWN = 1_000_000
 """Lengths that are kept for one processor; beyond them, the oldest are dropped."""
 
@@ -40,21 +43,23 @@ def fit_samples(
 ) -> list[Sample]:
     """The samples whose prompt the model can take; the others go to `quarantine`.
 
-    Texts that hold special tokens are bad rows; prompts over `data.max_prompt_tokens` are left out without being
-    called bad. Raises DataError where too many rows are bad or no sample is left.
+    Texts that hold special tokens and prompts that fill the model's positions are bad rows; prompts over
+    `data.max_prompt_tokens` are left out without being called bad. Raises DataError where too many rows are bad or no
+    sample is left.
     """
     problems: dict[int, Problem] = {}
     for place, sample in enumerate(samples):
         error = _unfit(sample, chat)
         if error is not None:
             problems[place] = _problem(sample, source, error)
-    if config.max_prompt_tokens is not None:
-        rest = [place for place in range(len(samples)) if place not in problems]
-        lengths = prompt_lengths([samples[place] for place in rest], chat)
-        for place, length in zip(rest, lengths, strict=True):
-            refused = _refusal(length, config.max_prompt_tokens)
-            if refused is not None:
-                problems[place] = _problem(samples[place], source, refused)
+    rest = [place for place in range(len(samples)) if place not in problems]
+    if config.max_prompt_tokens is None:
+        rest = _perhaps_too_long(samples, rest, chat)
+    lengths = prompt_lengths([samples[place] for place in rest], chat) if rest else []
+    for place, length in zip(rest, lengths, strict=True):
+        refused = RowError("prompt_refused", length) if isinstance(length, str) else too_long(length, chat, config)
+        if refused is not None:
+            problems[place] = _problem(samples[place], source, refused)
     rows = 0 if quarantine.knows(source) else len(samples)
     quarantine.report(source, list(problems.values()), config.max_bad_share, rows=rows)
     kept = [sample for place, sample in enumerate(samples) if place not in problems]
@@ -101,12 +106,35 @@ def special_token(sample: Sample, chat: Chat) -> str | None:
     return chat.special_token_in(*texts)
 
 
-def _refusal(length: int | str, limit: int) -> RowError | None:
-    if isinstance(length, str):
-        return RowError("prompt_refused", length)
-    if length > limit:
+def too_long(length: int, chat: Chat, config: ReadConfig) -> RowError | None:
+    """What is wrong with a prompt of so many tokens, if anything is."""
+    limit, context = config.max_prompt_tokens, chat.context
+    if limit is not None and length > limit:
         return RowError("prompt_too_long", f"{length:,} tokens with images, over data.max_prompt_tokens = {limit:,}")
+    if context is not None and length >= context:
+        said = f"{length:,} tokens with images leave no room for a response in the model's {context:,} positions"
+        return RowError("prompt_beyond_model", said)
     return None
+
+
+def _perhaps_too_long(samples: Sequence[Sample], places: list[int], chat: Chat) -> list[int]:
+    """The places of samples whose prompt may fill the model's positions: a text has no more tokens than bytes.
+
+    Most prompts are far shorter, and counting the tokens of every one would take minutes.
+    """
+    if chat.context is None or not places:
+        return []
+    template = chat.prompt_length(Sample("template", "?"))
+    return [place for place in places if template + _most_tokens(samples[place], chat) >= chat.context]
+
+
+def _most_tokens(sample: Sample, chat: Chat) -> float:
+    texts = (sample.system, sample.question, *(f"\nA. {choice}" for choice in sample.choices))
+    try:
+        images = chat.image_tokens.estimate(sample)
+    except Exception:  # processors raise what they like of images that they do not take; measuring it says so
+        return math.inf
+    return images + IMAGE_MARK_TOKENS * len(sample.images) + sum(len(text.encode()) for text in texts)
 
 
 def _problem(sample: Sample, source: str, error: RowError) -> Problem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,36 @@ def endless_order(count: int, seed: int, start: int = 0) -> Iterator[int]:
     while True:
         yield from shuffled(count, seed, epoch)[offset:]
         epoch, offset = epoch + 1, 0
+
+
+def question_key(sample: Sample) -> Hashable:
+    """Equal for samples that ask the same of the same images."""
+    return " ".join(sample.question.split()), sample.choices, tuple(map(image_sha256, sample.images))
+
+
+def held_out(keys: Sequence[Hashable], size: int) -> list[int]:
+    """The places of the first `size` samples and of every other one with a key of theirs.
+
+    With the keys of questions, validation and training share none, however many traces a question has.
+    """
+    first = set(keys[:size])
+    return [place for place, key in enumerate(keys) if key in first]
+
+
+def whole_questions(keys: Sequence[Hashable], places: Sequence[int], most: int) -> list[int]:
+    """The first of `places`, at most so many, with every sample of their questions; without such questions, alone.
+
+    Questions that too many samples share are passed over.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    chosen: set[int] = set()
+    for place in places:
+        group = groups[keys[place]]
+        if place not in chosen and len(chosen) + len(group) <= most:
+            chosen.update(group)
+    return sorted(chosen) or list(places[:most])
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

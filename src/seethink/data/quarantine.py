@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.errors import UserError
+from seethink.core.redact import visible
+from seethink.data.advice import ADVICE
 
 REASONS: dict[str, str] = {
     "not_json": "not JSON",
@@ -32,8 +34,10 @@ REASONS: dict[str, str] = {
     "bad_answer_type": "unknown answer type",
     "bad_choices": "bad choices",
     "gold_outside_choices": "answer outside the choices",
+    "broken_text": "broken text",
     "special_token": "special token",
     "prompt_refused": "prompt refused by the processor",
+    "prompt_beyond_model": "prompt beyond the model's positions",
     "prompt_too_long": "too long prompt",
 }
 """Every reason with its words in a summary. The reasons are stable: tools may match on them."""
@@ -80,12 +84,23 @@ class Problem:
 
 def problem(file: str, row: int, id: object, error: RowError) -> Problem:
     """The record of a RowError. Whatever the data hold, its detail is short and has no user name of an address."""
-    detail = _URL_USER.sub("://", " ".join(str(error).split()))
-    return Problem(file, row, str(id)[:MAX_DETAIL], error.reason, _shortened(detail))
+    detail = _URL_USER.sub("://", " ".join(escaped(str(error)).split()))
+    return Problem(escaped(file), row, escaped(str(id))[:MAX_DETAIL], error.reason, _shortened(detail))
+
+
+def escaped(text: str) -> str:
+    """Halves of characters and bytes of file names that are not UTF-8 as escapes, so that every file can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MAX_DETAIL else f"{text[: MAX_DETAIL - 1]}…"
+
+
+def advice(problems: Sequence[Problem]) -> str:
+    """What to do about rows, by the reason that most of them share."""
+    ((reason, _),) = Counter(p.reason for p in problems).most_common(1)
+    return f"{REASONS[reason].capitalize()}: {ADVICE[reason]}"
 
 
 class Quarantine:
@@ -120,15 +135,14 @@ class Quarantine:
         counts = Counter(p.reason for p in problems).most_common()
         reasons = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in counts)
         where = f": {self.path}" if self.path else ""
-        line = f"{len(problems):,} of {rows:,} rows quarantined ({reasons}){where}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(visible(f"{len(problems):,} of {rows:,} rows quarantined ({reasons}){where}"))
 
     def _too_many(self, source: str, bad: list[Problem], max_bad_share: float) -> str:
         first = "; ".join(str(p) for p in bad[:3])
         more = f"; all of them: {self.path}" if self.path else ""
         return (
             f"{source}: {len(bad):,} of {self._rows[source]:,} rows are bad, more than data.max_bad_share = "
-            f"{max_bad_share:g} allows: {first}{more}; correct or drop them, or raise data.max_bad_share"
+            f"{max_bad_share:g} allows: {first}{more}. {advice(bad)}, or raise data.max_bad_share"
         )
 
     def _write(self, problems: Sequence[Problem]) -> None:
@@ -142,7 +156,7 @@ class Quarantine:
             if problems:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("a", encoding="utf-8") as file:
-                    file.writelines(json.dumps(asdict(p)) + "\n" for p in problems)
+                    file.writelines(json.dumps({**asdict(p), "advice": ADVICE[p.reason]}) + "\n" for p in problems)
         except OSError as error:
             raise DataError(f"{self.path} cannot be written: {error}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,16 @@ from seethink.core.types import Sample
 from seethink.data.columns import read_fields
 from seethink.data.fields import IMAGE_COLUMNS, IMAGE_MARK, Fields, Row, Style, filled, found_columns
 from seethink.data.files import RawRow
-from seethink.data.image_columns import place_numbered, read_columns, unread_columns
+from seethink.data.image_columns import image_in_text, place_numbered, read_columns, unread_columns
 from seethink.data.image_store import ImageStore
 from seethink.data.images import check_image
-from seethink.data.quarantine import Problem, RowError, problem
+from seethink.data.options import Options, letter_columns, read_options
+from seethink.data.quarantine import Problem, RowError, escaped, problem
+from seethink.data.values import broken_character, is_empty
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""Of the choices, in their order."""
+MAX_SHORT_ANSWER = 200
+"""Characters. A longer reply that does not mark its answer is a description."""
+_MARKED_ANSWER = re.compile(r"<answer>|\\boxed|\\fbox", re.I)
 
 
 class ReadGold(Protocol):
@@ -28,9 +31,7 @@ class ReadGold(Protocol):
     The caller hands it in, because only the grader, which lies above this package, knows which golds can be graded.
     """
 
-    def __call__(
-        self, gold: str | float, answer_type: str | None, choices: tuple[str, ...], *, is_solution: bool
-    ) -> str:
+    def __call__(self, gold: Any, answer_type: str | None, choices: tuple[str, ...], question: str) -> str:
         """The answer as text, or its letter where there are `choices`. Raises RowError."""
         ...
 
@@ -75,32 +76,33 @@ class RowReader:
             columns = tuple(column for column in self.style.columns if raw.data.get(column) is not None)
             found = problem(raw.file, raw.row, raw.data.get("id") or raw.default_id, error)
             return RowResult(raw.file, raw.row, self.style, columns, problem=found)
-        sample.meta.update(file=raw.file, row=raw.row)
+        sample.meta.update(file=escaped(raw.file), row=raw.row)
         columns = self.columns(raw.data)
-        return RowResult(raw.file, raw.row, self.style, columns, tuple(unread_columns(raw.data, columns)), sample)
+        unread = tuple(unread_columns(raw.data, columns)) if sample.images else ()  # without, to_sample has looked
+        return RowResult(raw.file, raw.row, self.style, columns, unread, sample)
 
     def columns(self, row: Row) -> tuple[str, ...]:
         """The columns that are read of a row, those of its images among them. Raises RowError."""
         images = read_columns(row)
         of_style = (c for c in self.style.columns if row.get(c) is not None and (c in images or c not in IMAGE_COLUMNS))
-        return tuple(dict.fromkeys((*of_style, *images)))
+        return tuple(dict.fromkeys((*of_style, *images, *letter_columns(row))))
 
     def to_sample(self, row: Row, default_id: str) -> Sample:
-        """One row -> Sample. Raises RowError with what was expected and found."""
-        fields = read_fields(row, self.style)
-        question, choices, images = place_numbered(fields.question, _choices(row), fields.images)
-        answer = self._answer(fields, choices)
-        self._require_answer(answer, fields, row)
-        _check_marks((question, *choices), len(images))
-        unread = [] if images else unread_columns(row, self.columns(row))
-        if unread:
-            raise RowError(
-                "unread_images",
-                f"the row's images are in {', '.join(map(repr, unread))}, which is not read; rename it to 'images'",
-            )
-        difficulty = row.get("difficulty") or _inside(fields.meta.get("extra_info"), "difficulty")
-        return Sample(
-            id=str(row.get("id") or default_id),
+        """The sample of one row. Raises RowError."""
+        options = read_options(row)
+        try:
+            fields = read_fields(row, self.style)
+            question, choices, images = place_numbered(fields.question, options.shown, fields.images)
+            _check_marks((question, *choices), len(images))
+        except RowError as error:
+            if error.reason == "image_count":
+                self._refuse_unread_images(row, "")
+            raise
+        answer = self._answer(fields, options, row)
+        if not images:
+            self._refuse_unread_images(row, question)
+        sample = Sample(
+            id=_label(default_id, row.get("id")),
             question=question,
             images=tuple(
                 check_image(
@@ -115,56 +117,89 @@ class RowReader:
             answer=answer,
             choices=choices,
             answer_type=fields.answer_type,
-            domain=str(row.get("domain") or fields.meta.get("data_source") or "default"),
-            difficulty=str(difficulty or "normal"),
+            domain=_label("default", row.get("domain"), fields.meta.get("data_source")),
+            difficulty=_label("normal", row.get("difficulty"), _inside(fields.meta.get("extra_info"), "difficulty")),
             response=fields.response,
             meta=fields.meta,
             system=fields.system,
         )
+        texts = {
+            name: getattr(sample, name) for name in ("id", "question", "system", "response", "domain", "difficulty")
+        }
+        _refuse_broken_text({**texts, "choices": "".join(choices)})
+        return sample
 
-    def _answer(self, fields: Fields, choices: tuple[str, ...]) -> str:
-        """The gold answer: a letter where there are choices, "" where the row has no gold."""
-        gold, answer_type = fields.answer, fields.answer_type
+    def _refuse_unread_images(self, row: Row, question: str) -> None:
+        """A row without an image that is read may have none elsewhere: it would be trained on its text alone."""
+        unread = unread_columns(row, self.columns(row), self.root)
+        if unread:
+            raise RowError(
+                "unread_images",
+                f"the row's images are in {', '.join(map(repr, unread))}, which is not read; rename it to 'images'",
+            )
+        named = image_in_text(question)
+        if named is not None:
+            said = f"the question names the image {named[:80]!r} in its text; write <image> there, and it in 'images'"
+            raise RowError("unread_images", said)
+
+    def _answer(self, fields: Fields, options: Options, row: Row) -> str:
+        """The gold answer: a letter where there are options, "" where the row has no gold. Raises RowError."""
+        answer_type = fields.answer_type
         if answer_type is not None and not isinstance(answer_type, str):
             found = type(answer_type).__name__
             raise RowError("bad_answer_type", f"'answer_type': expected the name of a type, found {found}")
-        if gold is None or gold == "":
+        gold, column = fields.answer, fields.answer_column
+        if is_empty(gold) and self.graded and fields.reply:
+            gold, column = _short_reply(fields.reply), "the assistant's reply"
+        if is_empty(gold):
+            self._refuse_missing_answer(fields, row)
             return ""
-        if not isinstance(gold, str | int | float):
-            raise RowError("bad_gold", f"gold answer: expected text or a number, found {type(gold).__name__}")
-        if (isinstance(gold, float) and math.isnan(gold)) or not str(gold).strip():
-            raise RowError("empty_gold", f"gold answer: expected text or a number, found {gold!r}")
-        return self.golds(gold, answer_type, choices, is_solution=fields.is_solution)
+        _refuse_broken_text({column: gold})
+        try:
+            return self.golds(gold, answer_type, options.texts, fields.question)
+        except RowError as error:
+            raise RowError(error.reason, f"{column!r}: {error}") from None
 
-    def _require_answer(self, answer: str, fields: Fields, row: Row) -> None:
-        """RL and evaluation need a gold answer, SFT a response or an answer."""
-        if answer or (fields.response and not self.graded):
+    def _refuse_missing_answer(self, fields: Fields, row: Row) -> None:
+        """RL and evaluation need a gold answer, SFT a response or an answer. Raises RowError without."""
+        if fields.response and not self.graded:
             return
         style = self.style
         needs = "a non-empty 'answer'" + ("" if self.graded else " (for RL and evaluation) or a 'response' (for SFT)")
         wanted = style.gold if self.graded else (*style.gold, *style.reply)
-        if wanted and all(row.get(column) is None for column in wanted):
+        if all(row.get(column) is None for column in wanted):
             found = found_columns(filled(row))
             raise RowError("missing_column", f"{style.title} columns need {needs}: {' or '.join(wanted)}; {found}")
-        raise RowError("empty_gold", f"needs {needs}")
+        raise RowError("empty_gold", f"{fields.answer_column!r} is empty: the row needs {needs}")
+
+
+def _short_reply(reply: str | None) -> str | None:
+    """The reply of a conversation as its gold answer: one that marks its answer, or a short one without thinking."""
+    text = (reply or "").rpartition("</think>")[2].strip()
+    is_short = "\n" not in text and len(text) <= MAX_SHORT_ANSWER and "<think" not in text.lower()
+    return text if is_short or _MARKED_ANSWER.search(text) else None
 
 
 def _check_marks(texts: Sequence[str], images: int) -> None:
     marks = sum(text.count(IMAGE_MARK) for text in texts)
     if marks and marks != images:
-        raise RowError("image_count", f"the question has {marks} <image> marks but there are {images} images")
+        both = any(IMAGE_MARK in text for text in texts[1:])
+        has = "the question and its choices have" if both else "the question has"
+        raise RowError("image_count", f"{has} {marks} <image> marks but there are {images} images")
 
 
-def _choices(row: Row) -> tuple[str, ...]:
-    options = row.get("choices") or row.get("options") or ()
-    if isinstance(options, dict):  # {"A": "red", "B": "blue"}; Parquet fills absent letters with None
-        options = [options[letter] for letter in LETTERS if options.get(letter) is not None]
-    if isinstance(options, str) or not isinstance(options, Sequence):
-        raise RowError("bad_choices", f"'choices' must be a list of texts, not the text {str(options)[:40]!r}")
-    choices = tuple(str(choice) for choice in options)
-    if len(choices) > len(LETTERS):
-        raise RowError("bad_choices", f"{len(choices)} choices; at most {len(LETTERS)} have a letter")
-    return choices
+def _refuse_broken_text(texts: dict[str, Any]) -> None:
+    """Raises RowError for the first text by name that no tokenizer takes."""
+    for name, text in texts.items():
+        broken = broken_character(text) if isinstance(text, str) else None
+        if broken is not None:
+            said = f"{name!r} holds {broken}, half of a character; write the text again with whole ones"
+            raise RowError("broken_text", said)
+
+
+def _label(default: str, *values: Any) -> str:
+    """The first value that is not empty, as text."""
+    return next((str(value) for value in values if not is_empty(value)), default)
 
 
 def _inside(table: Any, key: str) -> Any:

@@ -77,12 +77,6 @@ def _check_lengths(report: Report, found: Scan, recipe: Recipe, context: int | N
 
 def _check_context(report: Report, found: Scan, recipe: Recipe, context: int) -> None:
     label, lengths, sft = found.source.label, found.lengths, recipe.stage == "sft"
-    over = lengths.over(context - 1)
-    if over:
-        advice = f"set data.max_prompt_tokens below {context}, or use smaller images"
-        said = f"{plural(over, 'prompt')} longer than the model's {context:,} positions"
-        report.add(label, "prompt fits", Status.FAIL, said, advice)
-        return
     evaluated = label == "eval.data"
     if sft and not evaluated:
         _check_traces_fit(report, found, recipe, context)
@@ -154,6 +148,11 @@ def _check_golds(report: Report, found: Scan, recipe: Recipe) -> None:
         report.add(label, "golds", Status.FAIL if many else Status.WARN, said, advice, rows=rows)
     else:
         report.add(label, "golds", Status.PASS, f"{kinds}; each is right against itself", kinds=dict(golds.kinds))
+    if golds.long and recipe.reward.function is None and recipe.reward.verifier is None:
+        first = golds.long[0]
+        said = f"{plural(len(golds.long), 'gold')} of many words, first {Path(first.file).name}, row {first.row}"
+        advice = "give the answer alone: a response is right where it states all of it"
+        report.add(label, "long golds", Status.WARN, said, advice, rows=[asdict(gold) for gold in golds.long])
     if golds.rewarded_empty:
         first = golds.rewarded_empty[0]
         said = f"{len(golds.rewarded_empty):,} golds are matched by an empty response, first row {first.row}"

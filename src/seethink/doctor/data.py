@@ -14,8 +14,8 @@ from rich.text import Text
 
 from seethink.config import Recipe
 from seethink.core.errors import UserError
+from seethink.data.advice import ADVICE
 from seethink.data.quarantine import LEFT_OUT, REASONS, Problem
-from seethink.doctor.advice import ADVICE
 from seethink.doctor.check import Report, Status, plural
 from seethink.doctor.content import check_content, picture_facts
 from seethink.doctor.lengths import quantiles

@@ -1,4 +1,4 @@
-"""Is every gold answer gradable? It must be right against itself, and an empty response must not be."""
+"""Is every gold answer gradable? The bare answer must be right, and an empty response must not be."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from seethink.coldstart.filters import verify_traces
 from seethink.config import SftConfig
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.data.chat import Chat
+from seethink.rewards.golds import bare_answers
 from seethink.rewards.grader.golds import kind_of
 from seethink.rewards.rewarder import Rewarder
 
 BATCH = 256
+LONG = 200
+"""Characters."""
 KINDS = {"choice": "choice", "letter": "choice", "maths": "number or formula", "text": "text"}
 
 
@@ -33,6 +36,8 @@ class Golds:
     graded: int = 0
     ungradable: list[BadGold] = field(default_factory=list)
     rewarded_empty: list[BadGold] = field(default_factory=list)
+    long: list[BadGold] = field(default_factory=list)
+    """Golds of several lines or over LONG characters."""
     errors: list[str] = field(default_factory=list)
     """What the grader raised: its own mistakes, or those of the recipe's function."""
     kept_traces: int = 0
@@ -65,12 +70,15 @@ class GoldGrader:
         for sample in samples:
             kind = kind_of(sample.answer, sample.answer_type, sample.choices or None)
             golds.kinds[KINDS.get(kind, kind)] += 1
-        stated = self._ask([(sample, perfect(sample)) for sample in samples])
+        golds.long += [_bad(s, "long") for s in samples if len(s.answer) > LONG or "\n" in s.answer]
+        stated = [(sample, boxed(bare)) for sample in samples for bare in bare_answers(sample.answer, sample.choices)]
         empty = self._ask([(sample, "") for sample in samples])
-        golds.graded += len(stated)
-        for sample, grade in zip(samples, stated, strict=False):
+        wrong: dict[int, BadGold] = {}
+        for (sample, response), grade in zip(stated, self._ask(stated), strict=False):
             if not grade.accuracy > 0:  # a function of the recipe may reward in part; an error is NaN
-                golds.ungradable.append(_bad(sample, f"{grade.verdict}: {grade.reason}"))
+                wrong.setdefault(id(sample), _bad(sample, f"{response} is {grade.verdict}: {grade.reason}"))
+        golds.ungradable += wrong.values()
+        golds.graded += len(empty)
         for sample, grade in zip(samples, empty, strict=False):
             if grade.verdict is Verdict.CORRECT:
                 golds.rewarded_empty.append(_bad(sample, grade.reason))
@@ -98,7 +106,11 @@ class GoldGrader:
 
 def perfect(sample: Sample) -> str:
     """The response that states the gold outright."""
-    return f"\\boxed{{{sample.answer}}}"
+    return boxed(bare_answers(sample.answer, sample.choices)[0])
+
+
+def boxed(answer: str) -> str:
+    return f"\\boxed{{{answer}}}"
 
 
 def _bad(sample: Sample, detail: str) -> BadGold:

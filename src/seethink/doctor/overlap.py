@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seethink.config import Recipe
+from seethink.data.order import held_out, whole_questions
 from seethink.doctor.check import Report, Status, plural
 from seethink.doctor.scan import Scan
 from seethink.train.hooks.blindness import IN_DOUBT
@@ -61,11 +62,12 @@ def held_back(recipe: Recipe, train: Scan) -> list[int]:
     if data.val is not None or is_world(data.train) or not train.good:
         return []
     if recipe.stage == "sft":
-        return list(range(min(data.val_size or max(1, train.good // 20), train.good)))
+        return held_out(train.questions, data.val_size or max(1, train.good // 20))
     if recipe.blindness.every == 0:
         return []
     with_images = [i for i, images in enumerate(train.image_hashes) if images]
-    return with_images[: data.val_size or min(IN_DOUBT * recipe.blindness.samples, train.good // 10)]
+    most = data.val_size or min(IN_DOUBT * recipe.blindness.samples, train.good // 10)
+    return whole_questions(train.questions, with_images, most)
 
 
 # --- the checks

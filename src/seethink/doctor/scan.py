@@ -15,7 +15,7 @@ from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.dataset import read_rows
 from seethink.data.fields import Style
-from seethink.data.lengths import special_token
+from seethink.data.lengths import special_token, too_long
 from seethink.data.quarantine import Problem, RowError, problem
 from seethink.data.rows import RowResult
 from seethink.doctor.golds import GoldGrader, Golds
@@ -181,10 +181,9 @@ class _Reader:
             kind = "" if isinstance(measured, UserError) else f"{type(measured).__name__}: "
             return RowError("prompt_refused", f"{kind}{measured}")
         length, of_images = measured
-        limit = self._found.source.reading.max_prompt_tokens
-        if limit is not None and length > limit:
-            said = f"{length:,} tokens with images, over data.max_prompt_tokens = {limit:,}"
-            return RowError("prompt_too_long", said)
+        refused = too_long(length, self._chat, self._found.source.reading)
+        if refused is not None:
+            return refused
         self._found.lengths.prompts.append(length)
         self._found.lengths.image_tokens += of_images
         return length

@@ -186,7 +186,9 @@ def attach_family(model: Any, modules: PartModules | None) -> None:
 
 def make_chat(processor: Any, model: Any) -> Chat:
     """Raises TemplateError where the chat template does not end."""
-    chat = Chat(processor, partial(rope_positions, model), family_of(model).max_images)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    known = context if isinstance(context, int) and context > 0 else None
+    chat = Chat(processor, partial(rope_positions, model), family_of(model).max_images, known)
     chat.refuse_endless_template()
     return chat
 

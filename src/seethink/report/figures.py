@@ -16,6 +16,7 @@ PHASES = ("rollout", "reward", "train")
 DROP_WORDS = {
     "bad_format": "not in the required format",
     "wrong_answer": "final answer differs from the gold answer",
+    "not_graded": "the grader gave no verdict",
     "too_long": "longer than the limit",
     "rambling": "repeats itself",
     "hallucinated": "says that the image cannot be seen",

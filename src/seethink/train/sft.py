@@ -38,7 +38,8 @@ class Traces:
 
     def __init__(self, samples: list[Sample], chat: Chat, max_length: int) -> None:
         responses = [chat.response_ids(sample.response or "") for sample in samples]
-        fits = [chat.prompt_length(s) + len(r) <= max_length for s, r in zip(samples, responses, strict=True)]
+        limit = max_length if chat.context is None else min(max_length, chat.context)
+        fits = [chat.prompt_length(s) + len(r) <= limit for s, r in zip(samples, responses, strict=True)]
         self._responses = list(compress(responses, fits))
         self._prompts = PromptList(list(compress(samples, fits)), chat)
 

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from seethink.coldstart.filters import FilterReport, verify_traces
 from seethink.config import Recipe
-from seethink.core.console import console
+from seethink.core.console import say
 from seethink.core.files import write_json
+from seethink.core.redact import visible
 from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
-from seethink.data.order import refuse_changed_data
+from seethink.data.order import held_out, question_key, refuse_changed_data
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.train.sft import Traces
+from seethink.world.make import is_world
 
 
 def load_traces(
@@ -29,10 +31,12 @@ def load_traces(
     """
     data, seed, folder = recipe.data, recipe.seed, Path(recipe.out)
     train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine, golds=read_gold)
-    source, size = data.val or data.train, data.val_size or max(1, len(train) // 20)
-    if data.val is None and not source.startswith("world:"):
-        train, val = train[size:], train[:size]
+    source, twentieth = data.val or data.train, max(1, len(train) // 20)
+    if data.val is None and not is_world(source):
+        train, val = _divided(train, data.val_size or twentieth, source)
     else:
+        # A file that is given for validation is read whole.
+        size = data.val_size or (twentieth if is_world(source) else None)
         val = load_fitting(source, "val", size, seed, chat, data, quarantine, golds=read_gold)
     refuse_changed_data(folder, [*train, *val], resuming=same_data)
     kept, report = verify_traces(train, recipe.sft, rewarder.grade, chat.response_ids)
@@ -46,7 +50,22 @@ def load_traces(
     return traces, val_traces, kept_val
 
 
+def _divided(samples: list[Sample], size: int, source: str) -> tuple[list[Sample], list[Sample]]:
+    """(training samples, the first `size` samples and all others of their questions). Raises DataError."""
+    places = set(held_out([question_key(sample) for sample in samples], size))
+    train, val = ([s for i, s in enumerate(samples) if (i in places) is held] for held in (False, True))
+    if not train:
+        said = "all rows have the questions of the first ones, which are held out for validation"
+        raise DataError(f"{source}: {said}; give other ones in data.val")
+    say(
+        visible(
+            f"{source}: {len(val):,} of {len(samples):,} rows are held out for validation (data.val_size, data.val)"
+        )
+    )
+    return train, val
+
+
 def _report(folder: Path, report: FilterReport) -> None:
     write_json(folder / "data.json", asdict(report))
     reasons = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
-    console.print(f"traces: {report.kept} of {report.read} kept" + (f"; dropped: {reasons}" if reasons else ""))
+    say(f"traces: {report.kept} of {report.read} kept" + (f"; dropped: {reasons}" if reasons else ""))

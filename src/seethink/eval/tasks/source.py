@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seethink.config import EvalConfig, ReadConfig, Recipe
+from seethink.core.console import say
+from seethink.core.redact import visible
 from seethink.core.statistics import mean_se
 from seethink.core.types import Grade, Sample
 from seethink.data.chat import Chat
@@ -17,6 +19,9 @@ from seethink.eval.task import Accuracy
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import PREFIX, is_world, one_domain, parse_source
+
+WORLD_SIZE = 500
+"""Items per domain of the world, which is endless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ def load_source_task(
     reading: ReadConfig | None = None,
     quarantine: Quarantine | None = None,
 ) -> SourceTask:
-    """`config.size` test items per domain of `config.data`.
+    """`config.size` test items per domain of `config.data`; by default all of a file, 500 per domain of the world.
 
     Bad rows go to `quarantine`, and with `chat` also the prompts that its model cannot take. Raises DataError.
     """
@@ -66,12 +71,21 @@ def eval_samples(
         return load_fitting(source, "test", size, seed, chat, rows, kept, golds=read_gold, graded=True)
 
     if not is_world(config.data):
-        by_domain: dict[str, list[Sample]] = {}
-        for sample in load(config.data, None):
-            by_domain.setdefault(sample.domain, []).append(sample)
-        return [s for members in by_domain.values() for s in members[: config.size]]
+        return _first_of_each_domain(load(config.data, None), config)
     domains, _ = parse_source(config.data)
-    return [s for d in domains for s in load(one_domain(config.data, d), config.size)]
+    return [s for d in domains for s in load(one_domain(config.data, d), config.size or WORLD_SIZE)]
+
+
+def _first_of_each_domain(samples: Sequence[Sample], config: EvalConfig) -> list[Sample]:
+    """`config.size` samples of each domain of a file, or all; says where some are left out."""
+    by_domain: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_domain.setdefault(sample.domain, []).append(sample)
+    kept = [s for members in by_domain.values() for s in members[: config.size]]
+    if len(kept) < len(samples):
+        most = f"at most {config.size:,}" + " per domain" * (len(by_domain) > 1)
+        say(visible(f"{config.data}: {len(kept):,} of {len(samples):,} items are evaluated ({most})"))
+    return kept
 
 
 def source_name(source: str) -> str:

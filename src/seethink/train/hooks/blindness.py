@@ -35,6 +35,7 @@ from seethink.core.types import Completion, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.control_images import blanked, swapped
 from seethink.data.lengths import load_fitting
+from seethink.data.order import question_key, whole_questions
 from seethink.data.quarantine import Quarantine
 from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.golds import read_gold
@@ -73,7 +74,7 @@ def hold_out(
     """(samples to train on, samples for the guard), for RL. SFT has its validation samples.
 
     The guard's come from `data.val` or the world's own split; of a file without either, the first with images (at
-    most a tenth of it) are left out of training.
+    most a tenth of it) are left out of training, with every sample of the same questions.
     """
     data, wanted = recipe.data, IN_DOUBT * recipe.blindness.samples
     if recipe.blindness.every == 0:
@@ -83,7 +84,8 @@ def hold_out(
         held_out = load_fitting(source, "val", size, recipe.seed, chat, data, quarantine, golds=read_gold, graded=True)
         return samples, held_out
     illustrated = [i for i, sample in enumerate(samples) if sample.images]
-    held = set(illustrated[: data.val_size or min(wanted, len(samples) // 10)])
+    keys = [question_key(sample) for sample in samples]
+    held = set(whole_questions(keys, illustrated, data.val_size or min(wanted, len(samples) // 10)))
     return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]
 
 
