@@ -88,7 +88,7 @@ def test_out_that_cannot_be_a_folder(refused: Callable[..., str], tmp_path: Path
     (tmp_path / "file").write_text("")
     assert "out='file' is a file" in refused("train", SFT, "out=file")
     assert "cannot be made" in refused("train", SFT, "out=file/run")
-    assert "File exists: 'file'" in refused("world", "make", "file/x.parquet", "--size", "1")
+    assert "/file is a file" in refused("world", "make", "file/x.parquet", "--size", "1")
     assert "--out 'file/q' cannot be made" in refused("quickstart", "--out", "file/q")
 
 

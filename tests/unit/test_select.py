@@ -256,7 +256,7 @@ def test_folders_without_checkpoints_say_what_was_expected(tmp_path: Path) -> No
         find_checkpoints(tmp_path / "nowhere")
     checkpoint(tmp_path / "checkpoint-1", "config.json", "pytorch_model.bin")
     checkpoint(tmp_path / "checkpoint-2")
-    with pytest.raises(UserError, match=r"holds 1 checkpoints.*pickled weights are not read"):
+    with pytest.raises(UserError, match=r"holds one checkpoint, .*pickled weights are not read"):
         find_checkpoints(tmp_path)
 
 

@@ -73,7 +73,7 @@ def model_identity(source: str) -> str | None:
     """
     digest = hashlib.sha256()
     try:
-        folder = _folder(source)
+        folder = model_folder(source)
         if folder is None:
             return None
         for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
@@ -84,7 +84,8 @@ def model_identity(source: str) -> str | None:
     return digest.hexdigest()
 
 
-def _folder(source: str) -> Path | None:
+def model_folder(source: str) -> Path | None:
+    """Where a model's files are on this machine."""
     local = Path(model_path(source))
     if local.is_dir():
         return local

@@ -7,7 +7,7 @@ from pathlib import Path
 from seethink.config import EvalConfig, ReadConfig, RewardConfig
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.eval.presentation import write_evaluation
+from seethink.eval.presentation import claim_evaluation, write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.score import TaskScore
 from seethink.eval.tasks.source import load_source_task
@@ -29,6 +29,8 @@ def evaluate_model(
 
     Writes eval.json, items and rollouts to `out`. Raises UserError.
     """
+    if out is not None:
+        claim_evaluation(out)
     quarantine = Quarantine(out / "eval" / FILE if out is not None else None)
     with command_rewarder(reward) as rewarder:
         loaded, label = load_model(model), Path(model).name

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from seethink.core.files import read_json_lines
 from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
+from seethink.runs.reading import read_lines
 from seethink.studies.lab.schema import Term
 
 IN_DOMAIN = "math"
@@ -57,7 +57,10 @@ def _read(term: Term, folder: Path) -> Reading:
 
 def _eval(term: Term, folder: Path) -> Reading:
     """Held-out accuracy or tokens; every domain of the group has the same weight."""
-    rows = read_json_lines(folder / "eval" / ITEMS)
+    damaged: list[int] = []
+    rows = list(read_lines(folder / "eval" / ITEMS, damaged))
+    if damaged:
+        raise Unreadable(f"{term.arm}: line {damaged[0]} of {folder / 'eval' / ITEMS} is damaged")
     key = term.eval or ""
     rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
     rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]

@@ -23,7 +23,7 @@ from typing import Any
 
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
-from seethink.runs.folder import final_model
+from seethink.runs.reading import final_model
 from seethink.studies.lab import job_process
 from seethink.studies.lab.plan import Job, Plan, descendants
 

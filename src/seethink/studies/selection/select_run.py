@@ -15,24 +15,27 @@ from rich.table import Table
 from rich.text import Text
 
 from seethink.config import EvalConfig, LogConfig, RewardConfig, make_reading, make_reward, split_names
-from seethink.core.errors import UserError
-from seethink.core.files import write_json
+from seethink.core.errors import UserError, as_user_error
+from seethink.core.files import claim_file, json_with, refuse_full_folder, write_json
 from seethink.core.statistics import Interval
 from seethink.core.types import Sample
 from seethink.eval.tasks.source import load_source_task
+from seethink.report.load import number
 from seethink.runs.metrics import read_metrics
+from seethink.runs.reading import read_key, read_recipe
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.selection.checkpoints import (
     CheckpointSettings,
     find_checkpoints,
     load_checkpoint,
     measure_checkpoints,
-    run_recipe,
 )
 from seethink.studies.selection.ranking import Scored, Selection, refuse_unknown, select
 from seethink.world.make import is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
+NAME_WIDTH = 34
+"""Columns of the terminal that a checkpoint's name keeps before it is folded."""
 NOT_MODEL = shutil.ignore_patterns("*.pt", "*.pth", "*.bin", "*.pkl", "train_state", "global_step*", "manifest.json")
 """Files that trainers keep in a checkpoint besides the model."""
 
@@ -55,10 +58,11 @@ def select_run(
     Raises UserError where there is nothing to rank, or `by` cannot choose.
     """
     refuse_unknown(by)
-    folders, recipe = find_checkpoints(run), run_recipe(run)
-    if export is not None and export.exists():
-        raise UserError(f"{export} exists; choose another folder for --export")
-    trained_on = str(recipe.get("data", {}).get("train", ""))
+    folders, recipe = find_checkpoints(run), read_recipe(run)
+    claim_file(run / FILE, json_with("criteria", "targets"), "a result of `seethink select`", "RUN/")
+    if export is not None:
+        refuse_full_folder(export, "--export")
+    trained_on = read_key(run, "data", "train", str) or ""
     source = data or ("world:all" if is_world(trained_on) else None)
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
@@ -67,7 +71,7 @@ def select_run(
     task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
     inside = trained_domains(task.samples, in_domain, trained_on)
     estimates, threshold = measure_checkpoints(run, folders, task, settings, MeasurementCache(run / CACHE), reward)
-    rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if r.get("reward/mean") is not None}
+    rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if number(r.get("reward/mean")) is not None}
     selection = select(estimates, task.samples, inside, rewards, by=by, seed=settings.seed)
     about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
     write_json(run / FILE, about | {"in_domain": inside} | selection.as_json())
@@ -85,9 +89,8 @@ def _reward(recipe: dict[str, Any], words: Sequence[str]) -> RewardConfig:
 
 def settings_of(run: Path, words: str, **settings: Any) -> CheckpointSettings:
     """Settings from the command line; critical words from `words`, else from the run's recipe."""
-    log = run_recipe(run).get("log", {})
-    critical = split_names(words) or tuple(log.get("critical_words", LogConfig().critical_words))
-    return CheckpointSettings(words=critical, **settings)
+    stored = read_key(run, "log", "critical_words", tuple[str, ...])
+    return CheckpointSettings(words=split_names(words) or stored or LogConfig().critical_words, **settings)
 
 
 def trained_domains(samples: Sequence[Sample], named: Sequence[str], trained_on: str) -> list[str]:
@@ -121,7 +124,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
 
         export_run(run, out, checkpoint=checkpoint)
     else:
-        shutil.copytree(checkpoint, out, ignore=NOT_MODEL)
+        as_user_error(lambda: shutil.copytree(checkpoint, out, ignore=NOT_MODEL, dirs_exist_ok=True))
 
 
 def selection_text(selection: Selection) -> Group:
@@ -155,7 +158,10 @@ def _choices(selection: Selection) -> Table:
 
 
 def _table(first: str, title: str, headings: Sequence[str], selection: Selection) -> Table:
-    table = Table(first, title=title)
+    table = Table(title=title)
+    # A name that is cut off looks like another checkpoint's: it is folded, and the numbers wrap first.
+    widest = max(map(len, [first, *next(iter(selection.criteria.values())).values, *selection.criteria]))
+    table.add_column(first, overflow="fold", min_width=min(widest, NAME_WIDTH))
     for heading in (*headings, *(f"held out, {target.replace('_', '-')}, %" for target in selection.targets)):
         table.add_column(heading, justify="right")
     return table
