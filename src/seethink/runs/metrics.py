@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,9 +156,22 @@ def _warn(line: str) -> None:
     say(line, "yellow")
 
 
+def _silence_writer_threads() -> None:
+    """TensorBoard writes in a thread. Where that fails, the next value says so, and no traceback comes besides."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
+
+    if before.__qualname__ != hook.__qualname__:
+        threading.excepthook = hook
+
+
 def _board(folder: Path, resume_step: int) -> Any:
     """What an earlier start wrote after the step is purged, from the first on where it had no checkpoint."""
     place = folder / "tensorboard"
+    _silence_writer_threads()
     try:
         from torch.utils.tensorboard import SummaryWriter
 

@@ -63,7 +63,7 @@ class Beginning:
         if "data" in changed:
             write_text(stored, self.data_before + "\n")
         raise UserError(
-            f"{self.recipe.out} is finished, and {', '.join(changed)} as now given leave it nothing to train: {why}, "
+            f"{self.recipe.out} is finished, and with other {', '.join(changed)} nothing is left to train: {why}, "
             "or choose another out"
         )
 
