@@ -164,7 +164,7 @@ def _silence_writer_threads() -> None:
         if not type(failed.thread).__module__.startswith("tensorboard."):
             before(failed)
 
-    if before.__qualname__ != hook.__qualname__:
+    if getattr(before, "__qualname__", "") != hook.__qualname__:
         threading.excepthook = hook
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
@@ -34,7 +35,7 @@ from seethink.studies.selection.ranking import Scored, Selection, refuse_unknown
 from seethink.world.make import is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
-NAME_WIDTH = 34
+NAME_WIDTH = 14
 """Columns of the terminal that a checkpoint's name keeps before it is folded."""
 NOT_MODEL = shutil.ignore_patterns("*.pt", "*.pth", "*.bin", "*.pkl", "train_state", "global_step*", "manifest.json")
 """Files that trainers keep in a checkpoint besides the model."""
@@ -140,7 +141,7 @@ def _ranking(selection: Selection) -> Table:
     )
     for checkpoint in sorted(by.values, key=by.better)[::-1]:
         cells = (_cell(by, checkpoint), str(by.values[checkpoint].n), f"{by.best_share[checkpoint]:.0%}")
-        table.add_row(escape(checkpoint), *cells, *_targets(selection, checkpoint))
+        table.add_row(escape(_short(checkpoint, selection)), *cells, *_targets(selection, checkpoint))
     return table
 
 
@@ -152,19 +153,32 @@ def _choices(selection: Selection) -> Table:
         if chosen is None:
             table.add_row(scored.name, "not measured")
             continue
-        cells = (escape(chosen), _cell(scored, chosen), f"{scored.best_share[chosen]:.0%}")
+        cells = (escape(_short(chosen, selection)), _cell(scored, chosen), f"{scored.best_share[chosen]:.0%}")
         table.add_row(scored.name, *cells, *_targets(selection, chosen))
     return table
 
 
 def _table(first: str, title: str, headings: Sequence[str], selection: Selection) -> Table:
-    table = Table(title=title)
-    # A name that is cut off looks like another checkpoint's: it is folded, and the numbers wrap first.
-    widest = max(map(len, [first, *next(iter(selection.criteria.values())).values, *selection.criteria]))
-    table.add_column(first, overflow="fold", min_width=min(widest, NAME_WIDTH))
-    for heading in (*headings, *(f"held out, {target.replace('_', '-')}, %" for target in selection.targets)):
-        table.add_column(heading, justify="right")
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    targets = [f"held out, {target.replace('_', '-')}, %" for target in selection.targets]
+    names = max(len(_short(name, selection)) for name in selection.criteria[selection.by].values)
+    for heading in (first, *headings, *targets):
+        # A name that is cut off looks like another checkpoint's: it is folded, and the numbers are the first to wrap.
+        is_name = heading in ("checkpoint", "chooses")
+        width = min(names, NAME_WIDTH) if is_name else None
+        side = "left" if is_name or heading == first else "right"
+        table.add_column(heading, justify=side, overflow="fold", min_width=width)
     return table
+
+
+def _short(name: str, selection: Selection) -> str:
+    """A checkpoint's name without the folders that all of them lie in, and without those that all end with."""
+    parts = [Path(other).parts for other in selection.criteria[selection.by].values]
+    most = min(map(len, parts)) - 1
+    above = next((i for i in range(most) if len({own[i] for own in parts}) > 1), most)
+    below = next((i for i in range(most - above) if len({own[-1 - i] for own in parts}) > 1), most - above)
+    own = Path(name).parts
+    return "/".join(own[above : len(own) - below])
 
 
 def _targets(selection: Selection, checkpoint: str) -> list[str]:
