@@ -327,6 +327,16 @@ def test_33_a_second_run_on_the_folder_is_refused_and_a_dead_one_is_no_obstacle(
         pass
 
 
+def test_33_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def unable(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", unable)
+    with FolderLock(tmp_path):
+        pass
+    assert "cannot be locked (no locks here): make sure that no other run uses it" in capsys.readouterr().out
+
+
 def test_33_in_one_process_too_and_free_again_after(tmp_path: Path) -> None:
     with FolderLock(tmp_path), pytest.raises(FolderInUseError), FolderLock(tmp_path):
         pass

@@ -11,6 +11,8 @@ import pytest
 from helpers.nano import nano_recipe
 from seethink.config import CheckpointConfig
 from seethink.core.errors import UserError
+from seethink.doctor.check import Report, Status
+from seethink.doctor.folder import check_out, check_selection
 from seethink.runs.checkpoint import Checkpoint
 from seethink.train.beginning import DATA, Beginning, too_few_to_select
 
@@ -96,3 +98,29 @@ def test_a_run_that_is_not_finished_goes_on(tmp_path: Path) -> None:
 def test_too_few_checkpoints_to_choose_from(keys: dict[str, int], last_step: int | None, advice: str | None) -> None:
     found = too_few_to_select(CheckpointConfig(**keys), last_step)
     assert found is None if advice is None else advice in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("words", "warned"),
+    [
+        (("checkpoint.keep=1",), True),
+        (("algorithm.steps=50", "checkpoint.every=50"), True),
+        (("algorithm.steps=51", "checkpoint.every=50"), False),
+        (("checkpoint.keep=1", "checkpoint.keep_best=2", "checkpoint.best_metric=reward/mean"), False),
+        ((), False),
+    ],
+)
+def test_the_doctor_says_so_before_the_run(words: tuple[str, ...], warned: bool) -> None:
+    report = Report()
+    check_selection(report, nano_recipe("m", *words, stage="grpo"))
+    assert [(c.section, c.name, c.status) for c in report.checks] == [("out", "selection", Status.WARN)] * warned
+    assert all("needs two" in check.found and check.advice for check in report.checks)
+
+
+def test_the_doctor_names_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    report = Report()
+    check_out(report, nano_recipe("m", out=str(tmp_path)))
+    (check,) = report.checks
+    assert check.status is Status.FAIL
+    assert "best in the way" in check.found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 
 from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
-from seethink.runs.reading import read_lines
+from seethink.runs.reading import read_lines, read_object
 from seethink.studies.lab.schema import Term
 
 IN_DOMAIN = "math"
@@ -154,8 +153,7 @@ def _hallucination(term: Term, folder: Path) -> Reading:
 def _object(path: Path, term: Term) -> dict[str, Any]:
     if not path.exists():
         raise Unreadable(f"{term.arm} has no {path.name}")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_object(path)
 
 
 READERS: dict[str, Callable[[Term, Path], Reading]] = {

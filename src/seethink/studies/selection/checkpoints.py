@@ -156,7 +156,7 @@ def _identity(folder: Path) -> str:
     """A hash of weights, configuration, processor and tokenizer, found without loading the checkpoint."""
     digest = hashlib.sha256(str(model_identity(str(folder))).encode())
     for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jinja", ".txt", ".model")):
-        if file.name not in BOOKKEEPING:
+        if file.name not in BOOKKEEPING and file.is_file():
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 

@@ -166,8 +166,8 @@ def _table(first: str, title: str, headings: Sequence[str], selection: Selection
         # A name that is cut off looks like another checkpoint's: it is folded, and the numbers are the first to wrap.
         is_name = heading in ("checkpoint", "chooses")
         width = min(names, NAME_WIDTH) if is_name else None
-        side = "left" if is_name or heading == first else "right"
-        table.add_column(heading, justify=side, overflow="fold", min_width=width)
+        right = not is_name and heading != first
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", min_width=width)
     return table
 
 
