@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Callable
@@ -193,6 +194,8 @@ def test_commands_try_the_place_before_the_work(
         raise AssertionError("the work began")
 
     modules = ("models.load", "studies.evaluation", "studies.modes.compare_modes", "studies.entropy.entropy_command")
+    for module in modules:  # Before anything is patched: an import would keep what it finds.
+        importlib.import_module(f"seethink.{module}")
     for name in (*(f"{module}.load_model" for module in modules), "doctor.run.diagnose", "world.make.world_samples"):
         monkeypatch.setattr(f"seethink.{name}", work)
     fill(tmp_path / "run", "config.json")
