@@ -84,11 +84,11 @@ def slow_rollout() -> None:
 
     generate = InProcessGenerator.generate
 
-    def slowly(self: Any, prompts: Any, count: int, sampling: Any, seed: Any) -> Any:
+    def slowly(self: Any, prompts: Any, count: int, sampling: Any, seed: Any, **others: Any) -> Any:
         if seed[1:] == (2, 0):
             for _ in range(600):
                 time.sleep(0.1)
-        return generate(self, prompts, count, sampling, seed)
+        return generate(self, prompts, count, sampling, seed, **others)
 
     InProcessGenerator.generate = slowly  # type: ignore[method-assign]
 

@@ -171,11 +171,11 @@ def test_none_is_whole(run: Path) -> None:
         ('{"final": "checkpoints/step_000004"}', "step"),
         ('{"final": "checkpoints/step_000009", "step": 4}', "'checkpoints/step_000009', which is gone"),
         ('{"final": "checkpoints", "step": 4}', "'checkpoints', which is gone"),
-        ('{"final": "../other", "step": 4}', "which lies outside of it"),
-        ('{"final": "/etc", "step": 4}', "which lies outside of it"),
-        ('{"final": "", "step": 4}', "which lies outside of it"),
-        ('{"final": "a\\u0000b", "step": 4}', "which lies outside of it"),
-        ('{"final": "link", "step": 4}', "which lies outside of it"),
+        ('{"final": "../other", "step": 4}', "which lies outside of the folder"),
+        ('{"final": "/etc", "step": 4}', "which lies outside of the folder"),
+        ('{"final": "", "step": 4}', "which lies outside of the folder"),
+        ('{"final": "a\\u0000b", "step": 4}', "which lies outside of the folder"),
+        ('{"final": "link", "step": 4}', "which lies outside of the folder"),
     ],
 )
 def test_done_that_is_not_believed(run: Path, content: str | bytes, said: str) -> None:

@@ -230,7 +230,7 @@ def final_model(folder: Path) -> Path | None:
         return None
     final = inside(folder, table["final"])
     if final is None or not (final / "config.json").is_file():
-        what = "lies outside of it" if final is None else "is gone"
+        what = "lies outside of the folder" if final is None else "is gone"
         raise RunFileError(
             f"{done} says that the run ended with {table['final']!r}, which {what}; put that folder back, or delete "
             f"{done} and resume"
