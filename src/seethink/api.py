@@ -179,7 +179,8 @@ def train(
 
     Args:
         recipe: From `load_recipe` or `make_recipe`.
-        resume: Go on from the newest checkpoint in `recipe.out`; a finished run is left as it is.
+        resume: Go on from the newest checkpoint in `recipe.out`; a finished run is left as it is, unless a change that
+            is allowed gives it more to train.
         allow: Keys of the recipe (or `data`, `model`) that may differ from the run that is resumed.
         function_folder: Where the module of `reward.function` may lie, besides the import path.
 

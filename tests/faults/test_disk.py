@@ -17,6 +17,7 @@ import pytest
 
 from helpers.killing import stage_recipe
 from seethink.config import Recipe, load_recipe
+from seethink.core.errors import UserError
 from seethink.runs import checkpoint
 from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
 from seethink.runs.metrics import MetricsWriter, read_metrics
@@ -43,7 +44,7 @@ WRITES = {
     "weights": ("export_model", lambda model, chat, folder, about: str(folder)),
     "state": ("save_file", lambda tensors, file: str(file)),
     "hashes": ("_sync", lambda folder: str(folder)),
-    "room": ("_require_room", None),
+    "room": ("require_room", None),
 }
 
 
@@ -60,8 +61,8 @@ def test_31_a_full_disk_costs_one_checkpoint(
         def little_once(path: Any) -> Any:
             calls.append(path)
             real = usage(path)
-            # The first call is for step 2, the second for step 4.
-            return real._replace(free=1000) if len(calls) == 2 else real
+            # The first call is at the start, the second for step 2, the third for step 4.
+            return real._replace(free=1000) if len(calls) == 3 else real
 
         monkeypatch.setattr(shutil, "disk_usage", little_once)
     else:
@@ -76,6 +77,34 @@ def test_31_a_full_disk_costs_one_checkpoint(
         assert "and has 0.00 GB" in said
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_000002", "step_000006"]
     assert [r.get("checkpoint/failed") for r in read_metrics(run)] == [None, None, None, None, 1, None]
+
+
+@pytest.mark.slow
+def test_31_a_disk_without_room_for_one_checkpoint_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=1_000_000))
+    with pytest.raises(CheckpointError, match=r"no checkpoint could be saved: .* has 0\.00 GB.*free some room"):
+        train_stage(recipe(tmp_path))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    monkeypatch.setattr(shutil, "disk_usage", real)
+    train_stage(recipe(tmp_path))
+
+
+@pytest.mark.slow
+def test_31_a_run_that_saved_nothing_has_nothing_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message at its end and the one of --resume say the same."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise FULL
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(CheckpointError, match=r"there is none yet\. Free some room and begin again"):
+            train_stage(recipe(tmp_path))
+    with pytest.raises(UserError, match=r"but no checkpoint .* or delete .* to begin again"):
+        train_stage(recipe(tmp_path), resume=True)
 
 
 @pytest.mark.slow

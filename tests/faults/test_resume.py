@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ import pytest
 from helpers.killing import stage_recipe
 from helpers.nano import save_nano
 from seethink.config import Recipe, load_recipe
+from seethink.core.errors import UserError
 from seethink.data.quarantine import DataError
 from seethink.runs import folder as run_folder
 from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
-from seethink.runs.folder import RunFolderError
+from seethink.runs.folder import MADE, RunFolderError
 from seethink.runs.identity import SAMPLED, model_identity
 from seethink.runs.lock import FolderInUseError, FolderLock
+from seethink.runs.manifest import write_manifest
+from seethink.runs.metrics import read_metrics
+from seethink.runs.reading import RunFileError
 from seethink.studies.quickstart import Stage, run_pipeline
 from seethink.train.start import train as train_stage
 
@@ -137,6 +142,81 @@ def test_32_never_from_scratch_unasked(home: Path) -> None:
         train_stage(recipe(home), resume=True)
 
 
+# ---- a finished run
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on_where_a_change_gives_it_more_to_train(home: Path) -> None:
+    """More epochs, then more rows; without a change it is left as it is."""
+    best = train_stage(recipe(home), resume=True)
+    before = snapshot(home / "run")
+    assert {path.name for path in (home / "run").iterdir()} <= MADE
+    assert train_stage(recipe(home), resume=True) == best
+    assert snapshot(home / "run") == before
+    more = {"sft.epochs": 4}
+    with pytest.raises(RunFolderError, match=r"differs in sft\.epochs .*--allow sft\.epochs"):
+        train_stage(recipe(home, **more), resume=True)
+    with pytest.raises(UserError, match=r"with other optim\.lr nothing is left to train: it has done 6 steps"):
+        train_stage(recipe(home, **{"optim.lr": 5e-4}), resume=True, allow=["optim.lr"])
+    assert snapshot(home / "run") == before, "what was refused has changed nothing"
+    train_stage(recipe(home, **more), resume=True, allow=["sft.epochs"])
+    assert last_step(home) == 8
+    assert [r["step"] for r in read_metrics(home / "run")] == list(range(1, 9))
+
+    write_rows(home, [*ROWS, *(row | {"id": f"new-{row['id']}"} for row in ROWS)])
+    with pytest.raises(DataError, match=r"the data are not those .*--allow data"):
+        train_stage(recipe(home, **more), resume=True)
+    train_stage(recipe(home, **more), resume=True, allow=["data"])
+    assert last_step(home) == 20
+    assert train_stage(recipe(home, **more), resume=True) == best
+
+
+def snapshot(run: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name not in (".lock", "data.json", "quarantine.jsonl")
+    }
+
+
+@pytest.mark.slow
+def test_a_finished_run_without_its_model_is_said(home: Path) -> None:
+    """Neither believed nor begun again."""
+    best = train_stage(recipe(home), resume=True)
+    shutil.rmtree(best)
+    with pytest.raises(RunFileError, match=r"done\.json says that the run ended with 'best', which is gone"):
+        train_stage(recipe(home), resume=True)
+    shutil.rmtree(home / "run" / "checkpoints")
+    (home / "run" / "done.json").unlink()
+    with pytest.raises(RunFolderError, match=r"metrics of 6 steps but no checkpoint"):
+        train_stage(recipe(home), resume=True)
+
+
+def without_rng(state: dict[str, Any]) -> None:
+    del state["rng"]
+
+
+def odd_rng(state: dict[str, Any]) -> None:
+    state["rng"]["numpy"] = ["x"]
+
+
+def no_counts(state: dict[str, Any]) -> None:
+    state["gradient_steps"] = None
+    del state["saw_images"]
+
+
+@pytest.mark.parametrize("edit", [without_rng, odd_rng, no_counts], ids=lambda edit: edit.__name__)
+def test_a_state_that_fits_no_run_is_one_clear_line(home: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """It was edited, and its manifest made anew."""
+    folder = home / "run" / "checkpoints" / "step_000004"
+    state = json.loads((folder / "train_state/state.json").read_text())
+    edit(state)
+    (folder / "train_state/state.json").write_text(json.dumps(state))
+    write_manifest(folder)
+    with pytest.raises(CheckpointError, match=r"cannot resume from .*step_000004: its state does not fit"):
+        train_stage(recipe(home), resume=True)
+
+
 # ---- 28 and 38
 
 
@@ -245,6 +325,16 @@ def test_33_a_second_run_on_the_folder_is_refused_and_a_dead_one_is_no_obstacle(
         process.join()
     with FolderLock(home / "run"):
         pass
+
+
+def test_33_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def unable(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", unable)
+    with FolderLock(tmp_path):
+        pass
+    assert "cannot be locked (no locks here): make sure that no other run uses it" in capsys.readouterr().out
 
 
 def test_33_in_one_process_too_and_free_again_after(tmp_path: Path) -> None:

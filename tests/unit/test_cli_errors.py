@@ -88,8 +88,8 @@ def test_out_that_cannot_be_a_folder(refused: Callable[..., str], tmp_path: Path
     (tmp_path / "file").write_text("")
     assert "out='file' is a file" in refused("train", SFT, "out=file")
     assert "cannot be made" in refused("train", SFT, "out=file/run")
-    assert "File exists: 'file'" in refused("world", "make", "file/x.parquet", "--size", "1")
-    assert "--out 'file/q' cannot be made" in refused("quickstart", "--out", "file/q")
+    assert "/file is a file" in refused("world", "make", "file/x.parquet", "--size", "1")
+    assert "/file is a file" in refused("quickstart", "--out", "file/q")
 
 
 def test_a_folder_with_a_run_in_it(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from helpers.command_line import run_command
 from seethink.config import (
     FOREIGN,
     PARTS,
@@ -23,6 +26,7 @@ from seethink.config import (
     saved_recipe,
 )
 from seethink.config.load import MOVED
+from seethink.doctor.run import diagnose
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -273,3 +277,39 @@ def test_the_recipe_of_an_earlier_run_folder_is_read() -> None:
 )
 def test_an_evaluation_that_would_not_happen_is_refused(overrides: tuple[str, ...], said: str) -> None:
     assert said in refused(*overrides)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "endless"])
+def test_a_recipe_that_is_no_file_is_neither_awaited_nor_read_to_no_end(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "r.toml"
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    said = "bytes, more than" if kind == "endless" else f"is a {kind}, where a file was expected"
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(path)
+    report = diagnose(path, [])
+    (check,) = report.checks
+    assert said in check.found
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 2**70, -(2**63)])
+def test_seeds_that_no_generator_takes_are_refused_before_the_work(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(RecipeError, match="seed"):
+        make_recipe({"name": "a", "stage": "sft", "out": "o", "data": {"train": "d"}, "seed": seed})
+    for words in (["eval", "nano"], ["world", "make", "a.parquet"], ["quickstart", "--out", "q"], ["modes", "nano"]):
+        ended = run_command(*words, "--seed", str(seed), cwd=tmp_path)
+        assert ended.returncode == 2
+        assert "--seed" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_largest_seed_is_one() -> None:
+    make_recipe({"name": "a", "stage": "sft", "out": "o", "data": {"train": "d"}, "seed": 2**64 - 1})
+    torch.manual_seed(2**64 - 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from seethink.core.types import Sample
 from seethink.entropy.meter import Estimate
 from seethink.studies.selection.checkpoints import CheckpointEstimates, find_checkpoints, step_of
 from seethink.studies.selection.ranking import BETTER, Selection, halves, regret, select
-from seethink.studies.selection.select_run import selection_text, trained_domains, verdict
+from seethink.studies.selection.select_run import NAME_WIDTH, _short, selection_text, trained_domains, verdict
 
 SAMPLES = [Sample(id=str(i), question="Q?", domain="math" if i < 8 else "dice") for i in range(16)]
 """Of each domain, four items for the criteria and four to judge them."""
@@ -256,7 +258,7 @@ def test_folders_without_checkpoints_say_what_was_expected(tmp_path: Path) -> No
         find_checkpoints(tmp_path / "nowhere")
     checkpoint(tmp_path / "checkpoint-1", "config.json", "pytorch_model.bin")
     checkpoint(tmp_path / "checkpoint-2")
-    with pytest.raises(UserError, match=r"holds 1 checkpoints.*pickled weights are not read"):
+    with pytest.raises(UserError, match=r"holds one checkpoint, .*pickled weights are not read"):
         find_checkpoints(tmp_path)
 
 
@@ -268,3 +270,27 @@ def test_what_was_trained_on() -> None:
         trained_domains(SAMPLES, [], "mine.jsonl")
     with pytest.raises(UserError, match="--in-domain chess: the data has only math, dice"):
         trained_domains(SAMPLES, ["math", "chess"], "")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["checkpoints/step_{:06d}", "checkpoints/global_step_{:06d}/actor/model", "checkpoint-{}", "{}/x/y"],
+)
+def test_checkpoints_do_not_look_alike_at_80_columns(pattern: str) -> None:
+    """Common folders are left out of the tables, and what remains is folded, never cut."""
+    made = [replace(e, name=pattern.format(1000 * e.step)) for e in estimates()]
+    found = select(made, SAMPLES, ["math"], {1: 0.5, 3: 0.25, 5: 1.0})
+    output = io.StringIO()
+    terminal = Console(file=output, width=80)
+    for table in list(selection_text(found).renderables)[:2]:
+        terminal.print(table)
+    text = output.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    shown = [_short(e.name, found) for e in made]
+    assert len(set(shown)) == 3
+    assert all(len(name) <= 18 for name in shown)
+    first = text[: text.index("What each criterion")]
+    for name in shown:
+        folds = [(f"\n {name[:k]} ", f"\n {name[k:]} ") for k in range(NAME_WIDTH, len(name))]
+        assert f"\n {name} " in first or any(upper in first and lower in first for upper, lower in folds)

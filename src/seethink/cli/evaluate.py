@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from seethink.cli.options import Seed
 from seethink.core.console import console
 from seethink.core.errors import as_user_error
 
 app = typer.Typer()
-
-Seed = Annotated[int, typer.Option(help="Of items and sampling.", min=0, max=2**64 - 1)]
 
 
 @app.command("eval", epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`")
@@ -175,10 +174,12 @@ def hallucination(
 ) -> None:
     """Count responses that say the image cannot be seen, with their accuracy and the entropy around it (paper 6.4)."""
     from seethink.config import make_reading, make_reward, make_verifier
-    from seethink.core.files import write_json
+    from seethink.core.files import claim_file, json_with, write_json
     from seethink.eval.hallucination import as_record, denial_table
     from seethink.studies.hallucination.responses import measure_hallucination
 
+    if out is not None:
+        claim_file(out, json_with("rows"), "a result of `seethink hallucination`")
     judge = make_verifier(base_url=base_url, model=verifier_model) if base_url else None
     limits = {"size": size, "samples": samples, "max_new_tokens": max_new_tokens}
     read, reward = make_reading(reading or []), make_reward(reading or [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from seethink.cli import data, evaluate, lab, models, train, verifier, world
-from seethink.core.console import console
+from seethink.core.console import console, make_streams_lenient
 from seethink.core.errors import OtherRankError, UserError
 from seethink.core.exits import EXIT_OTHER_RANK, EXIT_RESUME, EXIT_WATCHDOG, RunStopped, StoppedByWatchdog
 from seethink.core.version import __version__
@@ -50,7 +49,7 @@ def main() -> None:
     a watchdog stopped with 76.
     """
     let_waiting_threads_sleep()
-    print_what_the_terminal_lacks()
+    make_streams_lenient()
     try:
         app()
     except RunStopped as stopped:
@@ -64,6 +63,16 @@ def main() -> None:
     except UserError as error:
         sys.stderr.write(f"error: {_printable(str(error))}\n")
         sys.exit(2)
+    finally:
+        _say_what_was_lost()
+
+
+def _say_what_was_lost() -> None:
+    """Once, at the end: while a run goes on, what it prints is worth less than the run."""
+    sys.stdout.flush()
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        sys.stderr.write(f"warning: what was printed is lost, in part or all of it: {failure}\n")
 
 
 def _last_word(text: str) -> None:
@@ -82,13 +91,6 @@ def let_waiting_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def print_what_the_terminal_lacks() -> None:
-    """A character that the terminal's encoding does not have is printed as its escape, and ends no command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _printable(text: str) -> str:

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seethink.core.console import console
+from seethink.cli.options import Seed
+from seethink.core.console import console, say
 from seethink.core.errors import UserError, as_user_error
+from seethink.core.exits import RunStopped
+from seethink.core.files import claim_file, json_with, write_text
 
 app = typer.Typer()
 
@@ -22,7 +25,7 @@ Overrides = Annotated[
 def quickstart(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option(help="Seed of every stage.", min=0)] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Run the whole pipeline on the nano model, on a CPU, in minutes; it ends with a table and a report.
 
@@ -70,7 +73,14 @@ def train(
         )
     if resolved.eval.data is not None and resolved.eval.every == 0:
         console.print("eval.every is 0: [eval] is not used during training", style="yellow", markup=False)
-    last = run_recipe(resolved, resume=resume, allow=allow or [], function_folder=recipe.parent)
+    try:
+        last = run_recipe(resolved, resume=resume, allow=allow or [], function_folder=recipe.parent)
+    except RunStopped as stopped:
+        if stopped.finished is None:
+            raise
+        # Nothing was to follow here, so nothing is left to resume.
+        say(str(stopped))
+        last = stopped.finished
     console.print(f"checkpoint: {escape(str(last))}", soft_wrap=True)
 
 
@@ -120,10 +130,12 @@ def doctor(
     from seethink.doctor.run import diagnose
     from seethink.doctor.show import as_json, print_report
 
+    if out is not None:
+        claim_file(out, json_with("seethink", "checks"), "a report of `seethink doctor`")
     report = diagnose(recipe, overrides or [], data=data, gpus=gpus, ask_verifier=ask_verifier, step=step)
     print_report(report, console, strict=strict)
     if out is not None:
-        as_user_error(lambda: out.write_text(as_json(report, strict=strict), encoding="utf-8"))
+        as_user_error(lambda: write_text(out, as_json(report, strict=strict)))
         console.print(f"report: {escape(str(out))}", soft_wrap=True)
     if report.failed(strict=strict):
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from seethink.cli.options import Seed
 from seethink.core.console import console
 from seethink.core.errors import UserError, as_user_error
 
@@ -22,13 +23,14 @@ def make(
     ] = "world:all",
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
     size: Annotated[int, typer.Option(min=1)] = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Write world items with their images as Parquet."""
-    from seethink.world.make import is_world, world_samples, write_parquet
+    from seethink.world.make import claim_parquet, is_world, world_samples, write_parquet
 
     if not is_world(source):
         raise UserError(f"--source {source!r} is not of the form world:DOMAINS[:traces][?OPTIONS]")
+    claim_parquet(path)
     as_user_error(lambda: write_parquet(world_samples(source, split, size, seed), path))
     console.print(f"{size} items: {escape(str(path))}", soft_wrap=True)
 
@@ -37,7 +39,7 @@ def make(
 def base(
     out: Annotated[Path | None, typer.Option(help="Folder for the model; models/nano or models/nano-VARIANT.")] = None,
     variant: Annotated[str, typer.Option(help="nano, resampler, qwen or weak.")] = "nano",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Train a base model of the nano family as the packaged one was (nano: an hour on 2 cores; the others: minutes).
 

@@ -17,6 +17,7 @@ from seethink.config.reward import RewardConfig
 from seethink.config.section import PARTS
 from seethink.config.verifier import VerifierConfig
 from seethink.core.errors import UserError
+from seethink.core.files import read_file
 
 MOVED = {
     "sft.pack_length": "optim.pack_length",
@@ -32,6 +33,8 @@ MOVED = {
 
 COMMAND_SECTIONS = ("data", "reward")
 """Sections of a recipe whose keys commands without a recipe take."""
+MOST = 4 << 20
+"""Bytes of the longest recipe."""
 AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
@@ -53,7 +56,7 @@ def load_recipe(path: Path | str, overrides: list[str] | None = None) -> Recipe:
         RecipeError: The file cannot be read, a key is unknown, or a value is not allowed; the message says which.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(read_file(Path(path), MOST).decode())
     except FileNotFoundError:
         raise RecipeError(f"no recipe at {path}; see the recipes/ folder for complete ones") from None
     except (ValueError, RecursionError, OSError) as error:

@@ -44,7 +44,7 @@ class Recipe(Section):
         "nano", description="`nano` or another packaged base (docs/nano.md), a checkpoint folder, or a hub name."
     )
     out: str = Field(description="Run folder.")
-    seed: int = Field(0, ge=0, description="Of data order, sampling and new weights.")
+    seed: int = Field(0, ge=0, lt=2**64, description="Of data order, sampling and new weights.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of weights and activations.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Off unless you mean it.")
     data: DataConfig

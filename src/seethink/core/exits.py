@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 EXIT_RESUME = 75
 """Exit code of a run that was asked to stop and can be resumed: EX_TEMPFAIL of sysexits.h, "try again"."""
 
@@ -16,6 +18,11 @@ EXIT_OTHER_RANK = 70
 
 class RunStopped(Exception):  # noqa: N818  (the run did what it was asked)
     """The message says what was saved and how to go on."""
+
+    def __init__(self, message: str, *, finished: Path | None = None) -> None:
+        """`finished` is the model of a run that was complete when the signal came; what was to follow must not."""
+        super().__init__(message)
+        self.finished = finished
 
 
 class StoppedByWatchdog(Exception):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, whenever the process dies."""
+"""Files and folders that are there whole or not at all, whenever the process dies; and those of others left alone."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from seethink.core.errors import UserError
 
+KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+MOST = 256 << 20
+"""Bytes of the largest file that is read at once."""
+WAITING = ".seethink-tmp"
+"""Ends the name of a file that is being written; no other program's files end so."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace the file in one move: a reader, or a run after a crash, sees the old text or the new one."""
-    waiting = path.with_name(f".{path.name}.tmp")
+    waiting = path.with_name(f".{path.name}{WAITING}")
     try:
-        with waiting.open("w", encoding="utf-8") as file:
+        with waiting.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -40,32 +48,104 @@ def write_json_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(finite_values(record)) + "\n" for record in records))
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file that grows by a line a step, up to a half-written one; none where it does not exist."""
-    records: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+def read_file(path: Path, most: int = MOST) -> bytes:
+    """The content of an ordinary file of at most `most` bytes.
+
+    Raises OSError for anything else under that name: a device may never end, and a pipe may never begin.
+    """
+    require_file(path)
+    if path.stat().st_size > most:
+        raise OSError(f"{path} has {path.stat().st_size:,} bytes, more than the {most:,} that are read")
+    return path.read_bytes()
 
 
-def checked_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, record) of every line that is not blank. Raises UserError where one is not a JSON object."""
+def require_file(path: Path) -> None:
+    """Raises OSError where the path is not an ordinary file, or a link to one."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"line {number} of {path} is not JSON: {error}") from None
-            if not isinstance(record, dict):
-                raise UserError(f"line {number} of {path} is not a JSON object")
-            yield number, record
+        mode = path.stat().st_mode
+    except ValueError as error:  # a NUL in the name
+        raise OSError(f"{str(path)!r} is not the name of a file: {error}") from None
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in KINDS if is_kind(mode)), "a device")
+        raise OSError(f"{path} is {kind}, where a file was expected")
+
+
+def inside(folder: Path, relative: Any) -> Path | None:
+    """The path below `folder`; None for a path that is absolute, climbs out, or leaves through a link."""
+    if not isinstance(relative, str) or not relative or "\0" in relative or "\\" in relative:
+        return None
+    path = Path(relative)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    try:
+        target, root = (folder / path).resolve(), folder.resolve()
+    except (OSError, RuntimeError, UnicodeEncodeError):
+        return None
+    return target if target.is_relative_to(root) else None
+
+
+def require_writable(path: Path, option: str = "--out") -> None:
+    """Raises UserError where no file could be written at `path`, which need not exist. Leaves nothing behind.
+
+    For the beginning of a command: it must not work for hours and then fail to write.
+    """
+    try:
+        above = nearest(path)
+        if not above.is_dir() and above != path.absolute():
+            raise OSError(f"{above} is a file")
+        with tempfile.TemporaryFile(dir=above if above.is_dir() else above.parent):
+            pass
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option} {str(path)!r} cannot be written: {error}; choose another place") from None
+
+
+def nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    path = path.expanduser().absolute()
+    return next(known for known in (path, *path.parents) if known.exists())
+
+
+def claim_file(path: Path, is_ours: Callable[[Path], bool], what: str, option: str = "--out") -> None:
+    """Raises UserError where a result cannot be written to `path`, or where something else than an earlier result is.
+
+    `is_ours` tells an earlier result by its content; `what` names the results.
+    """
+    if path.is_symlink() or path.exists():
+        try:
+            require_file(path)
+            ours = is_ours(path)
+        except OSError as error:
+            raise UserError(f"{option}: {error}; choose another name") from None
+        if not ours:
+            raise UserError(
+                f"{option} {str(path)!r} exists and is not {what}: it is left as it is; choose another name, or move "
+                "the file away"
+            )
+    require_writable(path, option)
+
+
+def refuse_full_folder(folder: Path, option: str = "--out") -> None:
+    """Raises UserError where a new folder cannot be written: something is there, or nothing can be."""
+    try:
+        full = (folder.exists() or folder.is_symlink()) and (not folder.is_dir() or any(folder.iterdir()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option} {str(folder)!r} cannot be used: {error}; choose another folder") from None
+    if full:
+        raise UserError(f"{option}: {folder} exists and is not empty; choose another folder")
+    require_writable(folder, option)
+
+
+def json_with(*keys: str) -> Callable[[Path], bool]:
+    """For `claim_file`: whether a file is a JSON object with all of these keys."""
+
+    def has_keys(path: Path) -> bool:
+        try:
+            table = json.loads(read_file(path))
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(table, dict) and all(key in table for key in keys)
+
+    return has_keys
 
 
 def finite_values(content: Any) -> Any:

@@ -75,7 +75,7 @@ def refuse_changed_data(folder: Path, samples: Sequence[Sample], *, resuming: bo
     Raises DataError where a resumed run would go on with other data than it started with.
     """
     path, now = folder / "data.sha256", fingerprint(samples)
-    before = path.read_text(encoding="utf-8").strip() if resuming and path.is_file() else now
+    before = path.read_text(encoding="utf-8", errors="replace").strip() if resuming and path.is_file() else now
     if before != now:
         raise DataError(
             f"cannot resume {folder}: the data are not those that the run started with; restore them, choose another "

@@ -106,13 +106,15 @@ def _check_traces_fit(report: Report, found: Scan, recipe: Recipe, context: int)
     lengths, limit = found.lengths, min(recipe.sft.max_length, context)
     whole = [p + r for p, r in zip(lengths.prompts, lengths.responses, strict=False)]
     over = sum(length > limit for length in whole)
-    name = "sft.max_length" if limit == recipe.sft.max_length else "the model's positions"
+    own = limit == recipe.sft.max_length
+    name = f"sft.max_length={limit:,}" if own else f"the model's {limit:,} positions"
     if over:
         status = Status.FAIL if over == len(whole) else Status.WARN
-        said = f"{over:,} of {len(whole):,} samples are longer than {name} = {limit:,} and would be dropped"
-        report.add(found.source.label, "prompt + response", status, said, f"raise {name}, or shorten the traces")
+        said = f"{over:,} of {len(whole):,} samples are longer than {name} and would be dropped"
+        advice = "raise sft.max_length, or shorten the traces" if own else "shorten the traces"
+        report.add(found.source.label, "prompt + response", status, said, advice)
     elif whole:
-        said = f"{max(whole):,} tokens at most, {name} is {limit:,}"
+        said = f"{max(whole):,} tokens at most, of {name}"
         report.add(found.source.label, "prompt + response", Status.PASS, said)
 
 

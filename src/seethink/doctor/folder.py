@@ -12,7 +12,9 @@ from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, gigabytes
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
-from seethink.runs.folder import DONE, refuse_changes
+from seethink.runs.folder import refuse_changes, refuse_foreign_folder
+from seethink.runs.reading import DONE
+from seethink.train.beginning import too_few_to_select
 
 EXTRAS = 20 << 20
 """Tokenizer and processor files of one checkpoint."""
@@ -30,9 +32,21 @@ def check_out(report: Report, recipe: Recipe) -> None:
         report.add("out", "folder", Status.FAIL, f"{parent} cannot be written to", "choose another out")
         return
     if not (folder / "metrics.jsonl").exists():
+        try:
+            refuse_foreign_folder(folder, resume=False)
+        except UserError as error:
+            report.add("out", "folder", Status.FAIL, str(error), "choose another out")
+            return
         report.add("out", "folder", Status.PASS, f"{recipe.out}: {'there' if folder.exists() else 'can be made'}")
         return
     _check_old_run(report, recipe, folder)
+
+
+def check_selection(report: Report, recipe: Recipe) -> None:
+    """Whether `seethink select` will have checkpoints to choose from."""
+    steps = None if recipe.stage == "sft" else recipe.algorithm.steps
+    if advice := too_few_to_select(recipe.checkpoint, steps):
+        report.add("out", "selection", Status.WARN, "`seethink select` will find one checkpoint and needs two", advice)
 
 
 def _check_old_run(report: Report, recipe: Recipe, folder: Path) -> None:

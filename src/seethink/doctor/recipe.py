@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from seethink.config import Recipe, RecipeError, apply_override, explain, explain_foreign, foreign_sections
+from seethink.config.load import MOST
+from seethink.core.files import read_file
 from seethink.doctor.check import Report, Status, plural
 from seethink.rewards.function import RewardError, load_function
 
@@ -49,10 +51,10 @@ def check_recipe(report: Report, path: Path, overrides: list[str], data: str | N
 
 def _read(report: Report, path: Path) -> dict[str, Any] | None:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_file(path, MOST).decode())
     except FileNotFoundError:
         report.add(SECTION, "file", Status.FAIL, f"no recipe at {path}", "see the recipes/ folder for complete ones")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         report.add(SECTION, "file", Status.FAIL, f"{path} is not readable TOML: {error}", "correct the line it names")
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from seethink.doctor.check import Report
 from seethink.doctor.data import check_data
 from seethink.doctor.fit import check_memory
-from seethink.doctor.folder import check_disk, check_out
+from seethink.doctor.folder import check_disk, check_out, check_selection
 from seethink.doctor.machine import find_gpus
 from seethink.doctor.model import check_model
 from seethink.doctor.parts import check_parts
@@ -37,6 +37,7 @@ def diagnose(
     check_reward(report, recipe, train.kept if train else [], ask_verifier=ask_verifier)
     check_disk(report, recipe, trained)
     check_out(report, recipe)
+    check_selection(report, recipe)
     if step:
         check_step(report, recipe, model, train, need)
     return report

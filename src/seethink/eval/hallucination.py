@@ -18,9 +18,9 @@ from rich.table import Table
 
 from seethink.core.denials import Span, denial_spans
 from seethink.core.errors import UserError
-from seethink.core.files import checked_json_lines
 from seethink.core.statistics import clustered, mean_se
 from seethink.core.types import Completion, Sample
+from seethink.runs.reading import require_lines
 
 WINDOW = 8
 """Tokens before and after a statement."""
@@ -96,7 +96,7 @@ def check_completions(
 def stored_responses(folder: Path) -> list[CheckedResponse]:
     """The responses in a run's `rollouts/` and `eval/rollouts.jsonl`. Raises UserError where there are none."""
     files = [*sorted((folder / "rollouts").glob("*.jsonl")), folder / "eval" / "rollouts.jsonl"]
-    records = [record for path in files if path.is_file() for _, record in checked_json_lines(path)]
+    records = [record for path in files if path.is_file() for _, record in require_lines(path)]
     found = [one for record in records for one in _of_record(record)]
     if not found:
         raise UserError(f"{folder} has no stored rollouts; give a run folder with rollouts/, or a model and --data")

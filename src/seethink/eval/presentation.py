@@ -12,13 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from seethink.config import LogConfig
-from seethink.core.files import write_json, write_json_lines
+from seethink.core.errors import UserError
+from seethink.core.files import claim_file, json_with, write_json, write_json_lines
 from seethink.core.redact import visible
 from seethink.core.types import Completion, RolloutGroup, Sample
 from seethink.data.prompts import PromptList
 from seethink.entropy.meter import EntropyMeter
 from seethink.eval.score import ALL, Score, TaskScore, item_accuracy
 from seethink.eval.task import Task
+from seethink.runs.reading import lines_with
 from seethink.runs.rollouts import store_rollouts
 
 ITEMS = "items.jsonl"
@@ -49,6 +51,24 @@ def write_evaluation(
     )
     parts = [asdict(part) for score in scores for part in score.parts]
     write_json(out / "eval.json", {"label": label, "model": model, "seed": seed, "scores": parts})
+
+
+def claim_evaluation(out: Path) -> None:
+    """Raises UserError where an evaluation cannot be written to `out`, or would replace something else there.
+
+    For the beginning: an evaluation must not take hours and then be lost.
+    """
+    owned = {
+        out / "eval.json": json_with("label", "scores"),
+        out / "eval" / ITEMS: lines_with("id", "accuracy"),
+        out / "eval" / "rollouts.jsonl": lines_with("completions"),
+        out / "eval" / "quarantine.jsonl": lines_with("row", "reason"),
+    }
+    for folder in (out, out / "eval", out / "images"):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--out: {folder} is a file, where a folder is needed; choose another folder")
+    for path, is_ours in owned.items():
+        claim_file(path, is_ours, "of an evaluation")
 
 
 def spread(total: int, count: int) -> list[int]:

@@ -32,14 +32,21 @@ def write_card(path: Path, name: str, stage: Stage, lineage: dict[str, Any], *, 
         step=lineage.get("step"),
         stage=stage.recipe.get("stage") or stage.kind,
         parts=part_rows(stage),
-        data=stage.data,
-        source=_line(stage.recipe.get("data", {}).get("train", "unknown")),
+        data=_counts(stage.data),
+        source=_line(_source(stage.recipe.get("data"))),
         dropped=dropped,
         scores=[score for score in stage.scores if score.difficulty == "all"],
         recipe=_recipe(stage),
         quoted=json.dumps,
     )
     path.write_text(text, encoding="utf-8")
+
+
+def _counts(data: dict[str, Any]) -> dict[str, Any]:
+    """The whole numbers of data.json, which may have been edited."""
+    dropped = data.get("dropped")
+    known = {"dropped": {k: v for k, v in dropped.items() if type(v) is int}} if isinstance(dropped, dict) else {}
+    return known | {key: data[key] for key in ("kept", "read") if type(data.get(key)) is int}
 
 
 def _recipe(stage: Stage) -> str:
@@ -49,6 +56,10 @@ def _recipe(stage: Stage) -> str:
         for line in recipe_lines(stage).splitlines()
         if not line.endswith("= null") and not line.startswith("out =")
     )
+
+
+def _source(data: Any) -> Any:
+    return data.get("train", "unknown") if isinstance(data, dict) else "unknown"
 
 
 def _line(value: Any) -> str:

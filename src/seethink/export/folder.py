@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from seethink.core.errors import UserError
+from seethink.config import PartModules
+from seethink.core.errors import UserError, as_user_error
+from seethink.core.files import refuse_full_folder, write_json
 from seethink.export.card import write_card
 from seethink.models.load import load_model
 from seethink.report.load import load_run
-from seethink.runs.folder import final_model
+from seethink.runs.reading import final_model, read_key, read_lines, read_object
 
 LINEAGE = "seethink.json"
 DTYPES = ("bfloat16", "float16", "float32")
@@ -48,20 +49,24 @@ def export_run(run: Path, out: Path, *, checkpoint: Path | None = None, dtype: s
     source = Path(checkpoint) if checkpoint is not None else _final(run)
     if not (source / "config.json").is_file():
         raise ExportError(f"{source} is not a checkpoint (no config.json in it); name one of {run}/checkpoints")
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise ExportError(f"{out} exists and is not empty; choose another folder")
-    recipe = _json(run / "recipe.json")
-    parts = recipe.get("parts", {}).get("modules")
-    waiting = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(waiting, ignore_errors=True)
-    waiting.parent.mkdir(parents=True, exist_ok=True)
-    _write_weights(source, waiting, dtype, parts)
-    lineage = _json(source / LINEAGE)
-    (waiting / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n", encoding="utf-8")
-    write_card(waiting / "README.md", out.name, load_run(run).stages[0], lineage, dropped=_quarantined(run))
-    if out.is_dir():
-        out.rmdir()
-    os.replace(waiting, out)
+    try:
+        refuse_full_folder(out)
+    except UserError as error:
+        raise ExportError(str(error)) from None
+    modules, lineage = read_key(run, "parts", "modules", PartModules), read_object(source / LINEAGE)
+    stage, dropped = as_user_error(lambda: load_run(run)).stages[0], _quarantined(run)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
+            waiting = Path(work) / out.name
+            _write_weights(source, waiting, dtype, modules)
+            write_json(waiting / LINEAGE, lineage)
+            write_card(waiting / "README.md", out.name, stage, lineage, dropped=dropped)
+            if out.is_dir():
+                out.rmdir()
+            os.replace(waiting, out)
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"--out {str(out)!r} was not written: {error}; choose another place, or free some") from None
     return out
 
 
@@ -74,10 +79,8 @@ def _final(run: Path) -> Path:
     return final
 
 
-def _write_weights(source: Path, folder: Path, dtype: str, modules: dict[str, Any] | None) -> None:
-    from seethink.config import PartModules
-
-    loaded = load_model(str(source), modules=PartModules(**modules) if modules else None)
+def _write_weights(source: Path, folder: Path, dtype: str, modules: PartModules | None) -> None:
+    loaded = load_model(str(source), modules=modules)
     model = loaded.model.to("cpu", getattr(torch, dtype))
     model.config.dtype = getattr(torch, dtype)
     model.save_pretrained(folder)
@@ -88,10 +91,4 @@ def _write_weights(source: Path, folder: Path, dtype: str, modules: dict[str, An
 
 def _quarantined(run: Path) -> dict[str, int]:
     """Rows left out of the data, by reason."""
-    file = run / "quarantine.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return dict(Counter(str(json.loads(line).get("reason")) for line in lines if line.strip()).most_common())
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return dict(Counter(str(row.get("reason")) for row in read_lines(run / "quarantine.jsonl", [])).most_common())

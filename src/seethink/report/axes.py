@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+TINY = 1e-290
+"""Below it the steps between ticks lose their digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -24,14 +27,17 @@ class Axis:
 
 def linear_axis(low: float, high: float, count: int = 5) -> Axis:
     """About `count` round ticks (1, 2 or 5 times a power of ten) that enclose the values."""
-    if high <= low:
-        pad = abs(low) * 0.1 or 1.0
+    largest = max(abs(low), abs(high))
+    # Values that double precision hardly tells apart, or that are hardly more than 0, are one value.
+    if high - low <= max(1e-9 * largest, TINY):
+        pad = 0.1 * largest if largest > TINY else 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if rough <= power * factor * (1 + 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = tuple(round(index * step, 12) for index in range(first, last + 1))
+    digits = max(12, 2 - math.floor(math.log10(step)))
+    ticks = tuple(round(index * step, digits) for index in range(first, last + 1))
     return Axis(ticks[0], ticks[-1], ticks)
 
 
@@ -54,7 +60,7 @@ def doubling_axis(low: float, high: float) -> Axis:
     first, last = math.floor(math.log2(low) + 1e-9), math.ceil(math.log2(high) - 1e-9)
     stride = math.ceil((last - first + 1) / 7)
     ticks = tuple(2.0**power for power in range(first, last + 1, stride))
-    pad = (high / low) ** 0.05 if high > low else 1.5
+    pad = (high / low) ** 0.05 if high > 1.001 * low else 1.5
     low, high = low / pad, high * pad
     return Axis(low, high, tuple(tick for tick in ticks if low <= tick <= high), log=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from seethink.report.load import inside
+from seethink.core.files import inside, read_file
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 KEPT_BYTES = 150_000
@@ -34,7 +34,7 @@ class Album:
         try:
             if path.stat().st_size > FILE_BYTES:
                 return "image file is too large to show"
-            content = path.read_bytes()
+            content = read_file(path)
             return self._keep(hashlib.sha256(content).hexdigest(), content)
         except FileNotFoundError:
             return "image file is missing"

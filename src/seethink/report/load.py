@@ -6,12 +6,14 @@ error is a folder that holds nothing of a run.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from seethink.core.files import inside
+from seethink.runs.reading import RunFileError, read_lines, read_object
 
 STAGE_FILES = ("recipe.json", "metrics.jsonl", "eval.json", "parts.json", "data.json")
 STAGE_ORDER = ("base", "cold_start", "sft", "grpo", "ppo", "connector")
@@ -129,64 +131,29 @@ def _drawable(rows: list[dict[str, Any]], key: str) -> Points:
     return [(step, value) for step, value in known if abs(step) <= LAST_STEP and abs(value) <= LARGEST]
 
 
-def inside(folder: Path, relative: Any) -> Path | None:
-    """The path below `folder`; None for a path that is absolute, climbs out, or leaves through a link."""
-    if not isinstance(relative, str) or not relative or "\0" in relative or "\\" in relative:
-        return None
-    path = Path(relative)
-    if path.is_absolute() or ".." in path.parts:
-        return None
-    try:
-        target, root = (folder / path).resolve(), folder.resolve()
-    except (OSError, RuntimeError):
-        return None
-    return target if target.is_relative_to(root) else None
-
-
 def json_lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
     """The objects of a JSON-lines file; the damaged lines are counted into `problems`."""
     bad: list[int] = []
     try:
-        with path.open("rb") as file:
-            for index, line in enumerate(file, start=1):
-                row = parse_object(line)
-                if row is not None:
-                    yield row
-                elif line.strip():
-                    bad.append(index)
-    except OSError as error:
-        problems.append(f"{_label(path)} could not be read: {error.strerror or error}.")
+        yield from read_lines(path, bad)
+    except RunFileError as error:
+        problems.append(f"{_label(path)} could not be read: {error}.")
     if bad:
         where = f"line {bad[0]}" if len(bad) == 1 else f"{len(bad)} lines, the first of them line {bad[0]},"
         problems.append(f"{_label(path)}: {where} could not be read and was left out.")
 
 
-def parse_object(line: bytes) -> dict[str, Any] | None:
-    """One JSON object, or None where the bytes are not one."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
 def _object(path: Path, problems: list[str]) -> dict[str, Any]:
     """A JSON file's object; empty, and named in `problems`, where it is damaged."""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        return read_object(path)
+    except RunFileError as error:
+        problems.append(f"{_label(path)} is damaged and was left out: {error}.")
         return {}
-    except OSError as error:
-        problems.append(f"{_label(path)} could not be read: {error.strerror or error}.")
-        return {}
-    row = parse_object(content)
-    if row is None:
-        problems.append(f"{_label(path)} is damaged (no JSON object) and was left out.")
-    return row or {}
 
 
 def _rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    return list(json_lines(path, problems)) if path.is_file() else []
+    return list(json_lines(path, problems))
 
 
 def _label(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from seethink.report import charts
 from seethink.report.charts import Bar, Figure
-from seethink.report.load import number
+from seethink.report.load import LARGEST, number
 from seethink.report.plots import Dot, Dots, scatter
 from seethink.report.scores import percent
 
@@ -65,13 +65,18 @@ def _bars(rows: list[dict[str, Any]]) -> Figure | None:
     return Figure("Accuracy by mode", note, charts.bar_chart(groups, "Accuracy by inference mode"))
 
 
+def _drawn(tokens: float | None) -> bool:
+    """Whether a number of tokens has a place on an axis that doubles."""
+    return tokens is not None and 1e-3 <= tokens <= LARGEST
+
+
 def _budgets(rows: list[dict[str, Any]]) -> Figure | None:
     """Accuracy against the budget; slow thinking, which has no budget, stands at its mean tokens."""
     groups = []
     for end, label, tone in (("closed", "closed at the budget", "a"), ("cut", "cut off there", "b")):
-        dots = [_dot(row, row["budget"]) for row in rows if row["budget"] and row["end"] == end]
+        dots = [_dot(row, row["budget"]) for row in rows if _drawn(row["budget"]) and row["end"] == end]
         groups.append(Dots(label, tone, dots, joined=True))
-    free = [row for row in rows if row["mode"] == "slow" and row["budget"] is None and row["tokens_mean"]]
+    free = [row for row in rows if row["mode"] == "slow" and row["budget"] is None and _drawn(row["tokens_mean"])]
     groups.append(Dots("no budget, at its mean tokens", "d", [_dot(row, row["tokens_mean"]) for row in free]))
     if not any(group.dots for group in groups[:2]):
         return None

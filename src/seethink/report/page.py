@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from seethink.core.files import claim_file, write_text
 from seethink.core.redact import redact, redact_text
 from seethink.report import curves, figures, scores
 from seethink.report.alarms import alarms
@@ -41,16 +42,25 @@ def write_report(run: Path, out: Path | None = None) -> Path:
         The file that was written.
 
     Raises:
-        ValueError: The folder holds no run.
+        ValueError: The folder holds no run, or the file is there and is no report.
         OSError: The file cannot be written.
     """
     loaded = load_run(Path(run))
     target = Path(out) if out is not None else Path(run) / "report.html"
+    claim_report(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    waiting = target.with_name(target.name + ".part")
-    waiting.write_text(render(loaded, collect(loaded)), encoding="utf-8", newline="\n")
-    waiting.replace(target)
+    write_text(target, render(loaded, collect(loaded)))
     return target
+
+
+def claim_report(path: Path) -> None:
+    """Raises UserError where no report can be written, or where something else would be replaced."""
+
+    def is_report(file: Path) -> bool:
+        with file.open("rb") as opened:
+            return b"seethink report</title>" in opened.read(1 << 16)
+
+    claim_file(path, is_report, "a report of `seethink report`")
 
 
 def render(run: Run, rollouts: Rollouts) -> str:

@@ -15,10 +15,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from seethink.core.files import require_file
 from seethink.core.redact import visible
 from seethink.report.html import embed
 from seethink.report.images import Album
-from seethink.report.load import Run, Stage, number, parse_object
+from seethink.report.load import Run, Stage, number
+from seethink.runs.reading import parse_object
 
 MAX_GROUPS = 2000
 MAX_BYTES = 12_000_000
@@ -108,6 +110,7 @@ def _index(stage: Stage, problems: list[str]) -> Iterator[Line]:
 
 def _offsets(path: Path) -> Iterator[int]:
     offset = 0
+    require_file(path)
     with path.open("rb") as file:
         for line in file:
             if line.strip():
@@ -135,7 +138,10 @@ def _halving(index: int) -> float:
 def _read(line: Line) -> dict[str, Any] | None:
     with line.path.open("rb") as file:
         file.seek(line.offset)
-        return parse_object(file.readline())
+        try:
+            return parse_object(file.readline())
+        except ValueError:
+            return None
 
 
 def _pack(row: dict[str, Any], line: Line, album: Album) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +28,18 @@ from seethink.core.files import sync
 from seethink.models.load import LoadedModel, export_model
 from seethink.models.lora import adapter_state, is_adapter
 from seethink.runs import manifest
+from seethink.runs.identity import model_folder
+from seethink.runs.reading import RunFileError, State, read_object
 
-PREFIX = "step_"
 DAMAGED = "damaged_"
-EXTRAS = 32 << 20
-"""Room for processor and tokenizer files, beside weights and state."""
+STATE, TENSORS = "train_state/state.json", "train_state/tensors.safetensors"
+_NAME = re.compile(r"step_(\d{6,18})", re.ASCII)
+_LEFTOVER = re.compile(r"\.(step_\d{6,18}|best)\.(tmp|old)", re.ASCII)
+"""What a killed save leaves half done."""
+EXTRAS = 1 << 20
+"""Room for headers, state and manifest, beside weights, processor and tokenizer."""
+TEXTS = (".json", ".jinja", ".txt", ".model")
+"""Files of processor and tokenizer."""
 
 
 class CheckpointError(UserError):
@@ -83,23 +92,30 @@ def save_checkpoint(
         save_file({k: v.contiguous() for k, v in tensors.items()}, train / "tensors.safetensors")
         (train / "state.json").write_text(json.dumps({"step": step, **state}), encoding="utf-8")
 
-    final = folder / f"{PREFIX}{step:06d}"
-    replace_folder(final, fill, _bytes(loaded.model.state_dict()) + _bytes(tensors) + EXTRAS)
-    drop_surplus(folder, keep if isinstance(keep, Retention) else Retention(keep))
+    final = folder / f"step_{step:06d}"
+    replace_folder(final, fill, export_bytes(loaded) + _bytes(tensors))
+    drop_surplus(folder, keep if isinstance(keep, Retention) else Retention(keep), step)
     return final
 
 
 def export_whole(loaded: LoadedModel, folder: Path, about: dict[str, Any]) -> None:
     """A Hugging Face folder, written in one move."""
-    needed = _bytes(loaded.model.state_dict()) + EXTRAS
-    replace_folder(folder, lambda temporary: export_model(loaded.model, loaded.chat, temporary, about), needed)
+    fill = partial(export_model, loaded.model, loaded.chat, about=about)
+    replace_folder(folder, fill, export_bytes(loaded))
+
+
+def export_bytes(loaded: LoadedModel) -> int:
+    """The size of a model's folder, about."""
+    source = model_folder(loaded.source)
+    texts = [file for file in source.iterdir() if file.suffix in TEXTS and file.is_file()] if source else []
+    return _bytes(loaded.model.state_dict()) + sum(file.stat().st_size for file in texts) + EXTRAS
 
 
 def replace_folder(final: Path, fill: Callable[[Path], None], needed: int) -> None:
     """Have `fill` write a folder of about `needed` bytes, add its manifest, and put it in the place of `final`."""
     final.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(final.parent)
-    _require_room(final.parent, needed)
+    require_room(final.parent, needed)
     temporary, old = _temporary(final), _old(final)
     try:
         fill(temporary)
@@ -116,13 +132,16 @@ def replace_folder(final: Path, fill: Callable[[Path], None], needed: int) -> No
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Undo what a killed process left half done: unfinished folders go, one that was moved aside comes back."""
-    for path in folder.glob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(".*.old"):
-        final = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
-        if final.exists():
+    """Undo what a killed process left half done: unfinished folders go, one that was moved aside comes back.
+
+    The folder is a run's, or its `checkpoints`; names that no run gives are left alone.
+    """
+    for path in sorted(folder.glob(".*")):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found is None or not path.is_dir():
+            continue
+        final = folder / found[1]
+        if found[2] == "tmp" or final.exists():
             shutil.rmtree(path, ignore_errors=True)
         else:
             os.replace(path, final)
@@ -151,7 +170,7 @@ def _bytes(tensors: dict[str, torch.Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def _require_room(folder: Path, needed: int) -> None:
+def require_room(folder: Path, needed: int) -> None:
     """Raises NoRoomError before a byte is written. The old checkpoint stays until the new one is complete."""
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -162,19 +181,31 @@ def _require_room(folder: Path, needed: int) -> None:
 
 def _complete(folder: Path) -> list[Path]:
     """Finished folders, oldest first; whether their files are as they were written is not asked here."""
-    found = [p for p in folder.glob(f"{PREFIX}*") if p.name.removeprefix(PREFIX).isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+    found = [path for path in folder.glob("step_*") if _step(path) and path.is_dir()]
+    return sorted(found, key=_step)
 
 
-def drop_surplus(folder: Path, retention: Retention) -> None:
-    """Remove the checkpoints that need not stay."""
-    for old in _surplus(folder, retention):
+def any_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint, whole or not."""
+    return bool(_complete(folder))
+
+
+def _step(path: Path) -> int:
+    """The step in a checkpoint's name; 0 for a name that no save gives."""
+    found = _NAME.fullmatch(path.name)
+    return int(found[1]) if found and path.name == f"step_{int(found[1]):06d}" else 0
+
+
+def drop_surplus(folder: Path, retention: Retention, newest: int) -> None:
+    """Remove the checkpoints that need not stay. What the run cannot have written up to step `newest` is left alone."""
+    for old in _surplus(folder, retention, newest):
         _remove(old)
 
 
-def _surplus(folder: Path, retention: Retention) -> list[Path]:
+def _surplus(folder: Path, retention: Retention, newest: int) -> list[Path]:
     """The checkpoints that need not stay."""
-    complete = _complete(folder)
+    written = [path for path in _complete(folder) if _step(path) <= newest]
+    complete = [path for path in written if (path / manifest.FILE).is_file() and (path / STATE).is_file()]
     stay = set(complete[-retention.newest :])
     if retention.best:
         sign = -1 if retention.mode == "max" else 1
@@ -186,15 +217,10 @@ def _surplus(folder: Path, retention: Retention) -> list[Path]:
 
 def _score(path: Path) -> float | None:
     try:
-        value = _state(path).get("score")
-    except (OSError, ValueError):
+        value = read_object(path / STATE, State).get("score")
+    except RunFileError:
         return None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _state(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((path / "train_state" / "state.json").read_text(encoding="utf-8"))
-    return state
+    return None if value is None else float(value)
 
 
 def newest_checkpoint(folder: Path, *, say: Callable[[str], None] | None = None) -> Checkpoint | None:
@@ -206,9 +232,8 @@ def newest_checkpoint(folder: Path, *, say: Callable[[str], None] | None = None)
     say = say or _say
     problems: list[str] = []
     for path in reversed(_complete(folder)):
-        damage = manifest.find_damage(path)
+        damage, state = _open(path)
         if damage is None:
-            state = _state(path)
             if problems:
                 say(f"going back to {path}: what was trained after step {state['step']} is done again")
             return Checkpoint(path, state["step"], state)
@@ -222,12 +247,27 @@ def newest_checkpoint(folder: Path, *, say: Callable[[str], None] | None = None)
     return None
 
 
+def _open(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """(what is wrong with a checkpoint, its state)."""
+    weights = [file.name for file in sorted(path.glob("*.safetensors"))]
+    if damage := manifest.find_damage(path, [STATE, TENSORS, "config.json", *weights]):
+        return damage, {}
+    try:
+        state = read_object(path / STATE, State)
+    except RunFileError as error:
+        return str(error), {}
+    if state["step"] != _step(path):
+        return f"{path / STATE} is of step {state['step']}, not of the step that its folder is named after", {}
+    return None, state
+
+
 def set_damaged_aside(folder: Path, whole: Checkpoint) -> None:
     """Checkpoints newer than the one that is resumed from get another name, so that none of them counts as kept."""
     for path in _complete(folder):
-        if int(path.name.removeprefix(PREFIX)) > whole.step:
+        if _step(path) > whole.step:
             aside = path.with_name(DAMAGED + path.name)
-            shutil.rmtree(aside, ignore_errors=True)
+            while aside.exists():
+                aside = aside.with_name(f"{DAMAGED}{aside.name}")
             os.replace(path, aside)
             _say(f"kept as {aside}; delete it if you do not need it")
 
@@ -237,7 +277,7 @@ def _say(line: str) -> None:
 
 
 def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    return load_file(checkpoint.path / "train_state" / "tensors.safetensors")
+    return load_file(checkpoint.path / TENSORS)
 
 
 def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -257,7 +297,7 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, entry in entries.items():
         # A parameter that had no gradient yet (vision without images) has no entry; an entry must have its parameter.
-        if index >= len(parameters) or entry["exp_avg"].shape != parameters[index].shape:
+        if index >= len(parameters) or "exp_avg" not in entry or entry["exp_avg"].shape != parameters[index].shape:
             raise CheckpointError(f"the checkpoint's optimizer entry {index} fits no parameter that this recipe trains")
     optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
 

@@ -15,8 +15,10 @@ import transformers
 from pydantic import ValidationError
 
 from seethink.config import Recipe, saved_recipe
+from seethink.core.files import read_file, require_file
 from seethink.core.version import __version__
 from seethink.models.load import model_path
+from seethink.runs.reading import parse_object
 
 SAMPLED = 4096
 """Bytes read of every tensor of a large file."""
@@ -73,18 +75,19 @@ def model_identity(source: str) -> str | None:
     """
     digest = hashlib.sha256()
     try:
-        folder = _folder(source)
+        folder = model_folder(source)
         if folder is None:
             return None
         for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
             digest.update(file.name.encode() + b"\0")
             digest.update(_content(file))
-    except (OSError, ValueError, struct.error, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error, MemoryError, OverflowError):
         return None
     return digest.hexdigest()
 
 
-def _folder(source: str) -> Path | None:
+def model_folder(source: str) -> Path | None:
+    """Where a model's files are on this machine."""
     local = Path(model_path(source))
     if local.is_dir():
         return local
@@ -97,6 +100,7 @@ def _folder(source: str) -> Path | None:
 def _content(file: Path) -> bytes:
     """A hash of the whole of a small file; of a large one of its size, header and tensors' beginnings."""
     digest = hashlib.sha256()
+    require_file(file)
     if file.suffix == ".json":
         digest.update(_config(file))
         return digest.digest()
@@ -107,16 +111,16 @@ def _content(file: Path) -> bytes:
         (length,) = struct.unpack("<Q", opened.read(8))
         header = opened.read(length)
         digest.update(struct.pack("<Q", size) + header)
-        for entry in json.loads(header).values():
+        for entry in parse_object(header).values():
             if "data_offsets" in entry:
                 start, end = entry["data_offsets"]
                 opened.seek(8 + length + start)
-                digest.update(opened.read(min(SAMPLED, end - start)))
+                digest.update(opened.read(max(0, min(SAMPLED, end - start))))
     return digest.digest()
 
 
 def _config(file: Path) -> bytes:
     """Without what another version of transformers writes of itself."""
-    table = json.loads(file.read_text(encoding="utf-8"))
+    table = parse_object(read_file(file))
     table.pop("transformers_version", None)
     return json.dumps(table, sort_keys=True).encode()

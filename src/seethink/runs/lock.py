@@ -1,9 +1,7 @@
-"""One run a folder. The kernel holds the lock for the process, so that a killed run never leaves one behind."""
+"""One run per folder. The kernel holds the lock for the process, so that a killed run never leaves one behind."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
@@ -13,8 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import FileLock, Timeout
+
 from seethink.core.console import say
 from seethink.core.errors import UserError
+from seethink.runs.reading import RunFileError, read_object
 
 FILE = ".lock"
 
@@ -29,39 +30,38 @@ class FolderLock:
     def __init__(self, folder: Path, option: str = "out=") -> None:
         """`option` is how the user named the folder, for messages."""
         self._folder, self._option = folder, option
-        self._descriptor: int | None = None
+        # Of the process, not of the thread: a run may end in another thread than it began in.
+        self._lock = FileLock(folder / FILE, timeout=0, thread_local=False)
 
     def __enter__(self) -> Self:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
-            raise UserError(f"{self._option}{str(self._folder)!r} is a file; choose a folder") from None
-        except OSError as error:
+        self._make_folder()
+        if not is_lock(self._folder / FILE):
             raise UserError(
-                f"{self._option}{str(self._folder)!r} cannot be made: {error}; choose another folder"
-            ) from None
+                f"{self._folder / FILE} is not a lock of seethink and stays as it is; choose another folder, or move "
+                "it away"
+            )
+        owner = _owner(self._folder / FILE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._refused(descriptor, error)
-        self._descriptor = descriptor
-        self._sign(descriptor)
+            self._lock.acquire()
+        except Timeout:
+            raise FolderInUseError(
+                f"{self._folder} is in use by another run ({owner}); wait for it, stop it, or choose another out"
+            ) from None
+        except (OSError, NotImplementedError) as error:  # a file system without locks
+            say(f"{self._folder} cannot be locked ({error}): make sure that no other run uses it", "yellow")
+        self._sign()
         return self
 
-    def _refused(self, descriptor: int, error: OSError) -> None:
-        """Somebody else holds it, or the file system knows no locks: then the run goes on unguarded and says so."""
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            said = f"{self._folder} cannot be locked ({error}): make sure that no other run uses it"
-            say(said, "yellow")
-            return
-        owner = _owner(descriptor)
-        os.close(descriptor)
-        raise FolderInUseError(
-            f"{self._folder} is in use by another run ({owner}); wait for it, stop it, or choose another out"
-        ) from None
+    def _make_folder(self) -> None:
+        named = f"{self._option}{str(self._folder)!r}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserError(f"{named} is a file; choose a folder") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{named} cannot be made: {error}; choose another folder") from None
 
-    def _sign(self, descriptor: int) -> None:
+    def _sign(self) -> None:
         """For people: the lock itself is the kernel's, and this text may be that of a dead process."""
         about = {
             "pid": os.getpid(),
@@ -70,23 +70,27 @@ class FolderLock:
             "command": " ".join(Path(sys.argv[0]).name.split()) if sys.argv else "",
         }
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, (json.dumps(about) + "\n").encode(), 0)
+            (self._folder / FILE).write_text(json.dumps(about) + "\n", encoding="utf-8")
         except OSError:  # a full disk must not stop a run that only wants to resume
             return
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The file stays: removing it would let a third process lock a name that a second one still waits on.
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
 
 
-def _owner(descriptor: int) -> str:
+def is_lock(file: Path) -> bool:
+    """Whether a file may be the lock of a run, dead or alive: nothing else of that name is written to."""
     try:
-        about = json.loads(os.pread(descriptor, 4096, 0))
+        return not file.exists() or file.stat().st_size == 0 or "pid" in read_object(file)
+    except (OSError, RunFileError):
+        return False
+
+
+def _owner(file: Path) -> str:
+    try:
+        about = read_object(file)
         return f"process {about['pid']} on {about['host']} since {about['since']}"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (RunFileError, LookupError):
         return "its process is not known"

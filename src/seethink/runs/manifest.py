@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from seethink.core.files import sync, write_json
+from seethink.core.files import inside, require_file, sync, write_json
+from seethink.runs.reading import Manifest, RunFileError, read_object
 
 FILE = "manifest.json"
 _THREADS = min(8, os.cpu_count() or 1)
@@ -30,21 +31,29 @@ def write_manifest(folder: Path) -> None:
     sync(folder)
 
 
-def find_damage(folder: Path) -> str | None:
-    """The first file that is missing or not as it was written, in words; None where the folder is as it should be."""
+def find_damage(folder: Path, needed: Iterable[str] = ()) -> str | None:
+    """The first file that is missing or not as it was written, in words; None where the folder is as it should be.
+
+    The manifest must name the files `needed`, and none outside of the folder.
+    """
     try:
-        table: dict[str, dict[str, str | int]] = json.loads((folder / FILE).read_text(encoding="utf-8"))["files"]
-        stated = [(folder / name, int(entry["size"]), str(entry["sha256"])) for name, entry in table.items()]
-    except FileNotFoundError:
+        table = read_object(folder / FILE, Manifest)
+    except RunFileError as error:
+        return str(error)
+    if not table:
         return f"{folder / FILE} is missing"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        return f"{folder / FILE} cannot be read: {error}"
+    stated = [(inside(folder, name), name, entry["size"], entry["sha256"]) for name, entry in table["files"].items()]
+    if outside := [name for target, name, _, _ in stated if target is None]:
+        return f"{folder / FILE} names {outside[0]!r}, which is not a file of the folder"
+    if missing := [name for name in needed if name not in table["files"]]:
+        return f"{folder / FILE} does not name {missing[0]!r}"
     with ThreadPoolExecutor(_THREADS) as pool:
-        return next(filter(None, pool.map(lambda entry: _damage(*entry), stated)), None)
+        return next(filter(None, pool.map(lambda entry: _damage(folder / entry[1], *entry[2:]), stated)), None)
 
 
 def _damage(file: Path, size: int, digest: str) -> str | None:
     try:
+        require_file(file)
         found = file.stat().st_size
         if found != size:
             return f"{file} has {found:,} bytes, not the {size:,} that were written"

@@ -6,15 +6,54 @@ out, and so is what is written under `expendable`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from seethink.core.console import say
-from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
+from seethink.core.files import finite_or_none, write_json_lines
+from seethink.runs.reading import read_steps
+
+
+def keep_steps(
+    path: Path, step: int, wanted: Callable[[dict[str, Any]], bool] = lambda record: True
+) -> list[dict[str, Any]]:
+    """Take out of a file of steps what an interrupted run wrote after `step`, and what is not `wanted`; give the rest.
+
+    A file of which nothing is left goes; so it does at step 0, where the run begins.
+    """
+    kept = [r for r in read_steps(path) if r["step"] <= step and wanted(r)] if step else []
+    if kept:
+        write_json_lines(path, kept)
+    else:
+        path.unlink(missing_ok=True)
+    return kept
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Add a line to a file that is looked at and never needed; one that the disk does not take whole is left out."""
+    with expendable(path.name):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _write_whole(file, (json.dumps(record) + "\n").encode())
+        finally:
+            os.close(file)
+
+
+def _write_whole(file: int, content: bytes) -> None:
+    """All or nothing: what a full disk took of the content is taken back, so that no line is torn or double."""
+    before = os.fstat(file).st_size
+    try:
+        if os.write(file, content) < len(content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        os.ftruncate(file, before)
+        raise
 
 
 class StepLines:
@@ -24,9 +63,8 @@ class StepLines:
     def __init__(self, path: Path, resume_step: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        kept = [r for r in read_json_lines(path) if r["step"] <= resume_step] if resume_step else []
-        write_json_lines(path, kept)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        keep_steps(path, resume_step)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._waiting = b""
 
     def write(self, record: dict[str, Any]) -> None:
@@ -35,15 +73,10 @@ class StepLines:
         self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """All lines or none: what a full disk took of them is taken back, so that none is torn or double."""
-        before = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, self._waiting)
-            if written < len(self._waiting):
-                raise OSError(28, "No space left on device")
+            _write_whole(self._file, self._waiting)
             self._waiting = b""
         except OSError as error:
-            os.ftruncate(self._file, before)
             lines = self._waiting.count(b"\n")
             _warn(f"{self._path} cannot be written ({error}): {lines} lines wait in memory, training goes on")
 
@@ -101,8 +134,8 @@ class MetricsWriter:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run; a half-written last line is left out."""
-    return read_json_lines(folder / "metrics.jsonl")
+    """The records of a run; damaged lines are named and left out."""
+    return read_steps(folder / "metrics.jsonl")
 
 
 def _short(value: float) -> float | None:
@@ -123,9 +156,22 @@ def _warn(line: str) -> None:
     say(line, "yellow")
 
 
+def _silence_writer_threads() -> None:
+    """TensorBoard writes in a thread. Where that fails, the next value says so, and no traceback comes besides."""
+    before = threading.excepthook
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
+
+    if getattr(before, "__qualname__", "") != hook.__qualname__:
+        threading.excepthook = hook
+
+
 def _board(folder: Path, resume_step: int) -> Any:
     """What an earlier start wrote after the step is purged, from the first on where it had no checkpoint."""
     place = folder / "tensorboard"
+    _silence_writer_threads()
     try:
         from torch.utils.tensorboard import SummaryWriter
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from seethink.config import EvalConfig, ReadConfig, RewardConfig
+from seethink.core.console import console
+from seethink.core.errors import UserError
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.eval.presentation import write_evaluation
+from seethink.eval.presentation import claim_evaluation, score_table, write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.score import TaskScore
 from seethink.eval.tasks.source import load_source_task
@@ -29,6 +31,8 @@ def evaluate_model(
 
     Writes eval.json, items and rollouts to `out`. Raises UserError.
     """
+    if out is not None:
+        claim_evaluation(out)
     quarantine = Quarantine(out / "eval" / FILE if out is not None else None)
     with command_rewarder(reward) as rewarder:
         loaded, label = load_model(model), Path(model).name
@@ -36,5 +40,11 @@ def evaluate_model(
         prompts = PromptList(task.samples, loaded.chat)
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
     if out is not None:
-        write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=seed)
+        try:
+            write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=seed)
+        except OSError as error:
+            console.print(score_table(part for score in scores for part in score.parts))
+            raise UserError(
+                f"--out {str(out)!r} was not written, and the scores above are all there is: {error}"
+            ) from None
     return scores

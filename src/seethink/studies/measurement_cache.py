@@ -19,6 +19,7 @@ from seethink.data.images import image_sha256
 from seethink.data.lengths import processor_identity
 from seethink.models.load import LoadedModel
 from seethink.runs.identity import model_identity
+from seethink.runs.reading import RunFileError, read_object
 
 
 class MeasurementCache:
@@ -30,10 +31,10 @@ class MeasurementCache:
     def get(self, key: dict[str, Any]) -> Any:
         """The stored result; None where it is missing or damaged."""
         try:
-            stored = json.loads(self._path(key).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            stored = read_object(self._path(key))
+        except RunFileError:
             return None
-        return stored.get("result") if isinstance(stored, dict) and stored.get("key") == _plain(key) else None
+        return stored.get("result") if stored.get("key") == _plain(key) else None
 
     def put(self, key: dict[str, Any], result: Any) -> None:
         """Store a result, a JSON value. Raises UserError where the folder cannot be written."""

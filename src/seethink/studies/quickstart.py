@@ -19,7 +19,7 @@ import transformers
 
 from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
-from seethink.core.files import write_json
+from seethink.core.files import claim_file, json_with, write_json
 from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
@@ -32,6 +32,7 @@ from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.runs.folder import seconds_so_far
 from seethink.runs.lock import FolderLock
+from seethink.runs.reading import read_object
 from seethink.train.start import train
 from seethink.world.scenes import OTHER_DOMAINS
 
@@ -60,7 +61,11 @@ def recipes_folder() -> Path:
 
 def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage, ...] = QUICKSTART) -> Path:
     """Train and evaluate every stage under `out`; returns the path of report.html."""
+    from seethink.report.page import claim_report
+
     recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
+    claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
+    claim_report(out / "report.html")
     with FolderLock(out, "--out "):
         return _run_stages(out, seed, recipes)
 
@@ -129,7 +134,7 @@ class _Evaluator:
 def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
     """Write pipeline.json: what the report needs to know about the whole pipeline."""
     path = out / "pipeline.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    before = {key: value for key, value in read_object(path).items() if isinstance(value, int | float)}
     content: dict[str, Any] = {
         "title": "seethink quickstart",
         "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in stages)],

@@ -66,7 +66,7 @@ class Loop:
             self._save(last=last)
         for hook in self._hooks:
             hook.after_step(step, last=last)
-        if stopping and not last:
+        if stopping and not (last or any(hook.finished for hook in self._hooks)):
             raise self._stopped()
         return result
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from seethink.config import Recipe
-from seethink.core.console import console, progress_bar
+from seethink.core.console import console, progress_bar, say
 from seethink.core.exits import RunStopped
 from seethink.core.files import write_json
 from seethink.data.lengths import load_fitting
@@ -33,9 +33,11 @@ from seethink.rewards.rewarder import Rewarder
 from seethink.rl.batching import Batcher
 from seethink.rl.rollout import PromptSource, Rollouts
 from seethink.runs.checkpoint import Checkpoint
-from seethink.runs.folder import DONE, final_model, is_allowed, prepare_folder, refuse_changes
+from seethink.runs.folder import refuse_foreign_folder, sign
 from seethink.runs.lock import FolderLock
+from seethink.runs.reading import DONE
 from seethink.runs.rng import seed_everything
+from seethink.train.beginning import Beginning, begin, too_few_to_select
 from seethink.train.entropies import EntropyProbe
 from seethink.train.grpo import Grpo
 from seethink.train.hook import Hook
@@ -65,49 +67,38 @@ def train(
 ) -> Path:
     """Run one recipe; returns the folder of the checkpoint it ends with.
 
-    With `resume` the run goes on from its newest checkpoint, and a finished one is left as it is; keys named in `allow`
-    may differ from those it was started with. `reward.function` may lie in `function_folder`. Raises UserError for a
-    recipe, model, data set or folder that cannot be used, RunStopped where a signal ended the run and StoppedByWatchdog
-    where a watchdog did; the run is saved before either.
+    With `resume` the run goes on from its newest checkpoint; keys named in `allow` may differ from those it was started
+    with. A finished run is left as it is, unless such a change gives it more to train. `reward.function` may lie in
+    `function_folder`. Raises UserError for a recipe, model, data set or folder that cannot be used, RunStopped where a
+    signal ended the run and StoppedByWatchdog where a watchdog did; the run is saved before either.
     """
-    with join_ranks(recipe.cluster.timeout_s), open_folder(recipe, resume=resume, allow=allow) as opened:
-        if opened.finished is not None:
-            return opened.finished
-        recipe, checkpoint = opened.recipe, opened.checkpoint
+    opened = open_folder(recipe, resume=resume, allow=allow)
+    with join_ranks(recipe.cluster.timeout_s), opened as (recipe, beginning):
+        if beginning.is_end:
+            assert beginning.finished is not None
+            return beginning.finished
         run = train_sft if recipe.stage == "sft" else train_rl
-        same_data = checkpoint is not None and not is_allowed("data", allow)
         with MainRewarder(recipe.reward, run_folder=Path(recipe.out), function_folder=function_folder) as rewarder:
-            last = run(recipe, checkpoint, rewarder, same_data=same_data)
+            last = run(recipe, beginning, rewarder)
         return from_main(lambda: last)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    recipe: Recipe
-    """With the folder that this rank writes to."""
-    checkpoint: Checkpoint | None
-    finished: Path | None
-
-
 @contextmanager
-def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterator[_Opened]:
-    """The run folder, prepared and locked by rank 0.
+def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterator[tuple[Recipe, Beginning]]:
+    """(the recipe with the folder that this rank writes to, where the run begins); rank 0 prepares and locks it.
 
     Every other rank keeps its records in a folder of its own, which is removed in the end: it makes the same decisions
     from the same records, and writes nothing that lasts.
     """
     folder = Path(recipe.out)
 
-    def prepare() -> tuple[Checkpoint | None, Path | None]:
+    def prepare() -> Beginning:
+        refuse_foreign_folder(folder, resume=resume)
         stack.enter_context(FolderLock(folder))
-        finished = final_model(folder) if resume else None
-        if finished is not None:
-            refuse_changes(recipe, allow)
-            return None, finished
-        return prepare_folder(recipe, resume=resume, allow=allow), None
+        return begin(recipe, resume=resume, allow=allow)
 
     with ExitStack() as stack:
-        checkpoint, finished = from_main(prepare)
+        beginning = from_main(prepare)
         if not is_main():
             console.quiet = True
             own = Path(stack.enter_context(TemporaryDirectory(prefix="seethink-rank-")))
@@ -116,10 +107,10 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
             log = recipe.log.model_copy(update={"tensorboard": False})
             recipe = recipe.model_copy(update={"out": str(own), "log": log})
         agree(True, "all")  # nobody writes before all have read
-        yield _Opened(recipe, checkpoint, finished)
+        yield recipe, beginning
 
 
-def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
+def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """GRPO or PPO in a folder that is prepared; returns the last checkpoint."""
     folder, data, algorithm = Path(recipe.out), recipe.data, recipe.algorithm
     loaded = load_recipe_model(recipe)
@@ -128,14 +119,16 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, 
     samples = load_fitting(
         data.train, "train", data.train_size, recipe.seed, loaded.chat, data, quarantine, golds=read_gold, graded=True
     )
-    refuse_changed_data(folder, samples, resuming=same_data)
+    refuse_changed_data(folder, samples, resuming=beginning.same_data)
+    if (finished := from_main(lambda: beginning.finished_before(algorithm.steps))) is not None:
+        return finished
     samples, held_out = hold_out(recipe, samples, loaded.chat, quarantine)
     tasks = _tasks(recipe, loaded, quarantine)
     source = PromptSource(samples, loaded.chat, recipe.seed)
     critic = _critic(recipe, loaded)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     with closing(DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows))) as generator:
-        run = _Run(recipe, policy, checkpoint, critic.state() if critic else {})
+        run = _Run(recipe, policy, beginning.checkpoint, critic.state() if critic else {})
         source.position = run.state.get("position", 0)
         rollouts = Rollouts(
             source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
@@ -154,15 +147,18 @@ def train_rl(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, 
         return run.finish({}, run.checkpoints.path(run.step))
 
 
-def train_sft(recipe: Recipe, checkpoint: Checkpoint | None, rewarder: Rewarder, *, same_data: bool = False) -> Path:
+def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """Supervised fine-tuning in a folder that is prepared; returns the weights with the best validation loss."""
     folder, seed, best = Path(recipe.out), recipe.seed, Path(recipe.out) / "best"
     loaded, quarantine = load_recipe_model(recipe), Quarantine(folder / QUARANTINE)
-    traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=same_data)
+    traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=beginning.same_data)
+    last_step = total_steps(len(traces), recipe.sft)
+    if (finished := from_main(lambda: beginning.finished_before(last_step))) is not None:
+        return finished
     tasks = _tasks(recipe, loaded, quarantine)
-    policy = make_policy(recipe, loaded, total_steps(len(traces), recipe.sft))
+    policy = make_policy(recipe, loaded, last_step)
     with closing(DealtGenerator(make_generator(loaded))) as generator:
-        run = _Run(recipe, policy, checkpoint, {})
+        run = _Run(recipe, policy, beginning.checkpoint, {})
         stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
         validation = Validation(
             recipe.sft,
@@ -230,6 +226,7 @@ class _Run:
         self.checkpoints = Checkpoints(
             self._folder, recipe.checkpoint, policy, others, origin=recipe.model, stage=recipe.stage
         )
+        from_main(self.checkpoints.require_room)
         self.state: dict[str, Any] = checkpoint.state if checkpoint else {}
         self.step = checkpoint.step if checkpoint else 0
         if checkpoint is None:
@@ -237,7 +234,10 @@ class _Run:
             console.print(policy.proof.table())
         else:
             self.checkpoints.restore(checkpoint, trust_remote_code=recipe.trust_remote_code)
-            console.print(f"resuming {self._folder} after step {self.step}")
+            say(f"resuming {self._folder} after step {self.step}")
+            # Until here the folder is as it was; from here on it is a run with the recipe as it is now, and not done.
+            (self._folder / DONE).unlink(missing_ok=True)
+            sign(recipe, checkpoint)
         drop_later_files(self._folder, self.step)
         batcher = Batcher.for_model(policy.loaded, recipe.optim, groups=recipe.stage != "sft")
         self.budget = TokenBudget(batcher, policy, self.state.get("micro_tokens"))
@@ -267,6 +267,8 @@ class _Run:
     def loop(self, stage: Stage, hooks: list[Hook], status: Status) -> None:
         """Run the stage to its end, with the hooks of every run around those of the stage."""
         recipe, folder, state = self._recipe, self._folder, self.state
+        if self.step == 0 and (advice := too_few_to_select(recipe.checkpoint, stage.total_steps)):
+            say(f"one checkpoint will stay, and `seethink select` needs two: to choose among them, {advice}", "yellow")
         every_run = [
             BadSteps(folder, recipe.optim.max_bad_steps, state.get("bad_steps", 0)),
             *hooks,
@@ -289,14 +291,14 @@ class _Run:
         about = {"final": str(final.relative_to(self._folder)), "step": self.step, **summary}
         write_json(self._folder / DONE, about)
         if self._signals.asked:
-            raise RunStopped(f"{self._signals.asked}: {self._folder} finished just then")
+            raise RunStopped(f"{self._signals.asked}: {self._folder} finished just then", finished=final)
         return final
 
 
 def drop_later_files(folder: Path, step: int) -> None:
     """Remove what an interrupted run wrote of steps that are done again: the report must not show it twice."""
-    for name in ("rollouts", BAD_STEPS):
-        for path in (folder / name).glob("step_*"):
-            number = path.stem.removeprefix("step_")
-            if number.isdigit() and int(number) > step:
+    for name, suffix in (("rollouts", "jsonl"), (BAD_STEPS, "json")):
+        for path in (folder / name).glob(f"step_*.{suffix}"):
+            number = re.fullmatch(r"step_(\d{6,18})", path.stem, re.ASCII)
+            if number and int(number[1]) > step and path.is_file():
                 path.unlink()

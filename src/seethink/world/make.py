@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet
 from PIL.Image import Image
 
 from seethink.core.errors import UserError
+from seethink.core.files import WAITING, claim_file
 from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS, Split
@@ -19,6 +21,8 @@ from seethink.world.scenes import DOMAINS, OTHER_DOMAINS
 from seethink.world.trace import teacher_trace
 
 PREFIX = "world:"
+MARK = b"seethink"
+"""In the metadata of the files that are written here."""
 
 
 def is_world(source: str) -> bool:
@@ -109,8 +113,26 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
         }
         for s in samples
     ]
+    table = pa.Table.from_pylist(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+    waiting = path.with_name(f".{path.name}{WAITING}")
+    try:
+        pa.parquet.write_table(table.replace_schema_metadata({MARK: b"world"}), waiting)
+        os.replace(waiting, path)
+    finally:
+        waiting.unlink(missing_ok=True)
+
+
+def claim_parquet(path: Path) -> None:
+    """Raises UserError where `write_parquet` could not write, or would replace a file that is not its own."""
+
+    def is_marked(file: Path) -> bool:
+        try:
+            return MARK in (pa.parquet.read_schema(file).metadata or {})
+        except (OSError, pa.ArrowException):
+            return False
+
+    claim_file(path, is_marked, "a file of `seethink world make`", "PATH")
 
 
 def png_bytes(image: Image) -> bytes:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from seethink.config import EvalConfig, ReadConfig, RewardConfig, split_names
 from seethink.core.console import console
 from seethink.core.errors import UserError
+from seethink.core.files import claim_file, json_with
 from seethink.data.prompts import PromptList
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.models.load import load_model
@@ -42,6 +43,8 @@ class EntropyCommand:
 
     def run(self) -> None:
         """Print tables; write `out`. Raises UserError."""
+        if self.out is not None:
+            claim_file(self.out, json_with("kind", "groups"), "a result of `seethink entropy`")
         # Read before anything is measured, so that a result that cannot be compared costs no measurement.
         other = load_stored(self.against) if self.against is not None else None
         result = self._result(other)

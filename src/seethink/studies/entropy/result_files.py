@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from seethink.core.errors import UserError
-from seethink.core.files import finite_or_none, read_json_lines, write_text
+from seethink.core.files import finite_or_none, read_file, write_text
 from seethink.core.sketch import Sketch
 from seethink.entropy.meter import Estimate, GroupStats
+from seethink.runs.reading import parse_object, read_steps
 from seethink.studies.entropy.measurement import EntropyReport, EntropySettings
 
 KIND = "seethink entropy"
@@ -60,7 +61,7 @@ def save_report(report: EntropyReport, path: Path) -> None:
 def load_report(path: Path) -> EntropyReport:
     """Read what `save_report` wrote. Raises UserError for any other file."""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_object(read_file(path))
         if table.get("kind") != KIND:
             raise ValueError(f"no {KIND!r} file")
         settings = dict(table["settings"])
@@ -109,7 +110,7 @@ def is_stored(path: Path) -> bool:
 
 def _of_run(folder: Path) -> Stored:
     """The units of a run are its steps: two runs with the same seed see the same prompts in each step."""
-    lines = read_json_lines(folder / RUN_FILE)
+    lines = read_steps(folder / RUN_FILE)
     if not lines:
         raise UserError(f"{folder} has no {RUN_FILE} with a whole line; give the folder of a run, or an entropy.json")
     try:

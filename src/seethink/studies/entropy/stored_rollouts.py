@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from seethink.core.errors import UserError
-from seethink.core.files import checked_json_lines
 from seethink.core.types import Completion, Grade, Sample, Verdict
 from seethink.data.chat import Chat
 from seethink.data.images import ImageRef, check_image
+from seethink.runs.reading import require_lines
 
 TEXT = ("completion", "output", "response", "text")
 """Columns in which other trainers store the response, as text or as chat messages."""
@@ -43,7 +43,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any], Path]]:
     if not files:
         raise UserError(f"{path} has no rollouts/step_*.jsonl: give the folder of an RL run, or a JSONL file")
     for file in files:
-        for number, row in checked_json_lines(file):
+        for number, row in require_lines(file):
             yield f"line {number} of {file}", row, file.parent.parent
 
 

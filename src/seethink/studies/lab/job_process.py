@@ -7,7 +7,6 @@ Parts whose results exist are skipped, so that the same command continues after 
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import signal
@@ -20,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import Recipe
+from seethink.core.console import make_streams_lenient
 from seethink.core.errors import UserError
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
+from seethink.runs.reading import read_object
 
 FILE = "job.json"
 DONE = "measured.json"
@@ -30,7 +31,7 @@ DONE = "measured.json"
 
 
 def main(folder: Path) -> None:
-    about = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    about = read_object(folder / FILE)
     _stop_with_parent()
     with _timed(folder, "train"):
         model = _train(about)
@@ -60,9 +61,7 @@ def _measure_all(model: str, folder: Path, measurements: dict[str, Any]) -> None
 
 def finished(folder: Path) -> dict[str, Any]:
     """Finished measurement -> the settings that it was made with."""
-    path = folder / DONE
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return read_object(folder / DONE)
 
 
 def _train(about: dict[str, Any]) -> str:
@@ -82,7 +81,7 @@ def _timed(folder: Path, part: str) -> Iterator[None]:
         yield
     finally:
         path = folder / "times.json"
-        times = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        times = read_object(path)
         wall, cpu = times.get(part, (0.0, 0.0))
         times[part] = [round(wall + time.perf_counter() - started, 2), round(cpu + _cpu_seconds() - before, 2)]
         write_json(path, times)
@@ -106,6 +105,7 @@ def _stop_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    make_streams_lenient()
     try:
         main(Path(sys.argv[1]))
     except RunStopped as stopped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from seethink.core.files import read_json_lines
 from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
+from seethink.runs.reading import read_lines, read_object
 from seethink.studies.lab.schema import Term
 
 IN_DOMAIN = "math"
@@ -57,7 +56,10 @@ def _read(term: Term, folder: Path) -> Reading:
 
 def _eval(term: Term, folder: Path) -> Reading:
     """Held-out accuracy or tokens; every domain of the group has the same weight."""
-    rows = read_json_lines(folder / "eval" / ITEMS)
+    damaged: list[int] = []
+    rows = list(read_lines(folder / "eval" / ITEMS, damaged))
+    if damaged:
+        raise Unreadable(f"{term.arm}: line {damaged[0]} of {folder / 'eval' / ITEMS} is damaged")
     key = term.eval or ""
     rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
     rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
@@ -151,8 +153,7 @@ def _hallucination(term: Term, folder: Path) -> Reading:
 def _object(path: Path, term: Term) -> dict[str, Any]:
     if not path.exists():
         raise Unreadable(f"{term.arm} has no {path.name}")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return read_object(path)
 
 
 READERS: dict[str, Callable[[Term, Path], Reading]] = {

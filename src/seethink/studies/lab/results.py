@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
+from seethink.runs.reading import read_object
 from seethink.studies.lab.reading import Reading, Unreadable, read_term
 from seethink.studies.lab.scheduler import INDEX, read_times
 from seethink.studies.lab.schema import Claim, Experiment, LabError, Term, load_experiments
@@ -71,7 +71,7 @@ def load_results(out: Path) -> Results:
     path = out / INDEX
     if not path.exists():
         raise LabError(f"{path} does not exist: run `seethink lab run NAME --out {out}` first")
-    index = json.loads(path.read_text(encoding="utf-8"))
+    index = read_object(path)
     known, entries = load_experiments(), index["experiments"]
     found = [_experiment(known[name], entries[name], out) for name in known if name in entries]
     return Results(found, _facts(index, out))
@@ -98,7 +98,7 @@ def _experiment(experiment: Experiment, entry: dict[str, Any], out: Path) -> Exp
 def _regrets(experiment: Experiment, folders: list[dict[str, Path]]) -> list[Regret]:
     arms = [t.arm for claim in experiment.claims for t in claim.terms if t.regret]
     files = [f[arms[0]] / "select.json" for f in folders if arms and arms[0] in f]
-    tables = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    tables = [read_object(file) for file in files if file.exists()]
     return regret(tables) if tables else []
 
 

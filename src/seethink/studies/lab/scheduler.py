@@ -6,7 +6,6 @@ Finished jobs are skipped, killed jobs continue, and a job that fails stops only
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import platform
 import queue
@@ -23,7 +22,7 @@ from typing import Any
 
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
-from seethink.runs.folder import final_model
+from seethink.runs.reading import final_model, read_object
 from seethink.studies.lab import job_process
 from seethink.studies.lab.plan import Job, Plan, descendants
 
@@ -197,9 +196,7 @@ def first_cause(log: Path) -> str | None:
 
 def read_times(folder: Path) -> dict[str, tuple[float, float]]:
     """Part -> (wall, CPU seconds)."""
-    path = folder / "times.json"
-    found: dict[str, tuple[float, float]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return read_object(folder / "times.json")
 
 
 def _times(job: Job) -> str:
@@ -209,7 +206,7 @@ def _times(job: Job) -> str:
 def write_index(plan: Plan, out: Path, outcome: Outcome) -> None:
     """Write lab.json, which keeps the entries that earlier calls made for other experiments."""
     path = out / INDEX
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"experiments": {}}
+    before = {"experiments": {}} | read_object(path)
     before["facts"] = _facts()
     for experiment in plan.experiments:
         before["experiments"][experiment.name] = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from seethink.config import EvalConfig, make_reading, make_reward
+from seethink.core.files import claim_file, json_with
 from seethink.core.types import Completion, Verdict
 from seethink.data.prompts import PromptList
 from seethink.entropy.critical import word_spans
@@ -62,6 +63,7 @@ def compare_file(model: str, data: str, size: int, words: list[str], config: Mod
     `words` are `data.KEY=VALUE` and `reward.KEY=VALUE`.
     """
     check_config(config)
+    claim_file(out, json_with("model", "rows"), "a result of `seethink modes`")
     read, reward = make_reading(words), make_reward(words)
     with command_rewarder(reward) as rewarder:
         loaded = load_model(model)

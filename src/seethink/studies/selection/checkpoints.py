@@ -6,7 +6,6 @@ Letters: C checkpoints, K items.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,6 +29,7 @@ from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder, command_rewarder
 from seethink.runs.identity import model_identity
+from seethink.runs.reading import read_key
 from seethink.studies.measurement_cache import MeasurementCache, samples_identity
 
 DEPTH = 3
@@ -75,9 +75,9 @@ def find_checkpoints(run: Path) -> list[Path]:
     found = [c.parent for c in configs if any(c.parent.glob("*.safetensors")) and _is_shown(c.parent, root)]
     if len(found) < 2:
         raise UserError(
-            f"{root} holds {len(found)} checkpoints, and choosing needs two: expected folders such as checkpoint-100/ "
-            "with config.json and *.safetensors in them (pickled weights are not read; a seethink run keeps its "
-            "newest 2 unless checkpoint.keep says more)"
+            f"{root} holds {'one checkpoint' if found else 'no checkpoint'}, and choosing needs two: expected folders "
+            "such as checkpoint-100/ with config.json and *.safetensors in them (pickled weights are not read; a "
+            "seethink run keeps its newest 2 unless checkpoint.keep says more)"
         )
     _require_processors(found)
     return sorted(found, key=lambda folder: _natural(folder.relative_to(root).as_posix()))
@@ -149,15 +149,14 @@ def measure_checkpoints(
 
 
 def load_checkpoint(run: Path, folder: Path) -> LoadedModel:
-    modules = run_recipe(run).get("parts", {}).get("modules")
-    return load_model(str(folder), modules=PartModules(**modules) if modules else None)
+    return load_model(str(folder), modules=read_key(run, "parts", "modules", PartModules))
 
 
 def _identity(folder: Path) -> str:
     """A hash of weights, configuration, processor and tokenizer, found without loading the checkpoint."""
     digest = hashlib.sha256(str(model_identity(str(folder))).encode())
     for file in sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jinja", ".txt", ".model")):
-        if file.name not in BOOKKEEPING:
+        if file.name not in BOOKKEEPING and file.is_file():
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
@@ -208,12 +207,3 @@ def _accuracy(groups: Sequence[Sequence[Completion]]) -> Estimate:
     """Every item counts once, however many of its responses could be graded."""
     means = [item_accuracy(group) for group in groups]
     return Estimate(np.array([mean or 0.0 for mean in means]), np.array([float(mean is not None) for mean in means]))
-
-
-def run_recipe(run: Path) -> dict[str, Any]:
-    """The recipe of a run of seethink; empty for another trainer's folder."""
-    try:
-        table = json.loads((run / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return table if isinstance(table, dict) else {}

@@ -9,30 +9,34 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from seethink.config import EvalConfig, LogConfig, RewardConfig, make_reading, make_reward, split_names
-from seethink.core.errors import UserError
-from seethink.core.files import write_json
+from seethink.core.errors import UserError, as_user_error
+from seethink.core.files import claim_file, json_with, refuse_full_folder, write_json
 from seethink.core.statistics import Interval
 from seethink.core.types import Sample
 from seethink.eval.tasks.source import load_source_task
+from seethink.report.load import number
 from seethink.runs.metrics import read_metrics
+from seethink.runs.reading import read_key, read_recipe
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.selection.checkpoints import (
     CheckpointSettings,
     find_checkpoints,
     load_checkpoint,
     measure_checkpoints,
-    run_recipe,
 )
 from seethink.studies.selection.ranking import Scored, Selection, refuse_unknown, select
 from seethink.world.make import is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
+NAME_WIDTH = 14
+"""Columns of the terminal that a checkpoint's name keeps before it is folded."""
 NOT_MODEL = shutil.ignore_patterns("*.pt", "*.pth", "*.bin", "*.pkl", "train_state", "global_step*", "manifest.json")
 """Files that trainers keep in a checkpoint besides the model."""
 
@@ -55,10 +59,11 @@ def select_run(
     Raises UserError where there is nothing to rank, or `by` cannot choose.
     """
     refuse_unknown(by)
-    folders, recipe = find_checkpoints(run), run_recipe(run)
-    if export is not None and export.exists():
-        raise UserError(f"{export} exists; choose another folder for --export")
-    trained_on = str(recipe.get("data", {}).get("train", ""))
+    folders, recipe = find_checkpoints(run), read_recipe(run)
+    claim_file(run / FILE, json_with("criteria", "targets"), "a result of `seethink select`", "RUN/")
+    if export is not None:
+        refuse_full_folder(export, "--export")
+    trained_on = read_key(run, "data", "train", str) or ""
     source = data or ("world:all" if is_world(trained_on) else None)
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
@@ -67,7 +72,7 @@ def select_run(
     task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
     inside = trained_domains(task.samples, in_domain, trained_on)
     estimates, threshold = measure_checkpoints(run, folders, task, settings, MeasurementCache(run / CACHE), reward)
-    rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if r.get("reward/mean") is not None}
+    rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if number(r.get("reward/mean")) is not None}
     selection = select(estimates, task.samples, inside, rewards, by=by, seed=settings.seed)
     about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
     write_json(run / FILE, about | {"in_domain": inside} | selection.as_json())
@@ -85,9 +90,8 @@ def _reward(recipe: dict[str, Any], words: Sequence[str]) -> RewardConfig:
 
 def settings_of(run: Path, words: str, **settings: Any) -> CheckpointSettings:
     """Settings from the command line; critical words from `words`, else from the run's recipe."""
-    log = run_recipe(run).get("log", {})
-    critical = split_names(words) or tuple(log.get("critical_words", LogConfig().critical_words))
-    return CheckpointSettings(words=critical, **settings)
+    stored = read_key(run, "log", "critical_words", tuple[str, ...])
+    return CheckpointSettings(words=split_names(words) or stored or LogConfig().critical_words, **settings)
 
 
 def trained_domains(samples: Sequence[Sample], named: Sequence[str], trained_on: str) -> list[str]:
@@ -121,7 +125,7 @@ def export_checkpoint(run: Path, checkpoint: Path, out: Path) -> None:
 
         export_run(run, out, checkpoint=checkpoint)
     else:
-        shutil.copytree(checkpoint, out, ignore=NOT_MODEL)
+        as_user_error(lambda: shutil.copytree(checkpoint, out, ignore=NOT_MODEL, dirs_exist_ok=True))
 
 
 def selection_text(selection: Selection) -> Group:
@@ -137,7 +141,7 @@ def _ranking(selection: Selection) -> Table:
     )
     for checkpoint in sorted(by.values, key=by.better)[::-1]:
         cells = (_cell(by, checkpoint), str(by.values[checkpoint].n), f"{by.best_share[checkpoint]:.0%}")
-        table.add_row(escape(checkpoint), *cells, *_targets(selection, checkpoint))
+        table.add_row(escape(_short(checkpoint, selection)), *cells, *_targets(selection, checkpoint))
     return table
 
 
@@ -149,16 +153,32 @@ def _choices(selection: Selection) -> Table:
         if chosen is None:
             table.add_row(scored.name, "not measured")
             continue
-        cells = (escape(chosen), _cell(scored, chosen), f"{scored.best_share[chosen]:.0%}")
+        cells = (escape(_short(chosen, selection)), _cell(scored, chosen), f"{scored.best_share[chosen]:.0%}")
         table.add_row(scored.name, *cells, *_targets(selection, chosen))
     return table
 
 
 def _table(first: str, title: str, headings: Sequence[str], selection: Selection) -> Table:
-    table = Table(first, title=title)
-    for heading in (*headings, *(f"held out, {target.replace('_', '-')}, %" for target in selection.targets)):
-        table.add_column(heading, justify="right")
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    targets = [f"held out, {target.replace('_', '-')}, %" for target in selection.targets]
+    names = max(len(_short(name, selection)) for name in selection.criteria[selection.by].values)
+    for heading in (first, *headings, *targets):
+        # A name that is cut off looks like another checkpoint's: it is folded, and the numbers are the first to wrap.
+        is_name = heading in ("checkpoint", "chooses")
+        width = min(names, NAME_WIDTH) if is_name else None
+        right = not is_name and heading != first
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", min_width=width)
     return table
+
+
+def _short(name: str, selection: Selection) -> str:
+    """A checkpoint's name without the folders that all of them lie in, and without those that all end with."""
+    parts = [Path(other).parts for other in selection.criteria[selection.by].values]
+    most = min(map(len, parts)) - 1
+    above = next((i for i in range(most) if len({own[i] for own in parts}) > 1), most)
+    below = next((i for i in range(most - above) if len({own[-1 - i] for own in parts}) > 1), most - above)
+    own = Path(name).parts
+    return "/".join(own[above : len(own) - below])
 
 
 def _targets(selection: Selection, checkpoint: str) -> list[str]:

@@ -18,7 +18,6 @@ data/control_images.py makes the pictures; blindness_verdict.py judges.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ import numpy as np
 from seethink.config import Recipe
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
-from seethink.core.files import finite_or_none, read_json_lines, write_json_lines
+from seethink.core.files import finite_or_none
 from seethink.core.types import Completion, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.control_images import blanked, swapped
@@ -42,7 +41,8 @@ from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.batching import given_responses
 from seethink.rl.rollout import scheduled
-from seethink.runs.metrics import expendable
+from seethink.runs.metrics import append_line, keep_steps
+from seethink.runs.reading import read_steps
 from seethink.train.hook import Hook
 from seethink.train.hooks.blindness_verdict import KINDS, Findings, View, judge, summary
 from seethink.train.memory import TokenBudget
@@ -125,14 +125,9 @@ class BlindnessGuard(Hook):
     def start(self, step: int) -> None:
         """Take up the records of a resumed run; measure now where none says that this step is in order."""
         every = self._recipe.blindness.every
-        kept = [r for r in read_records(self._path.parent) if step and r["step"] <= step]
         # A run that was stopped here goes on only if it passes now, or may go on without.
-        kept = [r for r in kept if not (r["step"] == step and r["stopped"])]
-        self._was_blind = bool(kept) and kept[-1]["verdict"] == "blind"
-        if kept:
-            write_json_lines(self._path, kept)
-        else:
-            self._path.unlink(missing_ok=True)
+        kept = keep_steps(self._path, step, lambda record: record["step"] < step or not record.get("stopped"))
+        self._was_blind = bool(kept) and kept[-1].get("verdict") == "blind"
         if every and not self._golds:
             console.print("blindness guard: not applicable, no held-out sample has an image; data.val can name some")
         if not any(record["step"] == step for record in kept):
@@ -240,7 +235,7 @@ class BlindnessGuard(Hook):
             self._was_blind and self._recipe.blindness.action == "stop" and not untaught
         )
         about = {"step": step, "verdict": found.verdict, "failed": found.failed, "notes": found.notes, "stopped": stop}
-        self._append(about | {key: finite_or_none(value) for key, value in sorted(metrics.items())})
+        append_line(self._path, about | {key: finite_or_none(value) for key, value in sorted(metrics.items())})
         text = summary(step, found, self._recipe.dtype)
         self._failure = f"{text}. {FOLLOWING}" if stop else None
         if untaught:
@@ -255,10 +250,6 @@ class BlindnessGuard(Hook):
         look = f"the guard looks again after step {guard.every}, or at the end of a shorter run, and {then}"
         return f"SFT goes on: the model may yet learn to see such pictures; {look}. {OFF}"
 
-    def _append(self, record: dict[str, Any]) -> None:
-        with expendable(FILE), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
 
 def _gold_ids(sample: Sample, chat: Chat) -> list[int]:
     """The response to imitate where there is one, else the answer itself without an end: it need not end a turn."""
@@ -266,5 +257,5 @@ def _gold_ids(sample: Sample, chat: Chat) -> list[int]:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """What the guard of a run wrote; a half-written last line is left out."""
-    return read_json_lines(folder / FILE)
+    """What the guard of a run wrote; damaged lines are named and left out."""
+    return read_steps(folder / FILE)

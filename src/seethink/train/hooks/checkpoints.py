@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from seethink.config import CheckpointConfig
 from seethink.core.console import console, say
+from seethink.core.errors import UserError
 from seethink.core.files import disk_is_full, is_write_failure
 from seethink.core.version import __version__
 from seethink.dist.agreement import from_main
@@ -19,11 +21,14 @@ from seethink.dist.world import is_main
 from seethink.runs.checkpoint import (
     Checkpoint,
     CheckpointError,
+    NoRoomError,
     Retention,
     drop_surplus,
+    export_bytes,
     export_whole,
     load_tensors,
     optimizer_tensors,
+    require_room,
     restore_optimizer,
     restore_weights,
     save_checkpoint,
@@ -55,8 +60,31 @@ class Checkpoints:
         self._failed_saves = 0
         self._pending: dict[str, float] = {}
 
+    def require_room(self) -> None:
+        """Raises CheckpointError where the disk has no room for a single checkpoint: training would be for nothing."""
+        needed = export_bytes(self._policy.loaded) + _state_bytes(self._policy.optimizer)
+        needed += sum(_state_bytes(thing) for thing in self._others.values())
+        try:
+            require_room(self._run, needed)
+        except NoRoomError as error:
+            raise CheckpointError(
+                f"no checkpoint could be saved: {error.strerror}; free some room, or choose an out on another disk"
+            ) from None
+
     def restore(self, checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> None:
-        """Weights, optimizers, counters and random states of a checkpoint."""
+        """Weights, optimizers, counters and random states of a checkpoint. Raises CheckpointError."""
+        try:
+            self._restore(checkpoint, trust_remote_code=trust_remote_code)
+        except UserError:
+            raise
+        except (LookupError, ValueError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            said = " ".join(str(error).split())
+            raise CheckpointError(
+                f"cannot resume from {checkpoint.path}: its state does not fit this run ({type(error).__name__}: "
+                f"{said}); put it back from a copy, or remove it to go on from the one before"
+            ) from None
+
+    def _restore(self, checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
         tensors, state, policy = load_tensors(checkpoint), checkpoint.state, self._policy
         restore_weights(policy.loaded, checkpoint, tensors, trust_remote_code=trust_remote_code)
         restore_optimizer("policy", policy.optimizer, tensors)
@@ -70,7 +98,7 @@ class Checkpoints:
         restore_rng(tensors, state["rng"])
         self.saved, self._score = checkpoint.step, state.get("score")
         # The run may have been killed after a save and before the old checkpoints went.
-        drop_surplus(self._run / FOLDER, self._retention)
+        drop_surplus(self._run / FOLDER, self._retention, checkpoint.step)
 
     def is_due(self, step: int) -> bool:
         """Whether the recipe wants a checkpoint of this step; the last step has one besides."""
@@ -160,8 +188,18 @@ class Checkpoints:
         kept = f"that of step {self.saved} is still the newest" if self.saved else "there is none yet"
         said = f"the checkpoint of step {step} was not saved: {_reason(error)}; {kept}"
         if last:
-            raise CheckpointError(f"{said}. Free some room and resume: what is missing is trained again") from None
+            remedy = "resume: what is missing is trained again"
+            if not self.saved:
+                remedy = f"begin again in another out, or after deleting {self._run}: there is nothing to resume from"
+            raise CheckpointError(f"{said}. Free some room and {remedy}") from None
         _shout(f"CHECKPOINT FAILED: {said}. Training goes on; the next is tried as planned")
+
+
+def _state_bytes(thing: torch.nn.Module | torch.optim.Optimizer) -> int:
+    """What a checkpoint holds of it: the tensors of a module, AdamW's two moments of what an optimizer updates."""
+    if isinstance(thing, torch.nn.Module):
+        return sum(tensor.nbytes for tensor in thing.state_dict().values())
+    return sum(2 * tensor.nbytes for group in thing.param_groups for tensor in group["params"])
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from seethink.config import WatchdogAction, WatchdogsConfig
 from seethink.core.console import say
 from seethink.core.exits import StoppedByWatchdog
-from seethink.core.files import is_write_failure, read_json_lines, write_text
+from seethink.runs.metrics import append_line, keep_steps
+from seethink.runs.reading import read_steps
 from seethink.train.hook import Hook
 from seethink.train.hooks.watchdog_rules import Alarm, Pack
 from seethink.train.step import StepResult
@@ -28,7 +28,8 @@ class Watchdogs(Hook):
         self._path, self._config = folder / FILE, config
         self._pack = Pack(stage, thresholds=dict(config.thresholds.items()), state=state)
         self._asked: dict[WatchdogAction, list[Alarm]] = {}
-        self._drop_later(step)
+        # Alarms of later steps are those of steps that are done again.
+        keep_steps(self._path, step)
 
     def state(self) -> dict[str, Any]:
         return {"watchdogs": self._pack.state}
@@ -68,22 +69,9 @@ class Watchdogs(Hook):
             "step": step, "name": alarm.name, "value": alarm.value, "threshold": alarm.threshold, "action": action,
             "message": alarm.message,
         }  # fmt: skip
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:  # a full disk is not worth the run
-            if not is_write_failure(error):
-                raise
-
-    def _drop_later(self, step: int) -> None:
-        """Alarms of steps that are done again."""
-        kept = [record for record in read_alarms(self._path.parent) if record["step"] <= step] if step else []
-        if kept:
-            write_text(self._path, "".join(json.dumps(record) + "\n" for record in kept))
-        else:
-            self._path.unlink(missing_ok=True)
+        append_line(self._path, record)
 
 
 def read_alarms(folder: Path) -> list[dict[str, Any]]:
-    """The alarms of a run in their order; a half-written last line is left out."""
-    return read_json_lines(folder / FILE)
+    """The alarms of a run in their order; damaged lines are named and left out."""
+    return read_steps(folder / FILE)
