@@ -111,7 +111,7 @@ def test_golds_that_only_their_choices_explain(gold: Any, choices: tuple[str, ..
         ("B. red", ("red", "blue"), "this is the text of choice A; correct one of the two"),
         ("A", ("B", "A"), "a letter and the text of choice B"),
         ("D", ("a", "b"), "expected a letter A to B"),
-        ("AC", COLOURS, "expected a letter A to C"),
+        ("AX", COLOURS, "expected a letter A to C"),
         (["A", "C"], COLOURS, "found a list of 2; give the one that a response must state"),
         (["red", "crimson"], (), "found a list of 2; give the one that a response must state"),
         (True, (), 'found true; write what the response must say, such as "yes" or "true"'),
@@ -163,3 +163,9 @@ def test_equal_choices_are_named_by_their_letter() -> None:
     with Rewarder(RewardConfig()) as rewarder:
         grades = rewarder.grade([(sample, said) for said in ("\\boxed{A}", "The answer is option A.", "B", "")])
     assert [g.verdict for g in grades] == [Verdict.CORRECT, Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER]
+
+
+@pytest.mark.parametrize("gold", ["AC", "A, C", "A and C"])
+def test_a_set_of_letters_stays_a_gold(gold: str) -> None:
+    assert read_gold(gold, choices=COLOURS) == gold
+    assert bare_answers(gold, COLOURS) == [gold]

@@ -16,7 +16,7 @@ from typing import Any
 from seethink.data.quarantine import RowError
 from seethink.data.values import from_json
 from seethink.rewards.grader.extract import extract
-from seethink.rewards.grader.golds import ANSWER_TYPES, validate_gold
+from seethink.rewards.grader.golds import ANSWER_TYPES, letter_set, validate_gold
 from seethink.rewards.grader.text import normalise
 
 _TAGS = re.compile(r"<(answer|final_?answer|ans|solution|result)>(.*?)</\1>", re.I | re.S)
@@ -121,7 +121,7 @@ def _undressed(text: str) -> str:
 
 
 def _letter(gold: str | float, text: str, choices: tuple[str, ...]) -> str:
-    """The letter of the choice that a gold names. Raises RowError where it names none, or more than one."""
+    """The letter of the choice that a gold names, or the letters of a set. Raises RowError where it names none."""
     whole = _as_text(gold)
     if not isinstance(gold, str) and whole in choices and whole.isdigit() and int(whole) <= len(choices):
         same = chr(ord("A") + choices.index(whole))
@@ -131,6 +131,8 @@ def _letter(gold: str | float, text: str, choices: tuple[str, ...]) -> str:
     letter = next((letter for letter in named if letter is not None), None)
     if letter is not None:
         return letter
+    if letter_set(text, None, choices) is not None:
+        return text
     last = chr(ord("A") + len(choices) - 1)
     advice = "choices may count from 0 or from 1: give the letter" if text.isdigit() else "give one of them"
     found = f"expected a letter A to {last} or the text of a choice, found {text[:_MAX_SHOWN]!r}; {advice}"
@@ -219,6 +221,8 @@ def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
 
     The doctor asks the grader about each: a gold that was read with more than the answer matches none.
     """
+    if choices and len(answer) > 1:  # a set of letters
+        return [answer]
     if choices:
         text = choices[ord(answer) - ord("A")]
         return [answer, text] if text in distinct_choices(choices) and "<image>" not in text else [answer]
