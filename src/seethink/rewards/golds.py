@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -206,16 +205,6 @@ def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def distinct_choices(choices: Sequence[str]) -> tuple[str, ...]:
-    """Choices for the grader, which tells them apart by their texts: those of one text are named by letter alone."""
-    squeezed = [_squeezed(choice) for choice in choices]
-    counts = Counter(squeezed)
-    return tuple(
-        choice if counts[text] == 1 else f"option {chr(ord('A') + place)}"
-        for place, (choice, text) in enumerate(zip(choices, squeezed, strict=True))
-    )
-
-
 def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
     """What a response may say at its shortest: the letter and the option's text, or the answer without tags and words.
 
@@ -225,7 +214,7 @@ def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
         return [answer]
     if choices:
         text = choices[ord(answer) - ord("A")]
-        return [answer, text] if text in distinct_choices(choices) and "<image>" not in text else [answer]
+        return [answer, text] if "<image>" not in text else [answer]
     try:
         return [_stated(answer)]
     except RowError:  # marks without an answer, which no response matches
