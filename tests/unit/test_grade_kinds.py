@@ -221,7 +221,7 @@ def test_other_ways_to_write_a_value(gold: str, response: str) -> None:
         ("2024-01-02", "2024-02-01"), ("2024-01-02", "2021"), ("3-2", "2-1"), ("3-2", "1"), ("555-1234", "556-1235"),
         ("1945-1950", "1950-1955"), ("5-7 cm", "5-7 kg"), ("7:30-8:30", "8:30-7:30"), ("True", "No"), ("yes", "yes, no"),
         ("5", "negative 5"), ("5", "minus 5"), ("5", "\\neq 5"), ("5", "half of 5"), ("5", "more than 5"), ("5", "twice 5"),
-        ("5", "at least 5"), ("5", "2 3 4 5"), ("5", "6 minus 5"), ("5", "5 is wrong"), ("red", "dark red"),
+        ("5", "at least 5"), ("5", "2 3 4 5"), ("5", "6 minus 5"), ("5", "5 is wrong"), ("5 cm", "5 cm is wrong"), ("5", "5不对"), ("red", "dark red"),
         ("red", "It is dark red."),
     ],
 )  # fmt: skip

@@ -279,6 +279,8 @@ def _last_number(line: str) -> Value | None:
     with_unit = read(last.group() + unit.group()) if unit else None
     known = with_unit is not None and with_unit.unit is not None and with_unit.unit.known
     settled = _if_settled(read(last.group()), text[: last.start()], text[last.end() :])
+    if unit is not None and DENIED_AFTER.search(text[unit.end() :]):  # `5 cm is wrong`
+        return None
     return with_unit if settled is not None and known else settled
 
 

@@ -116,7 +116,7 @@ def read_unit(text: str) -> Unit | None:
         entry = _lookup(name)
         if entry is None:
             label = _singular(name.lower())
-            if label in _NO_UNITS:
+            if label in _NO_UNITS or label[0] in "不错没非无":
                 return None
             if label in COUNTED:
                 continue
