@@ -166,7 +166,7 @@ def test_image_root(tmp_path: Path) -> None:
             "gold_outside_choices",
             "expected a letter A to B or the text of a choice, found 'C'",
         ),
-        ({"choices": ["a", "b", "c"], "answer": "AB"}, "gold_outside_choices", "found 'AB'"),
+        ({"choices": ["a", "b", "c"], "answer": "AX"}, "gold_outside_choices", "found 'AX'"),
         ({"choices": [str(i) for i in range(27)], "answer": "3"}, "bad_choices", "27 choices; at most 26"),
         ({"choices": "A. one B. two", "answer": "A"}, "bad_choices", "'choices' must be a list"),
         ({"answer_type": "numbr"}, "bad_answer_type", "expected one of number, fraction, "),

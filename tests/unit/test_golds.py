@@ -10,7 +10,7 @@ import pytest
 from seethink.config import RewardConfig
 from seethink.core.types import Sample, Verdict
 from seethink.data.quarantine import RowError
-from seethink.rewards.golds import bare_answers, distinct_choices, read_gold
+from seethink.rewards.golds import bare_answers, read_gold
 from seethink.rewards.rewarder import Rewarder
 
 SHOWN = "Which colour?\nA. red\nB. green\nC. blue"
@@ -111,7 +111,7 @@ def test_golds_that_only_their_choices_explain(gold: Any, choices: tuple[str, ..
         ("B. red", ("red", "blue"), "this is the text of choice A; correct one of the two"),
         ("A", ("B", "A"), "a letter and the text of choice B"),
         ("D", ("a", "b"), "expected a letter A to B"),
-        ("AC", COLOURS, "expected a letter A to C"),
+        ("AX", COLOURS, "expected a letter A to C"),
         (["A", "C"], COLOURS, "found a list of 2; give the one that a response must state"),
         (["red", "crimson"], (), "found a list of 2; give the one that a response must state"),
         (True, (), 'found true; write what the response must say, such as "yes" or "true"'),
@@ -148,7 +148,7 @@ def test_a_text_stays_as_it_is_where_the_row_says_so() -> None:
         ("<answer>red</answer>", (), ["red"]),
         ("1+1=2\n#### 2", (), ["2"]),
         ("B", ("red", "blue"), ["B", "blue"]),
-        ("B", ("red", "blue", "blue"), ["B"]),
+        ("B", ("red", "blue", "blue"), ["B", "blue"]),
         ("A", ("<image>", "<image>"), ["A"]),
     ],
 )
@@ -157,9 +157,13 @@ def test_the_shortest_right_responses(answer: str, choices: tuple[str, ...], bar
 
 
 def test_equal_choices_are_named_by_their_letter() -> None:
-    assert distinct_choices(("red", "blue", " red")) == ("option A", "blue", "option C")
-    assert distinct_choices(()) == ()
     sample = Sample("s", "Which?", answer="A", choices=("<image>", "<image>"))
     with Rewarder(RewardConfig()) as rewarder:
         grades = rewarder.grade([(sample, said) for said in ("\\boxed{A}", "The answer is option A.", "B", "")])
     assert [g.verdict for g in grades] == [Verdict.CORRECT, Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER]
+
+
+@pytest.mark.parametrize("gold", ["AC", "A, C", "A and C"])
+def test_a_set_of_letters_stays_a_gold(gold: str) -> None:
+    assert read_gold(gold, choices=COLOURS) == gold
+    assert bare_answers(gold, COLOURS) == [gold]

@@ -27,13 +27,25 @@ def test_shared_cases() -> None:
     assert summary.overall.errors == 0
 
 
-@pytest.mark.parametrize("answer_type", [None, "unheard-of"])
-def test_types_are_inferred_where_they_are_not_given(answer_type: str | None) -> None:
+CASES = sorted((Path(__file__).parents[3] / "shared" / "cases").glob("**/*grading.jsonl")) + sorted(
+    (Path(__file__).parents[3] / "shared" / "cases" / "attack").glob("0[1-4]-*.jsonl")
+)
+
+
+@pytest.mark.skipif(not CASES, reason="the shared cases are not at hand")
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.name)
+def test_reported_cases_and_attacks(path: Path) -> None:
+    summary = grade_file(path)
+    assert summary.overall.accuracy >= 0.99, summary.misses
+    assert summary.overall.false_positives == summary.overall.errors == 0
+
+
+def test_types_are_inferred_where_they_are_not_given() -> None:
     cases = [json.loads(line) for line in OWN.open()]
     wrong = [
         case["id"]
         for case in cases
-        if (grade(case["prediction"], case["gold"], answer_type, case.get("choices")).verdict is Verdict.CORRECT)
+        if (grade(case["prediction"], case["gold"], None, case.get("choices")).verdict is Verdict.CORRECT)
         != case["expected"]
     ]
     assert len(wrong) <= 0.02 * len(cases), wrong

@@ -1,8 +1,10 @@
 """Files of cases: a verdict for every line, and rates where the lines say what to expect."""
 
 import json
+import math
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from seethink.rewards.grade_files import grade_file, render
@@ -29,6 +31,58 @@ def test_every_line_gets_a_verdict(tmp_path: Path) -> None:
     assert [row["verdict"] for row in rows] == ["correct", "wrong", "correct", *["error"] * 3, "wrong", *["error"] * 2]
     assert [row["id"] for row in rows][-2:] == ["line 8", "line 9"]
     assert all(row["reason"].startswith(f"line {n}: ") for n, row in enumerate(rows, 1) if row["verdict"] == "error")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"answer_type": ["number"]}, "answer_type: expected a text"),
+        ({"answer_type": {"a": 1}}, "answer_type: expected a text"),
+        ({"gold": math.inf}, "gold answer: expected text or a number, found inf"),
+        ({"gold": -math.inf}, "gold answer: expected text or a number, found -inf"),
+        ({"gold": {"a": 1}}, "gold: expected a text, a number or a list"),
+        ({"gold": []}, None),
+        ({"choices": "A. red"}, "choices: expected a list"),
+        ({"choices": [1, 2]}, "choices: expected a list"),
+        ({"prediction": ["4"]}, "prediction: expected text, found list"),
+    ],
+)
+def test_a_line_with_a_wrong_field_is_an_error_alone(fields: dict, said: str | None, tmp_path: Path) -> None:
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "verdicts.jsonl"
+    good = {"gold": "4", "prediction": "4", "problem": "What is 2 + 2?"}
+    cases.write_text("".join(json.dumps(row) + "\n" for row in (good, good | fields, good)))
+    grade_file(cases, out)
+    rows = [json.loads(line) for line in out.open()]
+    assert [rows[0]["verdict"], rows[2]["verdict"]] == ["correct", "correct"]
+    if said is not None:
+        assert rows[1]["verdict"] == "error"
+        assert said in rows[1]["reason"]
+
+
+def test_a_list_of_golds_allows_each(tmp_path: Path) -> None:
+    cases = tmp_path / "cases.jsonl"
+    rows = [{"gold": ["4", "four apples"], "prediction": said} for said in ("4", "Four apples.", "5")]
+    cases.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert grade_file(cases).verdicts == {"correct": 2, "wrong": 1}
+
+
+def test_only_its_own_verdicts_are_overwritten(tmp_path: Path) -> None:
+    cases, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    cases.write_text(json.dumps(ROWS[0]) + "\n")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(cases)
+    for taken in (cases, link):
+        with pytest.raises(ValueError, match="the file of cases itself"):
+            grade_file(cases, taken)
+    for text in ("my notes\n", '{"id": 1}\n', "[]\n", "{}"):
+        out.write_text(text)
+        with pytest.raises(ValueError, match="not a file of verdicts"):
+            grade_file(cases, out)
+        assert out.read_text() == text
+    out.unlink()
+    for _ in range(2):
+        grade_file(cases, out)
+    assert len(out.read_text().splitlines()) == 1
 
 
 def test_rates_and_misses(tmp_path: Path) -> None:

@@ -13,15 +13,13 @@ Each style has a function that turns a row into neutral fields; `STYLES` lists t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
+from seethink.core.thinking import thinks
 from seethink.data.fields import Fields, Row, Style, first_filled
 from seethink.data.quarantine import RowError
 from seethink.data.turns import plain_text, read_turns
 from seethink.data.values import chat_from_json, from_json, is_empty, shown
-
-_THINK = re.compile(r"<think>", re.I)
 
 
 def _seethink(row: Row, style: Style) -> Fields:
@@ -37,7 +35,7 @@ def _trl(row: Row, style: Style) -> Fields:
 def _easyr1(row: Row, style: Style) -> Fields:
     fields = _with_gold(read_turns(row, "problem"), row, style)
     solution = row.get("solution")
-    trace = solution if isinstance(solution, str) and _THINK.search(solution) else None
+    trace = solution if isinstance(solution, str) and thinks(solution) else None
     return _with_response(fields, _reply(row, style.reply) or trace)
 
 

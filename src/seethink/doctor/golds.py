@@ -17,7 +17,10 @@ from seethink.rewards.rewarder import Rewarder
 BATCH = 256
 LONG = 200
 """Characters."""
-KINDS = {"choice": "choice", "letter": "choice", "maths": "number or formula", "text": "text"}
+KINDS = {
+    "choice": "choice", "letter": "choice", "lettered": "choice", "letters": "choice", "maths": "number or formula",
+    "code": "text", "text": "text",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

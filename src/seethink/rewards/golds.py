@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from seethink.data.quarantine import RowError
 from seethink.data.values import from_json
 from seethink.rewards.grader.extract import extract
-from seethink.rewards.grader.golds import ANSWER_TYPES, validate_gold
+from seethink.rewards.grader.golds import ANSWER_TYPES, letter_set, validate_gold
 from seethink.rewards.grader.text import normalise
 
 _TAGS = re.compile(r"<(answer|final_?answer|ans|solution|result)>(.*?)</\1>", re.I | re.S)
@@ -121,7 +120,7 @@ def _undressed(text: str) -> str:
 
 
 def _letter(gold: str | float, text: str, choices: tuple[str, ...]) -> str:
-    """The letter of the choice that a gold names. Raises RowError where it names none, or more than one."""
+    """The letter of the choice that a gold names, or the letters of a set. Raises RowError where it names none."""
     whole = _as_text(gold)
     if not isinstance(gold, str) and whole in choices and whole.isdigit() and int(whole) <= len(choices):
         same = chr(ord("A") + choices.index(whole))
@@ -131,6 +130,8 @@ def _letter(gold: str | float, text: str, choices: tuple[str, ...]) -> str:
     letter = next((letter for letter in named if letter is not None), None)
     if letter is not None:
         return letter
+    if letter_set(text, None, choices) is not None:
+        return text
     last = chr(ord("A") + len(choices) - 1)
     advice = "choices may count from 0 or from 1: give the letter" if text.isdigit() else "give one of them"
     found = f"expected a letter A to {last} or the text of a choice, found {text[:_MAX_SHOWN]!r}; {advice}"
@@ -204,24 +205,16 @@ def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
-def distinct_choices(choices: Sequence[str]) -> tuple[str, ...]:
-    """Choices for the grader, which tells them apart by their texts: those of one text are named by letter alone."""
-    squeezed = [_squeezed(choice) for choice in choices]
-    counts = Counter(squeezed)
-    return tuple(
-        choice if counts[text] == 1 else f"option {chr(ord('A') + place)}"
-        for place, (choice, text) in enumerate(zip(choices, squeezed, strict=True))
-    )
-
-
 def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
     """What a response may say at its shortest: the letter and the option's text, or the answer without tags and words.
 
     The doctor asks the grader about each: a gold that was read with more than the answer matches none.
     """
+    if choices and len(answer) > 1:  # a set of letters
+        return [answer]
     if choices:
         text = choices[ord(answer) - ord("A")]
-        return [answer, text] if text in distinct_choices(choices) and "<image>" not in text else [answer]
+        return [answer, text] if "<image>" not in text else [answer]
     try:
         return [_stated(answer)]
     except RowError:  # marks without an answer, which no response matches

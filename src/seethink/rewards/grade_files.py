@@ -75,7 +75,8 @@ def grade_file(cases: Path, out: Path | None = None) -> Summary:
 
     Args:
         cases: One JSON object per line: `prediction` and `gold`, optionally `id`, `answer_type`, `choices`, and
-            `expected` (true or false), the verdict of a person. A line that cannot be graded has the verdict `error`.
+            `expected` (true or false), the verdict of a person. A gold may be a list of texts, each of them right. A
+            line that cannot be graded has the verdict `error`.
         out: JSONL file to write: `id`, `verdict`, `extracted` and `reason` of each case.
 
     Returns:
@@ -83,14 +84,16 @@ def grade_file(cases: Path, out: Path | None = None) -> Summary:
 
     Raises:
         OSError: `cases` cannot be read, or `out` cannot be written.
+        ValueError: `out` is a file that this function did not write.
     """
     start = time.monotonic()
     cases, out = Path(cases), Path(out) if out is not None else None
-    rows = [_read_row(number, line) for number, line in enumerate(_lines(cases), 1) if line.strip()]
-    good = [row for row in rows if "problem" not in row]
-    answers = grade_batch([_item(row) for row in good])
-    found = {id(row): answer for row, answer in zip(good, answers, strict=True)}
-    grades = [found.get(id(row)) or Grade(Verdict.ERROR, None, row["problem"]) for row in rows]
+    if out is not None:
+        _check_out(out, cases)
+    cases_read = [_read_row(number, line) for number, line in enumerate(_lines(cases), 1) if line.strip()]
+    rows = [row for row, _ in cases_read]
+    answers = iter(grade_batch([_item(row) for row, problem in cases_read if problem is None]))
+    grades = [next(answers) if problem is None else Grade(Verdict.ERROR, None, problem) for _, problem in cases_read]
     if out is not None:
         _write(out, rows, grades)
     return _summary(rows, grades, time.monotonic() - start)
@@ -101,34 +104,63 @@ def _lines(path: Path) -> list[str]:
 
 
 def _item(row: Row) -> tuple[str, str, str | None, list[str] | None]:
-    return row["prediction"], str(row["gold"]), row.get("answer_type"), row.get("choices") or None
+    return row["prediction"], _gold(row), row.get("answer_type"), row.get("choices") or None
 
 
-def _read_row(number: int, line: str) -> Row:
-    """One case; `problem` says what is wrong with a line that cannot be graded."""
+def _gold(row: Row) -> str:
+    gold = row["gold"]
+    return json.dumps(gold, ensure_ascii=False) if isinstance(gold, list) else str(gold)
+
+
+def _read_row(number: int, line: str) -> tuple[Row, str | None]:
+    """One case, and what is wrong with a line that cannot be graded."""
+    name = f"line {number}"
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as problem:
-        return {"id": f"line {number}", "problem": f"line {number}: expected a JSON object, got {problem}"}
+        return {"id": name}, f"{name}: expected a JSON object, got {problem}"
     if not isinstance(row, dict):
-        return {"id": f"line {number}", "problem": f"line {number}: expected a JSON object, found {type(row).__name__}"}
-    row.setdefault("id", f"line {number}")
-    row.update(_problem(number, row))
-    return row
-
-
-def _problem(number: int, row: Row) -> Row:
+        return {"id": name}, f"{name}: expected a JSON object, found {type(row).__name__}"
+    row.setdefault("id", name)
     try:
-        if not isinstance(row.get("prediction"), str):
-            found = type(row.get("prediction")).__name__
-            raise ValueError(f"prediction: expected text, found {found}; write the response as a string")
-        choices = row.get("choices")
-        if choices is not None and not (isinstance(choices, list) and all(isinstance(c, str) for c in choices)):
-            raise ValueError("choices: expected a list of texts; write them in the order A, B, C")
-        validate_gold(row.get("gold"), row.get("answer_type"), choices or None)
+        _check(row)
     except ValueError as problem:
-        return {"problem": f"line {number}: {problem}"}
-    return {}
+        return row, f"{name}: {problem}"
+    return row, None
+
+
+def _check(row: Row) -> None:
+    """Raise ValueError where a field is not what the grader takes."""
+    prediction, choices, answer_type, gold = (row.get(key) for key in ("prediction", "choices", "answer_type", "gold"))
+    if not isinstance(prediction, str):
+        found = type(prediction).__name__
+        raise ValueError(f"prediction: expected text, found {found}; write the response as a string")
+    if choices is not None and not (isinstance(choices, list) and all(isinstance(c, str) for c in choices)):
+        raise ValueError("choices: expected a list of texts; write them in the order A, B, C")
+    if answer_type is not None and not isinstance(answer_type, str):
+        raise ValueError(f"answer_type: expected a text such as 'number', found {type(answer_type).__name__}")
+    if isinstance(gold, dict):
+        raise ValueError("gold: expected a text, a number or a list of texts, found an object")
+    validate_gold(_gold(row) if isinstance(gold, list) else gold, answer_type, choices or None)
+
+
+def _check_out(out: Path, cases: Path) -> None:
+    """Raise ValueError where writing `out` would destroy a file that is not an earlier one of verdicts."""
+    if not out.is_file():
+        return
+    if out.samefile(cases):
+        raise ValueError(f"--out {out} is the file of cases itself; name another file")
+    with out.open(encoding="utf-8", errors="replace") as file:
+        if not all(_is_verdict(line) for line in file):
+            raise ValueError(f"--out {out} exists and is not a file of verdicts; name another file, or remove it")
+
+
+def _is_verdict(line: str) -> bool:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and row.keys() == {"id", "verdict", "extracted", "reason"}
 
 
 def _write(out: Path, rows: list[Row], grades: list[Grade]) -> None:

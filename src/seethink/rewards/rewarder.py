@@ -11,7 +11,6 @@ from seethink.core.denials import hallucinations
 from seethink.core.types import Completion, Grade, Sample, Verdict
 from seethink.rewards.format import has_think_format
 from seethink.rewards.function import FunctionGrader
-from seethink.rewards.golds import distinct_choices
 from seethink.rewards.grader import grade_batch
 
 if TYPE_CHECKING:
@@ -86,9 +85,7 @@ class Rewarder:
         """
         if self._function is not None:
             return [self._function.grade(text, sample) for sample, text in pairs]
-        grades = grade_batch(
-            [(text, s.answer, s.answer_type, distinct_choices(s.choices) or None) for s, text in pairs]
-        )
+        grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None) for s, text in pairs])
         return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
 
     def metrics(self) -> dict[str, float]:

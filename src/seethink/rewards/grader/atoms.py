@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
-from seethink.rewards.grader.reader import Reader
+from seethink.rewards.grader.reader import RELATIONS, Reader
 from seethink.rewards.grader.syntax import (
     Call,
     Const,
@@ -186,6 +187,8 @@ class Atoms(Reader):
     def matrix(self, kind: str) -> Node:
         if kind not in _MATRICES and kind not in _SYSTEMS:
             raise NotMathsError(f"the environment {kind[:20]!r}")
+        if kind in _SYSTEMS:
+            return self.system()
         rows: list[list[Node]] = [[]]
         while self.next.kind != "finish":
             if self.accept("&"):
@@ -197,9 +200,24 @@ class Atoms(Reader):
                 self.accept(",")
         self.take()
         cells = tuple(cell for row in rows for cell in row)
-        if kind in _SYSTEMS or (cells and all(isinstance(cell, Relation) for cell in cells)):
+        if cells and all(isinstance(cell, Relation) for cell in cells):
             return Group("list", cells) if len(cells) > 1 else cells[0]
         return Matrix(tuple(tuple(row) for row in rows if row))
+
+    def system(self) -> Node:
+        """The lines of a system. `&` only aligns them, and a line that begins with a sign goes on with the last one."""
+        end = next((i for i in range(self.place, len(self.tokens)) if self.tokens[i].kind == "finish"), self.place)
+        self.tokens[self.place : end] = [t for t in self.tokens[self.place : end] if t.text != "&"]
+        lines: list[Node] = []
+        while self.next.kind != "finish":
+            if self.accept("\\\\", ","):
+                continue
+            before = lines.pop() if lines and self.next.text in RELATIONS else None
+            lines.append(self.nested(partial(self.relation, before)))
+        self.take()
+        if not lines:
+            raise NotMathsError("an empty system")
+        return Group("list", tuple(lines)) if len(lines) > 1 else lines[0]
 
     def big_operator(self, name: str) -> Node:
         low = high = None

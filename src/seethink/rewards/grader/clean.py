@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 CACHED = 1024
 """Entries in each of the grader's caches. The responses of a group mostly state the same few answers; a larger cache
@@ -22,9 +23,21 @@ _INVISIBLE = dict.fromkeys(
         *range(0xD800, 0xE000),
     ]
 )
-_PLAIN: dict[int, int | None] = {**_FULL_WIDTH, **_INVISIBLE, 0x3000: 0x20, 0xA0: 0x20, 0x2009: 0x20}
+_PLAIN: dict[int, int | str | None] = {
+    **_FULL_WIDTH,
+    **_INVISIBLE,
+    0x3000: 0x20,
+    0xA0: 0x20,
+    0x2009: 0x20,
+    0x202F: 0x20,
+}
 _PLAIN.update({0x2212: 0x2D, 0x2013: 0x2D, 0x2010: 0x2D, 0x2011: 0x2D})  # dashes that stand for minus
 _PLAIN.update({0x2018: 0x27, 0x2019: 0x27, 0x2032: 0x27, 0x201C: 0x22, 0x201D: 0x22})
+
+_PLAIN.update(str.maketrans("。、・【】〔〕「」『』《》〜", '.,,[][]""""""~'))
+_PLAIN.update({0xBA: 0xB0, 0x2DA: 0xB0})  # two rings that stand for a degree sign
+_SQUARED = {code: unicodedata.normalize("NFKC", chr(code)) for code in (*range(0x3380, 0x33E0), 0x2103, 0x2109)}
+"""Units that are one character, such as ㎝ and ℃."""
 
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda",
@@ -53,14 +66,19 @@ _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?10\s?\^")
 _ANGLE_BRACKETS = re.compile(r"\\([lr])angle(?![a-zA-Z])")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")
 _SPEECH = re.compile(
-    r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname\*?)\s*\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|textnormal|mbox|mathrm|mathbf|mathit|operatorname\*?|mathsf|rm)\s*\{((?:[^{}]|\^\{[^{}]*\})*)\}"
 )
 _BLANKS = re.compile(r"\s+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MISREAD_DEGREE = re.compile(r"Â°|(?<=\d)\s?(?:掳|∘)")
+"""A degree sign that was written in one encoding and read in another."""
 
 
 def plain(text: str) -> str:
     """Full-width to ASCII, one minus sign, and none of the characters that only change how text looks."""
-    return text.translate(_PLAIN)
+    if text.isascii():
+        return text.translate(_PLAIN) if _CONTROL.search(text) else text
+    return _MISREAD_DEGREE.sub("°", text.translate(_PLAIN))
 
 
 def latex(text: str) -> str:
@@ -69,7 +87,7 @@ def latex(text: str) -> str:
     if not text.isascii():
         text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda m: "^{" + m.group().translate(_RAISED) + "}", text)
         text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_LOWERED) + "}", text)
-        text = text.translate(_TO_LATEX)
+        text = text.translate(_SQUARED).translate(_TO_LATEX)
     text = _TIMES_TEN.sub(r" \\times 10^", text)
     if "\\" in text or "$" in text or "~" in text or "{,}" in text:
         text = _THOUSANDS_DRESS.sub(",", _OPEN_SYSTEM.sub(" ", text))

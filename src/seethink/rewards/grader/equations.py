@@ -95,19 +95,47 @@ def stated(found: Node) -> Sequence[Node]:
     first, last = found.operands[0], found.operands[-1]
     if isinstance(last, Sym) and not symbols(first):
         return (first,)
-    if not is_name(first) and (len(symbols(first)) == 1 or (symbols(first) and last == Num(Fraction(0)))):
-        return ()  # `2x = 4` and `x + y = 0` are still to be solved; `x + y = 7` may be what was asked for
-    return _ends(found)
+    if not is_name(first) and (
+        (len(symbols(first)) == 1 and _is_algebra(first)) or (symbols(first) and _is_zero(last))
+    ):
+        return ()  # `2x = 4` and `x + y = 0` are still to be solved; `x + y = 7` and `\\sin A = 1/2` may be asked for
+    return () if _contradicts_itself(found) else _ends(found)
+
+
+def _is_algebra(node: Node) -> bool:
+    """Whether a left side is made of sums, products and powers alone, so that it may be the equation to solve."""
+    return not isinstance(node, Call) or (
+        node.name in ("+", "*", "/", "^", "neg", "sqrt") and all(_is_algebra(arg) for arg in node.args)
+    )
+
+
+def _is_zero(node: Node) -> bool:
+    return isinstance(node, Num) and node.value == 0
+
+
+def _contradicts_itself(chain: Relation) -> bool:
+    """`5 = 6` states two answers. Rounding, a share as a percentage and a slip in a calculation are allowed."""
+    pairs = zip(chain.operands, chain.operands[1:], strict=False)
+    return any(
+        isinstance(a, Num) and isinstance(b, Num) and not roughly(a, b) and not _is_share(a, b) for a, b in pairs
+    )
+
+
+def _is_share(left: Node, right: Node) -> bool:
+    hundred = Num(Fraction(100))
+    return any(roughly(Call("*", (a, hundred)), b) for a, b in ((left, right), (right, left)))
 
 
 def _ends(found: Relation) -> Sequence[Node]:
     """What a chain of equalities comes to. `22/7 \\approx 3.14` states both."""
     last = found.operands[-1]
-    both = found.ops[-1] == "~" and len(found.operands) > 2 and _roughly(found.operands[-2], last)
+    exact = found.operands[-2]
+    both = found.ops[-1] == "~" and (len(found.operands) > 2 or not symbols(exact)) and roughly(exact, last)
     return (last, found.operands[-2]) if both else (last,)
 
 
-def _roughly(left: Node, right: Node) -> bool:
+def roughly(left: Node, right: Node) -> bool:
+    """Whether two values agree to a hundredth."""
     try:
         a, b = Evaluator({})(left), Evaluator({})(right)
     except (NoValueError, TooLargeError):

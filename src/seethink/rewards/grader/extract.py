@@ -6,35 +6,43 @@ Every scan is linear in the response, because a degenerating policy writes the w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from seethink.core.thinking import after_thinking
 from seethink.rewards.grader.clean import plain
+from seethink.rewards.grader.hedges import is_bare, unlisted
+from seethink.rewards.grader.phrases import phrases
 
 MAX_TAIL = 40_000
 """Characters read from the end: no stated answer is longer, and the cost stays bounded."""
+
+MAX_AROUND = 240
+"""Characters before and after a stated answer that may deny it."""
 
 MAX_STATEMENT = 2_000
 """Characters of one stated answer; of a longer line its end counts."""
 
 _CHAT_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|end)\|>|</s>")
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\(?:boxed|fbox)\s{1,4}[\w.+-]{1,40}|\\.|[{}]", re.S)
-_PHRASE = re.compile(
-    r"\banswers?\b[*_`\"')\]]{0,4}\s{0,3}(?:(?:is|are|was|would be|should be|must be)\b|[:=：]|[-–—]\s)"
-    r"|\banswers?\s(?:to|for|of|in)\b[^.\n:]{1,80}?\s(?:is|are)\b"
-    r"|\banswers?\s{1,3}(?=\$|\\[(\[])"
-    r"|\bfinal answer\b[*_# ]{0,6}\n"
-    r"|\bcorrect (?:option|choice|statement|answer)s?\b[^.\n]{0,120}?\b(?:is|are)\b"
-    r"|\b(?:option|choice) is\b"
-    r"|答案\s{0,3}(?:是|为|應該是|应该是)?|####",
-    re.I,
-)
 _LEAD = re.compile(r"[\s:：*_=>`]*")
-_NOT = re.compile(r"(?:not|never|unknown|unclear)\b", re.I)
-_BETWEEN_BOXES = re.compile(r"(?:[\s$,;&.]|\\q?quad|\\[,;: ()\[\]]|\\text\s*\{\s*(?:and|or|,)?\s*\}|\band\b|\bor\b)*")
+_NOT = re.compile(r"(?:not|never|unknown|unclear|n't)\b|不|非|没|無", re.I)
+_ANSWER_TAG = re.compile(r"<(?P<close>/)?(?:final_)?(?:answer|conclusion)>|<\|(?:begin|(?P<end>end))_of_box\|>", re.I)
+_BETWEEN_TAGS = re.compile(r"(?:[\s,;&/.]|\b(?:and|or|also|maybe|perhaps|possibly|alternatively)\b)*", re.I)
+_BETWEEN_BOXES = re.compile(
+    r"(?:[\s$,;&./*]|\\q?quad|\\[,;: ()\[\]]|\\text\s*\{\s*(?:and|or|,)?\s*\}|或|和|与"
+    r"|\b(?:and|or|also|either|both|as well as|but also|maybe|perhaps|possibly|plus|alternatively)\b"
+    r"|(?<![A-Za-z])[a-z](?:_\{?\d\}?)?\s*=)*"
+)
+_JOINED = re.compile(r"[,;&/]|\b(?:and|or|also|maybe|perhaps|possibly|plus|alternatively)\b|或|和|与")
 _RUN_OF_SPACE = re.compile(r"[ \t\r\f\v]{2,}")
 _RUN_OF_LINES = re.compile(r"\n[ \t]{0,8}\n[\n \t]*")
 _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
-_PLEASANTRY = re.compile(r"(?:I hope (?:it|this) is correct|(?:I )?hope (?:it|this) helps)[.!]?", re.I)
+_PLEASANTRY = re.compile(
+    r"(?:I hope (?:it|this) is correct|(?:I )?hope (?:it|this|that) (?:helps|answers your question))[.!]?"
+    r"|(?:Please )?let me know if (?:you|there)[^\n.?!]{0,80}[.!]|Is there anything else[^\n.?!]{0,80}\?"
+    r"|Do you have (?:any )?other questions[^\n.?!]{0,60}\?",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +61,22 @@ class Statement:
     """Adjacent boxes that state a list together, the last one included; empty for one box."""
     first_line: str = ""
     """Of a free text: some answer first and explain afterwards."""
+    listed: bool = False
+    """Whether `boxes` are joined by commas or words, so that each of them is an answer."""
+    before: str = field(default="", compare=False)
+    """What stands before the answer on its line, or before the phrase that announces it."""
+    rest: str = field(default="", compare=False)
+    """What the response says after it."""
 
 
 def extract(response: str) -> Statement | None:
-    """The answer that `response` states, or None. Text in `<think>` never counts."""
-    tail = _after_thinking(response)
+    """The answer that `response` states, or None. Thoughts never count."""
+    tail = after_thinking(response)
     if tail is None:
         return None
     tail = _RUN_OF_SPACE.sub(" ", _RUN_OF_LINES.sub("\n\n", plain(tail.strip()[-MAX_TAIL:])))
     tail = _PLEASANTRY.sub(" ", _before_chat_token(tail)).strip()
     return _last_statement(tail) if tail else None
-
-
-def _after_thinking(response: str) -> str | None:
-    tail = response[response.rfind("</think>") + len("</think>") :] if "</think>" in response else response
-    return None if "<think>" in tail else tail
 
 
 def _before_chat_token(text: str) -> str:
@@ -120,57 +129,98 @@ def _last_box(text: str) -> tuple[int, Statement | None] | None:
     if last_open > start:
         return last_open, None
     after = text[end + 1 : end + 40].split("\n", 1)[0]
-    joined = _joined(text, closed)
-    return end, Statement(text[inside:end].strip(), "box", after=after, boxes=joined)
+    boxes, listed = _joined(text, closed)
+    before, rest = _around(text, start, end + 1)
+    stated = Statement(
+        text[inside:end].strip(), "box", after=after, boxes=boxes, listed=listed, before=before, rest=rest
+    )
+    return end, stated
 
 
-def _joined(text: str, closed: list[tuple[int, int, int]]) -> tuple[str, ...]:
+def _joined(text: str, closed: list[tuple[int, int, int]]) -> tuple[tuple[str, ...], bool]:
     """`\\boxed{2} \\text{ and } \\boxed{6}` states one list."""
-    chain = [closed[-1]]
+    chain, listed = [closed[-1]], False
     for box in reversed(closed[:-1]):
         gap = text[box[2] + 1 : chain[-1][0]]
         if len(gap) > 40 or box[2] > chain[-1][0] or not _BETWEEN_BOXES.fullmatch(gap):
             break
         chain.append(box)
-    return tuple(text[inside:end].strip() for _, inside, end in reversed(chain)) if len(chain) > 1 else ()
+        listed = listed or _JOINED.search(gap) is not None
+    return (
+        (tuple(text[inside:end].strip() for _, inside, end in reversed(chain)), listed)
+        if len(chain) > 1
+        else ((), False)
+    )
+
+
+def _around(text: str, start: int, end: int) -> tuple[str, str]:
+    """What stands before an answer on its line, and what comes after it."""
+    return text[max(0, start - MAX_AROUND) : start].rpartition("\n")[2], text[end : end + MAX_AROUND]
 
 
 def _last_tag(text: str) -> tuple[int, Statement | None] | None:
-    close = text.rfind("</answer>")
-    last_open = text.rfind("<answer>")
-    if last_open > close:
-        return last_open, None
-    start = text.rfind("<answer>", 0, close) if close >= 0 else -1
-    if start < 0:
+    """The text of the last pair of answer tags; of adjacent pairs, the texts of all."""
+    if "<" not in text:
         return None
-    content = text[start + len("<answer>") : close].strip()
+    pairs: list[tuple[int, int, int, int]] = []
+    opened: tuple[int, int] | None = None
+    for tag in _ANSWER_TAG.finditer(text):
+        if tag["close"] or tag["end"]:
+            if opened is not None:
+                pairs.append((*opened, tag.start(), tag.end()))
+            opened = None
+        else:
+            opened = tag.span()
+    if opened is not None:
+        return opened[0], None
+    if not pairs:
+        return None
+    start, inside, end, beyond = pairs[-1]
+    content = text[inside:end].strip()
     inner = _last_statement(content) if content else None
     if inner is None:
-        return close, None
-    return close, inner if inner.kind != "free" else replace(inner, text=inner.text, kind="tag")
+        return end, None
+    if inner.kind == "free":
+        others = _adjacent(text, pairs) or inner.boxes
+        before, rest = _around(text, start, beyond)
+        inner = replace(inner, kind="tag", boxes=others, listed=bool(others), before=before, rest=rest)
+    return end, inner
+
+
+def _adjacent(text: str, pairs: list[tuple[int, int, int, int]]) -> tuple[str, ...]:
+    """`<answer>A</answer> <answer>B</answer>` answers twice at once; words between two pairs may settle it."""
+    chain = [pairs[-1]]
+    for pair in reversed(pairs[:-1]):
+        if not _BETWEEN_TAGS.fullmatch(text, pair[3], chain[-1][0]):
+            break
+        chain.append(pair)
+    return tuple(text[pair[1] : pair[2]].strip() for pair in reversed(chain)) if len(chain) > 1 else ()
 
 
 def _last_phrase(text: str) -> tuple[int, Statement | None] | None:
     """`The answer is 5.`, `**Answer**: B`, `Final answer:` and the content on the next line."""
-    best = None
-    for match in _PHRASE.finditer(text):
-        lead = _LEAD.match(text, match.end())
-        start = lead.end() if lead else match.end()
-        if start < len(text) and not _NOT.match(text, start):
-            best = start
-    if best is None:
+    best = begin = -1
+    for place in phrases(text):
+        lead = _LEAD.match(text, place)
+        start = lead.end() if lead else place
+        if best < start < len(text) and not _NOT.match(text, start):
+            best, begin = start, place
+    if best < 0:
         return None
-    return best, Statement(_block(text, best), "phrase")
+    block, end = _block(text, best)
+    before, rest = _around(text, begin, end)
+    return best, Statement(block, "phrase", before=before, rest=rest)
 
 
-def _block(text: str, start: int) -> str:
-    """The line at `start`, or the whole display where the line opens one."""
+def _block(text: str, start: int) -> tuple[str, int]:
+    """The line at `start`, or the whole display where the line opens one, and where it ends."""
     for opening, closing in (("$$", "$$"), (r"\[", r"\]")):
         if text.startswith(opening, start):
             end = text.find(closing, start + 2)
             if end > 0:
-                return text[start + 2 : end].strip()
-    return text[start:].split("\n", 1)[0].strip(" *_")
+                return text[start + 2 : end].strip(), end + 2
+    line = text[start:].split("\n", 1)[0]
+    return line.strip(" *_"), start + len(line)
 
 
 def _free(text: str) -> Statement | None:
@@ -182,7 +232,16 @@ def _free(text: str) -> Statement | None:
         if text.endswith(closing):
             start = text.rfind(opening, 0, len(text) - 2)
             last = text[start + 2 : -2].strip() if start >= 0 else last
-    bold = _BOLD.findall(last)
-    if bold and not bold[-1].rstrip().endswith(":") and len(lines) + len(bold) > 1:
-        return Statement(bold[-1].strip(), "bold", first_line=first)
+    bold = list(_BOLD.finditer(last))
+    if bold and not bold[-1][1].rstrip().endswith(":") and len(lines) + len(bold) > 1:
+        chain = [bold[-1]]
+        for other in reversed(bold[:-1]):
+            if not _BETWEEN_TAGS.fullmatch(last, other.end(), chain[-1].start()):
+                break
+            chain.append(other)
+        texts = tuple(match[1].strip() for match in reversed(chain)) if len(chain) > 1 else ()
+        return Statement(bold[-1][1].strip(), "bold", first_line=first, boxes=texts, listed=bool(texts))
+    items = [unlisted(line) for line in lines] if 1 < len(lines) <= 64 else []
+    if items and all(map(is_bare, items)):
+        return Statement(items[-1], "free", boxes=tuple(items), listed=True)
     return Statement(last.strip("*_ "), "free", first_line=first if len(lines) > 1 else "")

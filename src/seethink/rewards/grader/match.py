@@ -100,7 +100,7 @@ def _members(found: Node, wanted: int) -> tuple[Node, ...]:
 
 
 def _same_collection(gold: tuple[Node, ...], found: tuple[Node, ...], symbolic: Symbolic) -> bool:
-    """In any order; a value said twice counts once, unless the gold says one twice."""
+    """In any order and nothing else; a right value said again counts once, unless the gold says it twice."""
     if not found or max(len(gold), len(found)) > MAX_ITEMS:
         return False
     if Const("dots") in gold:
@@ -111,11 +111,7 @@ def _same_collection(gold: tuple[Node, ...], found: tuple[Node, ...], symbolic: 
         if place is None:
             return False
         del left[place]
-    return all(_repeats(item, found) for item in left)
-
-
-def _repeats(item: Node, found: tuple[Node, ...]) -> bool:
-    return found.count(item) > 1
+    return all(any(matches(item, other, symbolic) for item in gold) for other in left)
 
 
 def _same_tuple(kind: str, gold: tuple[Node, ...], found: Node, symbolic: Symbolic) -> bool:
@@ -129,12 +125,17 @@ def _same_tuple(kind: str, gold: tuple[Node, ...], found: Node, symbolic: Symbol
 def _same_set(gold: Node, found: Node, symbolic: Symbolic) -> bool:
     if isinstance(found, Group) and found.kind == "list" and len(found.items) != 1:
         return False
-    if variable(found) is not None:
+    if variable(found) is not None or (gold == Const("empty") and not _says_empty(found)):
         return False
     try:
         return same_region(gold, found, symbolic) and bool(spans(gold) or gold == Const("empty"))
     except NotARegionError:
         return _same_pieces(gold, found, symbolic)
+
+
+def _says_empty(found: Node) -> bool:
+    """Whether the empty set is written as such; an interval that ends before it begins is a mistake."""
+    return found == Const("empty") or (isinstance(found, Group) and not found.items)
 
 
 def _same_pieces(gold: Node, found: Node, symbolic: Symbolic) -> bool:

@@ -10,8 +10,12 @@ from functools import lru_cache
 
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.compare import Symbolic
+from seethink.rewards.grader.equations import roughly, settle
 from seethink.rewards.grader.extract import Statement
+from seethink.rewards.grader.hedge_patterns import DENIAL, DENIED_AFTER
+from seethink.rewards.grader.hedges import first_fragment, leaves_open, restatements, unsettled, without_contrast
 from seethink.rewards.grader.match import matches
+from seethink.rewards.grader.numerals import in_figures
 from seethink.rewards.grader.parse import parse
 from seethink.rewards.grader.syntax import Call, Group, Node, NotMathsError, Num, Sym, symbols
 from seethink.rewards.grader.text import number_words, sentence
@@ -26,14 +30,22 @@ _NUMBER = re.compile(
 _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
-_UNSETTLED = re.compile(
-    r"(?:\b(?:or|not|never|neither|nor)|n't|between|\band)(?:\s+(?:about|exactly|equal to|be))?$", re.I
-)
 _ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but)\b|;\s")
 _SCALE = re.compile(r"(?<=\d)\s*(thousand|million|billion|trillion)\b", re.I)
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+_GLUED = re.compile(r"\d[A-Za-z]+$")
 _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d])")
+"""Thousands set apart by spaces."""
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:[. ]\d{3})+|\d+),(\d{1,2}|\d{4,40})(?![\d,])")
+_LEAD_IN = re.compile(
+    r"[A-Za-z][A-Za-z '()-]*?(?:\b(?:is|are|was|equals|be|of|about|approximately)\b|[:=])[\s:=]*(?=[\d\\$(\[.-])"
+)
+_ROUNDED = re.compile(
+    r"(.+?)\$?\s*[,(]?\s*\(?(?:or |i\.e\.,? )?(?:\\approx|approx(?:imately|\.)?|about|roughly|or|=)\s*"
+    r"\$?(-?[\d.,]+)\s*\)?"
+)
 MAX_SUFFIXES = 24
 
 
@@ -53,6 +65,8 @@ def read(text: str, thousands: bool = True) -> Value | None:
     cleaned = re.sub(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
     if not cleaned:
         return None
+    if not cleaned.isascii():
+        cleaned = in_figures(cleaned)
     cleaned = _SCALE.sub(lambda m: rf" \times 10^{_POWERS[m[1].lower()]}", cleaned)
     for value_text, unit in _with_and_without_unit(cleaned):
         try:
@@ -67,7 +81,8 @@ def _with_and_without_unit(cleaned: str) -> Iterator[tuple[str, Unit | None]]:
     if unit is None:
         yield cleaned, None
         return
-    # `2n` or `5m`: letters glued to the number are variables unless they can only be a unit.
+    if not unit.known and unit.dimension and _GLUED.search(cleaned):
+        yield cleaned, None  # `2ab`: letters glued to the number are variables unless they can only be a unit
     if not unit.dimension:
         unit = None  # `5 units`, `4 people`
     name, equals, rest = value_text.partition("=")
@@ -86,7 +101,7 @@ def is_maths(text: str) -> bool:
 
 
 def answered(statement: Statement, gold: Value) -> Iterator[Value]:
-    """The one answer that a statement makes; two readings only where `1,234` may be a list."""
+    """The one answer that a statement makes; two readings only where a comma may part thousands, decimals or a list."""
     value = _stated(statement, gold)
     if value is None:
         return
@@ -95,28 +110,85 @@ def answered(statement: Statement, gold: Value) -> Iterator[Value]:
         other = read(value.text, False)
         if other is not None:
             yield other
+    elif isinstance(gold.node, Num) and isinstance(value.node, Group) and gold.node.places is not None:
+        other = read(_DECIMAL_COMMA.sub(lambda m: re.sub(r"[. ]", "", m[1]) + "." + m[2], value.text))
+        if other is not None:
+            yield other
 
 
 def _stated(statement: Statement, gold: Value) -> Value | None:
-    if statement.boxes and isinstance(gold.node, Group):
+    if statement.boxes and is_several(gold.node):
         return _boxes_as_list(statement.boxes)
     whole = read(statement.text)
     if whole is not None:
         return _with_unit_after(whole, statement.after) if statement.kind == "box" else whole
+    if statement.kind != "free" and _SPACED.search(statement.text):
+        grouped = read(_SPACED.sub(lambda m: m.group().replace(" ", ""), latex(statement.text)))
+        if grouped is not None:
+            return grouped
     if statement.kind == "box":
-        return _in_words(statement.text)
-    return _head(statement) or _in_prose(statement.text, gold)
+        return _in_words(statement.text) or _exact_and_rounded(statement.text) or _in_box(statement.text)
+    line = without_contrast(statement.text)
+    if line != statement.text and (whole := read(line)) is not None:
+        return whole
+    return _exact_and_rounded(line) or _head(line, statement.kind) or _in_prose(line, gold)
 
 
-def _head(statement: Statement) -> Value | None:
+def is_several(node: Node) -> bool:
+    """Whether a gold is several values, which adjacent boxes may state together."""
+    return isinstance(node, Group) or isinstance(settle(node), Group)
+
+
+def is_value(node: Node) -> bool:
+    """Whether an answer is one number."""
+    return isinstance(node, Num | Call) and not symbols(node)
+
+
+def _head(line: str, kind: str) -> Value | None:
     """`12, because ...` and `12 (see above)` state 12."""
-    if statement.kind == "free":
+    if kind == "free":
         return None
-    head, *rest = _ASIDE.split(statement.text, maxsplit=1)
+    head, *rest = _ASIDE.split(line, maxsplit=1)
     if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
         return None
     value = read(head)
-    return None if value is None or isinstance(value.node, Sym) else value
+    return None if value is None or isinstance(value.node, Sym) or _objects(value, rest[0]) else value
+
+
+def _objects(value: Value, after: str) -> bool:
+    """Whether the words after a value take it back, or state another one."""
+    if DENIED_AFTER.search(after) or leaves_open(after):
+        return True
+    others = [read(said) for said in restatements(after)]
+    return any(other is not None and is_value(other.node) and other.node != value.node for other in others)
+
+
+def _in_box(text: str) -> Value | None:
+    """`\\text{The value is }7` states 7."""
+    said = words(latex(text))
+    lead = _LEAD_IN.match(said)
+    if lead is None or unsettled(said[: lead.end()].rstrip(" :=")) or DENIAL.search(said):
+        return None
+    return read(said[lead.end() :])
+
+
+def _exact_and_rounded(text: str) -> Value | None:
+    """The exact value of `\\frac{5}{3} (about 1.67)`, where the decimals are its own."""
+    both = _ROUNDED.fullmatch(words(latex(text)).strip(" .$"))
+    if both is None:
+        return None
+    exact, rounded = read(both[1].strip(" $,")), read(both[2])
+    if exact is None or rounded is None or isinstance(exact.node, Num):
+        return None
+    return exact if is_value(exact.node) and roughly(exact.node, rounded.node) else None
+
+
+def is_rounding(gold: str, text: str) -> bool:
+    """Whether a text gives the decimals of an exact gold."""
+    exact, rounded = read(gold), read(text)
+    if exact is None or rounded is None or isinstance(exact.node, Num) or not isinstance(rounded.node, Num):
+        return False
+    return is_value(exact.node) and roughly(exact.node, rounded.node)
 
 
 def _boxes_as_list(boxes: tuple[str, ...]) -> Value | None:
@@ -145,8 +217,20 @@ def _in_words(text: str) -> Value | None:
 
 
 def _in_prose(line: str, gold: Value) -> Value | None:
-    """The last mathematics of the last sentence: a marked span, a tail that is maths, or a number."""
+    """The value that the last sentence states; none where a sentence before it is another value."""
     last = sentence(line)
+    value = _in_sentence(last, gold)
+    if value is None:
+        return None
+    fragment = first_fragment(line)
+    first = read(fragment) if fragment else None
+    if first is not None and not isinstance(first.node, Sym) and first.node != value.node:
+        return None
+    return None if _objects(value, line[: line.rfind(last)]) else value
+
+
+def _in_sentence(last: str, gold: Value) -> Value | None:
+    """The last mathematics of a sentence: a marked span, a tail that is maths, or a number."""
     spans = [next(part for part in match.groups() if part) for match in _SPAN.finditer(last)]
     if isinstance(gold.node, Group) and len(spans) > 1:
         joined = read(", ".join(spans[-len(gold.node.items) :]))
@@ -154,16 +238,20 @@ def _in_prose(line: str, gold: Value) -> Value | None:
             return joined
     beyond = last[last.rfind(spans[-1]) + len(spans[-1]) :].lstrip("$)]\\ ") if spans else ""
     if re.search(r"\d", beyond):
-        return _tail(beyond) or (_last_number(beyond) if _is_number(gold.node) else None)
+        return _tail(beyond) or (_last_number(beyond) if is_value(gold.node) else None)
     for span in reversed(spans[-3:]):
         value = read(span)
         if value is not None and (not isinstance(value.node, Sym) or isinstance(gold.node, Sym)):
-            return _unless_hedged(value, last, span)
-    return _tail(last) or (_last_number(last) if _is_number(gold.node) else None) or _in_words(last)
+            before, _, after = last.rpartition(span)
+            return _if_settled(value, before, after)
+    return _tail(last) or (_last_number(last) if is_value(gold.node) else None) or _in_words(last)
 
 
-def _unless_hedged(value: Value, line: str, span: str) -> Value | None:
-    return None if _UNSETTLED.search(line[: line.rfind(span)].rstrip(" $\\([")) else value
+def _if_settled(value: Value | None, before: str, after: str = "") -> Value | None:
+    """The value, unless the words around it deny it, change it, or put another one beside it."""
+    if value is None or unsettled(before) or DENIED_AFTER.search(after) or leaves_open(after):
+        return None
+    return value
 
 
 def _tail(line: str) -> Value | None:
@@ -176,28 +264,24 @@ def _tail(line: str) -> Value | None:
             continue
         value = read(piece)
         if value is not None:
-            return None if _UNSETTLED.search(text[:start].rstrip()) else value
+            return _if_settled(value, text[:start])
     return None
 
 
 def _last_number(line: str) -> Value | None:
     """The last number of a sentence, with its unit; none where two are offered."""
-    text = latex(line)
-    found = [match for match in _NUMBER.finditer(text[-2000:]) if re.search(r"\d", match.group())]
+    text = latex(line)[-2000:]
+    found = [match for match in _NUMBER.finditer(text) if re.search(r"\d", match.group())]
     if not found:
         return None
-    text, last = text[-2000:], found[-1]
-    if _UNSETTLED.search(text[: last.start()].rstrip()):
-        return None
+    last = found[-1]
     unit = _UNIT_AFTER.match(text, last.end())
     with_unit = read(last.group() + unit.group()) if unit else None
-    if with_unit is not None and with_unit.unit is not None and with_unit.unit.known:
-        return with_unit
-    return read(last.group())
-
-
-def _is_number(node: Node) -> bool:
-    return isinstance(node, Num | Call) and not symbols(node)
+    known = with_unit is not None and with_unit.unit is not None and with_unit.unit.known
+    settled = _if_settled(read(last.group()), text[: last.start()], text[last.end() :])
+    if unit is not None and DENIED_AFTER.search(text[unit.end() :]):  # `5 cm is wrong`
+        return None
+    return with_unit if settled is not None and known else settled
 
 
 def same(gold: Value, found: Value, symbolic: Symbolic) -> bool:

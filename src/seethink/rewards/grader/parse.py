@@ -81,9 +81,12 @@ class _Parser(Atoms):
             return Sets("and", tuple(items))
         return Group("list", tuple(items))
 
-    def relation(self) -> Node:
-        operands: list[Node] = [self.region()]
+    def relation(self, left: Node | None = None) -> Node:
+        """A chain of relations, or how one that began on the line before goes on."""
+        operands: list[Node] = [left if left is not None else self.region()]
         ops: list[str] = []
+        if isinstance(left, Relation):
+            operands, ops = list(left.operands), list(left.ops)
         while (op := self.relation_sign()) is not None:
             if op in ("=>", "->"):  # what an argument ends on is what it states
                 operands, ops = [], []

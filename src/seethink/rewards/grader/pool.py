@@ -1,7 +1,8 @@
 """Runs symbolic work in processes that can be killed, because nothing else can stop it.
 
-A task has two seconds; then its worker is killed and replaced. The pool starts workers when they are first
-needed, serves any thread, is closed at exit, and is made anew in a forked child.
+A task has two seconds of processor time, after which the kernel ends its worker: a machine that is busy, stopped or
+asleep takes nothing from a task. One that gives no answer within a minute by the clock is tried once more. The pool
+starts workers when they are first needed, serves any thread, is closed at exit, and is made anew in a forked child.
 
 pebble and concurrent.futures start workers through multiprocessing, which runs the caller's main module in each of
 them (a script without a main guard breaks the pool) and returns answers as pickles; a busy worker of pebble outlives a
@@ -16,6 +17,7 @@ import json
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +29,9 @@ from typing import Any
 from seethink.core.redact import is_secret_name
 
 DEADLINE = 2.0
-START_DEADLINE = 60.0
+"""Seconds of processor time for a task."""
+PATIENCE = 60.0
+"""Seconds by the clock to wait for an answer, or for a worker to start."""
 TASKS_PER_WORKER = 500
 WORKERS = 4
 """More than the cores of a small machine: a worker that runs into its deadline must not hold up the rest."""
@@ -45,8 +49,12 @@ class _DiedError(Exception):
     """The worker ended by itself or was killed from outside."""
 
 
+class _SilentError(Exception):
+    """The worker gave no answer, though it did not use up its processor time."""
+
+
 class _Worker:
-    """One running process. Its methods raise TimeoutError at a deadline and _DiedError when the process has ended."""
+    """One running process. Its methods raise TimeoutError, _DiedError and _SilentError."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
@@ -56,30 +64,30 @@ class _Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
         self.tasks = 0
-        self.receive(START_DEADLINE)
+        self.receive(PATIENCE)
 
-    def ask(self, task: dict[str, Any], deadline: float) -> dict[str, Any]:
+    def ask(self, task: dict[str, Any], deadline: float, patience: float) -> dict[str, Any]:
         assert self.process.stdin is not None
         self.tasks += 1
         try:
-            self.process.stdin.write(json.dumps(task).encode() + b"\n")
+            self.process.stdin.write(json.dumps(task | {"seconds": deadline}).encode() + b"\n")
             self.process.stdin.flush()
         except OSError:
             raise _DiedError from None
-        return self.receive(deadline)
+        return self.receive(patience)
 
-    def receive(self, deadline: float) -> dict[str, Any]:
+    def receive(self, patience: float) -> dict[str, Any]:
         assert self.process.stdout is not None
-        end = time.monotonic() + deadline
+        end = time.monotonic() + patience
         line = b""
         while not line.endswith(b"\n"):
             readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, end - time.monotonic()))
             if not readable:
                 self.kill()
-                raise TimeoutError
+                raise _SilentError
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
-                raise _DiedError
+                raise TimeoutError if self.process.wait() == -signal.SIGPROF else _DiedError
             line += chunk
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -96,8 +104,8 @@ class _Worker:
 class Pool:
     """At most `workers` processes; `equal` blocks until one is free and has answered."""
 
-    def __init__(self, workers: int = WORKERS, deadline: float = DEADLINE) -> None:
-        self.deadline = deadline
+    def __init__(self, workers: int = WORKERS, deadline: float = DEADLINE, patience: float = PATIENCE) -> None:
+        self.deadline, self.patience = deadline, patience
         self.counts: Counter[str] = Counter()
         self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(workers):
@@ -112,11 +120,15 @@ class Pool:
                 answer = self._run(task)
             except TimeoutError:  # the same work would take the same time again, so there's no second try
                 self.counts["grader_timeout"] += 1
-                raise PoolError(f"grader_timeout: symbolic work took more than {self.deadline:g} s") from None
-            except _DiedError:
-                self.counts["worker_died"] += 1
+                raise PoolError(
+                    f"grader_timeout: symbolic work took more than {self.deadline:g} s of processor time"
+                ) from None
+            except (_DiedError, _SilentError) as problem:
+                died = isinstance(problem, _DiedError)
+                self.counts["worker_died" if died else "worker_silent"] += 1
                 if attempt == "second":
-                    raise PoolError("worker_died: the worker process ended twice on this answer") from None
+                    said = "worker_died: the worker process ended" if died else "worker_silent: no worker answered"
+                    raise PoolError(f"{said} twice on this answer") from None
                 continue
             if "equal" in answer:
                 return bool(answer["equal"])
@@ -131,8 +143,9 @@ class Pool:
         worker = self._places.get()
         try:
             if worker is None:
-                worker = self._start()
-            answer = worker.ask(task, self.deadline)
+                worker = _Worker()
+                self._alive.add(worker)
+            answer = worker.ask(task, self.deadline, self.patience)
             if worker.tasks >= TASKS_PER_WORKER:
                 self._drop(worker)
                 worker = None
@@ -144,14 +157,6 @@ class Pool:
             raise
         finally:
             self._places.put(worker)
-
-    def _start(self) -> _Worker:
-        try:
-            worker = _Worker()
-        except TimeoutError:
-            raise PoolError(f"the grader's worker did not start within {START_DEADLINE:g} s") from None
-        self._alive.add(worker)
-        return worker
 
     def _drop(self, worker: _Worker) -> None:
         self._alive.discard(worker)

@@ -103,7 +103,7 @@ class Reader:
     def answer(self) -> Node:
         raise NotImplementedError
 
-    def relation(self) -> Node:
+    def relation(self, left: Node | None = None) -> Node:
         raise NotImplementedError
 
     def sum(self) -> Node:

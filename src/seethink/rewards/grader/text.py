@@ -7,6 +7,8 @@ import unicodedata
 from functools import lru_cache
 
 from seethink.rewards.grader.clean import CACHED, latex, words
+from seethink.rewards.grader.hedge_patterns import DENIED_AFTER, SETTLES
+from seethink.rewards.grader.hedges import first_fragment, last_claim, leaves_open, restatements
 
 _SMALL = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -22,15 +24,27 @@ _PUNCTUATION = re.compile(r"[\"`*!?;…“”]|[.,:](?=\s|$)|(?<!\w)'|'(?!\w)")
 _INITIALS = re.compile(r"\b([a-z])\.(?=[a-z]\b|\s|$)")
 _SUBSCRIPT = re.compile(r"_(?=\d)")
 REASON = re.compile(r",?\s+(?:because|since|which|due to|as it)\b")
+_FIRST = re.compile(r"(?<=[\w)])[.!]\s+(?=[A-Z])")
 _ARTICLES = re.compile(r"\b(?:the|an|a)\s+(?=\S)")
 _DASH = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})|\s-\s|\s+|_")
 _COPULA = re.compile(
-    r"\b(?:is|are|was|were|will|would be|be|being|called|named|known as|becomes?|equals?|by|:)(?=\s)", re.I
-)
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|neither|nor|cannot|without|isn't|aren't|wasn't|doesn't|don't|won't|can't)\b", re.I
+    r"\b(?:is|are|was|were|will|would be|be|being|called|named|known as|becomes?|equals?|by"
+    r"|:|(?<=it)'s|(?<=that)'s|(?<=answer)'s)(?=\s)",
+    re.I,
 )
 _HEDGE = re.compile(r"\b(?:or|either|maybe|perhaps)\b", re.I)
+_TRUTH = {
+    **dict.fromkeys(
+        ("yes", "true", "是", "是的", "对", "對", "正确", "正確", "はい", "예", "네", "sí", "oui", "да"), True
+    ),
+    **dict.fromkeys(("no", "false", "否", "不是", "错", "错误", "錯誤", "いいえ", "아니요", "nein", "нет"), False),
+}
+_OTHER_WORD = re.compile(
+    r"(?:^|[.!?;,/]\s*|\b(?:and|or|but|maybe|perhaps|actually|wait|then)\W+)(yes|no|true|false)\b"
+    r"(?=\W*(?:$|[.,;!?/]|\b(?:and|or|but)\b))",
+    re.I,
+)
+_ADJECTIVE = re.compile(r"(?:er|est|ed|ing|al|ous|ive|ic|able|ible|ful|less|ent|ant|ary|ly|so|true|correct|right)$")
 _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|they|he|she|there|this|that) )", re.I)
 
 
@@ -72,6 +86,24 @@ def number_words(text: str) -> str:
     return " ".join(result)
 
 
+_OPENING = re.compile(
+    r"^(?:(?:i\s(?:think|believe|guess|would say|choose|pick|select|conclude)(?:\sthat)?|clearly|obviously|so|thus|"
+    r"hence|therefore|then|finally|in conclusion|conclusion|result|verdict|it'?s|that'?s|it is)\b[,:]?\s+)+",
+    re.I,
+)
+_CLOSING = re.compile(
+    r"\s*(?:\((?:see|as|shown|from|cf\.?|because|since|by)\b[^()]{0,80}\)|,?\s(?:is|are|was)\s(?:clearly |indeed )?"
+    r"(?:the\s)?(?:(?:correct|right|final|best)\s)?(?:answer|option|choice|one|correct|right|true)(?: answer)?)"
+    r"[\s.!]*$",
+    re.I,
+)
+
+
+def core(line: str) -> str:
+    """`So it's red.` and `red is the answer` as the red that they state."""
+    return _CLOSING.sub("", _OPENING.sub("", line.strip(), count=1), count=1).strip() or line
+
+
 def same_text(gold: str, found: str) -> bool:
     """Whether two texts differ in case, articles and punctuation alone; in symbols such as XAXa case matters."""
     return normalise(gold) == normalise(found) and not _case_matters(gold, found)
@@ -97,23 +129,63 @@ def sentence(text: str) -> str:
 
 def says(gold: str, line: str) -> bool:
     """Whether a sentence ends on the gold after `is`, `called`, `will` and the like, and denies nothing."""
-    last = sentence(line)
-    if _NEGATION.search(last) or _HEDGE.search(last):
+    if normalise(gold) not in normalise(line):
+        return False
+    last = last_claim(sentence(line))
+    if last is None or _HEDGE.search(last):
         return False
     tails = [last[match.end() :] for match in _COPULA.finditer(last)]
-    return any(same_text(gold, tail) for tail in tails)
+    if not any(same_text(gold, tail) for tail in tails):
+        return False
+    fragment = first_fragment(line)  # the `Cat` of `Cat. It is dog`
+    return (fragment is None or same_text(gold, fragment)) and not _says_it_is_another(gold, line)
+
+
+def _says_it_is_another(gold: str, words_around: str) -> bool:
+    """`..., because it is dog`."""
+    return any(is_another(said) and not same_text(gold, said) for said in restatements(words_around))
+
+
+def is_another(said: str) -> bool:
+    """Whether `it is ...` names a thing rather than what the thing is like."""
+    spoken = said.split()
+    return (len(spoken) == 1 and not _ADJECTIVE.search(said)) or (
+        1 < len(spoken) <= 4 and all(word[0].isupper() for word in spoken)
+    )
 
 
 def first_sentence_is(gold: str, line: str) -> bool:
-    """`Paris. It lies on the Seine.` states Paris, and so does `Paris, because ...`."""
-    first = re.split(r"(?<=[a-z0-9)])[.!]\s+(?=[A-Z])", line.strip())[0]
-    return same_text(gold, first) or same_text(gold, REASON.split(first, maxsplit=1)[0])
+    """`Paris. It lies on the Seine.` states Paris, and so does `Paris, because ...`; what follows must not object."""
+    for ending in (_FIRST, REASON):
+        first, *rest = ending.split(line.strip(), maxsplit=1)
+        if same_text(gold, first):
+            after = rest[0] if rest else ""
+            return not (
+                leaves_open(after)
+                or SETTLES.match(after)
+                or DENIED_AFTER.search(after)
+                or _says_it_is_another(gold, after)
+            )
+    return False
+
+
+def truth(text: str) -> bool | None:
+    """True for yes and its kin, False for no, None for any other gold."""
+    return _TRUTH.get(normalise(text))
 
 
 def yes_or_no(gold: str, line: str) -> bool | None:
-    """For a gold of yes, no, true or false: the word that the line begins with, if it stands alone."""
-    if normalise(gold) not in ("yes", "no", "true", "false"):
+    """For a gold of yes, no, true or false: whether the line says the same, alone or as its first word, and no more."""
+    wanted = truth(gold)
+    if wanted is None:
         return None
-    said = words(latex(line)) if "\\" in line or "$" in line else line
-    match = _YES_NO.match(said.strip(_EDGES + "({"))
-    return match is not None and match[1].casefold() == normalise(gold)
+    alone = truth(line)
+    if alone is not None:
+        return alone is wanted
+    said = (words(latex(line)) if "\\" in line or "$" in line else line).strip(_EDGES + "({")
+    match = _YES_NO.match(said)
+    if match is None or _TRUTH[match[1].casefold()] is not wanted:
+        return False
+    rest = said[match.end() :]
+    others = {_TRUTH[word.casefold()] for word in _OTHER_WORD.findall(rest)}
+    return others <= {wanted} and not leaves_open(rest)
