@@ -76,7 +76,7 @@ def test_only_its_own_verdicts_are_overwritten(tmp_path: Path) -> None:
             grade_file(cases, taken)
     for text in ("my notes\n", '{"id": 1}\n', "[]\n", "{}"):
         out.write_text(text)
-        with pytest.raises(ValueError, match="not a file of verdicts"):
+        with pytest.raises(ValueError, match="is not a file of verdicts"):
             grade_file(cases, out)
         assert out.read_text() == text
     out.unlink()

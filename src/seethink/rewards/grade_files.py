@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from seethink.core.files import claim_file, write_json_lines
 from seethink.core.types import Grade, Verdict
 from seethink.rewards.grader import grade_batch, validate_gold
 
@@ -145,14 +146,14 @@ def _check(row: Row) -> None:
 
 
 def _check_out(out: Path, cases: Path) -> None:
-    """Raise ValueError where writing `out` would destroy a file that is not an earlier one of verdicts."""
-    if not out.is_file():
-        return
-    if out.samefile(cases):
+    """Raise ValueError where `out` cannot be written, or would destroy a file that is not an earlier one of verdicts."""
+    if out.exists() and cases.exists() and out.samefile(cases):
         raise ValueError(f"--out {out} is the file of cases itself; name another file")
-    with out.open(encoding="utf-8", errors="replace") as file:
-        if not all(_is_verdict(line) for line in file):
-            raise ValueError(f"--out {out} exists and is not a file of verdicts; name another file, or remove it")
+    claim_file(
+        out,
+        lambda path: all(_is_verdict(line) for line in _lines(path) if line),
+        "a file of verdicts of `seethink grade`",
+    )
 
 
 def _is_verdict(line: str) -> bool:
@@ -164,15 +165,11 @@ def _is_verdict(line: str) -> bool:
 
 
 def _write(out: Path, rows: list[Row], grades: list[Grade]) -> None:
-    with out.open("w", encoding="utf-8") as file:
-        for row, answer in zip(rows, grades, strict=True):
-            line = {
-                "id": row["id"],
-                "verdict": answer.verdict.value,
-                "extracted": answer.extracted,
-                "reason": answer.reason,
-            }
-            file.write(json.dumps(line) + "\n")
+    verdicts = (
+        {"id": row["id"], "verdict": answer.verdict.value, "extracted": answer.extracted, "reason": answer.reason}
+        for row, answer in zip(rows, grades, strict=True)
+    )
+    write_json_lines(out, verdicts)
 
 
 def _summary(rows: list[Row], grades: list[Grade], seconds: float) -> Summary:
