@@ -146,14 +146,14 @@ def _check(row: Row) -> None:
 
 
 def _check_out(out: Path, cases: Path) -> None:
-    """Raise ValueError where `out` cannot be written, or would destroy a file that is not an earlier one of verdicts."""
+    """Raise ValueError where `out` cannot be written, or is there and no earlier file of verdicts."""
     if out.exists() and cases.exists() and out.samefile(cases):
         raise ValueError(f"--out {out} is the file of cases itself; name another file")
-    claim_file(
-        out,
-        lambda path: all(_is_verdict(line) for line in _lines(path) if line),
-        "a file of verdicts of `seethink grade`",
-    )
+    claim_file(out, _is_verdicts, "a file of verdicts of `seethink grade`")
+
+
+def _is_verdicts(path: Path) -> bool:
+    return all(_is_verdict(line) for line in _lines(path) if line)
 
 
 def _is_verdict(line: str) -> bool:
