@@ -90,6 +90,7 @@ def test_the_help_states_the_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("llava", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_another_family(tmp_path: Path, family: str) -> None:
     model = save_family(family, tmp_path / "model")
     rows = good_rows(tmp_path, 24)
@@ -104,6 +105,7 @@ def test_another_family(tmp_path: Path, family: str) -> None:
     assert one(report, "step", "images reach the model").status is Status.PASS
 
 
+@pytest.mark.slow
 def test_a_broken_step_is_a_finding_and_not_a_crash(tmp_path: Path, random_nano: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file

@@ -122,6 +122,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(whole: Any, tmp_p
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo", pytest.param("ppo", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_runs_compared_above_do_learn(stage: str, whole: Any) -> None:
     """Equal metrics would mean little if nothing moved."""
     out = whole(stage)

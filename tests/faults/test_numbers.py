@@ -273,6 +273,7 @@ def test_35_micro_batches_are_halved_until_they_fit(random_nano: Path, tmp_path:
         assert torch.equal(again, halved)
 
 
+@pytest.mark.slow
 def test_35_what_cannot_be_halved_fails_with_shape_and_hint(random_nano: Path, tmp_path: Path) -> None:
     run = Steps(random_nano, tmp_path, "optim.micro_tokens=320")
     limited, _ = out_of_memory(0, ERRORS["cuda"])

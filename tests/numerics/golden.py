@@ -78,7 +78,7 @@ def _train(stage: str, folder: Path) -> list[dict[str, float]]:
     write_parquet(make_samples([1, 0, 2, 1, 1] * 4), folder / "train.parquet")
     write_parquet(make_samples([1, 0, 1], seed=1), folder / "val.parquet")
     kind = {"connector": "sft", "grpo_off_policy": "grpo"}.get(stage, stage)
-    data = (f"data.train={folder}/train.parquet", f"data.val={folder}/val.parquet", "optim.lr=1e-5")
+    data = (f"data.train={folder}/train.parquet", f"data.val={folder}/val.parquet", "data.val_size=1", "optim.lr=1e-5")
     recipe = nano_recipe(folder / "model", *data, *STAGES[stage], stage=kind, out=str(folder / "run"))
     with mock.patch.object(MetricsLog, "measure", spy):
         train(recipe)

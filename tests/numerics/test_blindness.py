@@ -243,6 +243,7 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("damage", "reasons", "dtype"), list(cases()))
+@pytest.mark.slow
 def test_a_broken_pipeline_always_stops(
     damage: Any, reasons: list[str], dtype: str, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

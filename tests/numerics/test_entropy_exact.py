@@ -87,6 +87,7 @@ def test_float32_logits_give_the_entropy_of_float64_to_1e6(vocabulary: int, scal
     assert (drawn - expected).abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
     """Sampled and scored again: the same tokens, the same means; by hand from the completions."""
     loaded = load_nano(random_nano)

@@ -28,6 +28,7 @@ class Liking:
 
 
 @pytest.mark.parametrize("stage", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_reward_rises(nano: LoadedModel, stage: str) -> None:
     sizes = ("rollout.prompts_per_step=4", "rollout.group_size=8", "rollout.max_new_tokens=8")
     recipe = nano_recipe("", f"algorithm.steps={STEPS}", *sizes, "ppo.critic_lr=3e-3", stage=stage)

@@ -161,6 +161,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 def test_prompts_enter_while_others_are_decoded(frozen_nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same tokens whether 4 or 64 rows run at once, though with 4 prompts enter one after another."""
     prompts = made_prompts(frozen_nano, (1, 0, 1, 0, 1, 1))

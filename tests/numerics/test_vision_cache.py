@@ -61,6 +61,7 @@ def test_the_gradient_is_the_same_and_an_image_is_encoded_once(family: str, tmp_
 
 
 @pytest.mark.usefixtures("_small_encoders_too")
+@pytest.mark.slow
 def test_decoding_and_training_share_features(nano: LoadedModel) -> None:
     policy = make_policy(nano, nano_recipe("unused", FROZEN), 1)
     prompts = [nano.chat.prompt(sample) for sample in make_samples((1, 1, 0))]

@@ -111,6 +111,7 @@ def test_domains_are_weighted_by_their_items(rows: list[ModeRow]) -> None:
         assert row.tokens_mean == pytest.approx(np.mean([p.tokens_mean for p in parts]))
 
 
+@pytest.mark.slow
 def test_a_second_call_samples_nothing_and_a_new_budget_only_itself(
     nano: LoadedModel,
     task: SourceTask,

@@ -79,6 +79,7 @@ def test_stale_completions_are_refused(random_nano: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", ["true", "false"])
+@pytest.mark.slow
 def test_entropies_that_the_engine_cannot_give_come_from_the_trainer(random_nano: Path, shared: str) -> None:
     recipe = nano_recipe(random_nano, *SIZES, f"optim.shared_prompt={shared}")
     episodes = []

@@ -39,6 +39,7 @@ def test_little_work_gets_one_thread(monkeypatch: pytest.MonkeyPatch, enabled: b
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.slow
 def test_off_means_the_models_own_code(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [nano.chat.prompt(s) for s in make_samples([1, 0])]
     tuned = make_generator(nano).generate(prompts, 3, Sampling(12), (4,))
