@@ -86,7 +86,9 @@ def select(
     by: Annotated[
         str, typer.Option(help="Criterion that chooses the checkpoint; see docs/selection.md.")
     ] = "critical_entropy",
-    data: Annotated[str | None, typer.Option(help="Held-out items; default, for runs on the world: world:all.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Held-out items; default: the run's eval.data, or world:all after the world.")
+    ] = None,
     in_domain: Annotated[str, typer.Option(help="Domains of the data that the run was trained on: a,b.")] = "",
     size: Annotated[
         int, typer.Option(help="Items per domain for the criteria, and as many to judge them.", min=1)

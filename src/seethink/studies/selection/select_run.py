@@ -64,7 +64,7 @@ def select_run(
     if export is not None:
         refuse_full_folder(export, "--export")
     trained_on = read_key(run, "data", "train", str) or ""
-    source = data or ("world:all" if is_world(trained_on) else None)
+    source = data or read_key(run, "eval", "data", str) or ("world:all" if is_world(trained_on) else None)
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
     read, reward = make_reading(words), _reward(recipe, words)
