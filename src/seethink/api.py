@@ -104,8 +104,8 @@ def generate(
     from seethink.generate.make import make_generator
     from seethink.generate.protocol import Sampling
 
-    if isinstance(prompts, Sample | Prompt):
-        raise UserError("prompts must be a list; give [prompt] for one")
+    if not isinstance(prompts, Sequence):
+        raise UserError(f"prompts must be a list, not {type(prompts).__name__}; give [prompt] for one")
     if strange := [p for p in prompts if not isinstance(p, Sample | Prompt)]:
         raise UserError(f"prompts must be a list of Sample or Prompt, but holds {strange[0]!r:.80}")
     require_whole(1, group_size=group_size, max_new_tokens=max_new_tokens)

@@ -53,3 +53,13 @@ def test_sft_on_a_file_greedily_and_training_is_the_same_without(tmp_path: Path)
     assert [r.get("eval/held/accuracy") is not None for r in with_eval] == [False, True, True]
     assert all(math.isfinite(r["eval/held/stderr"]) for r in with_eval[1:])
     assert not [key for r in without for key in r if key.startswith("eval/")]
+
+
+def test_a_run_that_stops_early_saves_its_last_step(tmp_path: Path) -> None:
+    data = ("data.train=world:math:traces", "data.train_size=24", "data.val_size=6", "sft.batch_size=8", "eval.every=0")
+    early = ("sft.val_every=1", "sft.patience=1", "sft.epochs=4", "optim.lr=0.5", "checkpoint.every=100")
+    records = run(tmp_path / "run", *data, *early, stage="sft")
+    assert len(records) < 12
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("step_*"))[-1]
+    assert int(newest.name.removeprefix("step_")) == records[-1]["step"]
+    assert json.loads((tmp_path / "run" / "done.json").read_text())["step"] == records[-1]["step"]

@@ -246,6 +246,10 @@ def test_a_section_that_the_stage_does_not_read_is_refused(stage: str, section: 
     assert section not in make_recipe(minimal() | {"stage": stage}).as_table()
 
 
+def test_a_key_that_is_gone_says_what_holds_instead() -> None:
+    assert "99th percentile" in refused("log.entropy_quantile=0.95")
+
+
 @pytest.mark.parametrize(("old", "new"), sorted(MOVED.items()))
 def test_the_message_of_a_moved_key_names_its_place(old: str, new: str) -> None:
     assert f"unknown key '{old}'; it is '{new}' now" in refused(f"{old}=1")

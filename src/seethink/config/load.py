@@ -26,9 +26,13 @@ MOVED = {
     "parts.lr_language": "parts.lr.language",
     "optim.beta1": "optim.betas",
     "optim.beta2": "optim.betas",
-    "log.entropy_quantile": "log.entropy_threshold",
 }
 """Keys of earlier versions, and where their meaning is now."""
+GONE = {
+    "log.entropy_quantile": "without log.entropy_threshold (in nats) the tail of a small vocabulary begins at the 99th "
+    "percentile of the first step"
+}
+"""Keys of earlier versions that have no successor, and what holds instead."""
 
 
 COMMAND_SECTIONS = ("data", "reward")
@@ -81,6 +85,8 @@ def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str
     """
     for override in overrides:
         apply_override(table, override)
+    if gone := [key for key in GONE if _holds(table, key)]:
+        raise RecipeError(f"{source}: " + "; ".join(f"the key {key!r} is gone: {GONE[key]}" for key in gone))
     if moved := [key for key in MOVED if _holds(table, key)]:
         raise RecipeError(f"{source}: " + "; ".join(f"unknown key {key!r}; it is {MOVED[key]!r} now" for key in moved))
     try:

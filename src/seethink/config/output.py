@@ -18,7 +18,7 @@ class EvalConfig(Section):
         None, gt=0, description="Items per domain. Default: all of a file, 500 per domain of the world."
     )
     samples: int = Field(4, ge=0, description="k of avg@k at temperature 1; 0: greedy alone.")
-    greedy: bool = Field(True, description="Also decode greedily.")
+    greedy: bool = Field(True, description="Also decode greedily, in the quickstart; training takes samples alone.")
     max_new_tokens: int = Field(4096, gt=0, description="Longest response.")
 
 

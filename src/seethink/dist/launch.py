@@ -1,7 +1,7 @@
 """Starts the ranks of a run on this machine, watches them, and goes on from the newest checkpoint where one died.
 
 torchrun can start the same ranks, on several machines too. This launcher knows the exit codes of a run besides: it does
-not begin again what a user must mend, and hands on "stopped, resume me". Ranks talk over the loopback interface alone.
+not begin again what a user must correct, and hands on "stopped, resume me". Ranks talk over the loopback interface alone.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def launch(words: Sequence[str], *, trainers: int, max_restarts: int) -> int:
                 again = ["--resume"] if attempt and "--resume" not in words else []
                 ranks = _start([*words, *again], trainers, Path(meeting))
                 running[:] = [ranks]
+                if asked:  # while they were being started
+                    ranks.signal(signal.SIGTERM)
                 code = ranks.watch()
                 ranks.tell()
             if code in FINAL or asked or attempt == max_restarts:

@@ -83,7 +83,7 @@ def _validate(table: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str
                 break
             for place, said, loc in new:
                 wrong.append((place, said))
-                _mend(table, loc)
+                _correct(table, loc)
     return None, wrong
 
 
@@ -91,7 +91,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in loc) or "consistency"
 
 
-def _mend(table: dict[str, Any], place: tuple[int | str, ...]) -> None:
+def _correct(table: dict[str, Any], place: tuple[int | str, ...]) -> None:
     """Take out what is wrong, down to the nearest table; without a place, the first section that helps."""
     if not place:
         for section in ("lora", "algorithm", "rollout", "parts", "optim"):
@@ -114,7 +114,7 @@ def _mend(table: dict[str, Any], place: tuple[int | str, ...]) -> None:
         owner[str(place[0])] = PLACEHOLDERS[str(place[0])]
     elif missing and len(place) > 1 and place != ("data", "train"):
         # A required key of an optional section, such as verifier.model: without it the section has no use.
-        _mend(table, place[:-1])
+        _correct(table, place[:-1])
 
 
 def _valid(table: dict[str, Any]) -> bool:

@@ -54,10 +54,10 @@ class Loop:
     def _one_step(self) -> StepResult:
         result = self._stage.step(self.step)
         step = self.step + 1
-        last = step == self._stage.total_steps
         result.metrics = _of_main(result.metrics | self._checkpoints.metrics())
         for hook in self._hooks:
             result.metrics |= _of_main(hook.measure(step, result))
+        last = step == self._stage.total_steps or any(hook.finished for hook in self._hooks)
         self._checkpoints.end_step(step, result.metrics, self._collect_state())
         self.step = step
         stopping = agree(self._signals.asked is not None, "any")
@@ -66,7 +66,7 @@ class Loop:
             self._save(last=last)
         for hook in self._hooks:
             hook.after_step(step, last=last)
-        if stopping and not (last or any(hook.finished for hook in self._hooks)):
+        if stopping and not last:
             raise self._stopped()
         return result
 

@@ -1,4 +1,4 @@
-"""The policy under training: forward, backward and step. The only place that calls `backward`."""
+"""The policy under training: forward, backward and step. The only place where a training step calls `backward`."""
 
 from __future__ import annotations
 
