@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.nano import nano_recipe
+from seethink.core.errors import UserError
 from seethink.report import write_report
 from seethink.train.start import train
 from seethink.world.make import world_samples, write_parquet
@@ -63,3 +64,9 @@ def test_a_run_that_stops_early_saves_its_last_step(tmp_path: Path) -> None:
     newest = sorted((tmp_path / "run" / "checkpoints").glob("step_*"))[-1]
     assert int(newest.name.removeprefix("step_")) == records[-1]["step"]
     assert json.loads((tmp_path / "run" / "done.json").read_text())["step"] == records[-1]["step"]
+
+
+def test_a_best_metric_of_no_task_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    data = ("data.train=world:math", "data.train_size=8", "eval.data=world:math,dice")
+    with pytest.raises(UserError, match=r"no such task; there is eval/math,dice/accuracy"):
+        run(tmp_path / "run", *RL, *data, "checkpoint.best_metric=eval/nope/accuracy")

@@ -12,6 +12,7 @@ from typing import Any
 
 from seethink.config import Recipe
 from seethink.core.console import console, progress_bar, say
+from seethink.core.errors import UserError
 from seethink.core.exits import RunStopped
 from seethink.core.files import write_json
 from seethink.data.lengths import load_fitting
@@ -215,7 +216,11 @@ def _tasks(recipe: Recipe, loaded: LoadedModel, quarantine: Quarantine) -> list[
     if recipe.eval.data is None or recipe.eval.every == 0:
         return []
     reading = eval_reading(recipe)
-    return [load_source_task(recipe.eval, recipe.seed, chat=loaded.chat, reading=reading, quarantine=quarantine)]
+    task = load_source_task(recipe.eval, recipe.seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
+    best = recipe.checkpoint.best_metric or ""
+    if best.startswith("eval/") and not best.startswith(f"eval/{task.name}/"):
+        raise UserError(f"checkpoint.best_metric={best!r}: no such task; there is eval/{task.name}/accuracy")
+    return [task]
 
 
 class _Run:
