@@ -43,7 +43,12 @@ class DealtGenerator:
         numbers = list(range(len(prompts))) if places is None else list(places)
         mine = deal(prompt_lengths(prompts), world_size())[rank()]
         groups = self._own.generate(
-            [prompts[i] for i in mine], group_size, sampling, seed, progress, places=[numbers[i] for i in mine]
+            [prompts[i] for i in mine],
+            group_size,
+            sampling,
+            seed,
+            progress=progress,
+            places=[numbers[i] for i in mine],
         )
         found = {place: group for share in from_all(list(zip(mine, groups, strict=True))) for place, group in share}
         return [found[place] for place in range(len(prompts))]
