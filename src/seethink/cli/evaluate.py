@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seethink.cli.options import Seed
+from seethink.cli.options import RecipeWords, Seed
 from seethink.core.console import console
 from seethink.core.errors import as_user_error
 
@@ -27,9 +27,7 @@ def evaluate(
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
-    reading: Annotated[
-        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
-    ] = None,
+    reading: RecipeWords = None,
 ) -> None:
     """Measure a model's accuracy ± standard error, by domain and difficulty."""
     from seethink.config import EvalConfig, make_reading, make_reward
@@ -60,9 +58,7 @@ def modes(
     opening: Annotated[str, typer.Option(help="Begin every nothink response so, e.g. 'The answer is'.")] = "",
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="JSON file; finished rows are kept beside it.")] = Path("modes.json"),
-    reading: Annotated[
-        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
-    ] = None,
+    reading: RecipeWords = None,
 ) -> None:
     """Measure accuracy and length in inference modes and under thinking budgets, on the same items.
 
@@ -98,9 +94,7 @@ def select(
     words: Annotated[str, typer.Option(help="Critical words; default: log.critical_words.")] = "",
     export: Annotated[Path | None, typer.Option(help="Folder to write the chosen checkpoint to.")] = None,
     seed: Seed = 0,
-    reading: Annotated[
-        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
-    ] = None,
+    reading: RecipeWords = None,
 ) -> None:
     """Rank a run's checkpoints by entropy at critical words, reward or accuracy.
 
@@ -137,9 +131,7 @@ def entropy(
     seed: Seed = 0,
     against: Annotated[Path | None, typer.Option(help="Compare with this entropy.json, or run's folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    reading: Annotated[
-        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
-    ] = None,
+    reading: RecipeWords = None,
 ) -> None:
     """Measure token entropy at critical words, after them, and by correctness and place.
 
@@ -170,9 +162,7 @@ def hallucination(
     out: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Server of an LLM that confirms each statement.")] = None,
     verifier_model: Annotated[str, typer.Option(help="Its model's name.")] = "default",
-    reading: Annotated[
-        list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")
-    ] = None,
+    reading: RecipeWords = None,
 ) -> None:
     """Count responses that say the image cannot be seen, with their accuracy and the entropy around it (paper 6.4)."""
     from seethink.config import make_reading, make_reward, make_verifier

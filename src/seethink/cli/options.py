@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-LARGEST_SEED = 2**64 - 1
-"""Of torch's generators."""
+from seethink.core.arguments import SEEDS
 
-Seed = Annotated[int, typer.Option(help="Of everything random.", min=0, max=LARGEST_SEED, metavar="INTEGER")]
+Seed = Annotated[int, typer.Option(help="Of everything random.", min=0, max=SEEDS - 1, metavar="INTEGER")]
+RecipeWords = Annotated[list[str] | None, typer.Argument(help="data.KEY=VALUE and reward.KEY=VALUE, as in a recipe.")]

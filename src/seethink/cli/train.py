@@ -19,6 +19,10 @@ app = typer.Typer()
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key=value words that override the recipe, e.g. optim.lr=1e-6.")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")]
+Allow = Annotated[
+    list[str] | None, typer.Option("--allow", help="Resume even though this key (or `data`, `model`) has changed.")
+]
 
 
 @app.command(epilog="Example: `seethink quickstart --out runs/quickstart`")
@@ -43,10 +47,8 @@ def quickstart(
 def train(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe.")],
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
-    allow: Annotated[
-        list[str] | None, typer.Option("--allow", help="Resume even though this key (or `data`, `model`) has changed.")
-    ] = None,
+    resume: Resume = False,
+    allow: Allow = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
 ) -> None:
     """Train one stage (SFT, GRPO or PPO) as a recipe says.
@@ -88,10 +90,8 @@ def train(
 def launch(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe; its [cluster] says how many processes.")],
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
-    allow: Annotated[
-        list[str] | None, typer.Option("--allow", help="Resume even though this key (or `data`, `model`) has changed.")
-    ] = None,
+    resume: Resume = False,
+    allow: Allow = None,
 ) -> None:
     """Train one stage on several processes of this machine, and go on where one of them dies.
 

@@ -16,6 +16,7 @@ from seethink.config.reward import RewardConfig
 from seethink.config.rl import AlgorithmConfig, PpoConfig, RolloutConfig
 from seethink.config.section import Section
 from seethink.config.sft import SftConfig
+from seethink.core.arguments import SEEDS
 
 Stage = Literal["sft", "grpo", "ppo"]
 FOREIGN: dict[Stage, tuple[str, ...]] = {
@@ -44,7 +45,7 @@ class Recipe(Section):
         "nano", description="`nano` or another packaged base (docs/nano.md), a checkpoint folder, or a hub name."
     )
     out: str = Field(description="Run folder.")
-    seed: int = Field(0, ge=0, lt=2**64, description="Of data order, sampling and new weights.")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="Of data order, sampling and new weights.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of weights and activations.")
     trust_remote_code: bool = Field(False, description="Run code that comes with the model. Off unless you mean it.")
     data: DataConfig

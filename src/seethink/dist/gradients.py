@@ -39,10 +39,12 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def _buckets(gradients: list[Tensor]) -> Iterable[list[Tensor]]:
     """Runs of gradients of one dtype, of about BUCKET numbers."""
     bucket: list[Tensor] = []
+    size = 0
     for gradient in gradients:
-        if bucket and (gradient.dtype != bucket[0].dtype or sum(g.numel() for g in bucket) >= BUCKET):
+        if bucket and (gradient.dtype != bucket[0].dtype or size >= BUCKET):
             yield bucket
-            bucket = []
+            bucket, size = [], 0
         bucket.append(gradient)
+        size += gradient.numel()
     if bucket:
         yield bucket
