@@ -93,6 +93,8 @@ class Run:
     """Inference modes compared, where the run's own folder has them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """`seconds`, `machine`, `versions` and `command`, where the run recorded them."""
+    note: str = ""
+    """A sentence that belongs under its accuracies."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -114,6 +116,7 @@ def load_run(path: Path) -> Run:
         out_of_domain=_names(pipeline.get("out_of_domain")),
         modes={} if only else _object(path / "modes.json", problems),
         facts=pipeline,
+        note=note if isinstance(note := pipeline.get("note"), str) else "",
         problems=problems,
     )
 

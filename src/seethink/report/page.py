@@ -101,6 +101,7 @@ def _lines(prefix: str, value: Any) -> list[str]:
 
 def _sentences(run: Run) -> list[str]:
     found = scores.accuracy_sentences(run)
+    found += [run.note] if found and run.note else []
     found = found or [sentence for stage in run.stages if (sentence := _training_sentence(stage))]
     return found or ["This run has recorded neither an evaluation nor any training step."]
 

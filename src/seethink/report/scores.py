@@ -112,8 +112,7 @@ def summary_table(run: Path | Run) -> Table:
         named = visible(names[0]) if len(names) == 1 else f"{len(names)} domains"
         for heading in (Text(f"{label}\n{named}"), "n", "tokens"):
             table.add_column(heading, justify="right")
-    if mode is None:
-        table.caption = "no stage has been evaluated"
+    table.caption = "no stage has been evaluated" if mode is None else Text(visible(run.note))
     for stage in run.stages:
         means = [mean_score(stage, names, mode) for names in groups.values()] if mode else []
         table.add_row(Text(visible(stage.name)), *(cell for mean in means for cell in _cells(mean)))

@@ -53,6 +53,10 @@ QUICKSTART = (
 )
 
 
+RUNS = Path(__file__).with_name("quickstart_runs.json")
+"""Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
+
+
 def recipes_folder() -> Path:
     """The shipped recipes: inside an installed package, or beside the sources."""
     here = Path(__file__).resolve().parents[1]
@@ -67,10 +71,21 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
     with FolderLock(out, "--out "):
-        return _run_stages(out, seed, recipes)
+        return _run_stages(out, seed, recipes, "" if overrides else spread_note())
 
 
-def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe]) -> Path:
+def spread_note(runs: Path = RUNS) -> str:
+    """How far one quickstart may lie from another, in words: from the runs that benchmarks/quickstart_runs.py stored."""
+    stored = json.loads(runs.read_text(encoding="utf-8"))
+    values = {group: [run[group]["RL"] for run in stored["runs"]] for group in ("In-domain", "Out-of-domain")}
+    said = " and ".join(f"{min(v):.1f} to {max(v):.1f} % {group.lower()}" for group, v in values.items())
+    return (
+        f"One run is one draw: {len(stored['runs'])} quickstarts (seeds and threads differ, {stored['date']}) ended RL at "
+        f"{said}; the standard errors here are over items alone."
+    )
+
+
+def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe], note: str) -> Path:
     from seethink.report import write_report
 
     started, stages = time.perf_counter(), tuple(recipes)
@@ -83,7 +98,7 @@ def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe]) -> Path:
         recipe = recipe.model_copy(update={"model": model})
         model = str(train(recipe, resume=True))
         evaluator.run(model, stage.name, out / stage.folder)
-    _describe(out, stages, time.perf_counter() - started)
+    _describe(out, stages, time.perf_counter() - started, note)
     return write_report(out)
 
 
@@ -131,13 +146,14 @@ class _Evaluator:
         return self._task, self._prompts
 
 
-def _describe(out: Path, stages: tuple[Stage, ...], seconds: float) -> None:
+def _describe(out: Path, stages: tuple[Stage, ...], seconds: float, note: str) -> None:
     """Write pipeline.json: what the report needs to know about the whole pipeline."""
     path = out / "pipeline.json"
     before = {key: value for key, value in read_object(path).items() if isinstance(value, int | float)}
     content: dict[str, Any] = {
         "title": "seethink quickstart",
         "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in stages)],
+        "note": note,
         "in_domain": ["math"],
         "out_of_domain": list(OTHER_DOMAINS),
         # A call that finds everything done must not replace the time of the call that did the work.
