@@ -19,6 +19,7 @@ from seethink.config import Recipe
 from seethink.core.errors import OtherRankError
 from seethink.dist.agreement import all_or_none, from_all, from_main
 from seethink.dist.gradients import sum_gradients
+from seethink.dist.sharding import whole
 from seethink.dist.world import is_main, rank, world_size
 from seethink.entropy.meter import Tokens
 from seethink.models.load import LoadedModel
@@ -33,6 +34,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
     "grpo, small micro-batches": ("grpo", ("optim.micro_tokens=120",), (1, 0, 2, 1)),
     "grpo, connector alone": ("grpo", ('parts.train=["connector"]',), (1, 1, 2, 1)),
     "grpo, one image": ("grpo", (), (0, 0, 1, 0)),
+    "grpo, no image": ("grpo", ("optim.weight_decay=0.1",), (0, 0, 0, 0)),
     "grpo, fewer prompts than ranks": ("grpo", (), (1, 0)),
     "grpo, recomputed": ("grpo", ("optim.gradient_checkpointing=true",), (1, 0, 2, 1)),
     "grpo, packed": ("grpo", ("optim.shared_prompt=false",), (1, 0, 2, 1)),
@@ -67,16 +69,16 @@ def take_step(loaded: LoadedModel, recipe: Recipe, images: tuple[int, ...]) -> t
 
 
 def _weights(policy: Policy) -> torch.Tensor:
-    return torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
+    return torch.cat([whole(p.detach()).flatten().clone() for p in policy.model.parameters()])
 
 
-def all_cases(model: Path) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]]:
+def all_cases(model: Path, shard: str = "none") -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]]:
     """Of every case the weights' movement and, where there is one gradient, its sum before clipping; and metrics."""
     vectors: dict[str, torch.Tensor] = {}
     measured: dict[str, dict[str, float]] = {}
     loaded = load_nano(model, torch.float64)
     for name, (stage, words, images) in CASES.items():
-        recipe = nano_recipe(model, "optim.warmup_ratio=0.0", *words, stage=stage)
+        recipe = nano_recipe(model, "optim.warmup_ratio=0.0", f"cluster.shard={shard}", *words, stage=stage)
         vectors[f"{name}: moved"], measured[name] = take_step(_copy(loaded), recipe, images)
         if stage == "grpo" and recipe.algorithm.epochs == 1:
             vectors[f"{name}: gradient"] = one_gradient(_copy(loaded), recipe, images)
@@ -92,12 +94,13 @@ def one_gradient(loaded: LoadedModel, recipe: Recipe, images: tuple[int, ...]) -
     episode = random_episode(loaded, REWARDS[: len(images)], images=images)
     batches = grpo.prepare(policy, batcher_of(recipe, loaded), episode.groups, 16, recipe.algorithm)
     policy.forward_backward(batches, grpo.make_loss(recipe.algorithm))
-    sum_gradients(loaded.model.parameters())
+    if policy.shards is None:
+        sum_gradients(loaded.model.parameters())
     return gradients(loaded.model)
 
 
-def save_cases(model: Path, out: Path) -> None:
-    vectors, measured = all_cases(model)
+def save_cases(model: Path, out: Path, shard: str) -> None:
+    vectors, measured = all_cases(model, shard)
     copies = from_all({name: vector.sum().item() for name, vector in vectors.items()})
     assert all(copy == copies[0] for copy in copies), "the ranks' weights differ"
     if is_main():
@@ -111,14 +114,15 @@ def of_one_process(random_nano: Path) -> tuple[dict[str, torch.Tensor], dict[str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize(("world", "shard"), [(2, "none"), (3, "zero2"), (2, "zero3")])
 def test_ranks_take_the_step_of_one_process(
     random_nano: Path,
     tmp_path: Path,
     world: int,
+    shard: str,
     of_one_process: tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]],
 ) -> None:
-    on_ranks(world, save_cases, tmp_path, random_nano, tmp_path)
+    on_ranks(world, save_cases, tmp_path, random_nano, tmp_path, shard)
     theirs = load_file(tmp_path / "vectors.safetensors")
     said = json.loads((tmp_path / "measured.json").read_text())
     for name, vector in of_one_process[0].items():
