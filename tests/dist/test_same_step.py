@@ -17,6 +17,7 @@ from helpers.ranks import on_ranks
 from helpers.training import batcher_of, make_critic, make_policy
 from seethink.config import Recipe
 from seethink.core.errors import OtherRankError
+from seethink.dist import sharding
 from seethink.dist.agreement import all_or_none, from_all, from_main
 from seethink.dist.gradients import sum_gradients
 from seethink.dist.sharding import whole
@@ -100,6 +101,8 @@ def one_gradient(loaded: LoadedModel, recipe: Recipe, images: tuple[int, ...]) -
 
 
 def save_cases(model: Path, out: Path, shard: str) -> None:
+    if shard == "zero3":
+        sharding.LARGE_ENCODER = 0  # the vision encoder block by block
     vectors, measured = all_cases(model, shard)
     copies = from_all({name: vector.sum().item() for name, vector in vectors.items()})
     assert all(copy == copies[0] for copy in copies), "the ranks' weights differ"
@@ -135,9 +138,31 @@ def test_ranks_take_the_step_of_one_process(
         assert {k: said[name][k] for k in ours} == pytest.approx(ours, rel=rounding, abs=rounding), name
 
 
-def share_faults(model: Path) -> None:
+def compare_copies(model: Path, plain: torch.Tensor, bfloat: torch.Tensor) -> None:
+    """Two copies of the weights over two ranks each, in float64; and bfloat16 weights that are gathered from float32."""
+    recipe = nano_recipe(model, "cluster.replicas=2")
+    assert relative_error(one_gradient(load_nano(model, torch.float64), recipe, (1, 0, 2, 1)), plain) < 1e-12
+    half = one_gradient(_in_bfloat16(model), recipe, (1, 0, 2, 1))
+    assert half.dtype == torch.float32
+    assert relative_error(half.double(), plain) < 1.5 * relative_error(bfloat.double(), plain)
+
+
+def _in_bfloat16(model: Path) -> LoadedModel:
+    return replace(load_nano(model), compute_dtype=torch.bfloat16)
+
+
+@pytest.mark.slow
+def test_copies_and_half_precision(random_nano: Path, tmp_path: Path) -> None:
+    recipe, images = nano_recipe(random_nano), (1, 0, 2, 1)
+    plain = one_gradient(load_nano(random_nano, torch.float64), recipe, images)
+    bfloat = one_gradient(_in_bfloat16(random_nano), recipe, images)
+    assert relative_error(bfloat.double(), plain) < 0.05
+    on_ranks(4, compare_copies, tmp_path, random_nano, plain, bfloat)
+
+
+def share_faults(model: Path, dtype: torch.dtype) -> None:
     """One rank's failure is everybody's."""
-    loaded = load_nano(model)
+    loaded = replace(load_nano(model), compute_dtype=dtype)
     recipe = nano_recipe(model, "optim.micro_tokens=4000")
     policy, episode = make_policy(loaded, recipe, 1), random_episode(loaded, REWARDS)
     budget, tried = TokenBudget(batcher_of(recipe, loaded), policy), []
@@ -160,7 +185,12 @@ def share_faults(model: Path) -> None:
     def nan_on_the_last(self: Policy, *args: Any) -> dict[str, torch.Tensor]:
         found = real(self, *args)
         if rank() == world_size() - 1:
-            next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(torch.nan)
+            assert self.shards is not None
+            # In half precision FSDP keeps the sum of gradients beside the parameters.
+            kept = [p.grad for p in self.model.parameters()] + [
+                p.unsharded_accumulated_grad for p in self.shards._parameters()
+            ]
+            next(gradient for gradient in kept if gradient is not None).fill_(torch.nan)
         return found
 
     Policy._accumulate = nan_on_the_last  # type: ignore[method-assign]
@@ -182,5 +212,6 @@ def share_faults(model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fault_of_one_rank_is_everybodys(random_nano: Path, tmp_path: Path) -> None:
-    on_ranks(2, share_faults, tmp_path, random_nano)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_fault_of_one_rank_is_everybodys(random_nano: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    on_ranks(2, share_faults, tmp_path, random_nano, dtype)

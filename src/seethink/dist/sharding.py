@@ -28,6 +28,8 @@ from seethink.models.load import default_device
 from seethink.models.parts import family_of
 from seethink.models.scorer import TokenScorer
 
+LARGE_ENCODER = 4
+"""Times a decoder layer. InternViT-300M has 1.3 layers of its 8B model, InternViT-6B has 11 of its 38B model."""
 Zero = Literal["zero2", "zero3"]
 
 
@@ -36,16 +38,17 @@ class Shards:
 
     def __init__(self, scorer: TokenScorer, mesh: DeviceMesh, zero: Zero, compute_dtype: torch.dtype) -> None:
         """Shards in place; freeze parts before and make the optimizer after. Weights stay float32 where they rest."""
-        self._root: Any = scorer
+        root: Any = scorer
+        self._root = root
         self.zero = zero
         self._depth = 0
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # none is written to
         policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
         if compute_dtype in (torch.float32, torch.float64):
             policy = MixedPrecisionPolicy(cast_forward_inputs=False)
-        for unit in _units(scorer.model):
+        for unit in units(scorer.model):
             _shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=zero == "zero3")
-        self._root.start_reduction = MethodType(_start_reduction, scorer)
+        root.start_reduction = MethodType(_start_reduction, scorer)
         _shard(scorer, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
         register_fsdp_forward_method(scorer, "start_reduction")
         self._modules: list[Any] = [m for m in scorer.modules() if isinstance(m, FSDPModule)]
@@ -54,8 +57,8 @@ class Shards:
             module.set_force_sum_reduction_for_comms(True)  # gloo has no pre-multiplied sum
         # A rank without work has no forward, which would tell FSDP which module is the root.
         with torch.no_grad():
-            self._root.start_reduction(torch.zeros(()))
-        self._root.reshard()
+            root.start_reduction(torch.zeros(()))
+        root.reshard()
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -173,17 +176,39 @@ def _start_reduction(scorer: TokenScorer, zero: Tensor) -> Tensor:
     return zero * 1
 
 
-def _units(model: Any) -> list[nn.Module]:
-    """What is gathered as one, the innermost first: connector, vision encoder, each decoder layer."""
+def units(model: Any) -> list[nn.Module]:
+    """What is gathered as one, the innermost first: each decoder layer, the connector, the vision encoder.
+
+    A vision encoder that is large beside a decoder layer is gathered block by block.
+    """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     named = dict(model.named_modules())
     family = family_of(model)
-    outer = [named[path] for part in (family.connector, family.vision) for path in part if path in named]
-    outer = [unit for unit in outer if not isinstance(unit, nn.ModuleList)]  # has no forward that could gather it
+    # A list of modules has no forward that could gather it.
+    outer = [named[p] for paths in (family.connector, family.vision) for p in paths if p in named]
+    outer = [unit for unit in outer if not isinstance(unit, nn.ModuleList)]
     inside = {id(m) for unit in outer for m in unit.modules()}
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and id(m) not in inside]
-    return [unit for unit in [*layers, *outer] if any(True for _ in unit.parameters())]
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    decoder, encoder = [m for m in layers if id(m) not in inside], [m for m in layers if id(m) in inside]
+    if sum(map(_numel, encoder)) > LARGE_ENCODER * max(map(_numel, decoder), default=0):
+        decoder += encoder
+    return [unit for unit in [*decoder, *outer] if _numel(unit)]
+
+
+def unit_sizes(model: Any) -> list[int]:
+    """Weights of each unit, without those of the units inside it."""
+    seen: set[int] = set()
+    sizes = []
+    for unit in units(model):
+        own = [p for p in unit.parameters() if id(p) not in seen]
+        seen.update(map(id, own))
+        sizes.append(sum(p.numel() for p in own))
+    return sizes
+
+
+def _numel(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def _shard(module: nn.Module, **how: Any) -> None:
