@@ -45,3 +45,14 @@ def test_groups_stay_whole() -> None:
         assert all(groups.count(g) == 4 for g in set(groups))
         found += [s.index for s in own]
     assert sorted(found) == list(range(20))
+
+
+def test_fewer_groups_than_ranks_are_cut() -> None:
+    """Every rank has work, and every sequence is somebody's, once."""
+    sequences = [sequence(g, 3, 4 * g + k) for g in range(2) for k in range(4)]
+    shares = []
+    for rank in range(6):
+        with patch.multiple(dealing, rank=lambda rank=rank: rank, world_size=lambda: 6):
+            shares.append([s.index for s in own_sequences(sequences)])
+    assert sorted(index for share in shares for index in share) == list(range(8))
+    assert all(1 <= len(share) <= 2 for share in shares)

@@ -58,10 +58,12 @@ def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "two"
 
 
-@pytest.mark.parametrize(("stage", "ranks"), [("sft", 2), ("ppo", 3), ("lora", 2)])
-def test_several_processes_make_the_run_of_one(tmp_path: Path, stage: str, ranks: int) -> None:
+@pytest.mark.parametrize(
+    ("stage", "ranks", "shard"), [("sft", 2, "none"), ("ppo", 3, "zero2"), ("lora", 2, "zero2"), ("grpo", 2, "zero3")]
+)
+def test_several_processes_make_the_run_of_one(tmp_path: Path, stage: str, ranks: int, shard: str) -> None:
     train(load_recipe(stage_recipe(tmp_path, "whole", stage)))
-    train_on_ranks(ranks, stage_recipe(tmp_path, "shared", stage))
+    train_on_ranks(ranks, stage_recipe(tmp_path, "shared", stage, **{"cluster.shard": shard}))
     same_run(tmp_path / "shared", tmp_path / "whole")
 
 

@@ -17,8 +17,10 @@ from helpers.ranks import on_ranks
 from helpers.training import batcher_of, make_critic, make_policy
 from seethink.config import Recipe
 from seethink.core.errors import OtherRankError
+from seethink.dist import sharding
 from seethink.dist.agreement import all_or_none, from_all, from_main
 from seethink.dist.gradients import sum_gradients
+from seethink.dist.sharding import whole
 from seethink.dist.world import is_main, rank, world_size
 from seethink.entropy.meter import Tokens
 from seethink.models.load import LoadedModel
@@ -33,6 +35,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
     "grpo, small micro-batches": ("grpo", ("optim.micro_tokens=120",), (1, 0, 2, 1)),
     "grpo, connector alone": ("grpo", ('parts.train=["connector"]',), (1, 1, 2, 1)),
     "grpo, one image": ("grpo", (), (0, 0, 1, 0)),
+    "grpo, no image": ("grpo", ("optim.weight_decay=0.1",), (0, 0, 0, 0)),
     "grpo, fewer prompts than ranks": ("grpo", (), (1, 0)),
     "grpo, recomputed": ("grpo", ("optim.gradient_checkpointing=true",), (1, 0, 2, 1)),
     "grpo, packed": ("grpo", ("optim.shared_prompt=false",), (1, 0, 2, 1)),
@@ -67,16 +70,16 @@ def take_step(loaded: LoadedModel, recipe: Recipe, images: tuple[int, ...]) -> t
 
 
 def _weights(policy: Policy) -> torch.Tensor:
-    return torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
+    return torch.cat([whole(p.detach()).flatten().clone() for p in policy.model.parameters()])
 
 
-def all_cases(model: Path) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]]:
+def all_cases(model: Path, shard: str = "none") -> tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]]:
     """Of every case the weights' movement and, where there is one gradient, its sum before clipping; and metrics."""
     vectors: dict[str, torch.Tensor] = {}
     measured: dict[str, dict[str, float]] = {}
     loaded = load_nano(model, torch.float64)
     for name, (stage, words, images) in CASES.items():
-        recipe = nano_recipe(model, "optim.warmup_ratio=0.0", *words, stage=stage)
+        recipe = nano_recipe(model, "optim.warmup_ratio=0.0", f"cluster.shard={shard}", *words, stage=stage)
         vectors[f"{name}: moved"], measured[name] = take_step(_copy(loaded), recipe, images)
         if stage == "grpo" and recipe.algorithm.epochs == 1:
             vectors[f"{name}: gradient"] = one_gradient(_copy(loaded), recipe, images)
@@ -92,12 +95,15 @@ def one_gradient(loaded: LoadedModel, recipe: Recipe, images: tuple[int, ...]) -
     episode = random_episode(loaded, REWARDS[: len(images)], images=images)
     batches = grpo.prepare(policy, batcher_of(recipe, loaded), episode.groups, 16, recipe.algorithm)
     policy.forward_backward(batches, grpo.make_loss(recipe.algorithm))
-    sum_gradients(loaded.model.parameters())
+    if policy.shards is None:
+        sum_gradients(loaded.model.parameters())
     return gradients(loaded.model)
 
 
-def save_cases(model: Path, out: Path) -> None:
-    vectors, measured = all_cases(model)
+def save_cases(model: Path, out: Path, shard: str) -> None:
+    if shard == "zero3":
+        sharding.LARGE_ENCODER = 0  # the vision encoder block by block
+    vectors, measured = all_cases(model, shard)
     copies = from_all({name: vector.sum().item() for name, vector in vectors.items()})
     assert all(copy == copies[0] for copy in copies), "the ranks' weights differ"
     if is_main():
@@ -111,14 +117,15 @@ def of_one_process(random_nano: Path) -> tuple[dict[str, torch.Tensor], dict[str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize(("world", "shard"), [(2, "none"), (3, "zero2"), (2, "zero3")])
 def test_ranks_take_the_step_of_one_process(
     random_nano: Path,
     tmp_path: Path,
     world: int,
+    shard: str,
     of_one_process: tuple[dict[str, torch.Tensor], dict[str, dict[str, float]]],
 ) -> None:
-    on_ranks(world, save_cases, tmp_path, random_nano, tmp_path)
+    on_ranks(world, save_cases, tmp_path, random_nano, tmp_path, shard)
     theirs = load_file(tmp_path / "vectors.safetensors")
     said = json.loads((tmp_path / "measured.json").read_text())
     for name, vector in of_one_process[0].items():
@@ -131,9 +138,31 @@ def test_ranks_take_the_step_of_one_process(
         assert {k: said[name][k] for k in ours} == pytest.approx(ours, rel=rounding, abs=rounding), name
 
 
-def share_faults(model: Path) -> None:
+def compare_copies(model: Path, plain: torch.Tensor, bfloat: torch.Tensor) -> None:
+    """Two copies of the weights over two ranks each, in float64; and bfloat16 weights that are gathered from float32."""
+    recipe = nano_recipe(model, "cluster.replicas=2")
+    assert relative_error(one_gradient(load_nano(model, torch.float64), recipe, (1, 0, 2, 1)), plain) < 1e-12
+    half = one_gradient(_in_bfloat16(model), recipe, (1, 0, 2, 1))
+    assert half.dtype == torch.float32
+    assert relative_error(half.double(), plain) < 1.5 * relative_error(bfloat.double(), plain)
+
+
+def _in_bfloat16(model: Path) -> LoadedModel:
+    return replace(load_nano(model), compute_dtype=torch.bfloat16)
+
+
+@pytest.mark.slow
+def test_copies_and_half_precision(random_nano: Path, tmp_path: Path) -> None:
+    recipe, images = nano_recipe(random_nano), (1, 0, 2, 1)
+    plain = one_gradient(load_nano(random_nano, torch.float64), recipe, images)
+    bfloat = one_gradient(_in_bfloat16(random_nano), recipe, images)
+    assert relative_error(bfloat.double(), plain) < 0.05
+    on_ranks(4, compare_copies, tmp_path, random_nano, plain, bfloat)
+
+
+def share_faults(model: Path, dtype: torch.dtype) -> None:
     """One rank's failure is everybody's."""
-    loaded = load_nano(model)
+    loaded = replace(load_nano(model), compute_dtype=dtype)
     recipe = nano_recipe(model, "optim.micro_tokens=4000")
     policy, episode = make_policy(loaded, recipe, 1), random_episode(loaded, REWARDS)
     budget, tried = TokenBudget(batcher_of(recipe, loaded), policy), []
@@ -156,7 +185,12 @@ def share_faults(model: Path) -> None:
     def nan_on_the_last(self: Policy, *args: Any) -> dict[str, torch.Tensor]:
         found = real(self, *args)
         if rank() == world_size() - 1:
-            next(p for p in self.model.parameters() if p.grad is not None).grad.fill_(torch.nan)
+            assert self.shards is not None
+            # In half precision FSDP keeps the sum of gradients beside the parameters.
+            kept = [p.grad for p in self.model.parameters()] + [
+                p.unsharded_accumulated_grad for p in self.shards._parameters()
+            ]
+            next(gradient for gradient in kept if gradient is not None).fill_(torch.nan)
         return found
 
     Policy._accumulate = nan_on_the_last  # type: ignore[method-assign]
@@ -178,5 +212,6 @@ def share_faults(model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fault_of_one_rank_is_everybodys(random_nano: Path, tmp_path: Path) -> None:
-    on_ranks(2, share_faults, tmp_path, random_nano)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_fault_of_one_rank_is_everybodys(random_nano: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    on_ranks(2, share_faults, tmp_path, random_nano, dtype)

@@ -19,8 +19,9 @@ from helpers.killing import stage_recipe
 from seethink.config import Recipe, load_recipe
 from seethink.core.errors import UserError
 from seethink.runs import checkpoint
-from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
+from seethink.runs.checkpoint import newest_checkpoint
 from seethink.runs.metrics import MetricsWriter, read_metrics
+from seethink.runs.optimizer_state import CheckpointError
 from seethink.train.start import train as train_stage
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -41,9 +42,9 @@ def failing_at_step(step: int, real: Callable[..., Any], name: Callable[..., str
 
 
 WRITES = {
-    "weights": ("export_model", lambda model, chat, folder, about: str(folder)),
+    "weights": ("export_model", lambda model, chat, folder, about, weights: str(folder)),
     "state": ("save_file", lambda tensors, file: str(file)),
-    "hashes": ("_sync", lambda folder: str(folder)),
+    "hashes": ("write_manifest", lambda folder: str(folder)),
     "room": ("require_room", None),
 }
 
@@ -124,12 +125,12 @@ def test_31_best_weights_that_do_not_fit_leave_those_before(tmp_path: Path, monk
     """`best` and what done.json says of it agree."""
     export, calls = checkpoint.export_model, []
 
-    def second_fails(model: Any, chat: Any, folder: Path, about: dict[str, Any]) -> None:
+    def second_fails(model: Any, chat: Any, folder: Path, about: dict[str, Any], weights: Any) -> None:
         if folder.name == ".best.tmp":
             calls.append(about["step"])
             if len(calls) == 2:
                 raise FULL
-        export(model, chat, folder, about)
+        export(model, chat, folder, about, weights)
 
     monkeypatch.setattr(checkpoint, "export_model", second_fails)
     best = train_stage(recipe(tmp_path, **{"sft.val_every": 2}))

@@ -20,12 +20,13 @@ from seethink.config import Recipe, load_recipe
 from seethink.core.errors import UserError
 from seethink.data.quarantine import DataError
 from seethink.runs import folder as run_folder
-from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
+from seethink.runs.checkpoint import newest_checkpoint
 from seethink.runs.folder import MADE, RunFolderError
 from seethink.runs.identity import SAMPLED, model_identity
 from seethink.runs.lock import FolderInUseError, FolderLock
 from seethink.runs.manifest import write_manifest
 from seethink.runs.metrics import read_metrics
+from seethink.runs.optimizer_state import CheckpointError
 from seethink.runs.reading import RunFileError
 from seethink.studies.quickstart import Stage, run_pipeline
 from seethink.train.start import train as train_stage

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -197,7 +198,7 @@ def _patched(request: Request, said: int) -> None:
     def say(place: str) -> None:
         os.write(said, f"{place}\n".encode())
 
-    write, replace_folder, sync = MetricsWriter.write, checkpoint.replace_folder, checkpoint._sync
+    write, in_one_move, hash_files = MetricsWriter.write, checkpoint.in_one_move, checkpoint.write_manifest
     update, steps = TokenBudget.run, {stage: stage.step for stage in (Grpo, Sft)}
     number = 0
 
@@ -214,20 +215,22 @@ def _patched(request: Request, said: int) -> None:
         say(f"update {number}")
         return update(self, *args, **kwargs)
 
-    def replace_and_say(final: Path, fill: Any, needed: int) -> None:
+    @contextlib.contextmanager
+    def move_and_say(final: Path, *args: Any, **kwargs: Any) -> Iterator[Path]:
         say(f"saving {final.name}")
-        replace_folder(final, fill, needed)
+        with in_one_move(final, *args, **kwargs) as temporary:
+            yield temporary
         time.sleep(request.slow_save / 2)
         say(f"saved {final.name}")
 
-    def slow_sync(folder: Path) -> None:
+    def hash_slowly(folder: Path) -> None:
         say(f"syncing {folder.name}")
         time.sleep(request.slow_save / 2)
-        sync(folder)
+        hash_files(folder)
 
     MetricsWriter.write = write_and_say  # type: ignore[method-assign]
-    checkpoint.replace_folder = replace_and_say
-    checkpoint._sync = slow_sync
+    checkpoint.in_one_move = move_and_say
+    checkpoint.write_manifest = hash_slowly
     Grpo.step = Sft.step = count_and_step  # type: ignore[method-assign, assignment]
     TokenBudget.run = update_and_say  # type: ignore[method-assign]
 

@@ -19,6 +19,7 @@ from PIL import Image
 from seethink.config import FOREIGN, Recipe, make_recipe
 from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 from seethink.data.chat import Chat
+from seethink.dist.sharding import whole
 from seethink.models.load import LoadedModel, load_model
 from seethink.pretrain.nano import build_model, build_processor
 from seethink.rl.rollout import Episode
@@ -122,9 +123,9 @@ def _random_ids(rng: np.random.Generator, loaded: LoadedModel) -> list[int]:
 
 
 def gradients(model: torch.nn.Module) -> torch.Tensor:
-    """All gradients as one vector, with zeros for parameters that have none."""
+    """All gradients as one vector, with zeros for parameters that have none; every rank of a sharded model calls it."""
     named = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
-    return torch.cat([g.flatten() for g in named])
+    return torch.cat([whole(g).flatten() for g in named])
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

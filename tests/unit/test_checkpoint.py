@@ -15,16 +15,14 @@ from helpers.nano import nano_recipe
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.trainable import param_groups
 from seethink.runs.checkpoint import (
-    CheckpointError,
     Retention,
     clear_leftovers,
     load_tensors,
     newest_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
     restore_weights,
     save_checkpoint,
 )
+from seethink.runs.optimizer_state import CheckpointError, optimizer_tensors, restore_optimizer
 from seethink.runs.rng import restore_rng, rng_state, seed_everything
 
 
@@ -122,7 +120,7 @@ def failing(*_: Any, **__: Any) -> None:
     [
         lambda patch: patch.setattr(os, "replace", failing),
         lambda patch: patch.setattr("seethink.runs.checkpoint.save_file", failing),
-        lambda patch: patch.setattr("seethink.runs.checkpoint._sync", failing),
+        lambda patch: patch.setattr("seethink.runs.checkpoint.write_manifest", failing),
         lambda patch: patch.setattr("seethink.runs.checkpoint.export_model", failing),
     ],
     ids=["before the rename", "while writing tensors", "before the sync", "while writing weights"],

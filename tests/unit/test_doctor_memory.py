@@ -113,7 +113,8 @@ def test_shared_prompts_are_alive_beside_a_micro_batch_of_responses() -> None:
 def test_a_checkpoint_on_disk(tmp_path: object) -> None:
     from pathlib import Path
 
-    from seethink.runs.checkpoint import optimizer_tensors, save_checkpoint
+    from seethink.runs.checkpoint import save_checkpoint
+    from seethink.runs.optimizer_state import optimizer_tensors
 
     recipe, loaded, policy, batches, _ = trained()
     policy.forward_backward(batches, sft.response_loss)

@@ -15,10 +15,11 @@ from seethink.core.errors import UserError
 from seethink.core.files import require_file
 from seethink.export import export_run
 from seethink.report import write_report
-from seethink.runs.checkpoint import CheckpointError, newest_checkpoint
+from seethink.runs.checkpoint import newest_checkpoint
 from seethink.runs.folder import refuse_changes, sign
 from seethink.runs.manifest import write_manifest
 from seethink.runs.metrics import MetricsWriter, read_metrics
+from seethink.runs.optimizer_state import CheckpointError
 from seethink.runs.reading import RunFileError, final_model, read_key, read_object
 from seethink.studies.selection.select_run import settings_of
 

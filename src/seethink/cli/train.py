@@ -122,6 +122,9 @@ def doctor(
         bool, typer.Option("--ask-verifier", help="Also send reward.verifier two questions.")
     ] = False,
     step: Annotated[bool, typer.Option("--step/--no-step", help="Try a real forward, backward and rollout.")] = True,
+    shapes_only: Annotated[
+        bool, typer.Option("--shapes-only", help="Only parts and memory, from the recipe and the model's config.json.")
+    ] = False,
 ) -> None:
     """Check recipe, model, data, reward, memory and disk before a GPU is used, and report every problem at once.
 
@@ -132,7 +135,9 @@ def doctor(
 
     if out is not None:
         claim_file(out, json_with("seethink", "checks"), "a report of `seethink doctor`")
-    report = diagnose(recipe, overrides or [], data=data, gpus=gpus, ask_verifier=ask_verifier, step=step)
+    report = diagnose(
+        recipe, overrides or [], data=data, gpus=gpus, ask_verifier=ask_verifier, step=step, shapes_only=shapes_only
+    )
     print_report(report, console, strict=strict)
     if out is not None:
         as_user_error(lambda: write_text(out, as_json(report, strict=strict)))

@@ -4,6 +4,7 @@ A recipe is a TOML file; `key=value` words on the command line override it (`opt
 The resolved recipe is saved with the run. Each section is an object of its own that a caller can pass alone.
 """
 
+from seethink.config.cluster import ClusterConfig
 from seethink.config.data import MAX_PIXELS, DataConfig, ReadConfig
 from seethink.config.endpoint import EndpointConfig
 from seethink.config.guards import BlindnessConfig, Watchdog, WatchdogAction, WatchdogsConfig
@@ -37,6 +38,7 @@ __all__ = [
     "AlgorithmConfig",
     "BlindnessConfig",
     "CheckpointConfig",
+    "ClusterConfig",
     "DataConfig",
     "Difficulty",
     "EndpointConfig",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from seethink.config.section import Section
@@ -13,3 +15,9 @@ class ClusterConfig(Section):
     trainers: int = Field(1, gt=0, description="Training processes on this machine; the gradient is the same.")
     max_restarts: int = Field(3, ge=0, description="How often a run goes on after a process died.")
     timeout_s: float = Field(1800.0, gt=0, description="Seconds that a process waits for the others.")
+    shard: Literal["none", "zero2", "zero3"] = Field(
+        "zero2",
+        description="What several processes share of weights, gradients and optimizer: nothing (`none`: each has all), "
+        "all, gathered once per step (`zero2`), or all, gathered layer by layer (`zero3`).",
+    )
+    replicas: int = Field(1, gt=0, description="Copies of the sharded weights: processes / replicas share one copy.")

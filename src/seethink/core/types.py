@@ -214,6 +214,8 @@ class Microbatch:
     """[N] the critic's before the step's first update; None without a critic."""
     returns: Tensor | None = None
     """[N] what the critic learns; None without a critic."""
+    idle: bool = False
+    """Run so that ranks have equal work (dist/padding.py); what comes out of it counts for nothing."""
 
     def to(self, device: Any) -> Microbatch:
         """The same micro-batch on another device."""

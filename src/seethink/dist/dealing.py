@@ -24,12 +24,16 @@ def deal(costs: Sequence[float], hands: int) -> list[list[int]]:
 
 
 def own_sequences(sequences: list[PackedSequence]) -> list[PackedSequence]:
-    """This rank's sequences of a step. Groups stay whole, because they share their prompt; the cost is in tokens."""
+    """This rank's sequences of a step. Groups stay whole, because they share their prompt; the cost is in tokens.
+
+    Where there are fewer groups than ranks, each is cut into as many parts as give every rank one.
+    """
     if world_size() == 1:
         return sequences
     groups: dict[int, list[PackedSequence]] = {}
     for sequence in sequences:
         groups.setdefault(sequence.group, []).append(sequence)
-    shares = deal([sum(map(len, members)) for members in groups.values()], world_size())
-    dealt = list(groups.values())
+    cuts = -(-world_size() // max(len(groups), 1))
+    dealt = [members[part::cuts] for members in groups.values() for part in range(min(cuts, len(members)))]
+    shares = deal([sum(map(len, members)) for members in dealt], world_size())
     return [sequence for place in shares[rank()] for sequence in dealt[place]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from seethink.core.types import Completion, Prompt
 from seethink.data.prompts import prompt_lengths
@@ -18,8 +19,9 @@ class DealtGenerator:
     A completion's random numbers depend on the prompt's place among all, so that the tokens are those of one process.
     """
 
-    def __init__(self, own: Generator) -> None:
-        self._own = own
+    def __init__(self, own: Generator, weights: Callable[[], AbstractContextManager[None]]) -> None:
+        """`weights` makes the weights of the engine whole, where the ranks share them."""
+        self._own, self._weights = own, weights
 
     @property
     def policy_version(self) -> int:
@@ -42,14 +44,15 @@ class DealtGenerator:
         """As `Generator.generate`. Every rank must call it with the same prompts."""
         numbers = list(range(len(prompts))) if places is None else list(places)
         mine = deal(prompt_lengths(prompts), world_size())[rank()]
-        groups = self._own.generate(
-            [prompts[i] for i in mine],
-            group_size,
-            sampling,
-            seed,
-            progress=progress,
-            places=[numbers[i] for i in mine],
-        )
+        with self._weights():
+            groups = self._own.generate(
+                [prompts[i] for i in mine],
+                group_size,
+                sampling,
+                seed,
+                progress=progress,
+                places=[numbers[i] for i in mine],
+            )
         found = {place: group for share in from_all(list(zip(mine, groups, strict=True))) for place, group in share}
         return [found[place] for place in range(len(prompts))]
 

@@ -13,13 +13,12 @@ from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status, gigabytes
 from seethink.doctor.machine import Gpus
-from seethink.doctor.memory import RESERVE, Estimate, Load, estimate, longest_response
+from seethink.doctor.memory import RESERVE, Estimate, Load, estimate, longest_response, ranks_per_copy
 from seethink.doctor.scan import Scan
 from seethink.doctor.tokens import VIEW, vision_tokens
 from seethink.models.forward import image_token_id
 
 SECTION = "memory"
-ONE_DEVICE = "there is no sharding yet: one process, one device, so all of it must fit one GPU"
 
 
 def check_memory(
@@ -35,11 +34,19 @@ def check_memory(
     report.facts["memory"] = {**asdict(found), "device": found.device, "host": found.host, "load": asdict(load)}
     said = (
         f"{gigabytes(found.device)} on the device, {gigabytes(found.host)} of main memory for the proof of parts; "
-        f"{recipe.stage} in {recipe.dtype} over float32 weights, {found.micro_tokens:,} tokens a micro-batch, {whence}"
+        f"{recipe.stage} in {recipe.dtype} over float32 weights, {found.micro_tokens:,} tokens per micro-batch, "
+        f"{whence}"
     )
-    report.add(SECTION, "estimate", Status.INFO, f"{said}; {ONE_DEVICE}")
+    report.add(SECTION, "estimate", Status.INFO, f"{said}; {_mesh(recipe)}")
     _compare(report, found, recipe, gpus)
     return found
+
+
+def _mesh(recipe: Recipe) -> str:
+    cluster, share = recipe.cluster, ranks_per_copy(recipe)
+    if share == 1:
+        return "one process has all of the weights, so that all of it must fit one GPU"
+    return f"per process, {share} of which share one copy of the weights ({cluster.shard})"
 
 
 def _for_device(recipe: Recipe, device_type: str) -> Recipe:
@@ -86,7 +93,7 @@ def memory_table(found: Estimate, recipe: Recipe) -> Table:
         table.add_row(part, *(gigabytes(size) if size else "-" for size in sizes))
     table.add_section()
     for name, size in (
-        ("bfloat16 copies of weights", found.casts),
+        ("weights to compute with", found.casts),
         ("reference model", found.reference),
         ("critic", found.critic),
         ("logits of a chunk", found.logits),
@@ -98,7 +105,7 @@ def memory_table(found: Estimate, recipe: Recipe) -> Table:
     table.add_section()
     table.add_row("while training", gigabytes(found.fixed + found.training))
     if found.rollout:
-        table.add_row("while sampling", gigabytes(found.fixed + found.rollout))
+        table.add_row("while sampling", gigabytes(found.fixed + found.sampling))
     return table
 
 
@@ -116,8 +123,11 @@ def _compare(report: Report, found: Estimate, recipe: Recipe, gpus: Gpus | None)
         report.add(SECTION, "fits", Status.WARN, said, advice)
     else:
         report.add(SECTION, "fits", Status.PASS, said)
-    if gpus.count > 1:
-        report.add(SECTION, "other GPUs", Status.INFO, f"{gpus.count - 1} of {gpus.count} would be idle: {ONE_DEVICE}")
+    trainers = recipe.cluster.trainers
+    if gpus.count != trainers:
+        said = f"cluster.trainers={trainers}, and {gpus.count} GPUs"
+        advice = f"start cluster.trainers={gpus.count} processes to use them all"
+        report.add(SECTION, "all GPUs", Status.WARN if trainers > gpus.count else Status.INFO, said, advice)
 
 
 def _turn(found: Estimate, recipe: Recipe) -> str:
@@ -132,9 +142,21 @@ def _turn(found: Estimate, recipe: Recipe) -> str:
     optimizer = sum(part.optimizer + part.gradients for part in found.parts.values())
     if not recipe.lora.parts:
         ways.append((optimizer * 9 // 10, 'LoRA (lora.parts=["language"])'))
-    if found.rollout > found.training:
+    ways += _sharding_ways(found, recipe)
+    if found.sampling > found.training:
         ways.append((found.rollout // 2, f"a lower rollout.max_rows ({recipe.rollout.max_rows} now)"))
     if found.reference:
         ways.append((found.reference, "algorithm.kl_beta=0, which loads no reference"))
     best = sorted(ways, key=lambda way: -way[0])[:3]
     return "by effect: " + "; ".join(f"{way} (about {gigabytes(size)} less)" for size, way in best)
+
+
+def _sharding_ways(found: Estimate, recipe: Recipe) -> list[tuple[int, str]]:
+    """What more processes, or another way of sharing, would save."""
+    cluster = recipe.cluster
+    resting = found.fixed - found.reference - found.critic
+    ways = [(resting // 2, f"twice as many processes to share the weights (cluster.trainers, {cluster.trainers} now)")]
+    if cluster.shard == "zero2" and ranks_per_copy(recipe) > 1:
+        gradients = sum(part.gradients for part in found.parts.values())
+        ways.append(((gradients + found.casts) * 8 // 10, "cluster.shard=zero3, which gathers layer by layer"))
+    return ways

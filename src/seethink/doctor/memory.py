@@ -2,7 +2,7 @@
 
 Exact: weights, gradients, AdamW's moments, the start copy, from the model on the meta device. Estimated: activations,
 logits and caches, by the formulas below (the tests compare them with what the nano model takes: within a factor of
-two). There is no sharding yet: one process, one device.
+two). All of it is that of one process; `sharded` says what changes where several share the weights.
 
 What backward keeps of a decoder layer, in elements a token, H the hidden width, Q heads x head width, I the inner
 width: two norms keep their input and their output (4 H, float32 even in bfloat16 training), the linear layers their
@@ -13,12 +13,13 @@ remains (H), and one layer at a time is whole. A part backward does not reach, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from seethink.config import PARTS, Part, Recipe
+from seethink.dist.sharding import unit_sizes
 from seethink.generate.in_process.generator import PREFILL_ROWS
 from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
@@ -81,7 +82,8 @@ class Estimate:
 
     parts: dict[Part, PartMemory]
     casts: int
-    """Half-precision copies of the weights that autocast keeps for a forward and backward."""
+    """Copies of the weights in the compute dtype: those that autocast keeps for a forward and backward, or the whole
+    ones that are gathered from the ranks' shares."""
     reference: int
     critic: int
     logits: int
@@ -89,6 +91,8 @@ class Estimate:
     rollout: int
     """Cache of keys and values, and the logits of a decoding step; 0 for SFT."""
     micro_tokens: int
+    gathered: int = 0
+    """Whole weights while sampling, where the ranks share them."""
     notes: list[str] = field(default_factory=list)
 
     def _sum(self, name: str) -> int:
@@ -106,7 +110,12 @@ class Estimate:
     @property
     def device(self) -> int:
         """The peak on the GPU: rollouts have neither gradients nor activations."""
-        return self.fixed + max(self.training, self.rollout)
+        return self.fixed + max(self.training, self.sampling)
+
+    @property
+    def sampling(self) -> int:
+        """On top of `fixed`, while completions are sampled."""
+        return self.rollout + self.gathered if self.rollout else 0
 
     @property
     def host(self) -> int:
@@ -138,7 +147,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
     every = sum(part.weights for part in memory.values())
     config: Any = model.config
     vocabulary = int(config.get_text_config().vocab_size)
-    return Estimate(
+    whole_run = Estimate(
         parts=memory,
         casts=every // 2 if half else 0,
         reference=every if recipe.stage != "sft" and recipe.algorithm.kl_beta > 0 else 0,
@@ -148,6 +157,39 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if recipe.stage != "sft" else 0,
         micro_tokens=tokens,
     )
+    return sharded(whole_run, model, recipe)
+
+
+def ranks_per_copy(recipe: Recipe) -> int:
+    """How many processes share one copy of the weights."""
+    cluster = recipe.cluster
+    return 1 if cluster.shard == "none" else max(1, cluster.trainers // cluster.replicas)
+
+
+def sharded(found: Estimate, model: nn.Module, recipe: Recipe) -> Estimate:
+    """The estimate of one of the ranks that share the weights (dist/sharding.py).
+
+    Each has its share of weights, moments and summed gradients. ZeRO-2 has whole weights in the compute dtype and whole
+    float32 gradients besides, until the step's end; ZeRO-3 those of embeddings and head, and of two layers at a time.
+    """
+    ranks = ranks_per_copy(recipe)
+    if ranks == 1:
+        return found
+    width = 2 if recipe.dtype == "bfloat16" else 4
+    every, zero2 = sum(part.weights for part in found.parts.values()) // 4, recipe.cluster.shard == "zero2"
+    sizes = unit_sizes(model)
+    at_once = every if zero2 else every - sum(sizes) + 2 * max(sizes, default=0)
+    parts = {
+        part: PartMemory(
+            weights=memory.weights // ranks,
+            gradients=memory.gradients // ranks + (memory.gradients if zero2 else memory.gradients * at_once // every),
+            optimizer=memory.optimizer // ranks,
+            start_copy=memory.start_copy // ranks,
+            activations=memory.activations,
+        )
+        for part, memory in found.parts.items()
+    }
+    return replace(found, parts=parts, casts=at_once * width, gathered=every * width)
 
 
 def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:

@@ -69,6 +69,20 @@ def check_model(report: Report, recipe: Recipe) -> Model:
     return model
 
 
+def check_shapes(report: Report, recipe: Recipe) -> Model:
+    """The model's family and sizes, from its config.json alone."""
+    _quiet()
+    model = Model(recipe.model, None)
+    try:
+        check_source(recipe.model, model_path(recipe.model))
+    except UserError as error:
+        advice = "give the model that this stage begins with in the end, e.g. model=OpenGVLab/InternVL3-8B-hf"
+        report.add(SECTION, "source", Status.FAIL, str(error), advice)
+        return model
+    _check_family(report, recipe, model)
+    return model
+
+
 def _quiet() -> None:
     from transformers.utils import logging
 

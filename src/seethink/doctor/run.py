@@ -9,7 +9,7 @@ from seethink.doctor.data import check_data
 from seethink.doctor.fit import check_memory
 from seethink.doctor.folder import check_disk, check_out, check_selection
 from seethink.doctor.machine import find_gpus
-from seethink.doctor.model import check_model
+from seethink.doctor.model import check_model, check_shapes
 from seethink.doctor.parts import check_parts
 from seethink.doctor.recipe import check_recipe
 from seethink.doctor.reward import check_reward
@@ -24,11 +24,18 @@ def diagnose(
     gpus: str | None = None,
     ask_verifier: bool = False,
     step: bool = True,
+    shapes_only: bool = False,
 ) -> Report:
-    """Everything that can be known before a GPU is used. Writes nothing. Raises UserError for a wrong `gpus` alone."""
+    """Everything that can be known before a GPU is used. Writes nothing. Raises UserError for a wrong `gpus` alone.
+
+    With `shapes_only` nothing but the recipe and the model's config.json is read: parts and memory.
+    """
     report, cards = Report(), find_gpus(gpus)
     recipe = check_recipe(report, recipe_path, overrides, data)
     if recipe is None:
+        return report
+    if shapes_only:
+        check_memory(report, recipe, check_parts(report, recipe, check_shapes(report, recipe).meta), None, None, cards)
         return report
     model = check_model(report, recipe)
     trained = check_parts(report, recipe, model.meta)

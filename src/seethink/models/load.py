@@ -90,7 +90,12 @@ def load_model(
         ModelError: There is no such model, it is damaged, or tensors are missing, too many, misshapen or not finite.
         PartsError: The parts of its family are not known, or do not cover it.
     """
-    source = str(source)
+    return _load(str(source), dtype, trust_remote_code, modules, default_device())
+
+
+def _load(
+    source: str, dtype: str, trust_remote_code: bool, modules: PartModules | None, device: torch.device
+) -> LoadedModel:
     require_one_of("dtype", dtype, ("float32", "bfloat16"))
     prepare_transformers()
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -116,7 +121,7 @@ def load_model(
         if chat.eos_id is None:
             raise ModelError("the tokenizer has no eos_token: set it to the token that ends a turn")
         banned_ids, stop_ids = banned_token_ids(model, chat.tokenizer), stop_token_ids(model, chat)
-    model = model.to(default_device())
+    model = model.to(device)
     return LoadedModel(model.eval(), chat, source, banned_ids, stop_ids, getattr(torch, dtype))
 
 
@@ -157,14 +162,9 @@ def refuse_wrong_tensors(model: Any, told: Any) -> None:
         raise ModelError(f"its weights cannot be used: {said}. Use a complete checkpoint, with its own config.json")
 
 
-def load_recipe_model(recipe: Recipe) -> LoadedModel:
-    """The model that a recipe starts from."""
-    return load_model(
-        recipe.model,
-        dtype=recipe.dtype,
-        trust_remote_code=recipe.trust_remote_code,
-        modules=recipe.parts.modules,
-    )
+def load_recipe_model(recipe: Recipe, device: torch.device | None = None) -> LoadedModel:
+    """The model that a recipe starts from, on `device`, or where `load_model` puts it."""
+    return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, recipe.parts.modules, device or default_device())
 
 
 def prepare_transformers() -> None:
@@ -244,9 +244,14 @@ def stop_token_ids(model: Any, chat: Chat) -> tuple[int, ...]:
     return tuple(dict.fromkeys([chat.eos_id, *ids]))
 
 
-def export_model(model: Any, chat: Chat, folder: Path, about: dict[str, Any]) -> None:
-    """Write a folder that plain transformers loads, adapters merged, and `seethink.json` with the model's lineage."""
+def export_model(
+    model: Any, chat: Chat, folder: Path, about: dict[str, Any], weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a folder that plain transformers loads, adapters merged, and `seethink.json` with the model's lineage.
+
+    `weights` is the model's whole state dict, where ranks share it.
+    """
     os.makedirs(folder, exist_ok=True)
-    model.save_pretrained(folder, state_dict=merged_state(model) if has_adapters(model) else None)
+    model.save_pretrained(folder, state_dict=merged_state(model, weights) if has_adapters(model) else weights)
     chat.processor.save_pretrained(folder)
     (folder / "seethink.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

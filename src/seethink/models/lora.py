@@ -53,22 +53,22 @@ def is_adapter(name: str) -> bool:
     return _ADAPTER in name
 
 
-def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters' weights by name; empty without adapters."""
-    return {name: p.detach() for name, p in model.named_parameters() if _ADAPTER in name}
+def merged_state(model: nn.Module, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The state dict of the model without adapters, each adapted weight with its product added. The model stays.
 
-
-def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the model without adapters, each adapted weight with its product added. The model stays."""
+    `weights` is the model's state dict, where the model itself does not have all of it.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers: dict[str, Any] = {n: module for n, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    given = model.state_dict() if weights is None else weights
     state: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in given.items():
         if _ADAPTER in name:
             continue
         owner, _, rest = name.partition(".base_layer.")
         if rest == "weight" and owner in layers:
-            tensor = tensor + layers[owner].get_delta_weight("default").to(tensor)
+            up, down = (given[f"{owner}{_ADAPTER}{side}.default.weight"] for side in "BA")
+            tensor = tensor + (up @ down * layers[owner].scaling["default"]).to(tensor)
         state[name.replace(".base_layer.", ".")] = tensor
     return state

@@ -50,6 +50,12 @@ class TokenScorer(nn.Module):
         if gradient_checkpointing:
             enable_checkpointing(loaded.model)
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What forwards compute in: that of the recipe, or of weights that are wider."""
+        weights: torch.dtype = self.model.dtype  # type: ignore[assignment]
+        return weights if self._loaded.compute_dtype == torch.float32 else self._loaded.compute_dtype
+
     @overload
     def forward(self, given: Microbatch, shared: SharedPrompt | None = None) -> TokenOutputs: ...
     @overload

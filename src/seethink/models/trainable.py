@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
 from rich.table import Table
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from seethink.config import PARTS, LoraConfig, OptimConfig, Part, PartsConfig, part_lr
 from seethink.models.lora import is_adapter
@@ -53,9 +55,20 @@ def param_groups(model: nn.Module, parts: PartsConfig, lora: LoraConfig, optim: 
 
 
 class PartsProof:
-    """Remembers the weights at the start, in main memory, and measures how far each part has gone since."""
+    """Remembers the weights at the start, in main memory, and measures how far each part has gone since.
 
-    def __init__(self, model: nn.Module, parts: PartsConfig, optimizer: torch.optim.Optimizer) -> None:
+    Of sharded weights a rank knows its own shares; `over_ranks` adds a number up over ranks.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parts: PartsConfig,
+        optimizer: torch.optim.Optimizer,
+        *,
+        over_ranks: Callable[[float], float] | None = None,
+    ) -> None:
+        self._over_ranks = over_ranks or float
         self._parts = split_parts(model)
         self._trained = set(parts.train)
         self._start = {name: _copy(p) for named in self._parts.values() for name, p in named.items()}
@@ -92,8 +105,9 @@ class PartsProof:
         moved = total = 0.0
         for name, parameter in named.items():
             start = self._start[name].to(parameter.device).double()
-            moved += float((parameter.detach().double() - start).square().sum())
+            moved += float((_own_share(parameter).double() - start).square().sum())
             total += float(start.square().sum())
+        moved, total = self._over_ranks(moved), self._over_ranks(total)
         return float((moved / max(total, 1e-30)) ** 0.5)
 
     def check(self, *, updated: bool = True, saw_images: bool = True) -> dict[Part, float]:
@@ -134,6 +148,11 @@ class PartsProof:
         return table
 
 
+def _own_share(parameter: nn.Parameter) -> Tensor:
+    weight = parameter.detach()
+    return weight.to_local() if isinstance(weight, DTensor) else weight
+
+
 def _copy(parameter: nn.Parameter) -> Tensor:
     """On the CPU, so that the accelerator's memory does not pay for the proof."""
-    return parameter.detach().to("cpu", copy=True)
+    return _own_share(parameter).to("cpu", copy=True)

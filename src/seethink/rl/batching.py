@@ -136,6 +136,7 @@ def by_prefix(batches: Sequence[Microbatch]) -> Iterator[tuple[Prefix | None, li
 
 
 def count_tokens(batches: Sequence[Microbatch]) -> int:
-    """Tokens that go through the model; a shared prompt counts once."""
+    """Tokens that go through the model; a shared prompt counts once, and an idle micro-batch not at all."""
+    batches = [batch for batch in batches if not batch.idle]
     own = sum(int((batch.sequence_ids >= 0).sum()) for batch in batches)
     return own + sum(int(prefix.attention_mask.sum()) for prefix, _ in by_prefix(batches) if prefix is not None)

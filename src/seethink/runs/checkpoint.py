@@ -13,9 +13,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +23,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seethink.core.console import say
-from seethink.core.errors import UserError
 from seethink.core.files import sync
+from seethink.dist.agreement import from_main
+from seethink.dist.world import is_main
 from seethink.models.load import LoadedModel, export_model
-from seethink.models.lora import adapter_state, is_adapter
+from seethink.models.lora import is_adapter
 from seethink.runs import manifest
 from seethink.runs.identity import model_folder
+from seethink.runs.manifest import write_manifest
+from seethink.runs.optimizer_state import SHARES, CheckpointError, save_shares
 from seethink.runs.reading import RunFileError, State, read_object
 
+Weights = dict[str, torch.Tensor]
+"""A model's `state_dict`."""
 DAMAGED = "damaged_"
 STATE, TENSORS = "train_state/state.json", "train_state/tensors.safetensors"
 _NAME = re.compile(r"step_(\d{6,18})", re.ASCII)
@@ -40,10 +45,6 @@ EXTRAS = 1 << 20
 """Room for headers, state and manifest, beside weights, processor and tokenizer."""
 TEXTS = (".json", ".jinja", ".txt", ".model")
 """Files of processor and tokenizer."""
-
-
-class CheckpointError(UserError):
-    """A checkpoint that cannot be resumed from; the message says what to do."""
 
 
 class NoRoomError(OSError):
@@ -78,30 +79,40 @@ def save_checkpoint(
     about: dict[str, Any],
     *,
     keep: int | Retention,
+    weights: Weights | None = None,
+    shares: dict[str, torch.Tensor] | None = None,
 ) -> Path:
     """Write `folder/step_NNNNNN` in one move, then drop the old ones that are not to stay.
 
-    A failure, a full disk among others, raises and leaves what was there before.
+    A failure, a full disk among others, raises and leaves what was there before. Where ranks share the weights, all of
+    them call it, with rank 0's `folder`: it has the whole `weights` and writes, and each rank adds its `shares`.
     """
-    tensors = tensors | {f"lora/{name}": weight for name, weight in adapter_state(loaded.model).items()}
+    final = folder / f"step_{step:06d}"
+    whole = loaded.model.state_dict() if weights is None else weights
+    tensors = tensors | {f"lora/{name}": weight for name, weight in whole.items() if is_adapter(name)}
 
     def fill(temporary: Path) -> None:
-        export_model(loaded.model, loaded.chat, temporary, about)
-        train = temporary / "train_state"
-        train.mkdir()
-        save_file({k: v.contiguous() for k, v in tensors.items()}, train / "tensors.safetensors")
-        (train / "state.json").write_text(json.dumps({"step": step, **state}), encoding="utf-8")
+        export_model(loaded.model, loaded.chat, temporary, about, weights)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary / TENSORS)
+        (temporary / STATE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
 
-    final = folder / f"step_{step:06d}"
-    replace_folder(final, fill, export_bytes(loaded) + _bytes(tensors))
-    drop_surplus(folder, keep if isinstance(keep, Retention) else Retention(keep), step)
+    needed = export_bytes(loaded) + _bytes(tensors) + _bytes(shares or {})
+    with in_one_move(final, needed, shared=shares is not None) as temporary:
+        if shares is not None:
+            save_shares(shares, temporary / SHARES)
+            from_main(lambda: fill(temporary))
+        else:
+            (temporary / "train_state").mkdir()
+            fill(temporary)
+    if is_main():
+        drop_surplus(folder, keep if isinstance(keep, Retention) else Retention(keep), step)
     return final
 
 
-def export_whole(loaded: LoadedModel, folder: Path, about: dict[str, Any]) -> None:
+def export_whole(loaded: LoadedModel, folder: Path, about: dict[str, Any], weights: Weights | None = None) -> None:
     """A Hugging Face folder, written in one move."""
-    fill = partial(export_model, loaded.model, loaded.chat, about=about)
-    replace_folder(folder, fill, export_bytes(loaded))
+    with in_one_move(folder, export_bytes(loaded)) as temporary:
+        export_model(loaded.model, loaded.chat, temporary, about, weights)
 
 
 def export_bytes(loaded: LoadedModel) -> int:
@@ -111,24 +122,42 @@ def export_bytes(loaded: LoadedModel) -> int:
     return _bytes(loaded.model.state_dict()) + sum(file.stat().st_size for file in texts) + EXTRAS
 
 
-def replace_folder(final: Path, fill: Callable[[Path], None], needed: int) -> None:
-    """Have `fill` write a folder of about `needed` bytes, add its manifest, and put it in the place of `final`."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(final.parent)
-    require_room(final.parent, needed)
+@contextmanager
+def in_one_move(final: Path, needed: int, *, shared: bool = False) -> Iterator[Path]:
+    """An empty folder for about `needed` bytes, which gets a manifest and then takes the place of `final`.
+
+    With `shared` every rank has the same folder, and rank 0 makes and moves it.
+    """
     temporary, old = _temporary(final), _old(final)
-    try:
-        fill(temporary)
-        _sync(temporary)
+    on_main: Callable[[Callable[[], None]], None] = from_main if shared else lambda work: work()
+
+    def make() -> None:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(final.parent)
+        require_room(final.parent, needed)
+        temporary.mkdir()
+
+    def move() -> None:
+        write_manifest(temporary)
         if final.exists():
             os.replace(final, old)
         os.replace(temporary, final)
-    except BaseException:
+
+    def clear() -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         clear_leftovers(final.parent)
+
+    try:
+        on_main(make)
+        yield temporary
+        on_main(move)
+    except BaseException:
+        if is_main():
+            clear()
         raise
-    sync(final.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    if is_main():
+        sync(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -153,10 +182,6 @@ def _temporary(final: Path) -> Path:
 
 def _old(final: Path) -> Path:
     return final.with_name(f".{final.name}.old")
-
-
-def _sync(folder: Path) -> None:
-    manifest.write_manifest(folder)
 
 
 def _remove(path: Path) -> None:
@@ -280,44 +305,28 @@ def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return load_file(checkpoint.path / TENSORS)
 
 
-def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """An optimizer's state as flat named tensors."""
-    state = optimizer.state_dict()["state"]
-    return {f"{prefix}/{i}/{key}": value for i, entry in state.items() for key, value in entry.items()}
-
-
-def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    current = optimizer.state_dict()
-    entries: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        head, _, rest = name.partition("/")
-        if head == prefix:
-            number, _, key = rest.partition("/")
-            entries.setdefault(int(number), {})[key] = value
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, entry in entries.items():
-        # A parameter that had no gradient yet (vision without images) has no entry; an entry must have its parameter.
-        if index >= len(parameters) or "exp_avg" not in entry or entry["exp_avg"].shape != parameters[index].shape:
-            raise CheckpointError(f"the checkpoint's optimizer entry {index} fits no parameter that this recipe trains")
-    optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
-
-
 def restore_weights(
-    loaded: LoadedModel, checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], *, trust_remote_code: bool = False
+    loaded: LoadedModel,
+    checkpoint: Checkpoint,
+    tensors: dict[str, torch.Tensor],
+    *,
+    trust_remote_code: bool = False,
+    load: Callable[[Weights], object] | None = None,
 ) -> None:
     """Weights of a checkpoint into a model that is already built, whose parameters the optimizer holds.
 
     The folder has adapters merged; they come from `tensors` instead, and what lies beneath them stays as it started.
+    `load` takes the weights where ranks share them.
     """
     from transformers import AutoModelForImageTextToText
 
     saved = AutoModelForImageTextToText.from_pretrained(
         checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True, trust_remote_code=trust_remote_code
     ).state_dict()
-    state = loaded.model.state_dict()
-    for name in state:
+    state = {}
+    for name, current in loaded.model.state_dict().items():
         if is_adapter(name):
             state[name] = tensors[f"lora/{name}"]
-        elif ".base_layer." not in name:
-            state[name] = saved[name]
-    loaded.model.load_state_dict(state)
+        else:
+            state[name] = current if ".base_layer." in name else saved[name]
+    (load or loaded.model.load_state_dict)(state)

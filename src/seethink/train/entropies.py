@@ -39,9 +39,10 @@ class EntropyProbe:
         if all(c.entropies or not c.token_ids for c in episode.completions):
             return
         pairs = [(group.prompt, c.token_ids) for group in episode.groups for c in group.completions]
-        for place, entropies, masses in self._score(batcher.batches(given_responses(pairs))):
-            completion = episode.completions[place]
-            completion.entropies, completion.watched_mass = entropies, masses
+        with self._policy.scoring():
+            for place, entropies, masses in self._score(batcher.batches(given_responses(pairs))):
+                completion = episode.completions[place]
+                completion.entropies, completion.watched_mass = entropies, masses
 
     def _score(self, batches: Sequence[Microbatch]) -> Iterator[tuple[int, list[float], list[float]]]:
         for batch, outputs in zip(batches, self._policy.outputs(batches), strict=True):

@@ -17,7 +17,6 @@ from torch import Tensor
 from seethink.config import AlgorithmConfig
 from seethink.core.types import Microbatch, RolloutGroup
 from seethink.dist import agree
-from seethink.dist.dealing import own_sequences
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.rl.batching import Batcher, count_tokens, sampled_responses
 from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss
@@ -145,7 +144,7 @@ def prepare(
     # A KL term or a critic gives every token a gradient.
     leave_idle = critic is None and reference is None
     sequences = sampled_responses(groups, algorithm.aggregation, max_new_tokens, leave_idle=leave_idle)
-    batches = batcher.batches(own_sequences(sequences))
+    batches = policy.deal(batcher, sequences)
     if critic is not None:
         critic.prepare(policy, batches, [c for group in groups for c in group.completions])
     if algorithm.epochs * algorithm.minibatches > 1:

@@ -87,7 +87,8 @@ class Loop:
     def _leave_step(self) -> RunStopped:
         """The grace time is over: save the step before, if the weights are still its own."""
         self._signals.disarm()
-        if self._checkpoints.can_save:
+        # Ranks that share the weights cannot meet for a save: each was stopped at a place of its own.
+        if self._checkpoints.can_save and not self._checkpoints.needs_all_ranks:
             self._save()
         return self._stopped()
 

@@ -7,6 +7,7 @@ import math
 import torch
 
 from seethink.config import OptimConfig
+from seethink.dist.sharding import whole
 
 
 def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:
@@ -33,7 +34,7 @@ def clip_and_measure(optimizer: torch.optim.Optimizer, max_norm: float) -> dict[
     for group in optimizer.param_groups:
         gradients = [p.grad for p in group["params"] if p.grad is not None]
         if gradients:
-            norm = torch.nn.utils.get_total_norm(gradients)
+            norm = whole(torch.nn.utils.get_total_norm(gradients))
             squares[group["part"]] = squares.get(group["part"], torch.zeros_like(norm)) + norm.square()
     total = sum(squares.values(), torch.zeros(())).sqrt()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seethink.config import LoraConfig, OptimConfig, PartsConfig
+from seethink.config import ClusterConfig, LoraConfig, OptimConfig, PartsConfig
 from seethink.core.types import Microbatch
 from seethink.dist.agreement import agree, all_or_none, joined_rows
+from seethink.dist.dealing import own_sequences
 from seethink.dist.gradients import sum_gradients
+from seethink.dist.padding import with_idle_batches
+from seethink.dist.sharding import Shards, shard
+from seethink.dist.world import world_size
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.models.small_cpu.closed_form import use_closed_forms
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
-from seethink.rl.batching import by_prefix
+from seethink.rl.batching import Batcher, by_prefix
+from seethink.rl.packing import PackedSequence
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
 
 LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
@@ -44,10 +50,14 @@ class Policy:
         total_steps: int,
         parts: PartsConfig | None = None,
         lora: LoraConfig | None = None,
+        cluster: ClusterConfig | None = None,
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """`total_steps` are the optimizer steps of the schedule; `temperature` is that of the trained log-probs."""
+        """`total_steps` are the optimizer steps of the schedule; `temperature` is that of the trained log-probs.
+
+        On several ranks the weights are sharded as `cluster` says; without it every rank has all of them.
+        """
         self.loaded = loaded
         self._optim, self._total_steps = optim, total_steps
         parts, lora = parts or PartsConfig(), lora or LoraConfig()
@@ -56,9 +66,13 @@ class Policy:
         use_closed_forms(loaded.model)
         self.scorer = TokenScorer(loaded, temperature=temperature, gradient_checkpointing=optim.gradient_checkpointing)
         groups = param_groups(loaded.model, parts, lora, optim)
+        self.shards = _shards(self.scorer, cluster)
+        if self.shards is not None:
+            groups = param_groups(loaded.model, parts, lora, optim)  # of each rank's shares
         keep_features(loaded.model, parts)
         self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
-        self.proof = PartsProof(loaded.model, parts, self.optimizer)
+        over_ranks = None if self.shards is None else lambda number: agree(number, "sum")
+        self.proof = PartsProof(loaded.model, parts, self.optimizer, over_ranks=over_ranks)
         self.steps_done = 0
         """Optimizer steps so far: the version of the weights."""
         self.weights_moved = False
@@ -71,10 +85,30 @@ class Policy:
     def model(self) -> Any:
         return self.loaded.model
 
+    def whole_weights(self) -> AbstractContextManager[None]:
+        """Where weights are sharded, they are whole inside; every rank must enter it."""
+        return nullcontext() if self.shards is None else self.shards.gathered()
+
+    def scoring(self) -> AbstractContextManager[None]:
+        """Around forwards without gradient, and what the output head makes of them."""
+        return nullcontext() if self.shards is None else self.shards.scoring()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The model's whole weights; where they are sharded, in main memory of rank 0, and every rank must call it."""
+        return self.model.state_dict() if self.shards is None else self.shards.state()
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take whole weights."""
+        if self.shards is None:
+            self.model.load_state_dict(state)
+        else:
+            self.shards.load(state)
+
     @torch.no_grad()
     def outputs(self, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:
         """What the model says of each micro-batch, without gradient."""
-        return all_or_none(lambda: score(self.scorer, microbatches), is_out_of_memory)
+        with self.scoring():
+            return all_or_none(lambda: score(self.scorer, microbatches), self._recoverable)
 
     def logprobs(self, microbatches: Sequence[Microbatch]) -> list[Tensor]:
         """Log-probs [N] of each micro-batch, without gradient."""
@@ -85,7 +119,8 @@ class Policy:
 
         A rank may have no micro-batch. Where one runs out of memory, all raise.
         """
-        own = all_or_none(lambda: self._accumulate(microbatches, loss_fn), is_out_of_memory)
+        with nullcontext() if self.shards is None else self.shards.accumulating():
+            own = all_or_none(lambda: self._accumulate(microbatches, loss_fn), self._recoverable)
         self._loss = own["loss/total"].sum() if own else torch.zeros(())
         self.saw_images = agree(self.saw_images, "any")
         return joined_rows(own)
@@ -99,12 +134,25 @@ class Policy:
                 outputs = self.scorer(batch, shared)
                 loss, metrics = loss_fn(outputs, batch)
                 loss.backward()
+                if batch.idle:
+                    continue
                 metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
                 for key, value in metrics.items():
                     gathered.setdefault(key, []).append(value.detach())
             if shared is not None:
                 shared.backward()
         return {key: torch.cat(values) for key, values in gathered.items()}
+
+    def deal(self, batcher: Batcher, sequences: list[PackedSequence]) -> list[Microbatch]:
+        """This rank's micro-batches of the sequences of a step, which every rank has."""
+        batches = batcher.batches(own_sequences(sequences))
+        if self.shards is not None and self.shards.zero == "zero3":
+            batches = with_idle_batches(batches, sequences, batcher)
+        return batches
+
+    def _recoverable(self, error: BaseException) -> bool:
+        """Whether all ranks can begin the step again. Under ZeRO-3 the others wait for a layer that never comes."""
+        return is_out_of_memory(error) and (self.shards is None or self.shards.zero == "zero2")
 
     def forget_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -115,7 +163,8 @@ class Policy:
         Where the loss or the gradient is not finite on any rank, nothing moves on any.
         """
         factor = learning_rate_factor(self._optim, self.steps_done, self._total_steps)
-        sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
+        if self.shards is None:
+            sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
         metrics = clip_and_measure(self.optimizer, self._optim.max_grad_norm)
         fault = what_is_not_finite(self._loss, metrics)
         if agree(fault is not None, "any"):
@@ -129,6 +178,12 @@ class Policy:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
         return metrics, None
+
+
+def _shards(scorer: TokenScorer, cluster: ClusterConfig | None) -> Shards | None:
+    if cluster is None or cluster.shard == "none" or world_size() == 1:
+        return None
+    return shard(scorer, cluster.shard, replicas=cluster.replicas, compute_dtype=scorer.compute_dtype)
 
 
 def score(scorer: TokenScorer, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:

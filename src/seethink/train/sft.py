@@ -18,7 +18,6 @@ from seethink.data.chat import Chat
 from seethink.data.order import shuffled
 from seethink.data.prompts import PromptList
 from seethink.dist.agreement import joined_rows
-from seethink.dist.dealing import own_sequences
 from seethink.models.scorer import TokenOutputs
 from seethink.rl.batching import Batcher, given_responses
 from seethink.rl.losses import sft_loss
@@ -100,7 +99,7 @@ def update(policy: Policy, batcher: Batcher, sequences: list[PackedSequence], pr
     """One optimizer step."""
     started = time.perf_counter()
     forced = probe.teacher_forced([s.response_ids for s in sequences])
-    tokens = policy.forward_backward(batcher.batches(own_sequences(sequences)), forced.watch(response_loss))
+    tokens = policy.forward_backward(policy.deal(batcher, sequences), forced.watch(response_loss))
     stepped, fault = policy.optimizer_step()
     seconds = time.perf_counter() - started
     trained = sum(len(s) for s in sequences)
@@ -123,6 +122,7 @@ def validation_loss(policy: Policy, batcher: Batcher, traces: Traces) -> float:
     logprobs: list[Tensor] = []
     for start in range(0, len(traces), VALIDATED_AT_ONCE):
         sequences = traces.batch(range(start, min(start + VALIDATED_AT_ONCE, len(traces))))
-        logprobs += policy.logprobs(batcher.batches(own_sequences(sequences)))
+        batches = policy.deal(batcher, sequences)
+        logprobs += [found for batch, found in zip(batches, policy.logprobs(batches), strict=True) if not batch.idle]
     own = {"logprobs": torch.cat(logprobs)} if logprobs else {}
     return -float(joined_rows(own)["logprobs"].mean())

@@ -22,6 +22,7 @@ from seethink.data.quarantine import Quarantine
 from seethink.dist.agreement import agree, from_main
 from seethink.dist.generator import DealtGenerator
 from seethink.dist.rewarder import MainRewarder
+from seethink.dist.sharding import loading_device
 from seethink.dist.world import is_main, join_ranks
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import eval_reading, load_source_task
@@ -114,7 +115,7 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
 def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """GRPO or PPO in a folder that is prepared; returns the last checkpoint."""
     folder, data, algorithm = Path(recipe.out), recipe.data, recipe.algorithm
-    loaded = load_recipe_model(recipe)
+    loaded = load_recipe_model(recipe, loading_device(recipe.cluster.shard))
     reference = _reference(recipe)
     quarantine = Quarantine(folder / QUARANTINE)
     samples = load_fitting(
@@ -126,9 +127,11 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     samples, held_out = hold_out(recipe, samples, loaded.chat, quarantine)
     tasks = _tasks(recipe, loaded, quarantine)
     source = PromptSource(samples, loaded.chat, recipe.seed)
-    critic = _critic(recipe, loaded)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
-    with closing(DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows))) as generator:
+    critic = _critic(recipe, loaded)
+    with closing(
+        DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
+    ) as generator:
         run = _Run(recipe, policy, beginning.checkpoint, critic.state() if critic else {})
         source.position = run.state.get("position", 0)
         rollouts = Rollouts(
@@ -151,14 +154,15 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
 def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """Supervised fine-tuning in a folder that is prepared; returns the weights with the best validation loss."""
     folder, seed, best = Path(recipe.out), recipe.seed, Path(recipe.out) / "best"
-    loaded, quarantine = load_recipe_model(recipe), Quarantine(folder / QUARANTINE)
+    loaded = load_recipe_model(recipe, loading_device(recipe.cluster.shard))
+    quarantine = Quarantine(folder / QUARANTINE)
     traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=beginning.same_data)
     last_step = total_steps(len(traces), recipe.sft)
     if (finished := from_main(lambda: beginning.finished_before(last_step))) is not None:
         return finished
     tasks = _tasks(recipe, loaded, quarantine)
     policy = make_policy(recipe, loaded, last_step)
-    with closing(DealtGenerator(make_generator(loaded))) as generator:
+    with closing(DealtGenerator(make_generator(loaded), policy.whole_weights)) as generator:
         run = _Run(recipe, policy, beginning.checkpoint, {})
         stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
         validation = Validation(
@@ -191,6 +195,7 @@ def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Pol
         total_steps=gradient_steps,
         parts=recipe.parts,
         lora=recipe.lora,
+        cluster=recipe.cluster,
         temperature=1.0 if recipe.stage == "sft" else recipe.rollout.temperature,
         seed=recipe.seed,
     )

@@ -13,27 +13,26 @@ from safetensors import SafetensorError
 
 from seethink.config import CheckpointConfig
 from seethink.core.console import console, say
-from seethink.core.errors import UserError
+from seethink.core.errors import OtherRankError, UserError
 from seethink.core.files import disk_is_full, is_write_failure
 from seethink.core.version import __version__
 from seethink.dist.agreement import from_main
 from seethink.dist.world import is_main
 from seethink.runs.checkpoint import (
     Checkpoint,
-    CheckpointError,
     NoRoomError,
     Retention,
+    Weights,
     drop_surplus,
     export_bytes,
     export_whole,
     load_tensors,
-    optimizer_tensors,
     require_room,
-    restore_optimizer,
     restore_weights,
     save_checkpoint,
 )
 from seethink.runs.identity import versions
+from seethink.runs.optimizer_state import SHARES, CheckpointError, load_shares, optimizer_tensors, restore_optimizer
 from seethink.runs.rng import restore_rng, rng_state
 from seethink.train.policy import Policy
 
@@ -86,8 +85,11 @@ class Checkpoints:
 
     def _restore(self, checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
         tensors, state, policy = load_tensors(checkpoint), checkpoint.state, self._policy
-        restore_weights(policy.loaded, checkpoint, tensors, trust_remote_code=trust_remote_code)
-        restore_optimizer("policy", policy.optimizer, tensors)
+        restore_weights(
+            policy.loaded, checkpoint, tensors, trust_remote_code=trust_remote_code, load=policy.load_state_dict
+        )
+        shares = load_shares(checkpoint.path / SHARES, "policy", policy.optimizer)
+        restore_optimizer("policy", policy.optimizer, tensors | shares)
         for name, thing in self._others.items():
             if isinstance(thing, torch.optim.Optimizer):
                 restore_optimizer(name, thing, tensors)
@@ -133,6 +135,11 @@ class Checkpoints:
         """Whether weights and optimizers are still those of the last finished step, which is not saved yet."""
         return self._end is not None and not self._policy.weights_moved and self._end[0] != self.saved
 
+    @property
+    def needs_all_ranks(self) -> bool:
+        """Whether every rank must call `save`: each has a share of the weights."""
+        return self._policy.shards is not None
+
     def save(self, sync: Callable[[], None], *, last: bool = False) -> None:
         """Save the last finished step, after `sync` has put its records on the disk; rank 0 does, for all.
 
@@ -140,7 +147,7 @@ class Checkpoints:
         """
         assert self._end is not None
         step = self._end[0]
-        if not is_main():
+        if not is_main() and not self.needs_all_ranks:
             self.saved = step
             return
         started = time.perf_counter()
@@ -149,7 +156,7 @@ class Checkpoints:
             self._write(*self._end)
             self.saved = step
         except Exception as error:
-            if not is_write_failure(error):
+            if not is_write_failure(error) and not isinstance(error, OtherRankError):
                 raise
             self._failed_saves += 1
             self._could_not_save(step, error, last=last)
@@ -158,7 +165,7 @@ class Checkpoints:
             self._pending["checkpoint/failed"] = float(self._failed_saves)
 
     def _write(self, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        tensors = tensors | optimizer_tensors("policy", self._policy.optimizer)
+        policy, shares = self._policy, optimizer_tensors("policy", self._policy.optimizer)
         for name, thing in self._others.items():
             if isinstance(thing, torch.optim.Optimizer):
                 tensors |= optimizer_tensors(name, thing)
@@ -166,16 +173,24 @@ class Checkpoints:
                 tensors |= {f"{name}/{k}": v for k, v in thing.state_dict().items()}
         if self._config.keep_best and self._score is None:
             console.print(f"checkpoint.best_metric: no step has had {self._config.best_metric!r} yet", style="yellow")
-        about = self._about | {"step": step}
-        save_checkpoint(self._run / FOLDER, step, self._policy.loaded, tensors, state, about, keep=self._retention)
+        about, keep = self._about | {"step": step}, self._retention
+        if not self.needs_all_ranks:
+            save_checkpoint(self._run / FOLDER, step, policy.loaded, tensors | shares, state, about, keep=keep)
+            return
+        folder = from_main(lambda: self._run / FOLDER)
+        save_checkpoint(
+            folder, step, policy.loaded, tensors, state, about,
+            keep=keep, weights=policy.state_dict(), shares=shares,
+        )  # fmt: skip
 
     def export_best(self, folder: Path, step: int) -> bool:
         """Export the weights as they are; False where the disk did not take them. Every rank must call it."""
-        return from_main(lambda: self._export(folder, step))
+        weights = self._policy.state_dict() if self.needs_all_ranks else None
+        return from_main(lambda: self._export(folder, step, weights))
 
-    def _export(self, folder: Path, step: int) -> bool:
+    def _export(self, folder: Path, step: int, weights: Weights | None) -> bool:
         try:
-            export_whole(self._policy.loaded, folder, {"from": self._about["from"], "step": step})
+            export_whole(self._policy.loaded, folder, {"from": self._about["from"], "step": step}, weights)
         except Exception as error:
             if not is_write_failure(error):
                 raise

@@ -1,0 +1,222 @@
+"""FSDP2: every rank holds a share of each weight, of its gradient and of its optimizer state.
+
+ZeRO-2 gathers the weights once per step, so that ranks may run any number of micro-batches; gradients are reduced once,
+at the end. ZeRO-3 gathers each layer when it is due and frees it after: ranks must then run equal forwards, which
+`dist/padding.py` sees to. Losses are sums whose weights count the tokens of the whole step, so that gradients are
+summed over ranks and not averaged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MethodType
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+
+from seethink.core.errors import UserError
+from seethink.dist.world import world_size
+from seethink.models.load import default_device
+from seethink.models.parts import family_of
+from seethink.models.scorer import TokenScorer
+
+LARGE_ENCODER = 4
+"""Times a decoder layer. InternViT-300M has 1.3 layers of its 8B model, InternViT-6B has 11 of its 38B model."""
+Zero = Literal["zero2", "zero3"]
+
+
+class Shards:
+    """The weights of a scorer, sharded over the ranks. Whatever gathers or reduces is called by every rank."""
+
+    def __init__(self, scorer: TokenScorer, mesh: DeviceMesh, zero: Zero, compute_dtype: torch.dtype) -> None:
+        """Shards in place; freeze parts before and make the optimizer after. Weights stay float32 where they rest."""
+        root: Any = scorer
+        self._root = root
+        self.zero = zero
+        self._depth = 0
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)  # none is written to
+        policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        if compute_dtype in (torch.float32, torch.float64):
+            policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+        for unit in units(scorer.model):
+            _shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=zero == "zero3")
+        root.start_reduction = MethodType(_start_reduction, scorer)
+        _shard(scorer, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
+        register_fsdp_forward_method(scorer, "start_reduction")
+        self._modules: list[Any] = [m for m in scorer.modules() if isinstance(m, FSDPModule)]
+        for module in self._modules:
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no pre-multiplied sum
+        # A rank without work has no forward, which would tell FSDP which module is the root.
+        with torch.no_grad():
+            root.start_reduction(torch.zeros(()))
+        root.reshard()
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Whole weights, in the compute dtype, for anything without gradient: ranks may run different forwards."""
+        if self._depth == 0:
+            self._keep_whole(True)
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._depth == 0:
+                self._keep_whole(False)
+
+    def scoring(self) -> AbstractContextManager[None]:
+        """For forwards without gradient and what follows from them; under ZeRO-3 ranks must run equal ones.
+
+        ZeRO-3 keeps the output head whole from a forward to the next backward.
+        """
+        return self.gathered() if self.zero == "zero2" else nullcontext()
+
+    @contextmanager
+    def accumulating(self) -> Iterator[None]:
+        """Forwards and backwards of a step; afterwards every rank's share of the gradient is the sum over ranks.
+
+        An exception leaves no gradient behind.
+        """
+        if self.zero == "zero3":
+            yield
+            return
+        root = self._root
+        with self.gathered():
+            root.set_requires_gradient_sync(False)
+            root.set_is_last_backward(False)
+            try:
+                yield
+            except BaseException:
+                self._forget()
+                raise
+            finally:
+                root.set_requires_gradient_sync(True)
+                root.set_is_last_backward(True)
+            reached = self._reached()
+            # Every group reduces in one order, with zeros where this rank has no gradient.
+            root.set_reduce_scatter_unused_params(True)
+            root.start_reduction(torch.zeros((), requires_grad=True)).backward()
+            # A weight that no rank has reached has no gradient: one of zeros would let the optimizer decay it.
+            for parameter, flag in zip(self._parameters(), reached, strict=True):
+                if not flag:
+                    parameter.sharded_param.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """The model's whole weights in main memory, as its `state_dict` has them; empty on all ranks but the first."""
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state: Any = get_model_state_dict(self._root.model, options=options)
+        return dict(state)
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take whole weights, which every rank must have."""
+        given: dict[str, Any] = dict(state)
+        set_model_state_dict(self._root.model, given, options=StateDictOptions(full_state_dict=True))
+
+    def _keep_whole(self, keep: bool) -> None:
+        for module in self._modules:
+            if keep:
+                module.unshard()
+            if self.zero == "zero3" and module is not self._root:
+                module.set_reshard_after_forward(not keep, recurse=False)
+            module.set_reshard_after_backward(not keep, recurse=False)
+            if not keep:
+                module.reshard()
+
+    def _parameters(self) -> list[Any]:
+        """FSDP's own records: it keeps unreduced gradients in them, where no public call reaches."""
+        groups = [group for module in self._modules for group in module._get_fsdp_state()._fsdp_param_groups]
+        return [parameter for group in groups for parameter in group.fsdp_params]
+
+    def _reached(self) -> list[bool]:
+        """Which weights have a gradient on any rank."""
+        own = [p.unsharded_accumulated_grad is not None or p._unsharded_param.grad is not None for p in self._parameters()]
+        flags = torch.tensor(own, dtype=torch.uint8)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in flags.tolist()]
+
+    def _forget(self) -> None:
+        """Drop what a failed accumulation left."""
+        self._root.reset_iter_state()
+        for parameter in self._parameters():
+            parameter.unsharded_accumulated_grad = None
+            parameter._unsharded_param.grad = None
+
+
+def shard(scorer: TokenScorer, zero: Zero, *, replicas: int, compute_dtype: torch.dtype) -> Shards:
+    """Shard a scorer over all ranks, in `replicas` copies of its weights, each on the ranks' devices."""
+    ranks = world_size()
+    if ranks % replicas:
+        raise UserError(f"cluster.replicas={replicas} does not divide the {ranks} training processes")
+    device = default_device().type
+    shape, names = ((ranks,), ("shard",)) if replicas == 1 else ((replicas, ranks // replicas), ("replicate", "shard"))
+    return Shards(scorer, init_device_mesh(device, shape, mesh_dim_names=names), zero, compute_dtype)
+
+
+def loading_device(zero: str) -> torch.device:
+    """Where a model is loaded: in main memory where it is to be sharded, since it may not fit on one device."""
+    return torch.device("cpu") if zero != "none" and world_size() > 1 else default_device()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with all its shares; every rank must call it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _start_reduction(scorer: TokenScorer, zero: Tensor) -> Tensor:
+    """A forward that uses no weight: its backward begins and ends FSDP's reduction of what was accumulated."""
+    return zero * 1
+
+
+def units(model: Any) -> list[nn.Module]:
+    """What is gathered as one, the innermost first: each decoder layer, the connector, the vision encoder.
+
+    A vision encoder that is large beside a decoder layer is gathered block by block.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    named = dict(model.named_modules())
+    family = family_of(model)
+    # A list of modules has no forward that could gather it.
+    outer = [named[p] for paths in (family.connector, family.vision) for p in paths if p in named]
+    outer = [unit for unit in outer if not isinstance(unit, nn.ModuleList)]
+    inside = {id(m) for unit in outer for m in unit.modules()}
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    decoder, encoder = [m for m in layers if id(m) not in inside], [m for m in layers if id(m) in inside]
+    if sum(map(_numel, encoder)) > LARGE_ENCODER * max(map(_numel, decoder), default=0):
+        decoder += encoder
+    return [unit for unit in [*decoder, *outer] if _numel(unit)]
+
+
+def unit_sizes(model: Any) -> list[int]:
+    """Weights of each unit, without those of the units inside it."""
+    seen: set[int] = set()
+    sizes = []
+    for unit in units(model):
+        own = [p for p in unit.parameters() if id(p) not in seen]
+        seen.update(map(id, own))
+        sizes.append(sum(p.numel() for p in own))
+    return sizes
+
+
+def _numel(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _shard(module: nn.Module, **how: Any) -> None:
+    """`fully_shard`, which gives the module a class of another name: transformers finds by it what to record."""
+    from transformers.utils import output_capturing
+
+    before = str(type(module))
+    fully_shard(module, **how)
+    registry = output_capturing._CAN_RECORD_REGISTRY
+    if before in registry:
+        registry[str(type(module))] = registry[before]
