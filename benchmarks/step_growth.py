@@ -33,7 +33,7 @@ AXES: dict[str, tuple[int, ...]] = {
     "response": (32, 64, 128, 256, 512, 1024),
     "images": (1, 2, 4, 8, 16),
 }
-LABELS = {"group": "G, completions a prompt", "prompt": "prompt tokens"}
+LABELS = {"group": "G, completions per prompt", "prompt": "prompt tokens"}
 LABELS |= {"response": "response tokens", "images": "pictures a prompt (16 tokens each)"}
 IMAGE = 112, 16
 """Pixels a side and tokens of the pictures that are counted."""

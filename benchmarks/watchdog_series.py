@@ -43,7 +43,7 @@ SHORT = (
     "blindness.every=5", "blindness.samples=16", "blindness.action=warn", "checkpoint.every=1000",
     "rollout.max_new_tokens=64",
 )  # fmt: skip
-"""48 completions an episode, of which the learning rate is lower than the recipe's at 256."""
+"""48 completions per episode, of which the learning rate is lower than the recipe's at 256."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from helpers.nano import nano_recipe
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, json_with, refuse_full_folder, require_writable, write_text
 from seethink.eval.presentation import claim_evaluation
+from seethink.pretrain.phases import claim_base_folder
 from seethink.runs.checkpoint import Retention, clear_leftovers, drop_surplus
 from seethink.runs.folder import MADE, STARTED, RunFolderError, refuse_foreign_folder, sign
 from seethink.runs.lock import FolderLock
@@ -180,6 +181,8 @@ COMMANDS = {
     "hallucination": ("hallucination", "nano", "--data", "world:math", "--size", "1", "--out", "mine.x"),
     "export": ("export", "run", "--checkpoint", "run", "--out", "mine.x"),
     "quickstart": ("quickstart", "--out", "mine.x"),
+    "lab": ("lab", "run", "all", "--out", "mine.x"),
+    "world base": ("world", "base", "--out", "mine.x"),
 }
 
 
@@ -256,6 +259,15 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     fill(tmp_path, "file")
     with pytest.raises(UserError, match="cannot be written"):
         require_writable(Path(place))
+
+
+def test_a_base_model_wants_a_folder_of_its_own(tmp_path: Path) -> None:
+    before = fill(tmp_path, "model.safetensors")
+    with pytest.raises(UserError, match="not empty"):
+        claim_base_folder(tmp_path)
+    assert content(tmp_path) == before
+    fill(tmp_path, "unfinished.vision.safetensors")
+    claim_base_folder(tmp_path)
 
 
 def test_an_edited_result_is_still_one(tmp_path: Path) -> None:

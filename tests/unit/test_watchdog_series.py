@@ -1,4 +1,4 @@
-"""Watchdogs on recorded series of real nano runs: those that were made to fail are barked at, the others are not.
+"""Watchdogs on recorded series of real nano runs: those that were made to fail raise alarms, the others are not.
 
 `python benchmarks/watchdog_series.py` makes the series again; `--table` prints what docs/watchdogs.md shows.
 """
@@ -27,7 +27,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
     return about, [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
 
 
-def barked(path: Path) -> dict[str, list[int]]:
+def alarmed(path: Path) -> dict[str, list[int]]:
     """Watchdog -> the steps of its alarms."""
     about, rows = read(path)
     pack, found = Pack(about["stage"]), dict[str, list[int]]()
@@ -40,7 +40,7 @@ def barked(path: Path) -> dict[str, list[int]]:
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
 def test_recorded(path: Path) -> None:
     about, rows = read(path)
-    found = barked(path)
+    found = alarmed(path)
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
     if path.stem.startswith("normal"):
         assert set(found) == FALSE.get(path.stem, set())

@@ -1,4 +1,4 @@
-"""Watchdogs on made-up series: what each rule barks at, once an episode, and that its state is all there is."""
+"""Watchdogs on made-up series: what each rule raises an alarm at, and that a state is all a rule has."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def series(*parts: tuple[int, Metrics], noise: float = 0.05, seed: int = 0) -> l
     return [{key: value * float(rng.lognormal(0, noise)) for key, value in row.items()} for row in rows]
 
 
-def barks(rows: list[Metrics], pack: Pack | None = None) -> list[tuple[int, str]]:
+def alarms(rows: list[Metrics], pack: Pack | None = None) -> list[tuple[int, str]]:
     pack = pack or Pack("grpo")
     return [(step, alarm.name) for step, row in enumerate(rows, start=1) for alarm in pack.see(row)]
 
@@ -55,12 +55,12 @@ def test_the_table_and_the_recipe_name_the_same() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_steady_run_is_left_in_peace(seed: int) -> None:
-    assert barks(series((200, {}), noise=0.06, seed=seed)) == []
+    assert alarms(series((200, {}), noise=0.06, seed=seed)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_trouble_is_barked_at_once(name: str) -> None:
-    found = barks(series((30, {}), (20, TROUBLE[name])))
+    found = alarms(series((30, {}), (20, TROUBLE[name])))
     assert [who for _, who in found] == [name]
     assert 31 <= found[0][0] <= 34
 
@@ -68,26 +68,26 @@ def test_trouble_is_barked_at_once(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "grad_norm"])
 def test_again_only_after_it_was_over(name: str) -> None:
     rows = series((30, {}), (12, TROUBLE[name]), (12, {}), (12, TROUBLE[name]))
-    assert [who for _, who in barks(rows) if who == name] == [name, name]
+    assert [who for _, who in alarms(rows) if who == name] == [name, name]
 
 
 @pytest.mark.parametrize("name", [dog.name for dog in WATCHDOGS if dog.smooth > 2])
 def test_one_odd_step_is_no_alarm(name: str) -> None:
-    assert barks(series((30, {}), (1, TROUBLE[name]), (20, {}))) == []
+    assert alarms(series((30, {}), (1, TROUBLE[name]), (20, {}))) == []
 
 
 def test_nothing_is_judged_during_the_warm_up() -> None:
     truncated = TROUBLE["truncation"]
-    assert barks(series((WARM_UP, truncated))) == []
-    assert barks(series((WARM_UP + 1, truncated))) == [(WARM_UP + 1, "truncation")]
+    assert alarms(series((WARM_UP, truncated))) == []
+    assert alarms(series((WARM_UP + 1, truncated))) == [(WARM_UP + 1, "truncation")]
 
 
 def test_slow_growth_is_no_explosion_and_noise_is_no_fall() -> None:
     growing = [row | {"response/length_mean": 30.0 + step / 3} for step, row in enumerate(series((200, {})))]
-    assert barks(growing) == [], "threefold within 200 steps"
+    assert alarms(growing) == [], "threefold within 200 steps"
     rng = np.random.default_rng(0)
     loud = [STEADY | {"reward/mean": float(rng.normal(0.6, 0.15))} for _ in range(100)]
-    assert barks(loud) == []
+    assert alarms(loud) == []
 
 
 def test_what_is_not_finite_or_not_there_is_no_value() -> None:
@@ -96,13 +96,13 @@ def test_what_is_not_finite_or_not_there_is_no_value() -> None:
     for row in rows:
         row |= {"reward/mean": math.nan, "optim/grad_norm": math.inf}
         del row["reward/format"]
-    assert barks(rows, pack) == []
+    assert alarms(rows, pack) == []
     assert pack.state["reward_collapse"]["values"] == pack.state["format_loss"]["values"] == []
 
 
 def test_thresholds_and_stages() -> None:
     rows = series((30, {}), (20, TROUBLE["truncation"]))
-    assert barks(rows, Pack("grpo", thresholds={"truncation": 0.9})) == []
+    assert alarms(rows, Pack("grpo", thresholds={"truncation": 0.9})) == []
     assert set(Pack("sft").state) == {"grad_norm", "blindness"}
 
 

@@ -22,7 +22,7 @@ from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched, 
 from seethink.pretrain.descent import Descent, Log
 from seethink.pretrain.losses import batch_loss, image_tokens, imitation, probing
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH, build_tokenizer
-from seethink.pretrain.phases import PhaseRecord, load_phase, round_to_stored, save_base, save_phase
+from seethink.pretrain.phases import PhaseRecord, claim_base_folder, load_phase, round_to_stored, save_base, save_phase
 from seethink.pretrain.variants import BaseConfig, Variant
 from seethink.world.talk import Talk, practice
 
@@ -34,8 +34,10 @@ def train_base(
 
     `out` keeps the weights after each phase until all phases are done, and the same command goes on from them.
     `stop_after` ends each phase after so many steps. Raises UserError where the kept weights were made with other
-    settings.
+    settings, or `out` holds something else.
     """
+    if out is not None:
+        claim_base_folder(out)
     tokenizer = build_tokenizer(variant.token_names)
     processor = variant.processor(tokenizer)
     model = variant.build(tokenizer, config.seed).train()

@@ -13,9 +13,10 @@ from safetensors import safe_open
 from safetensors import torch as weights_file
 
 from seethink.core.errors import UserError
-from seethink.core.files import write_json
+from seethink.core.files import refuse_full_folder, write_json
 from seethink.pretrain.variants import BaseConfig
 
+ABOUT = "base.json"
 CURVE_STEPS = 250
 """`base.json` has the mean loss of so many steps."""
 
@@ -32,6 +33,12 @@ class PhaseRecord:
 def phase_file(out: Path, name: str) -> Path:
     """Where the weights after a phase are kept until all phases are done."""
     return out / f"unfinished.{name}.safetensors"
+
+
+def claim_base_folder(out: Path) -> None:
+    """Raises UserError where `out` holds something else than a base model, finished or not."""
+    if not any(out.glob("unfinished.*.safetensors")) and not (out / ABOUT).is_file():
+        refuse_full_folder(out)
 
 
 def save_phase(model: Any, out: Path, name: str, config: BaseConfig, done: PhaseRecord) -> None:
@@ -76,6 +83,6 @@ def save_base(
         for name, all_ in losses.items()
     }
     about = {"config": asdict(config), "seconds": round(seconds), "torch": torch.__version__, "losses": curves}
-    write_json(out / "base.json", about)
+    write_json(out / ABOUT, about)
     for name in losses:
         phase_file(out, name).unlink()

@@ -18,7 +18,7 @@ from seethink.entropy.meter import EntropyMeter
 
 
 def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter) -> None:
-    """One JSON line a group; images go to `folder/images` once each."""
+    """One JSON line per group; images go to `folder/images` once each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(_group_record(group, folder, step, meter)) for group in groups]
     write_text(path, "\n".join(lines) + "\n")

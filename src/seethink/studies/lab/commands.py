@@ -8,10 +8,12 @@ from pathlib import Path
 import typer
 
 from seethink.core.console import console
+from seethink.core.files import claim_file, json_with
+from seethink.report.page import claim_report
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan, missing_models
 from seethink.studies.lab.plan_table import plan_table
-from seethink.studies.lab.scheduler import run_plan
+from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 
 
@@ -22,6 +24,8 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
     if plan_only:
         console.print(plan_table(plan, cores))
         return None
+    claim_file(out / INDEX, json_with("experiments"), "an index of `seethink lab`", "--out ")
+    claim_report(out / "report.html")
     with FolderLock(out, "--out "):
         outcome = run_plan(plan, out, cores, _say)
         page = write_reports(out)

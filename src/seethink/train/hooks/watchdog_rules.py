@@ -187,7 +187,7 @@ class Watchdog:
 WATCHDOGS = (
     Watchdog(
         "reward_collapse", "reward/mean", falls, 0.7, "has fallen to {value:.0%} of its best (limit {threshold:.0%})",
-        "Go back to a checkpoint before the fall, with a lower optim.lr or more completions a step",
+        "Go back to a checkpoint before the fall, with a lower optim.lr or more completions per step",
     ),
     Watchdog(
         "entropy_collapse", "entropy/mean", shrinks, 0.2, "is {value:.0%} of where it began (limit {threshold:.0%})",
