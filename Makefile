@@ -1,7 +1,7 @@
 # make quickstart   the whole pipeline on the nano model, then runs/quickstart/report.html
 # make test         the fast tests, which reach every module: minutes
 # make test-all     the slow tests: kills and signals, every model family, the report in a browser, fuzzing
-# make test-vllm    the tests that vLLM serves what seethink exports (CPU; its own environment of 2.5 GB)
+# make test-vllm    the tests that vLLM serves seethink's models and samples for it (CPU; its own environment of 2.5 GB)
 # make lint         ruff, mypy and import-linter (a package imports only packages below it)
 # make docs         the pages of docs/ and the Python API as a site: build/site/index.html
 
@@ -42,6 +42,7 @@ $(VLLM)/.installed: tests/serving/requirements.txt
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install -q torch==2.13.0
 	$(VLLM)/bin/pip install -q --no-deps -r tests/serving/requirements.txt
+	$(VLLM)/bin/pip install -q --no-deps -e .
 	echo "import sys; sys.path.append('$(CURDIR)/src'); import seethink.models.torchvision_shim" \
 	  > "$$($(VLLM)/bin/python -c 'import site; print(site.getsitepackages()[0])')/seethink_shim.pth"
 	touch $@

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from seethink.rl.losses import (
     Aggregation,
+    Correction,
     kl_penalty,
     mismatch_kl,
+    mismatch_weights,
     policy_loss,
     sft_loss,
     token_weights,
@@ -220,3 +222,65 @@ def test_sft_loss_equals_cross_entropy(dtype: torch.dtype) -> None:
     (gradient,) = torch.autograd.grad(ours, logits)
     assert ours.item() == pytest.approx(theirs.item(), abs=TOLERANCE[dtype])
     torch.testing.assert_close(gradient, expected, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(
+    ("correction", "expected"),
+    [
+        ("off", [1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("token", [2.0, 0.25, 0.5, 1.0, 2.0]),  # ratios 4, 1/4 | 1/2, 1, 3, cut to 2
+        ("token_mask", [0.0, 0.0, 0.5, 1.0, 0.0]),
+        ("sequence", [1.0, 1.0, 1.5, 1.5, 1.5]),  # products 1 | 3/2
+        ("sequence_mask", [1.0, 1.0, 1.5, 1.5, 1.5]),
+    ],
+)
+def test_mismatch_weights_by_hand(correction: Correction, expected: list[float]) -> None:
+    trainer = torch.tensor([0.8, 0.1, 0.2, 0.4, 0.9], dtype=torch.float64).log().requires_grad_()
+    generator = torch.tensor([0.2, 0.4, 0.4, 0.4, 0.3], dtype=torch.float64).log()
+    weights = mismatch_weights(generator, trainer, torch.tensor([7, 7, 2, 2, 2]), correction, 2.0)
+    assert weights.tolist() == pytest.approx(expected, abs=1e-12)
+    assert not weights.requires_grad
+
+
+@pytest.mark.parametrize("correction", ["token", "sequence", "token_mask", "sequence_mask"])
+def test_mismatch_weights_equal_a_naive_loop(correction: Correction) -> None:
+    batch = draw_batch(torch.float64)
+    expected: list[float] = []
+    for new, old in zip(batch.logprobs, batch.old, strict=True):
+        ratios = [math.exp(a) / math.exp(b) for a, b in zip(new.tolist(), old.tolist(), strict=True)]
+        if correction.startswith("sequence"):
+            ratios = [math.prod(ratios)] * len(ratios)
+        if correction.endswith("mask"):
+            expected += [ratio if 1 / 1.3 <= ratio <= 1.3 else 0.0 for ratio in ratios]
+        else:
+            expected += [min(ratio, 1.3) for ratio in ratios]
+    owners = torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
+    ours = mismatch_weights(torch.cat(batch.old), torch.cat(batch.logprobs), owners, correction, 1.3)
+    assert ours.tolist() == pytest.approx(expected, abs=1e-12)
+    assert 0.0 in expected or correction in ("token", "sequence")
+
+
+@pytest.mark.parametrize("correction", ["token", "sequence", "token_mask", "sequence_mask"])
+def test_a_token_that_the_engines_disagree_on_beyond_measure_stays_finite(correction: Correction) -> None:
+    generator = torch.tensor([-5000.0, -1.0])
+    ours = mismatch_weights(generator, torch.tensor([-1.0, -1.0]), torch.tensor([0, 1]), correction, 2.0)
+    assert ours.tolist() == [0.0 if correction.endswith("mask") else 2.0, 1.0]
+
+
+@pytest.mark.parametrize("cap", [math.inf, 3.0])
+def test_truncated_importance_sampling_gives_the_gradient_of_the_trained_policy(cap: float) -> None:
+    """Tokens come from q. E_q[p/q grad log p A], summed over a small vocabulary, is E_p[grad log p A] exactly; with a
+    cap, tokens of a ratio above it count for less."""
+    torch.manual_seed(8)
+    logits = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    logp, logq = logits.log_softmax(-1), torch.randn(6, dtype=torch.float64).log_softmax(-1)
+    advantages = torch.randn(6, dtype=torch.float64)
+    weights = mismatch_weights(logq, logp, torch.arange(6), "token", cap)
+    loss, _ = policy_loss(logp, logp.detach(), advantages, logq.exp() * weights)
+    (ours,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    share = (logp - logq).exp().clamp_max(cap).detach() * logq.exp()
+    (expected,) = torch.autograd.grad(-(share * advantages * logp).sum(), logits, retain_graph=True)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    if cap == math.inf:
+        (exact,) = torch.autograd.grad(-(logp.exp().detach() * advantages * logp).sum(), logits)
+        torch.testing.assert_close(ours, exact, rtol=0, atol=1e-12)

@@ -31,7 +31,7 @@ from seethink.doctor.run import diagnose
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 SECTIONS = {"data", "parts", "lora", "optim", "sft", "rollout", "algorithm", "ppo", "reward", "blindness", "eval"}
-SECTIONS |= {"checkpoint", "log", "watchdogs", "cluster"}
+SECTIONS |= {"checkpoint", "log", "watchdogs", "cluster", "vllm"}
 
 
 def minimal(*overrides: str) -> dict[str, Any]:
@@ -85,6 +85,9 @@ def test_an_unknown_key_is_refused_with_a_suggestion(wrong: str, right: str | No
         ("eval.greedy=perhaps", "eval.greedy: "),
         ("algorithm.curriculum=[[1.5,['hard']]]", "share 1.5"),
         ("rollout.length_schedule=[[-0.1,8]]", "share -0.1"),
+        ("vllm.urls=['ftp://a']", "vllm.urls.0: expected the http(s) address"),
+        ("vllm.urls=['http://me:secret@a']", "vllm.urls.0: an address must hold no user name"),
+        ("algorithm.mismatch_cap=1", "algorithm.mismatch_cap: Input should be greater than 1"),
         ("algorithm.minibatches=33", "algorithm.minibatches=33 exceeds rollout.prompts_per_step=32"),
     ],
 )
@@ -218,7 +221,7 @@ def test_the_keys_are_few_and_known() -> None:
     """A new key needs a line here: expose as few as possible."""
     listed = (ROOT / "tests/data/golden/recipe_keys.txt").read_text(encoding="utf-8").split()
     assert own_keys() == listed
-    assert len(listed) < 120
+    assert len(listed) < 150
     assert {key.split(".")[0] for key in listed if "." in key} == SECTIONS
 
 
@@ -238,7 +241,15 @@ def test_keys_of_a_section_that_may_be_absent_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("stage", "section"),
-    [("sft", "rollout"), ("sft", "algorithm"), ("sft", "ppo"), ("grpo", "sft"), ("grpo", "ppo"), ("ppo", "sft")],
+    [
+        ("sft", "vllm"),
+        ("sft", "rollout"),
+        ("sft", "algorithm"),
+        ("sft", "ppo"),
+        ("grpo", "sft"),
+        ("grpo", "ppo"),
+        ("ppo", "sft"),
+    ],
 )
 def test_a_section_that_the_stage_does_not_read_is_refused(stage: str, section: str) -> None:
     with pytest.raises(RecipeError, match=rf"stage '{stage}' does not read \[{section}\]: remove the section"):
@@ -317,3 +328,25 @@ def test_seeds_that_no_generator_takes_are_refused_before_the_work(tmp_path: Pat
 def test_the_largest_seed_is_one() -> None:
     make_recipe({"name": "a", "stage": "sft", "out": "o", "data": {"train": "d"}, "seed": 2**64 - 1})
     torch.manual_seed(2**64 - 1)
+
+
+def test_where_vllm_samples_the_mismatch_is_corrected_by_default() -> None:
+    by_default = make_recipe(minimal("rollout.engine=vllm"), ["rollout.engine=vllm"])
+    assert (by_default.algorithm.mismatch_correction, by_default.algorithm.mismatch_cap) == ("token", 2.0)
+    words = ["rollout.engine=vllm", "algorithm.mismatch_correction=off"]
+    assert make_recipe(minimal(*words), words).algorithm.mismatch_correction == "off"
+    assert make_recipe(minimal("rollout.top_p=1")).algorithm.mismatch_correction == "off"
+    assert make_recipe(by_default.as_table()) == by_default
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("rollout.top_p=0.9", "set top_p=1"), ("rollout.temperature=2.5", "vLLM takes at most 2")]
+)
+def test_what_a_server_samples_otherwise_is_refused(word: str, said: str) -> None:
+    assert said in refused("rollout.engine=vllm", word)
+    make_recipe(minimal(word), [word])
+
+
+def test_an_address_is_kept_without_the_path_of_the_openai_interface() -> None:
+    words = ["vllm.urls=['http://127.0.0.1:8000/v1/', 'https://b:1']"]
+    assert make_recipe(minimal(*words), words).vllm.urls == ("http://127.0.0.1:8000", "https://b:1")

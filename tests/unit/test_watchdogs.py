@@ -21,6 +21,7 @@ STEADY: Metrics = {
     "reward/mean": 0.6, "entropy/mean": 0.3, "optim/grad_norm": 1.0, "response/repetition": 0.02,
     "response/compression": 1.1, "response/length_mean": 30.0, "response/truncated_share": 0.01, "reward/format": 0.98,
     "response/mixed_script_share": 0.0, "blindness/logprob_t_blank": 9.0, "blindness/logprob_t_shuffled": 8.0,
+    "mismatch_kl/mean": 1e-4,
 }  # fmt: skip
 TROUBLE: dict[str, Metrics] = {
     "reward_collapse": {"reward/mean": 0.35},
@@ -34,6 +35,7 @@ TROUBLE: dict[str, Metrics] = {
     "format_loss": {"reward/format": 0.5},
     "language_mixing": {"response/mixed_script_share": 0.3},
     "blindness": {"blindness/logprob_t_blank": 0.4, "blindness/logprob_t_shuffled": 0.1},
+    "mismatch": {"mismatch_kl/mean": 0.1},
 }
 
 

@@ -86,7 +86,10 @@ def train(
     console.print(f"checkpoint: {escape(str(last))}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `seethink launch recipes/nano-grpo.toml cluster.trainers=2`")
+@app.command(
+    epilog="Examples: `seethink launch recipes/nano-grpo.toml cluster.trainers=2`, "
+    "`seethink launch recipes/nano-grpo.toml rollout.engine=vllm vllm.python=.venv-vllm/bin/python`"
+)
 def launch(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe; its [cluster] says how many processes.")],
     overrides: Overrides = None,
@@ -95,15 +98,20 @@ def launch(
 ) -> None:
     """Train one stage on several processes of this machine, and go on where one of them dies.
 
+    With rollout.engine=vllm it starts the vLLM servers too, unless vllm.urls names some.
+
     Exit codes are those of `seethink train`.
     """
     from seethink.config import load_recipe
     from seethink.dist.launch import launch as start
+    from seethink.dist.servers import local_servers
 
-    cluster = load_recipe(recipe, overrides).cluster
+    resolved = load_recipe(recipe, overrides)
+    cluster = resolved.cluster
     words = [str(recipe), *(overrides or []), *(["--resume"] if resume else [])]
     words += [word for key in allow or [] for word in ("--allow", key)]
-    code = start(words, trainers=cluster.trainers, max_restarts=cluster.max_restarts)
+    with local_servers(resolved):
+        code = start(words, trainers=cluster.trainers, max_restarts=cluster.max_restarts)
     if code:
         raise typer.Exit(code)
 

@@ -30,6 +30,7 @@ from seethink.config.rl import AlgorithmConfig, Difficulty, PpoConfig, RolloutCo
 from seethink.config.section import PARTS, Part, Section
 from seethink.config.sft import SftConfig
 from seethink.config.verifier import VerifierConfig
+from seethink.config.vllm import VllmConfig
 
 __all__ = [
     "FOREIGN",
@@ -59,6 +60,7 @@ __all__ = [
     "SftConfig",
     "Stage",
     "VerifierConfig",
+    "VllmConfig",
     "Watchdog",
     "WatchdogAction",
     "WatchdogsConfig",

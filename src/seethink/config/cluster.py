@@ -13,6 +13,7 @@ class ClusterConfig(Section):
     """What `seethink launch` starts; `torchrun -m seethink train RECIPE` has numbers of its own (docs/scale.md)."""
 
     trainers: int = Field(1, gt=0, description="Training processes on this machine; the gradient is the same.")
+    servers: int = Field(1, gt=0, description="vLLM servers on this machine, where rollout.engine is vllm.")
     max_restarts: int = Field(3, ge=0, description="How often a run goes on after a process died.")
     timeout_s: float = Field(1800.0, gt=0, description="Seconds that a process waits for the others.")
     shard: Literal["none", "zero2", "zero3"] = Field(

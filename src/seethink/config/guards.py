@@ -10,7 +10,7 @@ from seethink.config.section import Section
 
 Watchdog = Literal[
     "reward_collapse", "entropy_collapse", "entropy_surge", "grad_norm", "repetition", "compression",
-    "length_explosion", "truncation", "format_loss", "language_mixing", "blindness",
+    "length_explosion", "truncation", "format_loss", "language_mixing", "blindness", "mismatch",
 ]  # fmt: skip
 WatchdogAction = Literal["off", "warn", "checkpoint", "stop"]
 

@@ -16,11 +16,12 @@ from seethink.config.reward import RewardConfig
 from seethink.config.rl import AlgorithmConfig, PpoConfig, RolloutConfig
 from seethink.config.section import Section
 from seethink.config.sft import SftConfig
+from seethink.config.vllm import VllmConfig
 from seethink.core.arguments import SEEDS
 
 Stage = Literal["sft", "grpo", "ppo"]
 FOREIGN: dict[Stage, tuple[str, ...]] = {
-    "sft": ("rollout", "algorithm", "ppo"),
+    "sft": ("rollout", "algorithm", "ppo", "vllm"),
     "grpo": ("sft", "ppo"),
     "ppo": ("sft",),
 }
@@ -56,6 +57,7 @@ class Recipe(Section):
     rollout: RolloutConfig = RolloutConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     ppo: PpoConfig = PpoConfig()
+    vllm: VllmConfig = VllmConfig()
     reward: RewardConfig = RewardConfig()
     blindness: BlindnessConfig = BlindnessConfig()
     watchdogs: WatchdogsConfig = WatchdogsConfig()
@@ -69,7 +71,7 @@ class Recipe(Section):
     def _has_the_sections_of_its_stage(cls, table: Any) -> Any:
         if isinstance(table, dict) and (foreign := foreign_sections(table)):
             raise ValueError(explain_foreign(table["stage"], foreign[0]))
-        return table
+        return _corrected(table)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -87,6 +89,8 @@ class Recipe(Section):
                 f"checkpoint.every={self.checkpoint.every} is no multiple of eval.every={self.eval.every}: "
                 f"{self.checkpoint.best_metric} would not be known of every checkpoint"
             )
+        if self.rollout.engine == "vllm" and (refused := _what_vllm_refuses(self.rollout)):
+            raise ValueError(refused)
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(
@@ -104,3 +108,20 @@ class Recipe(Section):
     def as_table(self) -> dict[str, Any]:
         """The recipe as JSON values, without the sections that its stage does not read."""
         return self.model_dump(mode="json", exclude=set(FOREIGN[self.stage]))
+
+
+def _corrected(table: Any) -> Any:
+    """Where vLLM samples, the mismatch between the engines is corrected by default."""
+    rollout, algorithm = (table.get(name) for name in ("rollout", "algorithm")) if isinstance(table, dict) else ({}, {})
+    if not isinstance(rollout, dict) or rollout.get("engine") != "vllm" or not isinstance(algorithm, dict | None):
+        return table
+    return {**table, "algorithm": {"mismatch_correction": "token", **(algorithm or {})}}
+
+
+def _what_vllm_refuses(rollout: RolloutConfig) -> str:
+    if rollout.top_p < 1:
+        return (
+            f"rollout.top_p={rollout.top_p} with rollout.engine=vllm: the log-probs of a server are those of the "
+            "tokens that top_p keeps, not of the policy that is trained; set top_p=1"
+        )
+    return f"rollout.temperature={rollout.temperature}: vLLM takes at most 2" if rollout.temperature > 2 else ""

@@ -12,6 +12,9 @@ Difficulty = str
 
 
 class RolloutConfig(Section):
+    engine: Literal["in_process", "vllm"] = Field(
+        "in_process", description="What samples: the training process itself, or vLLM servers ([vllm])."
+    )
     prompts_per_step: int = Field(32, gt=0, description="Prompts of one episode.")
     group_size: int = Field(32, gt=1, description="Completions per prompt.")
     temperature: float = Field(1.0, gt=0, description="Of sampling, and of the log-probs that are trained.")
@@ -20,7 +23,7 @@ class RolloutConfig(Section):
     length_schedule: tuple[tuple[float, int], ...] = Field(
         (), description="[share of training, max_new_tokens] pairs, e.g. [[0.5, 8192]]: longer answers later."
     )
-    max_rows: int = Field(256, gt=0, description="Completions decoded at once.")
+    max_rows: int = Field(256, gt=0, description="Completions decoded at once, by each server where there are some.")
 
 
 class AlgorithmConfig(Section):
@@ -34,6 +37,11 @@ class AlgorithmConfig(Section):
         "sequence", description="Mean per response (paper), over all tokens, or sum over a constant length (Dr.GRPO)."
     )
     normalize_std: bool = Field(True, description="False: advantages are rewards less the group mean (Dr.GRPO).")
+    mismatch_correction: Literal["off", "token", "sequence", "token_mask", "sequence_mask"] = Field(
+        "off", description="Importance weights where another engine sampled: cut to the cap, or 0 beyond it (mask). "
+        "Default with rollout.engine=vllm: token.",
+    )  # fmt: skip
+    mismatch_cap: float = Field(2.0, gt=1, description="Largest importance weight; a mask also drops below 1 / cap.")
     minibatches: int = Field(1, gt=0, description="Gradient steps per pass over an episode.")
     epochs: int = Field(1, gt=0, description="Passes over an episode.")
     dynamic_sampling: bool = Field(False, description="Drop groups without variance and sample others instead.")

@@ -66,6 +66,10 @@ class Chat:
             ids = self._text_ids(text)
         return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
 
+    def unexpanded_ids(self, sample: Sample) -> list[int]:
+        """The prompt's ids with one placeholder for each image, as servers take them. Raises UserError."""
+        return self._text_ids(self.template_text(sample))
+
     def prompt_length(self, sample: Sample) -> int:
         """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError."""
         of_images = self.image_tokens.of(sample)

@@ -1,16 +1,23 @@
-"""A generator whose prompts are dealt to the ranks; every rank gets all completions."""
+"""Generators of several ranks: every rank gets all completions. In process each rank samples its share; vLLM servers are
+asked by rank 0 for all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from seethink.core.types import Completion, Prompt
 from seethink.data.prompts import prompt_lengths
-from seethink.dist.agreement import from_all
+from seethink.dist.agreement import from_all, from_main
 from seethink.dist.dealing import deal
-from seethink.dist.world import rank, world_size
+from seethink.dist.world import is_main, rank, world_size
 from seethink.generate.protocol import Generator, Sampling
+
+if TYPE_CHECKING:
+    from seethink.generate.vllm import VllmGenerator
 
 
 class DealtGenerator:
@@ -61,3 +68,50 @@ class DealtGenerator:
 
     def close(self) -> None:
         self._own.close()
+
+
+class MainGenerator:
+    """Rank 0 asks the servers and gives them the weights; the others take part where weights are gathered.
+
+    Every rank must call each method at the same place with the same arguments.
+    """
+
+    def __init__(self, make: Callable[[], VllmGenerator], weights: Callable[[], Iterator[tuple[str, Tensor]]]) -> None:
+        """`make` is called on rank 0. `weights` is the iterator that it pushes, which may be collective."""
+        self._own = make() if is_main() else None
+        self._weights = weights
+        self.policy_version = 0
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seed: tuple[int, ...],
+        progress: Callable[[int], None] | None = None,
+        *,
+        places: Sequence[int] | None = None,
+    ) -> list[list[Completion]]:
+        def attempt() -> list[list[Completion]] | None:
+            assert self._own is not None
+            return self._own.attempt(prompts, group_size, sampling, seed, progress, places=places)
+
+        while (groups := from_main(attempt)) is None:
+            self._push()
+        return groups
+
+    def load_weights(self, version: int) -> None:
+        self.policy_version = version
+        if from_main(lambda: self._own is not None and self._own.wants_weights(version)):
+            self._push()
+
+    def close(self) -> None:
+        if self._own is not None:
+            self._own.close()
+
+    def _push(self) -> None:
+        if self._own is not None:
+            self._own.push()
+            return
+        for _ in self._weights():
+            pass

@@ -29,11 +29,7 @@ class BackgroundLoop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`. Raises RuntimeError when the loop was closed before or meanwhile, or was forked."""
-        if self._closed or os.getpid() != self._pid:
-            work.close()
-            why = "was closed" if self._closed else "was made before this process was forked; make one here"
-            raise RuntimeError(f"{self._owner} {why}")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.start(work)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -41,6 +37,14 @@ class BackgroundLoop:
         except BaseException:  # Ctrl-C in the caller: the requests go too
             future.cancel()
             raise
+
+    def start(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Begin `work` and return at once. Raises RuntimeError when the loop was closed or was forked."""
+        if self._closed or os.getpid() != self._pid:
+            work.close()
+            why = "was closed" if self._closed else "was made before this process was forked; make one here"
+            raise RuntimeError(f"{self._owner} {why}")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self, last: Callable[[], Awaitable[None]]) -> bool:
         """Cancel everything that runs, then await `last()`; a waiting `run` raises. False where it was done before."""

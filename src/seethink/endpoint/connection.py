@@ -138,7 +138,7 @@ class Connection:
             # The HTTP library's own errors differ between openai releases; some releases wrap ours.
             if isinstance(error.__cause__, (ServerError, RateLimitedError)):
                 raise error.__cause__ from None
-            raise ServerError(self._redact(f"{type(error).__name__}: {_root(error)}")) from None
+            raise ServerError(self._redact(f"{type(error).__name__}: {first_cause(error)}")) from None
         return bytes(body)
 
     async def _refuse_errors(self, response: _HttpResponse) -> None:
@@ -174,7 +174,7 @@ async def _head(response: _HttpResponse) -> bytes:
     return head
 
 
-def _root(error: BaseException) -> BaseException:
+def first_cause(error: BaseException) -> BaseException:
     """The first cause: "connection refused" rather than "connection error"."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause

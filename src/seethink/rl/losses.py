@@ -6,6 +6,7 @@ over all its micro-batches, whatever the split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 Aggregation = Literal["sequence", "token", "dr_grpo"]
+Correction = Literal["off", "token", "sequence", "token_mask", "sequence_mask"]
 Metrics = dict[str, Tensor]
 
 
@@ -92,3 +94,36 @@ def mismatch_kl(generator_logprobs_N: Tensor, trainer_logprobs_N: Tensor) -> Ten
     """Per-token estimate of KL(generator || trainer) on tokens that the generator sampled (k3). [N]."""
     difference = trainer_logprobs_N - generator_logprobs_N
     return difference.expm1() - difference
+
+
+def mismatch_weights(
+    generator_logprobs_N: Tensor, trainer_logprobs_N: Tensor, owners_N: Tensor, correction: Correction, cap: float
+) -> Tensor:
+    """Importance weights of tokens that another engine sampled, whose probabilities differ from the trainer's a little.
+
+    The ratio is trainer / generator, of each token or of the whole response (the product over its tokens). Truncated
+    importance sampling cuts it to `cap`: the bias is small, the variance bounded. A mask leaves a token, or a whole
+    response, out where its ratio is above `cap` or below 1 / cap.
+
+    Args:
+        generator_logprobs_N: [N] Of the sampled tokens, in nats, as the engine that sampled them gave them.
+        trainer_logprobs_N: [N] The same from the trainer before its first update of the step.
+        owners_N: [N] Which response a token belongs to; a response must be whole.
+        correction: `token`, `sequence`, `token_mask` or `sequence_mask`; `off` gives ones.
+        cap: Above 1.
+
+    Returns:
+        [N] Weights without gradient.
+    """
+    log_ratios = (trainer_logprobs_N - generator_logprobs_N).detach()
+    if correction == "off":
+        return torch.ones_like(log_ratios)
+    if correction.startswith("sequence"):
+        _, place = owners_N.unique(return_inverse=True)
+        sums = torch.zeros_like(log_ratios).index_add(0, place, log_ratios)
+        log_ratios = sums[place]
+    # Far beyond the cap, before the exponential could overflow.
+    ratios = log_ratios.clamp_max(math.log(cap) + 1).exp()
+    if correction.endswith("mask"):
+        return torch.where((ratios > cap) | (ratios < 1 / cap), 0.0, ratios)
+    return ratios.clamp_max(cap)

@@ -31,7 +31,7 @@ HARMLESS = {
 """Keys that change nothing that is trained. The model is compared by what it holds: its folder may have moved."""
 
 
-HARMLESS_SECTIONS = ("watchdogs.", "eval.", "cluster.")
+HARMLESS_SECTIONS = ("watchdogs.", "eval.", "cluster.", "vllm.")
 
 
 def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,7 +19,7 @@ from seethink.core.types import Microbatch, RolloutGroup
 from seethink.dist import agree
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.rl.batching import Batcher, count_tokens, sampled_responses
-from seethink.rl.losses import kl_penalty, mismatch_kl, policy_loss
+from seethink.rl.losses import kl_penalty, mismatch_kl, mismatch_weights, policy_loss
 from seethink.rl.rollout import Episode, Rollouts, refuse_stale
 from seethink.train.entropies import EntropyProbe
 from seethink.train.faults import episode_faults, episode_records, offenders
@@ -162,17 +162,25 @@ def make_loss(algorithm: AlgorithmConfig) -> LossFn:
 
     def loss_fn(outputs: TokenOutputs, batch: Microbatch) -> tuple[Tensor, dict[str, Tensor]]:
         mask, logprobs = batch.loss_mask, outputs.logprobs
-        weights = batch.weights[mask]
+        weights, sampled = batch.weights[mask], batch.generator_logprobs[mask]
+        old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        corrected: dict[str, Tensor] = {}
+        trusted = weights
+        if algorithm.mismatch_correction != "off":
+            trust = mismatch_weights(
+                sampled, old, batch.sequence_ids[mask], algorithm.mismatch_correction, algorithm.mismatch_cap
+            )
+            trusted = weights * trust
+            corrected["mismatch_kl/weight"] = trust
         loss, metrics = policy_loss(
             logprobs,
-            logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs,
+            old,
             batch.advantages[mask],
-            weights,
+            trusted,
             clip_low=algorithm.clip_low,
             clip_high=algorithm.clip_high,
         )
-        metrics["loss/policy"] = loss[None]
-        metrics["mismatch_kl"] = mismatch_kl(batch.generator_logprobs[mask], logprobs)
+        metrics |= {"loss/policy": loss[None], "mismatch_kl": mismatch_kl(sampled, logprobs), **corrected}
         if batch.reference_logprobs is not None:
             kl = kl_penalty(logprobs, batch.reference_logprobs)
             loss = loss + algorithm.kl_beta * (weights * kl).sum()

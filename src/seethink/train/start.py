@@ -40,6 +40,7 @@ from seethink.runs.lock import FolderLock
 from seethink.runs.reading import DONE
 from seethink.runs.rng import seed_everything
 from seethink.train.beginning import Beginning, begin, too_few_to_select
+from seethink.train.engine import rollout_generator
 from seethink.train.entropies import EntropyProbe
 from seethink.train.grpo import Grpo
 from seethink.train.hook import Hook
@@ -129,9 +130,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     source = PromptSource(samples, loaded.chat, recipe.seed)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     critic = _critic(recipe, loaded)
-    with closing(
-        DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
-    ) as generator:
+    with closing(rollout_generator(recipe, policy)) as generator:
         run = _Run(recipe, policy, beginning.checkpoint, critic.state() if critic else {})
         source.position = run.state.get("position", 0)
         rollouts = Rollouts(

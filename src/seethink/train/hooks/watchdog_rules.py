@@ -233,6 +233,11 @@ WATCHDOGS = (
         "The image no longer matters: check that the reward cannot be had without looking", smooth=3, warm_up=0,
         stages=("sft", "grpo", "ppo"),
     ),
+    Watchdog(
+        "mismatch", "mismatch_kl/mean", exceeds, 0.01, "is {value:.2g} nats (limit {threshold:g})",
+        "The generator samples from another distribution than the trainer's: check its weights, dtype, temperature and "
+        "log-probs, or set algorithm.mismatch_correction", smooth=3, warm_up=0,
+    ),
 )  # fmt: skip
 NAMES = tuple(dog.name for dog in WATCHDOGS)
 

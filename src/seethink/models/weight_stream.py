@@ -1,0 +1,60 @@
+"""The weights of a model under training, one whole tensor after another, named as in its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seethink.models.lora import is_adapter
+
+
+def checkpoint_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every parameter in `dtype`, for another engine that loads the checkpoint's format.
+
+    Adapters are merged into the weights that they adapt, one at a time: another engine then computes what training
+    computes, vision encoder and connector included. Tied weights come once. The tensors of a sharded model are gathered
+    one by one, so that every rank must iterate alike. Raises NotImplementedError for a family whose checkpoint is not
+    made of the model's own tensors.
+    """
+    names = checkpoint_names(model)
+    for name, parameter in model.named_parameters():
+        if is_adapter(name):
+            continue
+        plain = name.replace(".base_layer.", ".")
+        tensor = _whole(parameter.detach()) + _adapted(model, name) if plain != name else _whole(parameter.detach())
+        yield names[plain], tensor.to(dtype)
+
+
+def checkpoint_names(model: Any) -> dict[str, str]:
+    """Parameter -> its name in the checkpoint, from transformers' own table of renamed weights."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    plain = [name.replace(".base_layer.", ".") for name, _ in model.named_parameters() if not is_adapter(name)]
+    # Tensors of one number each, of which each is its parameter's place: shapes do not matter to names.
+    found = {}
+    for number, name in enumerate(plain):
+        renamed = revert_weight_conversion(model, {name: torch.tensor([number])})
+        if len(renamed) != 1:
+            raise NotImplementedError(f"the checkpoint divides {name} into {', '.join(renamed)}")
+        found[name] = next(iter(renamed))
+    if len(set(found.values())) != len(found):
+        raise NotImplementedError("the checkpoint joins several tensors of the model into one")
+    return found
+
+
+def _adapted(model: Any, name: str) -> Tensor | float:
+    """What the adapter of a layer adds to its weight; nothing to its bias."""
+    owner, _, kind = name.partition(".base_layer.")
+    if kind != "weight":
+        return 0.0
+    delta: Tensor = model.get_submodule(owner).get_delta_weight("default")
+    return _whole(delta)
+
+
+def _whole(tensor: Any) -> Tensor:
+    gather = getattr(tensor, "full_tensor", None)
+    whole: Tensor = gather() if gather is not None else tensor
+    return whole

@@ -1,0 +1,55 @@
+"""What samples a run's completions: this process, or vLLM servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.dist.generator import DealtGenerator, MainGenerator
+from seethink.dist.servers import URLS
+from seethink.generate.make import make_generator
+from seethink.generate.protocol import Generator
+from seethink.models.load import LoadedModel
+from seethink.models.weight_stream import checkpoint_weights
+from seethink.train.policy import Policy
+
+if TYPE_CHECKING:
+    from seethink.generate.vllm import VllmGenerator
+
+
+def rollout_generator(recipe: Recipe, policy: Policy) -> Generator:
+    """The generator of a reinforcement learning run. Raises UserError where no server is known."""
+    loaded = policy.loaded
+    if recipe.rollout.engine == "in_process":
+        return DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
+    weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
+    return MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
+
+
+def _servers(recipe: Recipe, loaded: LoadedModel, weights: partial[Iterator[tuple[str, Tensor]]]) -> VllmGenerator:
+    # The HTTP client is loaded where it is used.
+    from seethink.generate.vllm import VllmGenerator
+    from seethink.generate.vllm_server import VllmServer
+
+    vllm = recipe.vllm
+    urls = vllm.urls or tuple(os.environ.get(URLS, "").split())
+    if not urls:
+        raise UserError(
+            "rollout.engine is vllm, but no server is known: start the run with `seethink launch RECIPE`, which starts "
+            "cluster.servers of them, or name those that run in vllm.urls"
+        )
+    return VllmGenerator(
+        loaded,
+        [VllmServer(url, key_variable=vllm.api_key_env) for url in urls],
+        weights,
+        max_rows=recipe.rollout.max_rows,
+        weight_sync=vllm.weight_sync,
+        request_timeout_s=vllm.request_timeout_s,
+        wait_s=vllm.wait_s,
+    )
