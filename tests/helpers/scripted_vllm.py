@@ -1,7 +1,7 @@
 """A server on loopback that speaks vLLM's HTTP interface and does what a test's script says, faults included.
 
 It holds no model: tokens and log-probs are a function of the seed. Weights arrive as in vLLM, through a gloo group, and
-are kept as they came. `kill()` and `start()` take it down and up again on the same port, with the weights of a new server.
+are kept as they came. `kill()` and `start()` take it down and up again on the same port, as a new server.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class ScriptedVllm:
         """`faulty` is a path that is answered with HTTP 500."""
         self._lock, self._port = threading.Lock(), 0
         self._server: _Server | None = None
+        self._group: Any = None
 
     @property
     def url(self) -> str:
@@ -65,7 +66,7 @@ class ScriptedVllm:
         self.kill()
 
     def start(self) -> None:
-        self.version, self.weights = "default", {}
+        self.version, self.weights, self._group = "default", {}, None
         self._server = _Server(("127.0.0.1", self._port), self)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

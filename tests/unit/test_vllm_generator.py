@@ -379,7 +379,7 @@ def test_a_server_that_is_late_is_waited_for(loaded: LoadedModel, prompts: list[
 def test_where_none_comes_back_the_run_ends_with_the_cause(make: Make, prompts: list[Prompt]) -> None:
     cluster = make(wait_s=0.3)
     cluster.servers[0].kill()
-    with pytest.raises(UserError, match=r"no vLLM server has been ready for 0 s: .*(refused|connect)"):
+    with pytest.raises(UserError, match=r"no vLLM server has been ready for 0 s: .*Refused"):
         cluster.generate(prompts)
 
 

@@ -43,8 +43,14 @@ class VllmServer:
             headers["Authorization"] = f"Bearer {self._key}"
         # vLLM closes idle connections after 5 s, under the next request: each request has one of its own.
         headers["Connection"] = "close"
-        # No proxy between ranks and their servers.
-        self._http = DefaultAsyncHttpxClient(headers=headers, trust_env=False, follow_redirects=False, timeout=None)
+        # No proxy between ranks and their servers; certificates, which take a while to load, where there is TLS.
+        self._http = DefaultAsyncHttpxClient(
+            headers=headers,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,
+            verify=url.startswith("https:"),
+        )
 
     def __repr__(self) -> str:
         return f"VllmServer({self.url})"

@@ -9,12 +9,12 @@ NCCL engine.
 
 from __future__ import annotations
 
-import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from seethink.endpoint.errors import RateLimitedError, ServerError
 from seethink.generate.gloo import STEP_S, broadcast, gloo_group
 from seethink.generate.vllm_server import VllmServer
 
+T = TypeVar("T")
 NamedTensors = Iterable[tuple[str, Tensor]]
 BUCKET_BYTES = 256 << 20
 POLL_S = 0.0005
@@ -50,6 +51,8 @@ class WeightSync:
     def __init__(self, loop: BackgroundLoop, connect: Connect) -> None:
         self._loop, self._connect = loop, connect
         self._transfers: dict[str, Transfer] = {}
+        self._served: dict[str, str] = {}
+        """The version that was pushed last, by server."""
 
     def push(self, servers: list[VllmServer], weights: NamedTensors, version: str) -> None:
         """Give all servers the weights under this version. One that fails is noted as lost, and the others go on.
@@ -61,7 +64,7 @@ class WeightSync:
             alive = [s for s in alive if self._succeeds(s, self._transfers[s.url].send, names, tensors)]
         for server in alive:
             if self._succeeds(server, self._finish, server, version):
-                server.version = version
+                server.version = self._served[server.url] = version
 
     def close(self) -> None:
         for transfer in self._transfers.values():
@@ -69,6 +72,8 @@ class WeightSync:
         self._transfers.clear()
 
     def _open(self, server: VllmServer) -> None:
+        if server.version != self._served.get(server.url):  # it is new, or was started anew
+            self._leave(server)
         if server.url not in self._transfers:
             self._transfers[server.url] = self._connect(server, self._loop)
         self._loop.run(_start(server))
@@ -82,10 +87,13 @@ class WeightSync:
             work(*args)
         except (ServerError, RateLimitedError, RuntimeError) as error:  # RuntimeError: torch.distributed's
             server.lost(f"{server.url} could not take new weights: {' '.join(str(error).split())[:300]}")
-            if (transfer := self._transfers.pop(server.url, None)) is not None:
-                transfer.close()
+            self._leave(server)
             return False
         return True
+
+    def _leave(self, server: VllmServer) -> None:
+        if (transfer := self._transfers.pop(server.url, None)) is not None:
+            transfer.close()
 
 
 async def _start(server: VllmServer) -> None:
@@ -133,10 +141,10 @@ class GlooTransfer:
         info = {"address": address, "port": port, "world": 1 + workers}
         # Both return once they have met; where the server refuses, nobody waits for it.
         asked = loop.start(server.post("init_weight_transfer_engine", {"init_info": info}, timeout_s=STEP_S))
-        met = loop.start(asyncio.to_thread(gloo_group, address, port, 0, 1 + workers, listener=listener.detach()))
+        met = in_background(lambda: gloo_group(address, port, 0, 1 + workers, listener=listener.detach()))
         wait([asked, met], return_when=FIRST_EXCEPTION)
         asked.result()
-        self._group, self._store = met.result()
+        self._joined = [*met.result()]
 
     def send(self, names: list[str], tensors: list[Tensor]) -> None:
         """One broadcast of all values, in the order of names."""
@@ -144,11 +152,26 @@ class GlooTransfer:
         shapes = [list(tensor.shape) for tensor in tensors]
         update = {"names": names, "shapes": shapes, "dtype": dtype_name(flat)}
         answer = self._loop.start(self._server.post("update_weights", {"update_info": update}, timeout_s=STEP_S))
-        _wait(broadcast(self._group, flat), answer)
+        _wait(broadcast(self._joined[0], flat), answer)
         answer.result()
 
     def close(self) -> None:
-        del self._group, self._store
+        # A group with a broadcast that nobody receives ends at its timeout alone.
+        in_background(self._joined.clear)
+
+
+def in_background(work: Callable[[], T]) -> Future[T]:
+    """`work` in a thread that the process does not wait for when it ends."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def own_address(server: VllmServer) -> str:
