@@ -1,0 +1,141 @@
+"""The vLLM servers of `seethink launch`: their command, their life, and that nothing of them stays.
+
+A few lines of Python stand for vLLM here; tests/serving runs the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import urllib.request
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.nano import nano_recipe
+from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.dist import servers
+from seethink.dist.servers import URLS, local_servers, server_command, server_environment
+
+STAND_IN = """#!{python}
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({{"pid": os.getpid(), "words": sys.argv[1:], "environment": dict(os.environ)}}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+print("loading the model", flush=True)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
+    path = tmp_path / "python"
+    path.write_text(STAND_IN.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
+
+
+def recipe(*words: str) -> Recipe:
+    return nano_recipe("nano", "rollout.engine=vllm", *words)
+
+
+def asked(url: str) -> dict[str, Any]:
+    until = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                found: dict[str, Any] = json.load(reply)
+                return found
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_servers_live_as_long_as_the_block_and_come_back_when_they_are_killed(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "POLL_S", 0.05)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("PYTHONPATH", "src")
+    with local_servers(recipe(f"vllm.python={stand_in}", "cluster.servers=2", "cluster.max_restarts=1")):
+        urls = os.environ[URLS].split()
+        first, second = (asked(url) for url in urls)
+        assert len({first["pid"], second["pid"], os.getpid()}) == 3
+        assert not {"RANK", "PYTHONPATH"} & set(first["environment"])
+        assert first["environment"]["VLLM_SERVER_DEV_MODE"] == "1"
+        os.kill(first["pid"], signal.SIGKILL)
+        while (again := asked(urls[0]))["pid"] == first["pid"]:
+            time.sleep(0.05)
+        assert again["words"] == first["words"]
+        os.kill(again["pid"], signal.SIGKILL)
+        time.sleep(0.5)
+        pids = [first["pid"], again["pid"], second["pid"]]
+        assert [is_alive(pid) for pid in pids] == [False, False, True]
+    assert not any(map(is_alive, pids))
+    assert URLS not in os.environ
+    said = " ".join(capsys.readouterr().out.split())
+    assert "vLLM server 0 ended with exit code -9: it is started anew (1 of 1)" in said
+    assert "it stays away" in said
+    assert "loading the model" in said
+
+
+def test_they_end_when_the_block_fails(stand_in: Path) -> None:
+    pids = []
+
+    def fail() -> None:
+        with local_servers(recipe(f"vllm.python={stand_in}")):
+            pids.append(asked(os.environ[URLS])["pid"])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [is_alive(pid) for pid in pids] == [False]
+
+
+@pytest.mark.parametrize("words", [("vllm.urls=['http://127.0.0.1:1']",), ("rollout.engine=in_process",)])
+def test_none_is_started_where_none_is_needed(words: tuple[str, ...]) -> None:
+    with local_servers(recipe("vllm.python=/nothing/there", *words)):
+        assert URLS not in os.environ
+
+
+def test_the_command_says_what_the_client_relies_on() -> None:
+    words = server_command(recipe("rollout.max_rows=32", "vllm.args=['--max-model-len','512']"), 8123)
+    assert words[:3] == [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    pairs = dict(pairwise(words))
+    assert (pairs["--host"], pairs["--port"], pairs["--dtype"]) == ("127.0.0.1", "8123", "float32")
+    assert (pairs["--logprobs-mode"], pairs["--generation-config"]) == ("processed_logprobs", "vllm")
+    assert (pairs["--max-num-seqs"], pairs["--max-model-len"]) == ("32", "512")
+    assert json.loads(pairs["--weight-transfer-config"]) == {"backend": "seethink_gloo"}
+    assert "--enable-scale-out" in words
+    assert Path(pairs["--model"], "config.json").is_file()
+    nccl = server_command(recipe("vllm.weight_sync=nccl"), 1)
+    assert '{"backend": "nccl"}' in nccl
+
+
+def test_servers_have_the_gpus_behind_the_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_gpus", lambda: [str(i) for i in range(8)])
+    wanted = recipe("cluster.trainers=2", "cluster.servers=3", "vllm.tensor_parallel=2")
+    devices = [server_environment(wanted, number)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
+    assert devices == ["2,3", "4,5", "6,7"]
+    assert "--enforce-eager" not in server_command(wanted, 1)
+    with pytest.raises(UserError, match=r"need 10 GPUs; this machine has 8"):
+        server_environment(recipe("cluster.trainers=2", "cluster.servers=4", "vllm.tensor_parallel=2"), 3)
