@@ -56,8 +56,8 @@ def test_every_rank_has_all_completions_and_takes_part_in_every_update(random_na
         return sends(500, "")
 
     server.script = script  # type: ignore[assignment]
-    for sample in make_samples([1, 0, 1]):
-        server.expanded[tuple(loaded.chat.unexpanded_ids(sample))] = loaded.chat.prompt(sample).input_ids
+    for prompt in map(loaded.chat.prompt, make_samples([1, 0, 1])):
+        server.expanded[tuple(prompt.text_ids)] = prompt.input_ids
     with server:
         on_ranks(2, _sample, tmp_path, random_nano, server.url, tmp_path)
     banned, stop = set(loaded.banned_ids), loaded.stop_ids[0]

@@ -112,7 +112,9 @@ class Recipe(Section):
 
 def _corrected(table: Any) -> Any:
     """Where vLLM samples, the mismatch between the engines is corrected by default."""
-    rollout, algorithm = (table.get(name) for name in ("rollout", "algorithm")) if isinstance(table, dict) else ({}, {})
+    if not isinstance(table, dict):
+        return table
+    rollout, algorithm = table.get("rollout"), table.get("algorithm")
     if not isinstance(rollout, dict) or rollout.get("engine") != "vllm" or not isinstance(algorithm, dict | None):
         return table
     return {**table, "algorithm": {"mismatch_correction": "token", **(algorithm or {})}}

@@ -26,7 +26,7 @@ def gloo_group(address: str, port: int, rank: int, world: int, *, listener: int 
     store = TCPStore(
         address, port, world, is_master=rank == 0, timeout=timeout, wait_for_workers=False, master_listen_fd=listener
     )
-    options = ProcessGroupGloo._Options()
+    options = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
     options._devices = [ProcessGroupGloo.create_device(hostname=own or address)]
     options._timeout = timeout
     return ProcessGroupGloo(PrefixStore("seethink", store), rank, world, options), store
@@ -34,6 +34,6 @@ def gloo_group(address: str, port: int, rank: int, world: int, *, listener: int 
 
 def broadcast(group: Any, tensor: Tensor) -> Any:
     """Begin to send or receive rank 0's tensor; returns the work in progress."""
-    options = torch.distributed.BroadcastOptions()  # type: ignore[attr-defined]
+    options = torch.distributed.BroadcastOptions()
     options.rootRank, options.rootTensor = 0, 0
     return group.broadcast([tensor], options)

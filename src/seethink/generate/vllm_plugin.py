@@ -89,7 +89,8 @@ def repack_tied_heads(model: torch.nn.Module) -> None:
     On a CPU vLLM packs the head when it loads. A tied head gets its new values through the embedding, and the packed
     copy would stay as it was: logits of the old head over hidden states of the new model.
     """
-    for module in model.modules():
+    heads: Iterator[Any] = model.modules()
+    for module in heads:
         if type(module).__name__ == "ParallelLMHead":
             module.quant_method.process_weights_after_loading(module)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from seethink.core.types import Microbatch
+from seethink.dist.agreement import from_all
+from seethink.dist.dealing import own_sequences
 from seethink.entropy.critical import Marks, watched_ids
 from seethink.entropy.meter import EntropyMeter, Response, Tokens
 from seethink.models.logprobs import mass_of
@@ -34,15 +36,19 @@ class EntropyProbe:
         """Take entropies and watched mass from the trainer's forward where the generator cannot give them.
 
         A server knows the log-probs of a few tokens, not the whole vocabulary. The step is on-policy, so that the
-        trainer's distribution is the one that was sampled from.
+        trainer's distribution is the one that was sampled from. Each rank scores its share of the groups.
         """
         if all(c.entropies or not c.token_ids for c in episode.completions):
             return
-        pairs = [(group.prompt, c.token_ids) for group in episode.groups for c in group.completions]
+        numbered = [(n, group.prompt, c) for n, group in enumerate(episode.groups) for c in group.completions]
+        sequences = given_responses([(prompt, c.token_ids) for _, prompt, c in numbered])
+        for (number, _, _), sequence in zip(numbered, sequences, strict=True):
+            sequence.group = number
         with self._policy.scoring():
-            for place, entropies, masses in self._score(batcher.batches(given_responses(pairs))):
-                completion = episode.completions[place]
-                completion.entropies, completion.watched_mass = entropies, masses
+            own = list(self._score(batcher.batches(own_sequences(sequences))))
+        completions = episode.completions
+        for place, entropies, masses in (found for share in from_all(own) for found in share):
+            completions[place].entropies, completions[place].watched_mass = entropies, masses
 
     def _score(self, batches: Sequence[Microbatch]) -> Iterator[tuple[int, list[float], list[float]]]:
         for batch, outputs in zip(batches, self._policy.outputs(batches), strict=True):

@@ -53,7 +53,10 @@ class Grpo:
         refuse_stale(episode, self.policy.steps_done)
         self._probe.complete(episode, self._budget.batcher)
         result = self.learn(episode)
+        started = time.perf_counter()
         self._rollouts.generator.load_weights(self.policy.steps_done)
+        if self._rollouts.rollout.engine != "in_process":
+            result.metrics["time/sync_s"] = time.perf_counter() - started
         result.metrics |= self._rollouts.rewarder.metrics()
         return result
 
