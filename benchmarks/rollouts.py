@@ -3,9 +3,10 @@
     python benchmarks/rollouts.py --vllm .venv-vllm/bin/python                 # the machine must be idle
     python benchmarks/rollouts.py --vllm .venv-vllm/bin/python --ranks 1 --steps 6 --prompts 8 --group 8
 
-Every line trains the same recipe for the same number of steps, one thread per process (the server has one too); a figure
-is the median over all steps but the first two. The engines draw with random numbers of their own, so that the tokens
-differ, and with them a little the work. `sync` is the whole update of the server's weights; `MB` is what it sends.
+Every line trains the same recipe for the same number of steps, one thread per process (the server has one too); a
+figure is the median over all steps but the first two. The engines draw with random numbers of their own, so that the
+tokens differ, and with them a little the work. `sync` is the whole update of the server's weights; `MB` is what it
+sends.
 """
 
 from __future__ import annotations

@@ -50,6 +50,9 @@ class ScriptedVllm:
         self.weights: dict[str, torch.Tensor] = {}
         self.version, self.faulty = "default", ""
         """`faulty` is a path that is answered with HTTP 500."""
+        self.world: Any = 1
+        self.lacks = ""
+        """A path that it does not know."""
         self._lock, self._port = threading.Lock(), 0
         self._server: _Server | None = None
         self._group: Any = None
@@ -87,9 +90,9 @@ class ScriptedVllm:
         known = {
             "/health": {},
             "/weight_info": {"weight_version": self.version},
-            "/get_world_size": {"world_size": 1},
+            "/get_world_size": {"world_size": self.world},
         }
-        return _says(known[path]) if path in known else sends(404, "")
+        return _says(known[path]) if path in known and path != self.lacks else sends(404, '{"detail": "Not Found"}')
 
     def post(self, path: str, body: Any) -> Reply:
         path = path.split("?")[0]

@@ -232,6 +232,25 @@ def test_a_server_that_takes_no_weights_is_left_out(
     assert re.search(r"HTTP 500.*it is left out from now on", said)
 
 
+def test_a_server_without_the_routes_of_weights_is_refused_at_once(loaded: LoadedModel, prompts: list[Prompt]) -> None:
+    with ScriptedVllm(loaded) as server:
+        server.lacks = "/weight_info"
+        cluster = Cluster(loaded, prompts, [server])
+        with pytest.raises(UserError, match=r"weight_info: HTTP 404.*VLLM_SERVER_DEV_MODE=1"):
+            cluster.generator.load_weights(0)
+        cluster.generator.close()
+
+
+@pytest.mark.parametrize("world", [0, "many", None])
+def test_a_number_of_workers_that_is_none_is_refused(loaded: LoadedModel, prompts: list[Prompt], world: object) -> None:
+    with ScriptedVllm(loaded) as server:
+        server.world = world
+        cluster = Cluster(loaded, prompts, [server])
+        with pytest.raises(UserError, match=r"takes the trainer's weights.*get_world_size says"):
+            cluster.generate(prompts)
+        cluster.generator.close()
+
+
 def test_where_no_server_takes_weights_the_run_ends_with_the_cause(make: Make, prompts: list[Prompt]) -> None:
     cluster = make()
     cluster.servers[0].faulty = "/finish_weight_update"

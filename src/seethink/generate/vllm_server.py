@@ -62,16 +62,32 @@ class VllmServer:
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
     async def look(self) -> str | None:
-        """Ask for its health and version; note and return the version, None where it does not answer well."""
+        """Ask for its health and version; note and return the version, None where it does not answer well.
+
+        Raises UserError where it refuses: then it was started without what rollouts need.
+        """
         try:
             await self.get("health", most=4096)
             version = (await self.get("weight_info", most=4096)).get("weight_version")
             if not isinstance(version, str):
                 raise ServerError(f"weight_info has no version but {version!r}")
             self.version = version
+        except RequestRefusedError as error:
+            raise UserError(
+                f"{error}. Rollouts need a server that was started with VLLM_SERVER_DEV_MODE=1 and the words that "
+                "docs/scale.md gives, and its key in vllm.api_key_env where it has one"
+            ) from None
         except (ServerError, RateLimitedError, AttributeError) as error:
             self.lost(str(error))
         return self.version
+
+    async def workers(self) -> int:
+        """The processes that hold its weights."""
+        found = await self.get("get_world_size", most=4096)
+        count = found.get("world_size") if isinstance(found, dict) else None
+        if not isinstance(count, int) or count < 1:
+            raise ServerError(f"{self.url}: get_world_size says {self._shown(repr(found).encode())}")
+        return count
 
     def lost(self, fault: str) -> None:
         """It is not to be asked before `look` has found it well."""

@@ -134,7 +134,7 @@ class GlooTransfer:
 
     def __init__(self, server: VllmServer, loop: BackgroundLoop) -> None:
         self._server, self._loop = server, loop
-        workers = int(loop.run(server.get("get_world_size", most=4096))["world_size"])
+        workers = loop.run(server.workers())
         address = own_address(server)
         listener = socket.create_server((address, 0), family=_family(address))
         port = listener.getsockname()[1]
@@ -220,7 +220,7 @@ def nccl_transfer(server: VllmServer, loop: BackgroundLoop) -> Transfer:
     """vLLM's NCCL engine between this process's GPU and the server's. Raises UserError without vLLM here."""
     from seethink.generate.vllm_plugin import NcclTransfer
 
-    workers = int(loop.run(server.get("get_world_size", most=4096))["world_size"])
+    workers = loop.run(server.workers())
     address = own_address(server)
     with socket.create_server((address, 0), family=_family(address)) as free:
         port = free.getsockname()[1]
