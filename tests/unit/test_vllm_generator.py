@@ -56,7 +56,7 @@ class Cluster:
     def __init__(self, loaded: LoadedModel, prompts: Sequence[Prompt], servers: list[ScriptedVllm], **settings: Any):
         self.servers, self.loaded = servers, loaded
         for server in servers:
-            server.expanded = {tuple(p.text_ids): p.input_ids for p in prompts}
+            server.expanded = {tuple(loaded.chat.unexpanded_ids(p.sample)): p.input_ids for p in prompts}
         self.generator = VllmGenerator(
             loaded,
             [VllmServer(server.url) for server in servers],
@@ -109,7 +109,7 @@ def test_a_request_is_a_prompt_once_with_its_pictures(make: Make, prompts: list[
     assert len(bodies) == len(prompts)
     by_prompt = {tuple(b["token_ids"]): b for b in bodies}
     for prompt in prompts:
-        body = by_prompt[tuple(prompt.text_ids)]
+        body = by_prompt[tuple(cluster.loaded.chat.unexpanded_ids(prompt.sample))]
         assert body["sampling_params"]["n"] == GROUP
         pictures = prompt.sample.pictures()
         assert len(body["content_parts"]) == len(pictures)
@@ -323,7 +323,7 @@ def test_an_image_id_among_the_tokens_is_refused(make: Make, prompts: list[Promp
 def test_a_prompt_that_is_read_otherwise_stops_the_run(make: Make, prompts: list[Prompt]) -> None:
     cluster = make()
     server = cluster.servers[0]
-    short = tuple(prompts[0].text_ids)
+    short = tuple(cluster.loaded.chat.unexpanded_ids(prompts[0].sample))
     server.expanded[short] = prompts[0].input_ids[:-1]
     with pytest.raises(UserError, match=rf"'{prompts[0].sample.id}' as {len(prompts[0].input_ids) - 1} tokens"):
         cluster.generate(prompts)

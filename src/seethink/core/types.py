@@ -110,8 +110,6 @@ class Prompt:
     """What the processor made of the images, passed to the model untouched; empty for text only."""
     rope_ids: Tensor | None = None
     """[3, T] positions by time, height and width (M-RoPE); None where positions simply count."""
-    text_ids: list[int] = field(default_factory=list)
-    """[U] ids with one placeholder for each image, before the processor expands it: what servers take."""
 
 
 @dataclass(slots=True)

@@ -54,7 +54,6 @@ class Chat:
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
         text, pictures = self.template_text(sample), sample.pictures()
-        text_ids = self._text_ids(text)
         mm_kwargs: dict[str, Tensor] = {}
         if pictures:
             inputs = self.processor(
@@ -64,9 +63,12 @@ class Chat:
             mm_kwargs = {key: value for key, value in inputs.items() if key not in _TEXT_KEYS}
         else:
             # Some processors (Q-Formers) write image tokens whether there is an image or not.
-            ids = text_ids
-        positions = self._positions(ids, mm_kwargs) if self._positions else None
-        return Prompt(sample, ids, mm_kwargs, positions, text_ids)
+            ids = self._text_ids(text)
+        return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
+
+    def unexpanded_ids(self, sample: Sample) -> list[int]:
+        """The prompt's ids with one placeholder for each image, as servers take them. Raises UserError."""
+        return self._text_ids(self.template_text(sample))
 
     def prompt_length(self, sample: Sample) -> int:
         """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError."""

@@ -213,7 +213,7 @@ class VllmGenerator:
             "detokenize": False,
         }  # fmt: skip
         body = {
-            "token_ids": prompt.text_ids,
+            "token_ids": self._loaded.chat.unexpanded_ids(prompt.sample),
             "content_parts": [{"type": "image_url", "url": data_url(image)} for image in prompt.sample.pictures()],
             "sampling_params": parameters,
             "return_token_ids": True,
