@@ -43,7 +43,6 @@ def vllm_recipe(model: Path | str, out: Path | str = "unused", **sections: objec
         },
         "algorithm": {"steps": 3},
         "optim": {"lr": 1e-4},
-        "reward": {"function": "helpers.nano:likes_e"},
         "blindness": {"every": 0},
         "log": {"tensorboard": False},
         "vllm": {"python": str(PYTHON), "args": SMALL},

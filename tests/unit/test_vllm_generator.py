@@ -152,12 +152,22 @@ def test_a_group_larger_than_a_server_goes_in_parts(make: Make, prompts: list[Pr
 
 
 def test_requests_are_dealt_among_servers(make: Make, prompts: list[Prompt]) -> None:
-    slow: Script = lambda nth, body: None  # noqa: E731
-    cluster = make(slow, slow, max_rows=GROUP)
+    """Each answers once both have been asked."""
+    cluster = make(None, None, max_rows=GROUP)
+    both = threading.Barrier(2)
+
+    def together(server: ScriptedVllm) -> Script:
+        def script(nth: int, body: dict[str, Any]) -> Reply:
+            if nth == 1:
+                both.wait(20)
+            return server.proper(body)
+
+        return script
+
     for server in cluster.servers:
-        server.script = lambda nth, body, server=server: after(0.05, server.proper(body))
-    cluster.generate(prompts)
-    assert [len(server.bodies) for server in cluster.servers] == [2, 2]
+        server.script = together(server)
+    assert sampled(cluster.generate(prompts)) == expected(cluster.loaded, range(4))
+    assert sum(len(server.bodies) for server in cluster.servers) == 4
 
 
 @pytest.mark.parametrize(
@@ -335,23 +345,39 @@ def test_a_refused_prompt_stops_the_run(make: Make, prompts: list[Prompt]) -> No
         cluster.generate(prompts)
 
 
+def hangs_and_the_other_waits(cluster: Cluster) -> threading.Event:
+    """The first server never answers; the second does once the first has been asked. Set when that is so."""
+    first, second = cluster.servers
+    asked = threading.Event()
+
+    def never(nth: int, body: dict[str, Any]) -> Reply:
+        asked.set()
+        return hangs()
+
+    def later(nth: int, body: dict[str, Any]) -> Reply:
+        asked.wait(20)
+        return second.proper(body)
+
+    first.script, second.script = never, later
+    return asked
+
+
 def test_a_hanging_server_loses_its_requests_to_the_other(make: Make, prompts: list[Prompt]) -> None:
-    cluster = make(lambda nth, body: hangs(), None, request_timeout_s=0.5)
+    cluster = make(None, None, request_timeout_s=2.0)
+    hangs_and_the_other_waits(cluster)
     assert sampled(cluster.generate(prompts)) == expected(cluster.loaded, range(4))
-    assert len(cluster.servers[1].bodies) == 4
+    assert len(cluster.servers[1].bodies) >= 4
 
 
 def test_a_killed_server_loses_its_requests_to_the_other(make: Make, prompts: list[Prompt]) -> None:
     cluster = make(None, None)
-    first, second = cluster.servers
-    first.script = lambda nth, body: hangs()
-    second.script = lambda nth, body: after(0.1, second.proper(body))
-    killer = threading.Timer(0.1, first.kill)
+    asked = hangs_and_the_other_waits(cluster)
+    killer = threading.Thread(target=lambda: (asked.wait(20), cluster.servers[0].kill()))
     killer.start()
     assert sampled(cluster.generate(prompts)) == expected(cluster.loaded, range(4))
     killer.join()
-    assert first.bodies
-    assert not first.is_up
+    assert cluster.servers[0].bodies
+    assert not cluster.servers[0].is_up
 
 
 def test_a_restarted_server_is_given_the_weights_again(make: Make, prompts: list[Prompt]) -> None:
@@ -379,6 +405,19 @@ def test_a_restarted_server_is_given_the_weights_again(make: Make, prompts: list
     assert server.weights
     asked = [b["sampling_params"]["seed"] for b in server.bodies]
     assert len(asked) <= 2 * len(prompts), "what had been answered was kept"
+
+
+def test_a_server_that_is_back_takes_nothing_from_the_others(make: Make, prompts: list[Prompt]) -> None:
+    """What they are answering is awaited before the weights are pushed."""
+    cluster = make(None, None)
+    first, second = cluster.servers
+    second.kill()
+    second.start()
+    first.script = lambda nth, body: after(0.2, first.proper(body))
+    assert sampled(cluster.generate(prompts)) == expected(cluster.loaded, range(4))
+    seeds = [body["sampling_params"]["seed"] for server in cluster.servers for body in server.bodies]
+    assert len(seeds) == len(set(seeds)) == len(prompts)
+    assert second.version.endswith("-3")
 
 
 def test_a_server_that_is_late_is_waited_for(loaded: LoadedModel, prompts: list[Prompt]) -> None:

@@ -45,7 +45,7 @@ MOST_FAILURES = 6
 """Of one request, whichever servers it went to: it may be the request that breaks them."""
 BANNED = -100.0
 """Added to the logits of image ids, which nothing may sample: e^-100 of a probability is 0 in float32."""
-TOKEN_BYTES = 256
+TOKEN_BYTES = 512
 """Of a reply, for each token."""
 
 
@@ -262,9 +262,9 @@ class VllmGenerator:
             if version == self._version:
                 await self._send_all(server, work)
             elif version is not None:
+                # The others finish what they have.
                 work.halted = True
                 work.change.set()
-                return
             await asyncio.sleep(LOOK_S)
 
     async def _send_all(self, server: VllmServer, work: _Work) -> None:
