@@ -9,6 +9,7 @@ NCCL engine.
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import threading
 import time
@@ -145,6 +146,7 @@ class GlooTransfer:
         wait([asked, met], return_when=FIRST_EXCEPTION)
         asked.result()
         self._joined = [*met.result()]
+        self._broken = False
 
     def send(self, names: list[str], tensors: list[Tensor]) -> None:
         """One broadcast of all values, in the order of names."""
@@ -152,12 +154,18 @@ class GlooTransfer:
         shapes = [list(tensor.shape) for tensor in tensors]
         update = {"names": names, "shapes": shapes, "dtype": dtype_name(flat)}
         answer = self._loop.start(self._server.post("update_weights", {"update_info": update}, timeout_s=STEP_S))
-        _wait(broadcast(self._joined[0], flat), answer)
-        answer.result()
+        try:
+            _wait(broadcast(self._joined[0], flat), answer)
+            answer.result()
+        except Exception:
+            # A group whose broadcast nobody receives would block until its timeout when it is destroyed: it never is.
+            self._broken = True
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._joined))
+            raise
 
     def close(self) -> None:
-        # A group with a broadcast that nobody receives ends at its timeout alone.
-        in_background(self._joined.clear)
+        if not self._broken:
+            self._joined.clear()
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:
