@@ -122,7 +122,8 @@ def test_the_log_probs_are_the_trainers_at_the_sampling_temperature(served: Serv
     assert served.gap(groups, temperature=1.0) > 100 * TOLERANCE
     plain = served.sample(Sampling(24, temperature=1.0))
     assert served.gap(plain, temperature=1.0) < TOLERANCE
-    greedy = served.sample(Sampling(24, temperature=0.0), group=1)
+    greedy = served.sample(Sampling(24, temperature=0.0), group=2)
+    assert all(first == second for first, second in tokens(greedy))
     assert served.gap(greedy, temperature=1.0) < TOLERANCE
     banned = set(served.loaded.banned_ids)
     assert not any(banned & set(ids) for group in tokens(groups) for ids in group)

@@ -151,6 +151,13 @@ def test_a_group_larger_than_a_server_goes_in_parts(make: Make, prompts: list[Pr
     assert sum(done) == 4
 
 
+def test_greedy_completions_are_asked_one_by_one(make: Make, prompts: list[Prompt]) -> None:
+    cluster = make()
+    groups = cluster.generate(prompts, Sampling(6, temperature=0.0))
+    assert [len(group) for group in groups] == [GROUP] * 4
+    assert [b["sampling_params"]["n"] for b in cluster.servers[0].bodies] == [1] * 4 * GROUP
+
+
 def test_requests_are_dealt_among_servers(make: Make, prompts: list[Prompt]) -> None:
     """Each answers once both have been asked."""
     cluster = make(None, None, max_rows=GROUP)

@@ -87,7 +87,7 @@ def train(
 
 
 @app.command(
-    epilog="Examples: `seethink launch recipes/nano-grpo.toml cluster.trainers=2`, "
+    epilog="Example: `seethink launch recipes/nano-grpo.toml cluster.trainers=2`; with a vLLM server: "
     "`seethink launch recipes/nano-grpo.toml rollout.engine=vllm vllm.python=.venv-vllm/bin/python`"
 )
 def launch(

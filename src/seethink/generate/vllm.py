@@ -177,12 +177,12 @@ class VllmGenerator:
             raise UserError(f"no vLLM server takes the trainer's weights; the first: {self._left_out}")
         numbers = range(len(prompts)) if places is None else places
         key = (seed, group_size, sampling, tuple(numbers), self._version)
+        # vLLM takes one greedy completion per request.
+        most = self._max_rows if sampling.temperature else 1
         requests = self._kept.pop(key, None) or [
-            _Request(
-                prompts, place, completion_seed(seed, number), first, min(self._max_rows, group_size - first), sampling
-            )
+            _Request(prompts, place, completion_seed(seed, number), first, min(most, group_size - first), sampling)
             for place, number in enumerate(numbers)
-            for first in range(0, group_size, self._max_rows)
+            for first in range(0, group_size, most)
         ]
         if not self._loop.run(self._work_off(requests, progress)):
             self._kept = {key: requests}
