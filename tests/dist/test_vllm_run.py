@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from helpers.nano import load_nano
 from helpers.ranks import train_on_ranks
@@ -77,12 +79,21 @@ def test_what_the_engines_disagree_on_is_measured_cut_and_told(alone: Path) -> N
     assert json.loads((alone / "recipe.json").read_text())["algorithm"]["mismatch_correction"] == "token"
 
 
-def test_two_ranks_make_the_run_of_one(alone: Path, server: ScriptedVllm, random_nano: Path, tmp_path: Path) -> None:
-    train_on_ranks(2, write(tmp_path, "run", random_nano, [server.url]))
+@pytest.mark.parametrize("shard", ["zero2", "zero3"])
+def test_two_ranks_make_the_run_of_one(
+    alone: Path, server: ScriptedVllm, random_nano: Path, tmp_path: Path, shard: str
+) -> None:
+    """Their weights are sharded, and gathered one by one for the server."""
+    recipe = write(tmp_path, "run", random_nano, [server.url])
+    recipe.write_text(recipe.read_text() + f'cluster.shard = "{shard}"\n')
+    train_on_ranks(2, recipe)
     assert tokens(tmp_path / "run") == tokens(alone)
     for record, other in zip(lines(tmp_path / "run/metrics.jsonl"), lines(alone / "metrics.jsonl"), strict=True):
         expected = {key: value for key, value in other.items() if not key.startswith(("time/", "throughput/"))}
         assert {key: record[key] for key in expected} == pytest.approx(expected, rel=2e-3, abs=2e-4)
+    last = load_file(tmp_path / "run" / "checkpoints" / "step_000003" / "model.safetensors")
+    assert set(last) - set(server.weights) <= {"lm_head.weight"}, "which is tied"
+    assert all(torch.equal(tensor, last[name].float()) for name, tensor in server.weights.items())
 
 
 def test_a_run_without_servers_says_how_to_have_some(random_nano: Path, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from seethink.core.types import Microbatch
 from seethink.dist.agreement import from_all
-from seethink.dist.dealing import own_sequences
 from seethink.entropy.critical import Marks, watched_ids
 from seethink.entropy.meter import EntropyMeter, Response, Tokens
 from seethink.models.logprobs import mass_of
@@ -45,13 +44,15 @@ class EntropyProbe:
         for (number, _, _), sequence in zip(numbered, sequences, strict=True):
             sequence.group = number
         with self._policy.scoring():
-            own = list(self._score(batcher.batches(own_sequences(sequences))))
+            own = list(self._score(self._policy.deal(batcher, sequences)))
         completions = episode.completions
         for place, entropies, masses in (found for share in from_all(own) for found in share):
             completions[place].entropies, completions[place].watched_mass = entropies, masses
 
     def _score(self, batches: Sequence[Microbatch]) -> Iterator[tuple[int, list[float], list[float]]]:
         for batch, outputs in zip(batches, self._policy.outputs(batches), strict=True):
+            if batch.idle:
+                continue
             owners = batch.sequence_ids[batch.loss_mask]
             mass = self._mass(outputs.hidden, torch.ones_like(owners, dtype=torch.bool))
             for place in owners.unique().tolist():
