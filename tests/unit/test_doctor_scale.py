@@ -32,7 +32,7 @@ def test_a_recipe_for_every_model_fits_its_mesh(name: str, tmp_path: Path) -> No
     rows = report.facts["parts"]
     assert sum(row["parameters"] for row in rows) / 1e9 == pytest.approx(BILLIONS[name], abs=0.01)
     needed = {check.name: check for check in report.checks}
-    assert needed["fits"].status is (Status.FAIL if name == "internvl3-38b" else Status.PASS), needed["fits"].found
+    assert needed["fits"].status is Status.PASS, needed["fits"].found
     assert "share one copy of the weights" in needed["estimate"].found
 
 

@@ -89,7 +89,7 @@ class Estimate:
     logits: int
     mask: int
     rollout: int
-    """Cache of keys and values, and the logits of a decoding step; 0 for SFT."""
+    """Cache of keys and values, and the logits of a decoding step; 0 for SFT, and where vLLM samples."""
     micro_tokens: int
     gathered: int = 0
     """Whole weights while sampling, where the ranks share them."""
@@ -154,10 +154,14 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         critic=16 * (shapes["language"].hidden ** 2 + 2 * shapes["language"].hidden) if recipe.stage == "ppo" else 0,
         logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), tokens * vocabulary),
         mask=tokens * width * (2 if half else 4),
-        rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if recipe.stage != "sft" else 0,
+        rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if _samples_here(recipe) else 0,
         micro_tokens=tokens,
     )
     return sharded(whole_run, model, recipe)
+
+
+def _samples_here(recipe: Recipe) -> bool:
+    return recipe.stage != "sft" and recipe.rollout.engine == "in_process"
 
 
 def ranks_per_copy(recipe: Recipe) -> int:
