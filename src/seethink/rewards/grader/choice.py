@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from seethink.rewards.grader.claims import claimed_count, claimed_option
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.hedge_patterns import CLAUSE, DENIAL, DENIED_AFTER
 from seethink.rewards.grader.hedges import restatements, taken_back, unsettled, without_contrast
 from seethink.rewards.grader.letters import is_open_list, letter_list, marked, speaks_for_another
-from seethink.rewards.grader.text import REASON, core, normalise, yes_or_no
+from seethink.rewards.grader.text import REASON, core, normalise, number_words, yes_or_no
 
 SameText = Callable[[str, str], bool]
 """Whether two texts state the same answer, decided by the rules for open answers."""
@@ -88,10 +89,22 @@ class Choices:
             letter = self._read_prose(text)
         if letter is None and statement.kind in ("free", "bold"):
             letter = self._read_free(text, _undressed(statement.first_line))
+            if letter is None:
+                letter = self._claimed(statement.prose)
         elif letter and statement.kind == "free" and 0 < len(statement.first_line) < 80:
             first = self._read_whole(_undressed(statement.first_line))
             letter = letter if not first or first == letter else None
         return letter or None
+
+    def _claimed(self, prose: str) -> str | None:
+        """The option that the sentences of a short response claim: `There is a surplus of 5 units.`"""
+        if not prose or not self.options:
+            return None
+        place = claimed_option(prose, self.options)
+        if place is not None:
+            return chr(ord("A") + place)
+        count = claimed_count(prose)
+        return self._option(number_words(count.lower())) if count else None
 
     def read_set(self, statement: Statement) -> frozenset[str] | None:
         """The letters of all options that are named; None where some part of the answer names none."""

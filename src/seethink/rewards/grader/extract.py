@@ -19,6 +19,9 @@ MAX_TAIL = 40_000
 MAX_AROUND = 240
 """Characters before and after a stated answer that may deny it."""
 
+MAX_CLAIMS = 1_500
+"""Characters of a response whose sentences are all read for claims; a longer one is an argument, whose end counts."""
+
 MAX_STATEMENT = 2_000
 """Characters of one stated answer; of a longer line its end counts."""
 
@@ -63,6 +66,8 @@ class Statement:
     """Of a free text: some answer first and explain afterwards."""
     listed: bool = False
     """Whether `boxes` are joined by commas or words, so that each of them is an answer."""
+    prose: str = ""
+    """Of a free text that is short: all of it, in which the answer may stand in any sentence."""
     before: str = field(default="", compare=False)
     """What stands before the answer on its line, or before the phrase that announces it."""
     rest: str = field(default="", compare=False)
@@ -244,4 +249,5 @@ def _free(text: str) -> Statement | None:
     items = [unlisted(line) for line in lines] if 1 < len(lines) <= 64 else []
     if items and all(map(is_bare, items)):
         return Statement(items[-1], "free", boxes=tuple(items), listed=True)
-    return Statement(last.strip("*_ "), "free", first_line=first if len(lines) > 1 else "")
+    prose = text if len(text) <= MAX_CLAIMS else ""
+    return Statement(last.strip("*_ "), "free", first_line=first if len(lines) > 1 else "", prose=prose)

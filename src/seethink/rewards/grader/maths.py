@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from seethink.rewards.grader.claims import claimed_count
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.compare import Symbolic
 from seethink.rewards.grader.equations import roughly, settle
@@ -131,7 +132,7 @@ def _stated(statement: Statement, gold: Value) -> Value | None:
     line = without_contrast(statement.text)
     if line != statement.text and (whole := read(line)) is not None:
         return whole
-    return _exact_and_rounded(line) or _head(line, statement.kind) or _in_prose(line, gold)
+    return _exact_and_rounded(line) or _head(line, statement.kind) or _in_prose(line, gold) or _counted(statement, gold)
 
 
 def is_several(node: Node) -> bool:
@@ -227,6 +228,12 @@ def _in_prose(line: str, gold: Value) -> Value | None:
     if first is not None and not isinstance(first.node, Sym) and first.node != value.node:
         return None
     return None if _objects(value, line[: line.rfind(last)]) else value
+
+
+def _counted(statement: Statement, gold: Value) -> Value | None:
+    """The number of things that a short response counts: `There are two balls left.`"""
+    count = claimed_count(statement.prose) if statement.prose and is_value(gold.node) else None
+    return read(number_words(count.lower())) if count else None
 
 
 def _in_sentence(last: str, gold: Value) -> Value | None:

@@ -16,6 +16,7 @@ _SMALL = (
 )  # fmt: skip
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _NUMBERS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
+NUMBER_WORDS = tuple(_NUMBERS)
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 10**9}
 
 _COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathit|operatorname)(?![a-zA-Z])|[{}]|\\(?=[%$#&_{}])")

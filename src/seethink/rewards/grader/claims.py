@@ -1,0 +1,157 @@
+"""What a short response without a marked answer claims: the option that its sentences name, or the count they give.
+
+Only plain claims are read. A sentence that hedges, denies or reports what others say claims nothing, and where two
+sentences claim different things the response claims nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from seethink.rewards.grader.hedge_patterns import DENIAL, SETTLES
+from seethink.rewards.grader.hedges import leaves_open
+from seethink.rewards.grader.text import NUMBER_WORDS, normalise, truth
+
+_SENTENCE = re.compile(r"(?<=[\w)%\"'])[.!]\s+(?=[A-Z])|\n+")
+_CLAUSE = re.compile(r"[,;:]\s+")
+_SUBORDINATE = re.compile(
+    r"(?:if|when|while|although|though|since|because|as|based|according|compared|from|in|given|after|before|looking|"
+    r"considering|unlike|for|at|among|of|to|with|such as|like|including|on|by|until|once|where|both)\b",
+    re.I,
+)
+_REASON = re.compile(r",\s+(?:because|since|which|due to|as|so|specifically)\b|\s+(?:because|since|due to|as (?:it|they))\b")
+_CONDITION = re.compile(r"\sif\s[^,.]{3,80}?\s(?=(?:would be|will be|is|are)\s)")
+_UNSURE = re.compile(
+    r"\b(?:or|nor|either|neither|both|may|might|could|would have|maybe|perhaps|possibly|possible|plausible|probabl[ey]|"
+    r"potentially|between|than|versus|vs|if|whether|unless|depends?|depending|determine|determined|question|asks?|asked|"
+    r"options?|choices?|candidates?|says?|said|claims?|claimed|thought|thinks?|think|believed?|considers?|considered|"
+    r"guess|assum\w*|suppos\w*|imagine|pretend|example|initially|at first|(?:less|least) likely|instead|rather|but|"
+    r"however|although|though|also|too|another|alternatively|opposite|half|unsure|unclear|seems?|appears?|looks|"
+    r"everything|anything|none|no|used to|was once|similar|similarly|lead to|leads to)\b|\?",
+    re.I,
+)
+_BEFORE = frozenset((
+    "is", "are", "was", "were", "be", "been", "as", "by", "on", "in", "for", "called", "named", "shows", "show",
+    "represents", "represent", "indicates", "has", "have", "contains", "namely", "will", "would", "likely", "picture",
+    "there", "most", "a", "an", "the", "its", "form", "known",
+))  # fmt: skip
+_AFTER = frozenset((
+    "of", "with", "at", "in", "on", "for", "by", "that", "which", "who", "is", "are", "was", "were", "would", "will",
+    "has", "have", "had", "when", "after", "during", "because", "since", "as", "due", "population", "populations",
+    "model", "side", "group", "one", "they", "it", "this",
+))  # fmt: skip
+_WORDS = "|".join(NUMBER_WORDS)
+_NUMBER = re.compile(rf"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.-]*\d)|\b(?:{_WORDS})\b", re.I)
+_NO_COUNT = (
+    r"(?!(?:or|to|and|of|out|times|plus|minus|more|less|fewer|dozens?|hundreds?|thousands?|millions?|billions?|halves|"
+    r"thirds|quarters|fifths|tenths|pairs?|per|percent|answers|possibilities|options|choices|cases|steps)\b)"
+)
+_COUNT = re.compile(
+    rf"\bthere\s(?:are|is|were|was|will be|would be|remain(?:s|ed)?)\s(?:only |just |exactly |a total of |in total )?"
+    rf"(\d+|{_WORDS})\s{_NO_COUNT}[a-z][a-z-]+",
+    re.I,
+)
+_FIRST = re.compile(
+    rf"(?!one\b)(\d+|{_WORDS})\s{_NO_COUNT}(?:[a-z-]+\s){{1,3}}?(?:are|were|have|had)\s",
+    re.I,
+)
+_BESIDE = re.compile(r"\b(?:that|which|who|whose|where|less than|more than|fewer than|at least|at most|over|under)\b", re.I)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a short response."""
+    return [part.strip() for part in _SENTENCE.split(text.strip()) if part.strip()]
+
+
+def claimed_option(prose: str, options: Sequence[str]) -> int | None:
+    """The place of the one option that a response claims in its first or last sentence; None where it is not plain.
+
+    >>> claimed_option("There is a surplus of 5 units.", ["shortage", "surplus"])
+    1
+    """
+    spoken = [normalise(option) for option in options]
+    if len(set(spoken)) < len(spoken):
+        return None
+    parts = sentences(prose)
+    claims = [_claimed(part, spoken) for part in parts]
+    named = {place for place in claims if place is not None}
+    if len(named) != 1 or (claims[0] is None and claims[-1] is None):
+        return None
+    place = named.pop()
+    if len(spoken[place]) < 3 or not spoken[place][0].isalpha() or truth(spoken[place]) is not None:
+        return None
+    return None if any(_objects(part, spoken, place) for part in parts) else place
+
+
+def _claimed(sentence: str, spoken: Sequence[str]) -> int | None:
+    """The option that a sentence claims, if its main clauses name one and nothing in them speaks against it."""
+    claim = _CONDITION.sub(" ", _REASON.split(sentence, maxsplit=1)[0])
+    main = [part for part in _CLAUSE.split(claim) if not _SUBORDINATE.match(part)]
+    found = {place for part in main for place in _mentions(normalise(part), spoken)}
+    if len(found) != 1:
+        return None
+    place = found.pop()
+    if place < 0:
+        return None
+    around = " ".join(normalise(part) for part in main).replace(spoken[place], " ")
+    return None if _UNSURE.search(around) or DENIAL.search(around) else place
+
+
+def _mentions(said: str, spoken: Sequence[str]) -> Iterator[int]:
+    """The options that a clause names as words of their own, the longest at each place; -1 for a name within a name."""
+    taken: list[tuple[int, int]] = []
+    for place in sorted(range(len(spoken)), key=lambda i: -len(spoken[i])):
+        if spoken[place] not in said or len(spoken[place]) < 2:
+            continue
+        for match in re.finditer(rf"(?<!\w){re.escape(spoken[place])}(?!\w)", said):
+            start, end = match.span()
+            if any(low < end and start < high for low, high in taken):
+                continue
+            taken.append((start, end))
+            before, after = said[:start].split(), said[end:].split()
+            plain = (not before or before[-1] in _BEFORE) and (not after or after[0] in _AFTER)
+            yield place if plain else -1
+
+
+def _objects(sentence: str, spoken: Sequence[str], place: int) -> bool:
+    """Whether a sentence takes the claim back, denies it, or offers another option, however unsurely."""
+    if leaves_open(sentence) or SETTLES.search(sentence[:40]):
+        return True
+    named = set(_mentions(normalise(sentence), spoken)) - {-1}
+    if place in named and DENIAL.search(normalise(sentence).replace(spoken[place], " ")):
+        return True
+    return bool(named - {place}) and _UNSURE.search(sentence) is not None
+
+
+def claimed_count(prose: str) -> str | None:
+    """The number of things that the last sentence counts, or the first where no other has a number.
+
+    >>> claimed_count("There are two balls left."), claimed_count("There are two or three balls left.")
+    ('two', None)
+    """
+    *before, last = sentences(prose) or [""]
+    count = _counted(last)
+    if count is None and before and not any(_NUMBER.search(part) or _unsettles(part) for part in [*before[1:], last]):
+        count = _counted(before[0])
+    return count
+
+
+def _unsettles(sentence: str) -> bool:
+    return bool(DENIAL.search(sentence) or SETTLES.search(sentence) or leaves_open(sentence))
+
+
+def _counted(sentence: str) -> str | None:
+    """The `two` of `There are two balls left.`
+
+    Other numbers may stand in what qualifies the things alone, and nothing in the sentence may hedge or deny.
+    """
+    found = [match for match in _COUNT.finditer(sentence)]
+    if not found and (first := _FIRST.match(sentence)):
+        found = [first]
+    if len(found) != 1 or _unsettles(sentence):
+        return None
+    before, beyond = sentence[: found[0].start()], sentence[found[0].end() :]
+    qualified = _BESIDE.split(beyond, maxsplit=1)[0]
+    around = before + qualified
+    return None if _NUMBER.search(around) or _UNSURE.search(around) or leaves_open(beyond) else found[0][1]
