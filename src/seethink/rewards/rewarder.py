@@ -85,7 +85,7 @@ class Rewarder:
         """
         if self._function is not None:
             return [self._function.grade(text, sample) for sample, text in pairs]
-        grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None) for s, text in pairs])
+        grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None, s.question) for s, text in pairs])
         return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
 
     def metrics(self) -> dict[str, float]:

@@ -15,19 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 from seethink.core.types import Grade, Verdict
+from seethink.rewards.grader.claims import restated
 from seethink.rewards.grader.clean import CACHED
 from seethink.rewards.grader.compare import NeedsSymbolicError, Symbolic, refuse
-from seethink.rewards.grader.extract import extract
+from seethink.rewards.grader.extract import Statement, extract
 from seethink.rewards.grader.golds import allowed, validate_gold
 from seethink.rewards.grader.pool import WORKERS, PoolError
 from seethink.rewards.grader.rules import decide
 from seethink.rewards.grader.standing import stands
 from seethink.rewards.grader.symbolic import equal_in_worker
+from seethink.rewards.grader.text import truth
 
 __all__ = ["grade", "grade_batch", "validate_gold"]
 
-Item = tuple[str, str, str | None, Sequence[str] | None]
-"""(response, gold, answer_type, choices)"""
+Item = tuple[str, str, str | None, Sequence[str] | None] | tuple[str, str, str | None, Sequence[str] | None, str]
+"""(response, gold, answer_type, choices), and the question where it is known: `X is not Y.` may answer `Is X Y?`"""
 
 MAX_SHOWN = 400
 
@@ -47,7 +49,7 @@ def grade(response: str, gold: str, answer_type: str | None = None, choices: Seq
     Raises:
         ValueError: No response could match the gold answer.
     """
-    return _grade(response, gold, answer_type, choices, equal_in_worker)
+    return _grade((response, gold, answer_type, choices), equal_in_worker)
 
 
 def grade_batch(items: Sequence[Item]) -> list[Grade]:
@@ -56,25 +58,26 @@ def grade_batch(items: Sequence[Item]) -> list[Grade]:
     waiting: list[int] = []
     for place, item in enumerate(items):
         try:
-            grades.append(_grade(*item, refuse))
+            grades.append(_grade(item, refuse))
         except NeedsSymbolicError:
             grades.append(None)
             waiting.append(place)
     if waiting:
         with ThreadPoolExecutor(WORKERS) as threads:
-            for place, result in zip(waiting, threads.map(lambda i: grade(*items[i]), waiting), strict=True):
+            for place, result in zip(waiting, threads.map(lambda i: _grade(items[i], equal_in_worker), waiting), strict=True):
                 grades[place] = result
     return [result for result in grades if result is not None]
 
 
-def _grade(
-    response: str, gold: str, answer_type: str | None, choices: Sequence[str] | None, symbolic: Symbolic
-) -> Grade:
+def _grade(item: Item, symbolic: Symbolic) -> Grade:
+    response, gold, answer_type, choices, *question = item
     options = tuple(str(choice) for choice in choices) if choices else ()
     golds = _golds(gold if isinstance(gold, str) else str(gold) if gold is not None else "", answer_type, options)
     statement = extract(response)
     if statement is None:
         return Grade(Verdict.NO_ANSWER, None, "no answer is stated")
+    if question and statement.prose:
+        statement = _as_yes_or_no(statement, question[0], options or golds)
     correct, reason = False, ""
     for each in golds:
         try:
@@ -86,6 +89,13 @@ def _grade(
         if correct:
             break
     return Grade(Verdict.CORRECT if correct else Verdict.WRONG, statement.text[:MAX_SHOWN], reason)
+
+
+def _as_yes_or_no(statement: Statement, question: str, answers: Sequence[str]) -> Statement:
+    """The yes or no of a response that says a question again, where yes or no is asked for."""
+    meant = {truth(answer): answer for answer in answers}
+    said = restated(question, statement.prose) if None not in meant else None
+    return statement if said is None else Statement(meant.get(said) or ("yes" if said else "no"), "free")
 
 
 @lru_cache(maxsize=CACHED)

@@ -31,7 +31,8 @@ _LETTER_TEXT = re.compile(
 )
 _LETTER_PAREN = re.compile(r"([A-Z])\s*[(\[](.+?)[)\]]\W*", re.S)
 _LETTER_PROSE = re.compile(
-    r"([A-Z])(?:,|\s*[-;]|\s+(?=(?:because|since|as|is|which|for|due|based|given|where|with|the|or|and|also|but)\b))"
+    r"([A-Z])(?:,|\s*[-;]|\s+(?=(?:because|since|as|is|which|for|due|based|given|where|with|the|or|and|also|but|would|"
+    r"will|has|does|should)\b))"
 )
 _ANY_LETTER_PROSE = re.compile(r"([B-HJ-Z])\s|([A-Z])(?=\s?(?:选项|項|项))")
 _NAMED = re.compile(
@@ -60,7 +61,7 @@ _LEADS_IN = frozenset((
     "equal", "becomes", "become", "will", "would", "should", "must", "can", "about", "approximately", "roughly",
     "around", "namely", "therefore", "thus", "hence", "so", "then", "option", "answer", "choose", "choice",
     "select", "pick", "it", "it's", "its", "that", "that's", "have", "has", "contains", "because", "most",
-    "likely", "see", "into", "between", "than", "via", "through", "using", "not",
+    "likely", "see", "into", "via", "through", "using",
 ))  # fmt: skip
 
 
@@ -173,7 +174,7 @@ class Choices:
     def _agreed(self, letter: str, rest: str, beyond: str = "") -> str | None:
         """The letter, unless the text beside it is another option's, denies it, or speaks for another one too."""
         if letter not in self.letters:
-            return self._option(rest)  # a letter that is no option's, beside the text of one
+            return self._option(rest) or self._option_with_reason(rest)  # a letter that is no option's, beside a text
         if self._is_option(letter, rest) and not beyond:
             return letter
         named = self._option(rest.strip(" .()")) or self._option(sentence_head(rest))
@@ -268,7 +269,7 @@ class Choices:
             return None
         *_, said = _VERB.split(text)
         said = _AS_SHOWN.sub("", said).strip(" .")
-        return self._option(said) if 1 < len(said) < len(text) else None
+        return self._option(said) if (len(said) > 1 or said.isdigit()) and len(said) < len(text) else None
 
     def _option_at_end(self, text: str) -> str | None:
         """`... is best explained by the law of closure.`"""
@@ -318,12 +319,12 @@ def _squeezed(text: str) -> str:
 
 
 def _ends_with(said: str, option: str) -> bool:
-    return bool(option) and len(option) > 1 and (said == option or said.endswith(" " + option))
+    return (len(option) > 1 or option.isdigit()) and (said == option or said.endswith(" " + option))
 
 
 def _holds(said: str, option: str) -> bool:
     """Another option is mentioned before the one that the sentence ends on."""
-    return len(option) > 1 and f" {option} " in f" {said} "
+    return (len(option) > 1 or option.isdigit()) and f" {option} " in f" {said} "
 
 
 def _leads_in(before: str) -> bool:

@@ -20,6 +20,7 @@ _SUBORDINATE = re.compile(
     r"considering|unlike|for|at|among|of|to|with|such as|like|including|on|by|until|once|where|both)\b",
     re.I,
 )
+_PRONOUN = re.compile(r"^(?:it|they|he|she) (?:would|will|is|was|are|were) (?:also )?(?=\w{4})")
 _REASON = re.compile(r",\s+(?:because|since|which|due to|as|so|specifically)\b|\s+(?:because|since|due to|as (?:it|they))\b")
 _CONDITION = re.compile(r"\sif\s[^,.]{3,80}?\s(?=(?:would be|will be|is|are)\s)")
 _UNSURE = re.compile(
@@ -34,7 +35,7 @@ _UNSURE = re.compile(
 _BEFORE = frozenset((
     "is", "are", "was", "were", "be", "been", "as", "by", "on", "in", "for", "called", "named", "shows", "show",
     "represents", "represent", "indicates", "has", "have", "contains", "namely", "will", "would", "likely", "picture",
-    "there", "most", "a", "an", "the", "its", "form", "known",
+    "there", "most", "that", "a", "an", "the", "its", "form", "known",
 ))  # fmt: skip
 _AFTER = frozenset((
     "of", "with", "at", "in", "on", "for", "by", "that", "which", "who", "is", "are", "was", "were", "would", "will",
@@ -56,12 +57,69 @@ _FIRST = re.compile(
     rf"(?!one\b)(\d+|{_WORDS})\s{_NO_COUNT}(?:[a-z-]+\s){{1,3}}?(?:are|were|have|had)\s",
     re.I,
 )
-_BESIDE = re.compile(r"\b(?:that|which|who|whose|where|less than|more than|fewer than|at least|at most|over|under)\b", re.I)
+_BESIDE = re.compile(
+    r"\b(?:that|which|who|whose|where|with|(?:less|more|fewer|larger|greater|bigger|higher|smaller|lower) than|at least|"
+    r"at most|over|under|above|below)\b",
+    re.I,
+)
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of a short response."""
     return [part.strip() for part in _SENTENCE.split(text.strip()) if part.strip()]
+
+
+_ASKS = re.compile(r"(?:is|are|was|were|does|do|did|has|have|had|can|will|would|should)\b", re.I)
+_FRAME = re.compile(
+    r"\b(?:in|from|according to|based on|as shown in|on) (?:the|this) (?:image|picture|graph|figure|diagram|chart|photo|plot|"
+    r"table|map)\b",
+    re.I,
+)
+_DROPPED = frozenset((
+    "is", "are", "was", "were", "be", "do", "does", "did", "this", "that", "these", "those", "there", "indeed",
+    "actually",
+))  # fmt: skip
+_TURNS = re.compile(r"\W*(?:no|wait|sorry|correction|oops|actually|on second thought|not so)\b", re.I)
+_NEGATION = re.compile(r"n't\b|\b(?:not|never)\b", re.I)
+
+
+def restated(question: str, prose: str) -> bool | None:
+    """Whether a response says yes or no by saying the question again; None where its words are others.
+
+    >>> restated("Is red darker than blue?", "Based on the image, red is not darker than blue.")
+    False
+    """
+    asks, wanted = _asked(question)
+    first, *rest = sentences(prose) or [""]
+    said = " ".join(part for part in _CLAUSE.split(_REASON.split(first, maxsplit=1)[0]) if not _SUBORDINATE.match(part))
+    denied = len(_NEGATION.findall(said))
+    words = _words_of(_NEGATION.sub(" ", said))
+    if asks in words:  # the `would` of `Would it float?`
+        words.remove(asks)
+    if not wanted or denied > 1 or words != wanted:
+        return None
+    return None if any(leaves_open(part) or _TURNS.match(part) for part in rest) else not denied
+
+
+def _asked(question: str) -> tuple[str, list[str]]:
+    """The verb and the words of the last sentence that asks for yes or no.
+
+    There are none where it denies, or asks for one of two things.
+    """
+    for sentence in reversed(re.split(r"(?<=[?.!])\s+|\n+", question.strip())):
+        clauses = _CLAUSE.split(sentence.replace(" ,", ","))
+        for place, clause in enumerate(clauses):
+            if verb := _ASKS.match(clause):
+                first, *words = _words_of(verb.group()) or [""], *_words_of(" ".join(clauses[place:])[verb.end() :])
+                return "".join(first), [] if "or" in words or _NEGATION.search(sentence) else words
+    return "", []
+
+
+def _words_of(text: str) -> list[str]:
+    """The words of a question or its answer, in their order, without those that asking or answering adds."""
+    said = normalise(_FRAME.sub(" ", text)).replace("?", " ").split()
+    kept = ("have" if word in ("has", "had") else word for word in said if word not in _DROPPED)
+    return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in kept]
 
 
 def claimed_option(prose: str, options: Sequence[str]) -> int | None:
@@ -70,7 +128,7 @@ def claimed_option(prose: str, options: Sequence[str]) -> int | None:
     >>> claimed_option("There is a surplus of 5 units.", ["shortage", "surplus"])
     1
     """
-    spoken = [normalise(option) for option in options]
+    spoken = [_spoken(option) for option in options]
     if len(set(spoken)) < len(spoken):
         return None
     parts = sentences(prose)
@@ -84,9 +142,15 @@ def claimed_option(prose: str, options: Sequence[str]) -> int | None:
     return None if any(_objects(part, spoken, place) for part in parts) else place
 
 
+def _spoken(option: str) -> str:
+    """An option as a sentence would say it: `decrease` for `It would also decrease`, `frog` for `Frogs`."""
+    said = _PRONOUN.sub("", normalise(option))
+    return said[:-1] if said.isalpha() and len(said) > 4 and said.endswith("s") and not said.endswith("ss") else said
+
+
 def _claimed(sentence: str, spoken: Sequence[str]) -> int | None:
     """The option that a sentence claims, if its main clauses name one and nothing in them speaks against it."""
-    claim = _CONDITION.sub(" ", _REASON.split(sentence, maxsplit=1)[0])
+    claim = _CONDITION.sub(" ", _REASON.split(_unlettered(sentence, spoken), maxsplit=1)[0])
     main = [part for part in _CLAUSE.split(claim) if not _SUBORDINATE.match(part)]
     found = {place for part in main for place in _mentions(normalise(part), spoken)}
     if len(found) != 1:
@@ -98,13 +162,24 @@ def _claimed(sentence: str, spoken: Sequence[str]) -> int | None:
     return None if _UNSURE.search(around) or DENIAL.search(around) else place
 
 
+def _unlettered(sentence: str, spoken: Sequence[str]) -> str:
+    """`the (C) Fish` as the fish that it names, where C is the fish's letter."""
+
+    def own(match: re.Match[str]) -> str:
+        place = ord(match[1]) - ord("A")
+        rest = normalise(sentence[match.end() :])
+        return "" if place < len(spoken) and spoken[place] and rest.startswith(spoken[place]) else match.group()
+
+    return re.sub(r"\(([A-J])\)\s*", own, sentence) if "(" in sentence else sentence
+
+
 def _mentions(said: str, spoken: Sequence[str]) -> Iterator[int]:
     """The options that a clause names as words of their own, the longest at each place; -1 for a name within a name."""
     taken: list[tuple[int, int]] = []
     for place in sorted(range(len(spoken)), key=lambda i: -len(spoken[i])):
-        if spoken[place] not in said or len(spoken[place]) < 2:
+        if len(spoken[place]) < 2 or spoken[place] not in said:
             continue
-        for match in re.finditer(rf"(?<!\w){re.escape(spoken[place])}(?!\w)", said):
+        for match in re.finditer(rf"(?<!\w){re.escape(spoken[place])}s?(?!\w)", said):
             start, end = match.span()
             if any(low < end and start < high for low, high in taken):
                 continue
@@ -132,9 +207,12 @@ def claimed_count(prose: str) -> str | None:
     """
     *before, last = sentences(prose) or [""]
     count = _counted(last)
-    if count is None and before and not any(_NUMBER.search(part) or _unsettles(part) for part in [*before[1:], last]):
+    if count is None and before and not any(_TOTALS.search(part) or _unsettles(part) for part in [*before[1:], last]):
         count = _counted(before[0])
     return count
+
+
+_TOTALS = re.compile(r"=|\b(?:total|sum|altogether|in all|answer|count|there (?:is|are|were)|so|thus|hence|therefore)\b", re.I)
 
 
 def _unsettles(sentence: str) -> bool:

@@ -31,7 +31,7 @@ _NUMBER = re.compile(
 _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
-_ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but)\b|;\s")
+_ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but|with)\b|;\s")
 _SCALE = re.compile(r"(?<=\d)\s*(thousand|million|billion|trillion)\b", re.I)
 _POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 _ENGLISH = re.compile(
     r"\banswers?\b[*_`\"')\]>]{0,4}\s{0,3}(?:(?:is|are|was|would be|should be|must be)\b|[:=：]|[-–—]\s)"
-    r"|\banswers?\s(?:to|for|of|in)\b[^.\n:]{1,80}?\s(?:is|are)\b"
+    r"|\banswers?\s(?:to|for|of|in)\b(?:(?!\s(?:is|are)\b)[^.\n:]){1,80}\s(?:is|are)\b(?!\s(?:(?:in)?correct|wrong|right)\b)"
     r"|\banswers?\s{1,3}(?=\$|\\[(\[])"
     r"|\bfinal answer\b[*_# ]{0,6}\n"
     r"|\bcorrect (?:option|choice|statement|answer)s?\b[^.\n]{0,120}?\b(?:is|are)\b"

@@ -46,6 +46,7 @@ _OTHER_WORD = re.compile(
     re.I,
 )
 _ADJECTIVE = re.compile(r"(?:er|est|ed|ing|al|ous|ive|ic|able|ible|ful|less|ent|ant|ary|ly|so|true|correct|right)$")
+_SURELY = re.compile(r"^(?:definitely|certainly|clearly|obviously|simply|surely|absolutely)\s+(?=(?:yes|no|true|false)\b)", re.I)
 _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|they|he|she|there|this|that) )", re.I)
 
 
@@ -184,6 +185,7 @@ def yes_or_no(gold: str, line: str) -> bool | None:
     if alone is not None:
         return alone is wanted
     said = (words(latex(line)) if "\\" in line or "$" in line else line).strip(_EDGES + "({")
+    said = _SURELY.sub("", said)
     match = _YES_NO.match(said)
     if match is None or _TRUTH[match[1].casefold()] is not wanted:
         return False
