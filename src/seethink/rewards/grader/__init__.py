@@ -15,16 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 from seethink.core.types import Grade, Verdict
-from seethink.rewards.grader.claims import restated
 from seethink.rewards.grader.clean import CACHED
 from seethink.rewards.grader.compare import NeedsSymbolicError, Symbolic, refuse
 from seethink.rewards.grader.extract import Statement, extract
 from seethink.rewards.grader.golds import allowed, validate_gold
 from seethink.rewards.grader.pool import WORKERS, PoolError
+from seethink.rewards.grader.restated import added, compared, restated
 from seethink.rewards.grader.rules import decide
 from seethink.rewards.grader.standing import stands
 from seethink.rewards.grader.symbolic import equal_in_worker
-from seethink.rewards.grader.text import truth
+from seethink.rewards.grader.text import normalise, truth
 
 __all__ = ["grade", "grade_batch", "validate_gold"]
 
@@ -77,7 +77,7 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
     if statement is None:
         return Grade(Verdict.NO_ANSWER, None, "no answer is stated")
     if question and statement.prose:
-        statement = _as_yes_or_no(statement, question[0], options or golds)
+        statement = _restated(statement, question[0], golds, options)
     correct, reason = False, ""
     for each in golds:
         try:
@@ -91,11 +91,16 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
     return Grade(Verdict.CORRECT if correct else Verdict.WRONG, statement.text[:MAX_SHOWN], reason)
 
 
-def _as_yes_or_no(statement: Statement, question: str, answers: Sequence[str]) -> Statement:
-    """The yes or no of a response that says a question again, where yes or no is asked for."""
-    meant = {truth(answer): answer for answer in answers}
-    said = restated(question, statement.prose) if None not in meant else None
-    return statement if said is None else Statement(meant.get(said) or ("yes" if said else "no"), "free")
+def _restated(statement: Statement, question: str, golds: Sequence[str], options: Sequence[str]) -> Statement:
+    """What a response answers by saying the question again: yes or no where that is asked for, or what it adds to it."""
+    meant = {truth(answer): answer for answer in options or golds}
+    if None not in meant:
+        said = restated(question, statement.prose)
+        return statement if said is None else Statement(meant.get(said) or ("yes" if said else "no"), "free")
+    named = compared(question, statement.prose)
+    if named is None or (options and named not in map(normalise, options)):
+        named = added(question, statement.prose, letters=bool(options) and all(len(option) == 1 for option in options))
+    return statement if named is None else Statement(named, "free")
 
 
 @lru_cache(maxsize=CACHED)

@@ -178,7 +178,7 @@ class Choices:
         if self._is_option(letter, rest) and not beyond:
             return letter
         named = self._option(rest.strip(" .()")) or self._option(sentence_head(rest))
-        if named and named != letter:
+        if named and named != letter and not self._is_written(letter, self.options[ord(named) - ord("A")]):
             return ""
         said = REASON.split(" " + sentence_head(rest), maxsplit=1)[0].strip(" ,")
         if self.strict and said and not self._is_option(letter, said):

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
+from seethink.rewards.grader.clean import CACHED
 from seethink.rewards.grader.hedge_patterns import DENIAL, SETTLES
 from seethink.rewards.grader.hedges import leaves_open
 from seethink.rewards.grader.text import NUMBER_WORDS, normalise, truth
 
 _SENTENCE = re.compile(r"(?<=[\w)%\"'])[.!]\s+(?=[A-Z])|\n+")
-_CLAUSE = re.compile(r"[,;:]\s+")
-_SUBORDINATE = re.compile(
+CLAUSE = re.compile(r"[,;:]\s+")
+SUBORDINATE = re.compile(
     r"(?:if|when|while|although|though|since|because|as|based|according|compared|from|in|given|after|before|looking|"
     r"considering|unlike|for|at|among|of|to|with|such as|like|including|on|by|until|once|where|both)\b",
     re.I,
 )
 _PRONOUN = re.compile(r"^(?:it|they|he|she) (?:would|will|is|was|are|were) (?:also )?(?=\w{4})")
-_REASON = re.compile(r",\s+(?:because|since|which|due to|as|so|specifically)\b|\s+(?:because|since|due to|as (?:it|they))\b")
-_CONDITION = re.compile(r"\sif\s[^,.]{3,80}?\s(?=(?:would be|will be|is|are)\s)")
-_UNSURE = re.compile(
+REASON = re.compile(r",\s+(?:because|since|which|due to|as|so|specifically)\b|\s+(?:because|since|due to|as (?:it|they))\b")
+_CONDITION = re.compile(r"\sif\s[^,.]{3,80}?\s(?=(?:would be|will be|is|are)\s)|\sif\s(?:(?!\bnot\b|n't)[^,.])*$")
+_MODAL = r"(?: (?:will|would|likely|most likely))* "
+UNSURE = re.compile(
     r"\b(?:or|nor|either|neither|both|may|might|could|would have|maybe|perhaps|possibly|possible|plausible|probabl[ey]|"
     r"potentially|between|than|versus|vs|if|whether|unless|depends?|depending|determine|determined|question|asks?|asked|"
     r"options?|choices?|candidates?|says?|said|claims?|claimed|thought|thinks?|think|believed?|considers?|considered|"
@@ -69,59 +72,6 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE.split(text.strip()) if part.strip()]
 
 
-_ASKS = re.compile(r"(?:is|are|was|were|does|do|did|has|have|had|can|will|would|should)\b", re.I)
-_FRAME = re.compile(
-    r"\b(?:in|from|according to|based on|as shown in|on) (?:the|this) (?:image|picture|graph|figure|diagram|chart|photo|plot|"
-    r"table|map)\b",
-    re.I,
-)
-_DROPPED = frozenset((
-    "is", "are", "was", "were", "be", "do", "does", "did", "this", "that", "these", "those", "there", "indeed",
-    "actually",
-))  # fmt: skip
-_TURNS = re.compile(r"\W*(?:no|wait|sorry|correction|oops|actually|on second thought|not so)\b", re.I)
-_NEGATION = re.compile(r"n't\b|\b(?:not|never)\b", re.I)
-
-
-def restated(question: str, prose: str) -> bool | None:
-    """Whether a response says yes or no by saying the question again; None where its words are others.
-
-    >>> restated("Is red darker than blue?", "Based on the image, red is not darker than blue.")
-    False
-    """
-    asks, wanted = _asked(question)
-    first, *rest = sentences(prose) or [""]
-    said = " ".join(part for part in _CLAUSE.split(_REASON.split(first, maxsplit=1)[0]) if not _SUBORDINATE.match(part))
-    denied = len(_NEGATION.findall(said))
-    words = _words_of(_NEGATION.sub(" ", said))
-    if asks in words:  # the `would` of `Would it float?`
-        words.remove(asks)
-    if not wanted or denied > 1 or words != wanted:
-        return None
-    return None if any(leaves_open(part) or _TURNS.match(part) for part in rest) else not denied
-
-
-def _asked(question: str) -> tuple[str, list[str]]:
-    """The verb and the words of the last sentence that asks for yes or no.
-
-    There are none where it denies, or asks for one of two things.
-    """
-    for sentence in reversed(re.split(r"(?<=[?.!])\s+|\n+", question.strip())):
-        clauses = _CLAUSE.split(sentence.replace(" ,", ","))
-        for place, clause in enumerate(clauses):
-            if verb := _ASKS.match(clause):
-                first, *words = _words_of(verb.group()) or [""], *_words_of(" ".join(clauses[place:])[verb.end() :])
-                return "".join(first), [] if "or" in words or _NEGATION.search(sentence) else words
-    return "", []
-
-
-def _words_of(text: str) -> list[str]:
-    """The words of a question or its answer, in their order, without those that asking or answering adds."""
-    said = normalise(_FRAME.sub(" ", text)).replace("?", " ").split()
-    kept = ("have" if word in ("has", "had") else word for word in said if word not in _DROPPED)
-    return [word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word for word in kept]
-
-
 def claimed_option(prose: str, options: Sequence[str]) -> int | None:
     """The place of the one option that a response claims in its first or last sentence; None where it is not plain.
 
@@ -150,16 +100,16 @@ def _spoken(option: str) -> str:
 
 def _claimed(sentence: str, spoken: Sequence[str]) -> int | None:
     """The option that a sentence claims, if its main clauses name one and nothing in them speaks against it."""
-    claim = _CONDITION.sub(" ", _REASON.split(_unlettered(sentence, spoken), maxsplit=1)[0])
-    main = [part for part in _CLAUSE.split(claim) if not _SUBORDINATE.match(part)]
+    claim = _CONDITION.sub(" ", REASON.split(_unlettered(sentence, spoken), maxsplit=1)[0])
+    main = [part for part in CLAUSE.split(claim) if not SUBORDINATE.match(part)]
     found = {place for part in main for place in _mentions(normalise(part), spoken)}
     if len(found) != 1:
         return None
     place = found.pop()
     if place < 0:
         return None
-    around = " ".join(normalise(part) for part in main).replace(spoken[place], " ")
-    return None if _UNSURE.search(around) or DENIAL.search(around) else place
+    around = _pattern(spoken[place]).sub(" ", " ".join(normalise(part) for part in main))
+    return None if UNSURE.search(around) or DENIAL.search(around) else place
 
 
 def _unlettered(sentence: str, spoken: Sequence[str]) -> str:
@@ -177,16 +127,22 @@ def _mentions(said: str, spoken: Sequence[str]) -> Iterator[int]:
     """The options that a clause names as words of their own, the longest at each place; -1 for a name within a name."""
     taken: list[tuple[int, int]] = []
     for place in sorted(range(len(spoken)), key=lambda i: -len(spoken[i])):
-        if len(spoken[place]) < 2 or spoken[place] not in said:
+        if len(spoken[place]) < 2 or spoken[place].split()[0] not in said:
             continue
-        for match in re.finditer(rf"(?<!\w){re.escape(spoken[place])}s?(?!\w)", said):
+        for match in _pattern(spoken[place]).finditer(said):
             start, end = match.span()
             if any(low < end and start < high for low, high in taken):
                 continue
             taken.append((start, end))
             before, after = said[:start].split(), said[end:].split()
-            plain = (not before or before[-1] in _BEFORE) and (not after or after[0] in _AFTER)
+            plain = (not before or (before[-1] in _BEFORE and before[-2:-1] != ["such"])) and (not after or after[0] in _AFTER)
             yield place if plain else -1
+
+
+@lru_cache(maxsize=CACHED)
+def _pattern(option: str) -> re.Pattern[str]:
+    """An option within a clause; `plants will increase` is `plants increase`."""
+    return re.compile(rf"(?<!\w){_MODAL.join(map(re.escape, option.split()[:20]))}s?(?!\w)")
 
 
 def _objects(sentence: str, spoken: Sequence[str], place: int) -> bool:
@@ -194,9 +150,9 @@ def _objects(sentence: str, spoken: Sequence[str], place: int) -> bool:
     if leaves_open(sentence) or SETTLES.search(sentence[:40]):
         return True
     named = set(_mentions(normalise(sentence), spoken)) - {-1}
-    if place in named and DENIAL.search(normalise(sentence).replace(spoken[place], " ")):
+    if place in named and DENIAL.search(_pattern(spoken[place]).sub(" ", normalise(sentence))):
         return True
-    return bool(named - {place}) and _UNSURE.search(sentence) is not None
+    return bool(named - {place}) and UNSURE.search(sentence) is not None
 
 
 def claimed_count(prose: str) -> str | None:
@@ -232,4 +188,4 @@ def _counted(sentence: str) -> str | None:
     before, beyond = sentence[: found[0].start()], sentence[found[0].end() :]
     qualified = _BESIDE.split(beyond, maxsplit=1)[0]
     around = before + qualified
-    return None if _NUMBER.search(around) or _UNSURE.search(around) or leaves_open(beyond) else found[0][1]
+    return None if _NUMBER.search(around) or UNSURE.search(around) or leaves_open(beyond) else found[0][1]

@@ -1,0 +1,162 @@
+"""Responses that say their question again: `X is not Y.` to `Is X Y?`, `The year 2019 had more.` to `Which year had more?`
+
+What such a response adds to the words of its question, in their order, is its answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from seethink.rewards.grader.claims import CLAUSE, REASON, SUBORDINATE, UNSURE, sentences
+from seethink.rewards.grader.hedge_patterns import DENIAL
+from seethink.rewards.grader.hedges import leaves_open
+from seethink.rewards.grader.text import normalise
+
+_ASKS = re.compile(r"(?:is|are|was|were|does|do|did|has|have|had|can|will|would|should)\b", re.I)
+_FRAME = re.compile(
+    r"\b(?:in|from|according to|based on|as shown in|on) (?:the|this) (?:image|picture|graph|figure|diagram|chart|photo|plot|"
+    r"table|map)\b",
+    re.I,
+)
+_DROPPED = frozenset((
+    "is", "are", "was", "were", "be", "do", "does", "did", "this", "that", "these", "those", "there", "indeed",
+    "actually",
+))  # fmt: skip
+_PLACES = frozenset(("in", "on", "at", "of", "from"))
+_RELATIONS = frozenset((
+    "than", "of", "in", "on", "to", "from", "by", "with", "between", "left", "right", "above", "below", "before",
+    "after", "like", "as", "less", "more", "greater", "not", "no", "nobody", "nothing", "none", "only", "half",
+))  # fmt: skip
+_TURNS = re.compile(r"\W*(?:no|wait|sorry|correction|oops|actually|on second thought|not so)\b", re.I)
+_NEGATION = re.compile(r"n't\b|\b(?:not|never)\b", re.I)
+
+
+def restated(question: str, prose: str) -> bool | None:
+    """Whether a response says yes or no by saying the question again; None where its words are others.
+
+    >>> restated("Is red darker than blue?", "Based on the image, red is not darker than blue.")
+    False
+    """
+    asks, wanted = _asked(question)
+    first, *rest = sentences(prose) or [""]
+    said = " ".join(part for part in CLAUSE.split(REASON.split(first, maxsplit=1)[0]) if not SUBORDINATE.match(part))
+    denied = len(_NEGATION.findall(said))
+    words = _words_of(_NEGATION.sub(" ", said))
+    if asks in words:  # the `would` of `Would it float?`
+        words.remove(asks)
+    if not wanted or denied > 1 or not _same_words(wanted, words):
+        return None
+    return None if any(leaves_open(part) or _TURNS.match(part) for part in rest) else not denied
+
+
+def _same_words(asked: list[str], said: list[str]) -> bool:
+    """Whether the words are the same, but for a name in place of `it` and for one phrase such as `in the trough`."""
+    if asked == said or (len(asked) <= 3 and sorted(asked) == sorted(said) and not set(asked) & _RELATIONS):
+        return True
+    more = len(said) - len(asked)
+    if asked[0] == "it" and 0 <= more <= 2 and said[more + 1 :] == asked[1:] and not set(said[: more + 1]) & _RELATIONS:
+        return True
+    return 2 <= more <= 4 and any(
+        said[place] in _PLACES and said[:place] + said[place + more :] == asked for place in range(1, len(asked))
+    )
+
+
+def _asked(question: str) -> tuple[str, list[str]]:
+    """The verb and the words of the last sentence that asks for yes or no.
+
+    There are none where it denies, or asks for one of two things.
+    """
+    for sentence in reversed(re.split(r"(?<=[?.!])\s+|\n+", question.strip())):
+        clauses = CLAUSE.split(sentence.replace(" ,", ","))
+        for place, clause in enumerate(clauses):
+            if verb := _ASKS.match(clause):
+                first, *words = _words_of(verb.group()) or [""], *_words_of(" ".join(clauses[place:])[verb.end() :])
+                return "".join(first), [] if "or" in words or _NEGATION.search(sentence) else words
+    return "", []
+
+
+def _words_of(text: str) -> list[str]:
+    """The words of a question or its answer, in their order, without those that asking or answering adds."""
+    said = normalise(_FRAME.sub(" ", text)).replace("?", " ").split()
+    kept = ("have" if word in ("has", "had") else word for word in said if word not in _DROPPED)
+    return [_stem(word) for word in kept]
+
+_LONE = re.compile(r"(\d[\d,]*(?:\.\d+)?%?)(?:-[a-z]+)?")
+_LETTER = re.compile(r"([a-j])")
+_STOP = frozenset((
+    "is", "are", "was", "were", "be", "been", "of", "in", "on", "at", "with", "by", "for", "have", "has", "had", "it",
+    "there", "that", "this", "these", "those", "which", "who", "to", "its", "their", "shown", "image", "year", "and",
+    "following", "below", "above", "only", "exactly", "one", "letter", "labeled", "labelled",
+))  # fmt: skip
+MIN_SHARED = 0.5
+"""Share of a response's words that are its question's, in their order, for it to say the question again."""
+MAX_WORDS = 60
+
+
+_COMPARED = re.compile(
+    r"(?:the )?(?P<more>.{1,60}?) (?:is|are|was|were|has|have|had) (?P<how>(?:[\w-]+ ){0,8}?(?:more|[a-z]+er|less|fewer)"
+    r"(?: [\w-]+){0,8}?) than (?P<less>[^,.]{1,80})",
+    re.I,
+)
+
+
+def compared(question: str, prose: str) -> str | None:
+    """The thing that a response sets above another in the words of its question; None for any other response.
+
+    >>> compared("Which is larger, the moon or the sun?", "The sun is larger than the moon.")
+    'sun'
+    """
+    parts = sentences(prose) if question and prose else []
+    found = {_compared_in(question, part) for part in parts} - {None}
+    return found.pop() if len(found) == 1 and not any(leaves_open(part) or _TURNS.match(part) for part in parts) else None
+
+
+def _compared_in(question: str, sentence: str) -> str | None:
+    said = " ".join(part for part in CLAUSE.split(sentence) if not SUBORDINATE.match(part))
+    match = _COMPARED.fullmatch(_FRAME.sub("", said).strip(" ."))
+    if match is None or DENIAL.search(said) or UNSURE.search(match["more"] + " " + match["how"]):
+        return None
+    asked = {_stem(word) for word in normalise(question).replace("?", " ").split()}
+    how = {_stem(word) for word in normalise(match["how"]).split()}
+    return normalise(match["more"]).removeprefix("year ") if how <= asked else None
+
+
+def added(question: str, prose: str, letters: bool = False) -> str | None:
+    """The one number that a response adds to the words of its question; None where it adds more, or says other words.
+
+    With `letters`, the one letter: where options are letters alone.
+
+    >>> added("Which year had the most rain?", "The year 2019 had the most rain.")
+    '2019'
+    """
+    parts = sentences(prose) if question and prose else []
+    found = {_added_in(question, part, _LETTER if letters else _LONE) for part in parts[:1] + parts[1:][-1:]} - {None}
+    if len(found) != 1 or any(leaves_open(part) or _TURNS.match(part) for part in parts[1:]):
+        return None
+    return found.pop()
+
+
+def _added_in(question: str, sentence: str, wanted: re.Pattern[str]) -> str | None:
+    main = [part for part in CLAUSE.split(REASON.split(sentence, maxsplit=1)[0]) if not SUBORDINATE.match(part)]
+    said = [_stem(word) for word in normalise(_FRAME.sub(" ", " ".join(main))).split()]
+    asked = [_stem(word) for word in normalise(_FRAME.sub(" ", question)).replace("?", " ").split()]
+    if not 3 <= len(said) <= MAX_WORDS or len(asked) > 2 * MAX_WORDS:
+        return None
+    blocks = SequenceMatcher(None, asked, said, autojunk=False).get_matching_blocks()
+    shared = {place for block in blocks for place in range(block.b, block.b + block.size)}
+    if len(shared) < MIN_SHARED * len(said):
+        return None
+    rest = [word for place, word in enumerate(said) if place not in shared and word not in _STOP and not _again(word, asked)]
+    match = wanted.fullmatch(rest[0]) if len(rest) == 1 else None
+    return match[1] if match else None
+
+
+def _again(word: str, asked: Sequence[str]) -> bool:
+    """Whether a word is the question's once more; a number or a letter is an answer all the same."""
+    return word in asked and len(word) > 1 and not word[0].isdigit()
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
