@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from seethink.rewards.grader.claims import claimed_count, claimed_option
+from seethink.rewards.grader.claims import claimed_count, claimed_option, says_another
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.hedge_patterns import CLAUSE, DENIAL, DENIED_AFTER
@@ -92,6 +92,8 @@ class Choices:
             letter = self._read_free(text, _undressed(statement.first_line))
             if letter is None:
                 letter = self._claimed(statement.prose)
+            elif says_another(statement.prose, self.options):
+                return None
         elif letter and statement.kind == "free" and 0 < len(statement.first_line) < 80:
             first = self._read_whole(_undressed(statement.first_line))
             letter = letter if not first or first == letter else None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from seethink.rewards.grader.clean import CACHED
-from seethink.rewards.grader.hedge_patterns import DENIAL, SETTLES
+from seethink.rewards.grader.hedge_patterns import DENIAL, SETTLES, UNCLAIMED
 from seethink.rewards.grader.hedges import leaves_open
 from seethink.rewards.grader.text import NUMBER_WORDS, normalise, truth
 
@@ -32,7 +32,7 @@ UNSURE = re.compile(
     r"options?|choices?|candidates?|says?|said|claims?|claimed|thought|thinks?|think|believed?|considers?|considered|"
     r"guess|assum\w*|suppos\w*|imagine|pretend|example|initially|at first|(?:less|least) likely|instead|rather|but|"
     r"however|although|though|also|too|another|alternatively|opposite|half|unsure|unclear|seems?|appears?|looks|"
-    r"everything|anything|none|no|used to|was once|similar|similarly|lead to|leads to)\b|\?",
+    r"everything|anything|none|no|some|people|fails?|lacks|of them|one is|used to|was once|similar|similarly|lead to|leads to)\b|\?",
     re.I,
 )
 _BEFORE = frozenset((
@@ -65,6 +65,9 @@ _BESIDE = re.compile(
     r"at most|over|under|above|below)\b",
     re.I,
 )
+
+
+MAX_SENTENCES = 24
 
 
 def sentences(text: str) -> list[str]:
@@ -155,6 +158,37 @@ def _objects(sentence: str, spoken: Sequence[str], place: int) -> bool:
     return bool(named - {place}) and UNSURE.search(sentence) is not None
 
 
+_FILLED = "#"
+_ALSO = re.compile(r"\b(?:also|too)\b ?")
+_NEXT = re.compile(r"\b(?:also|too|then|first|second|third|fourth|next|finally|[1-9](?:st|nd|rd|th))\b ?")
+
+
+def says_another(prose: str, options: Sequence[str] = ()) -> bool:
+    """Whether the last of several sentences says of another option, or number, what one before it said.
+
+    >>> says_another("There are 3 balls. There are 4 balls.")
+    True
+    """
+    parts = sentences(prose)
+    if len(parts) < 2 or len(parts) > MAX_SENTENCES:
+        return False
+    patterns = [_pattern(said) for said in map(_spoken, options) if len(said) > 1] if options else [_NUMBER]
+    *earlier, last = (_frame(part, patterns, bool(options)) for part in parts)
+    more = bool(options) and _ALSO.search(parts[-1]) is not None
+    return last is not None and any(
+        other is not None and other[1] != last[1] and (more or other[0] == last[0]) for other in earlier
+    )
+
+
+def _frame(sentence: str, patterns: Sequence[re.Pattern[str]], words: bool) -> tuple[str, str] | None:
+    """The words of a sentence around the only answer in it, and that answer."""
+    said = (_NEXT if words else _ALSO).sub("", normalise(sentence))
+    found = [match for pattern in patterns for match in pattern.finditer(said)]
+    if len(found) != 1 or len(found[0].group()) == len(said):
+        return None
+    return said[: found[0].start()] + _FILLED + said[found[0].end() :], found[0].group()
+
+
 def claimed_count(prose: str) -> str | None:
     """The number of things that the last sentence counts, or the first where no other has a number.
 
@@ -162,6 +196,8 @@ def claimed_count(prose: str) -> str | None:
     ('two', None)
     """
     *before, last = sentences(prose) or [""]
+    if says_another(prose):
+        return None
     count = _counted(last)
     if count is None and before and not any(_TOTALS.search(part) or _unsettles(part) for part in [*before[1:], last]):
         count = _counted(before[0])
@@ -188,4 +224,6 @@ def _counted(sentence: str) -> str | None:
     before, beyond = sentence[: found[0].start()], sentence[found[0].end() :]
     qualified = _BESIDE.split(beyond, maxsplit=1)[0]
     around = before + qualified
+    if UNCLAIMED.search(before):
+        return None
     return None if _NUMBER.search(around) or UNSURE.search(around) or leaves_open(beyond) else found[0][1]

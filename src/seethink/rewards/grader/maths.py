@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from seethink.rewards.grader.claims import claimed_count
+from seethink.rewards.grader.claims import claimed_count, says_another
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.compare import Symbolic
 from seethink.rewards.grader.equations import roughly, settle
 from seethink.rewards.grader.extract import Statement
-from seethink.rewards.grader.hedge_patterns import DENIAL, DENIED_AFTER
+from seethink.rewards.grader.hedge_patterns import BESIDES, CLAUSE, DENIAL, DENIED_AFTER, DENIED_THINGS, UNCLAIMED
 from seethink.rewards.grader.hedges import first_fragment, leaves_open, restatements, unsettled, without_contrast
 from seethink.rewards.grader.match import matches
 from seethink.rewards.grader.numerals import in_figures
@@ -32,8 +32,9 @@ _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
 _ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but|with)\b|;\s")
-_SCALE = re.compile(r"(?<=\d)\s*(thousand|million|billion|trillion)\b", re.I)
-_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(r"(?<=\d)\s*(dozen|hundred|thousand|million|billion|trillion)\b", re.I)
+_POWERS = {"dozen": "12", "hundred": "10^2", "thousand": "10^3", "million": "10^6", "billion": "10^9",
+           "trillion": "10^{12}"}  # fmt: skip
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
 _GLUED = re.compile(r"\d[A-Za-z]+$")
 _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
@@ -68,7 +69,7 @@ def read(text: str, thousands: bool = True) -> Value | None:
         return None
     if not cleaned.isascii():
         cleaned = in_figures(cleaned)
-    cleaned = _SCALE.sub(lambda m: rf" \times 10^{_POWERS[m[1].lower()]}", cleaned)
+    cleaned = _SCALE.sub(lambda m: rf" \times {_POWERS[m[1].lower()]}", cleaned)
     for value_text, unit in _with_and_without_unit(cleaned):
         try:
             return Value(parse(value_text, thousands), unit, cleaned)
@@ -221,7 +222,11 @@ def _in_prose(line: str, gold: Value) -> Value | None:
     """The value that the last sentence states; none where a sentence before it is another value."""
     last = sentence(line)
     value = _in_sentence(last, gold)
-    if value is None:
+    if value is None or last.rstrip().endswith("?"):
+        return None
+    if says_another(line):
+        return None
+    if BESIDES.search(last) and re.search(r"\d", line[: line.rfind(last)]):
         return None
     fragment = first_fragment(line)
     first = read(fragment) if fragment else None
@@ -257,6 +262,8 @@ def _in_sentence(last: str, gold: Value) -> Value | None:
 def _if_settled(value: Value | None, before: str, after: str = "") -> Value | None:
     """The value, unless the words around it deny it, change it, or put another one beside it."""
     if value is None or unsettled(before) or DENIED_AFTER.search(after) or leaves_open(after):
+        return None
+    if UNCLAIMED.search(CLAUSE.split(before)[-1]) or (is_value(value.node) and DENIED_THINGS.search(after)):
         return None
     return value
 
