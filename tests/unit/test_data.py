@@ -217,7 +217,9 @@ def test_the_type_reaches_the_grader(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_each_of_several_golds_is_right_in_training_and_in_evaluation(tmp_path: Path) -> None:
-    path = str(write_jsonl(tmp_path / "d.jsonl", [row(answer=["24/7", "The answer is \\boxed{3.429}."]), row(answer="5")]))
+    path = str(
+        write_jsonl(tmp_path / "d.jsonl", [row(answer=["24/7", "The answer is \\boxed{3.429}."]), row(answer="5")])
+    )
     trained = load_fitting(path, "train", None, 0, None, ReadConfig(), Quarantine(), golds=read_gold, graded=True)
     evaluated = eval_samples(EvalConfig(data=path), 0)
     said = ["\\boxed{24/7}", "\\boxed{3.429}", "\\boxed{24/7} or \\boxed{3.5}", "\\boxed{5}"]

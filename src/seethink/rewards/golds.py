@@ -76,7 +76,7 @@ def _single(gold: Any) -> Any:
         return list(gold)
     if isinstance(gold, list | tuple):
         said = (
-            f"expected one answer or several texts, found a list of {len(gold)}; give texts where each of them is right, "
+            f"expected one answer or several texts, found a list of {len(gold)}; give texts where each is right, "
             'and one text ("1, 2") where a response must state them all'
         )
         raise RowError("bad_gold", said)
@@ -84,9 +84,11 @@ def _single(gold: Any) -> Any:
 
 
 def _several(golds: list[str], answer_type: str | None, choices: Sequence[str], question: str) -> str:
-    """Several golds as the JSON text of a list, each of them right. Raises RowError for one that nothing could match."""
+    """Several golds as the JSON text of a list, each of them right. Raises RowError for one that is bad."""
     if choices:
-        said = f"found a list of {len(golds)} beside choices; give the letters in one text (AC) where all must be chosen"
+        said = (
+            f"found a list of {len(golds)} beside choices; give the letters in one text (AC) where all must be chosen"
+        )
         raise RowError("bad_gold", said)
     read = list(dict.fromkeys(read_gold(gold, answer_type, (), question) for gold in golds))
     text = read[0] if len(read) == 1 else json.dumps(read, ensure_ascii=False)

@@ -76,8 +76,8 @@ def grade_file(cases: Path, out: Path | None = None) -> Summary:
 
     Args:
         cases: One JSON object per line: `prediction` and `gold`, optionally `id`, `answer_type`, `choices`, `question`,
-            and `expected` (true or false), the verdict of a person. A gold may be a list of texts, each of them right. A
-            line that cannot be graded has the verdict `error`.
+            and `expected` (true or false), the verdict of a person. A gold may be a list of texts, each of them right.
+            A line that cannot be graded has the verdict `error`.
         out: JSONL file to write: `id`, `verdict`, `extracted` and `reason` of each case.
 
     Returns:

@@ -105,7 +105,9 @@ class Rewarder:
 
         assert self._verifier is not None
         asked = [i for i, g in enumerate(grades) if g.verdict is Verdict.WRONG and g.extracted]
-        items = [VerifyItem(pairs[i][0].question, shown_gold(pairs[i][0].answer), grades[i].extracted or "") for i in asked]
+        items = [
+            VerifyItem(pairs[i][0].question, shown_gold(pairs[i][0].answer), grades[i].extracted or "") for i in asked
+        ]
         for i, verdict in zip(asked, self._verifier.verify(items), strict=True):
             grades[i] = verdict if verdict is not None else grades[i]
         right = [i for i, grade in enumerate(grades) if grade.verdict is Verdict.CORRECT]

@@ -64,7 +64,9 @@ def grade_batch(items: Sequence[Item]) -> list[Grade]:
             waiting.append(place)
     if waiting:
         with ThreadPoolExecutor(WORKERS) as threads:
-            for place, result in zip(waiting, threads.map(lambda i: _grade(items[i], equal_in_worker), waiting), strict=True):
+            for place, result in zip(
+                waiting, threads.map(lambda i: _grade(items[i], equal_in_worker), waiting), strict=True
+            ):
                 grades[place] = result
     return [result for result in grades if result is not None]
 
@@ -92,7 +94,7 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
 
 
 def _restated(statement: Statement, question: str, golds: Sequence[str], options: Sequence[str]) -> Statement:
-    """What a response answers by saying the question again: yes or no where that is asked for, or what it adds to it."""
+    """What a response answers by saying the question again: yes or no where that is asked for, else what it adds."""
     meant = {truth(answer): answer for answer in options or golds}
     if None not in meant:
         said = restated(question, statement.prose)

@@ -23,7 +23,9 @@ SUBORDINATE = re.compile(
     re.I,
 )
 _PRONOUN = re.compile(r"^(?:it|they|he|she) (?:would|will|is|was|are|were) (?:also )?(?=\w{4})")
-REASON = re.compile(r",\s+(?:because|since|which|due to|as|so|specifically)\b|\s+(?:because|since|due to|as (?:it|they))\b")
+REASON = re.compile(
+    r",\s+(?:because|since|which|due to|as|so|specifically)\b|\s+(?:because|since|due to|as (?:it|they))\b"
+)
 _CONDITION = re.compile(r"\sif\s[^,.]{3,80}?\s(?=(?:would be|will be|is|are)\s)|\sif\s(?:(?!\bnot\b|n't)[^,.])*$")
 _MODAL = r"(?: (?:will|would|likely|most likely))* "
 UNSURE = re.compile(
@@ -32,7 +34,8 @@ UNSURE = re.compile(
     r"options?|choices?|candidates?|says?|said|claims?|claimed|thought|thinks?|think|believed?|considers?|considered|"
     r"guess|assum\w*|suppos\w*|imagine|pretend|example|initially|at first|(?:less|least) likely|instead|rather|but|"
     r"however|although|though|also|too|another|alternatively|opposite|half|unsure|unclear|seems?|appears?|looks|"
-    r"everything|anything|none|no|some|people|fails?|lacks|of them|one is|used to|was once|similar|similarly|lead to|leads to)\b|\?",
+    r"everything|anything|none|no|some|people|fails?|lacks|of them|one is|used to|was once|similar|"
+    r"similarly|lead to|leads to)\b|\?",
     re.I,
 )
 _BEFORE = frozenset((
@@ -61,13 +64,14 @@ _FIRST = re.compile(
     re.I,
 )
 _BESIDE = re.compile(
-    r"\b(?:that|which|who|whose|where|with|(?:less|more|fewer|larger|greater|bigger|higher|smaller|lower) than|at least|"
-    r"at most|over|under|above|below)\b",
+    r"\b(?:that|which|who|whose|where|with|(?:less|more|fewer|larger|greater|bigger|higher|smaller|lower) than|"
+    r"at least|at most|over|under|above|below)\b",
     re.I,
 )
 
 
 MAX_SENTENCES = 24
+MAX_OPTIONS = 64
 
 
 def sentences(text: str) -> list[str]:
@@ -81,8 +85,8 @@ def claimed_option(prose: str, options: Sequence[str]) -> int | None:
     >>> claimed_option("There is a surplus of 5 units.", ["shortage", "surplus"])
     1
     """
-    spoken = [_spoken(option) for option in options]
-    if len(set(spoken)) < len(spoken):
+    spoken = [_spoken(option) for option in options[: MAX_OPTIONS + 1]]
+    if len(spoken) > MAX_OPTIONS or len(set(spoken)) < len(spoken):
         return None
     parts = sentences(prose)
     claims = [_claimed(part, spoken) for part in parts]
@@ -138,7 +142,9 @@ def _mentions(said: str, spoken: Sequence[str]) -> Iterator[int]:
                 continue
             taken.append((start, end))
             before, after = said[:start].split(), said[end:].split()
-            plain = (not before or (before[-1] in _BEFORE and before[-2:-1] != ["such"])) and (not after or after[0] in _AFTER)
+            plain = (not before or (before[-1] in _BEFORE and before[-2:-1] != ["such"])) and (
+                not after or after[0] in _AFTER
+            )
             yield place if plain else -1
 
 
@@ -170,7 +176,7 @@ def says_another(prose: str, options: Sequence[str] = ()) -> bool:
     True
     """
     parts = sentences(prose)
-    if len(parts) < 2 or len(parts) > MAX_SENTENCES:
+    if not 2 <= len(parts) <= MAX_SENTENCES or len(options) > MAX_OPTIONS:
         return False
     patterns = [_pattern(said) for said in map(_spoken, options) if len(said) > 1] if options else [_NUMBER]
     *earlier, last = (_frame(part, patterns, bool(options)) for part in parts)
@@ -204,7 +210,9 @@ def claimed_count(prose: str) -> str | None:
     return count
 
 
-_TOTALS = re.compile(r"=|\b(?:total|sum|altogether|in all|answer|count|there (?:is|are|were)|so|thus|hence|therefore)\b", re.I)
+_TOTALS = re.compile(
+    r"=|\b(?:total|sum|altogether|in all|answer|count|there (?:is|are|were)|so|thus|hence|therefore)\b", re.I
+)
 
 
 def _unsettles(sentence: str) -> bool:
@@ -216,7 +224,7 @@ def _counted(sentence: str) -> str | None:
 
     Other numbers may stand in what qualifies the things alone, and nothing in the sentence may hedge or deny.
     """
-    found = [match for match in _COUNT.finditer(sentence)]
+    found = list(_COUNT.finditer(sentence))
     if not found and (first := _FIRST.match(sentence)):
         found = [first]
     if len(found) != 1 or _unsettles(sentence):

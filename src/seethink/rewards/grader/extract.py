@@ -43,7 +43,8 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
 _BLANK = re.compile(r"\w\s+(?:_{2,}|\(_+\))(?=\s+\w)")
 """A gap that a question leaves to be filled, in a response that says the question again."""
 _CONCLUDES = re.compile(
-    r"\W*(?:so|thus|hence|therefore|in conclusion|overall|finally|in summary|no|wait|actually|sorry|correction|instead|oops)\b",
+    r"\W*(?:so|thus|hence|therefore|in conclusion|overall|finally|in summary|no|wait|actually|sorry|"
+    r"correction|instead|oops)\b",
     re.I,
 )
 _PLEASANTRY = re.compile(
@@ -238,7 +239,7 @@ def _block(text: str, start: int) -> tuple[str, int]:
 def _lone_bold(text: str, lines: list[str]) -> Statement | None:
     """`It is highest in **2019**.` and an explanation: the only words set in bold, where the end concludes nothing."""
     found = list(_BOLD.finditer(text))
-    if len(found) != 1 or len(lines) < 2 or text.find("\n") in (-1, *range(found[0].end())):
+    if len(found) != 1 or not 2 <= len(lines) <= 64 or text.find("\n") in (-1, *range(found[0].end())):
         return None
     bold = found[0]
     if bold[1].rstrip().endswith((":", "?")) or not lines[0].strip("#*_ :.").replace(bold[1], "").strip("*_ :."):

@@ -120,7 +120,9 @@ UNCLAIMED = re.compile(
 """Before a value in its sentence: nobody claims it here."""
 DENIED_THINGS = re.compile(r"^\s*[a-z]+(?: [a-z]+)? (?:is|are|was|were|do|does|did)(?:n't|\snot)\b", re.I)
 """After a number: `3 balls are not red`."""
-BESIDES = re.compile(r"\b(?:could|might|may) (?:also|as well|equally)\b|\balso (?:shows?|has|have|is|are|contains?|be)\b|^also\b", re.I)
+BESIDES = re.compile(
+    r"\b(?:could|might|may) (?:also|as well|equally)\b|\balso (?:shows?|has|have|is|are|contains?|be)\b|^also\b", re.I
+)
 """In a sentence after another one: it gives a second answer."""
 MORE = re.compile(r"\b(?:also|maybe|perhaps|possibly|alternatively)(?:\s+(?:it's|it is|be))?,?$", re.I)
 INTERJECTION = re.compile(

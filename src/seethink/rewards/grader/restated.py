@@ -1,4 +1,4 @@
-"""Responses that say their question again: `X is not Y.` to `Is X Y?`, `The year 2019 had more.` to `Which year had more?`
+"""Responses that say their question again: `X is not Y.` to `Is X Y?`, `2019 had more.` to `Which year had more?`
 
 What such a response adds to the words of its question, in their order, is its answer.
 """
@@ -16,8 +16,8 @@ from seethink.rewards.grader.text import normalise
 
 _ASKS = re.compile(r"(?:is|are|was|were|does|do|did|has|have|had|can|will|would|should)\b", re.I)
 _FRAME = re.compile(
-    r"\b(?:in|from|according to|based on|as shown in|on) (?:the|this) (?:image|picture|graph|figure|diagram|chart|photo|plot|"
-    r"table|map)\b",
+    r"\b(?:in|from|according to|based on|as shown in|on) (?:the|this) (?:image|picture|graph|figure|diagram|chart|"
+    r"photo|plot|table|map)\b",
     re.I,
 )
 _DROPPED = frozenset((
@@ -83,6 +83,7 @@ def _words_of(text: str) -> list[str]:
     kept = ("have" if word in ("has", "had") else word for word in said if word not in _DROPPED)
     return [_stem(word) for word in kept]
 
+
 _LONE = re.compile(r"(\d[\d,]*(?:\.\d+)?%?)(?:-[a-z]+)?")
 _LETTER = re.compile(r"([a-j])")
 _STOP = frozenset((
@@ -96,8 +97,8 @@ MAX_WORDS = 60
 
 
 _COMPARED = re.compile(
-    r"(?:the )?(?P<more>.{1,60}?) (?:is|are|was|were|has|have|had) (?P<how>(?:[\w-]+ ){0,8}?(?:more|[a-z]+er|less|fewer)"
-    r"(?: [\w-]+){0,8}?) than (?P<less>[^,.]{1,80})",
+    r"(?:the )?(?P<more>.{1,60}?) (?:is|are|was|were|has|have|had) (?P<how>(?:[\w-]+ ){0,8}?"
+    r"(?:more|[a-z]+er|less|fewer)(?: [\w-]+){0,8}?) than (?P<less>[^,.]{1,80})",
     re.I,
 )
 
@@ -110,7 +111,9 @@ def compared(question: str, prose: str) -> str | None:
     """
     parts = sentences(prose) if question and prose else []
     found = {_compared_in(question, part) for part in parts} - {None}
-    return found.pop() if len(found) == 1 and not any(leaves_open(part) or _TURNS.match(part) for part in parts) else None
+    return (
+        found.pop() if len(found) == 1 and not any(leaves_open(part) or _TURNS.match(part) for part in parts) else None
+    )
 
 
 def _compared_in(question: str, sentence: str) -> str | None:
@@ -148,7 +151,9 @@ def _added_in(question: str, sentence: str, wanted: re.Pattern[str]) -> str | No
     shared = {place for block in blocks for place in range(block.b, block.b + block.size)}
     if len(shared) < MIN_SHARED * len(said):
         return None
-    rest = [word for place, word in enumerate(said) if place not in shared and word not in _STOP and not _again(word, asked)]
+    rest = [
+        word for place, word in enumerate(said) if place not in shared and word not in _STOP and not _again(word, asked)
+    ]
     match = wanted.fullmatch(rest[0]) if len(rest) == 1 else None
     return match[1] if match else None
 

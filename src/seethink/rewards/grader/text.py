@@ -46,7 +46,9 @@ _OTHER_WORD = re.compile(
     re.I,
 )
 _ADJECTIVE = re.compile(r"(?:er|est|ed|ing|al|ous|ive|ic|able|ible|ful|less|ent|ant|ary|ly|so|true|correct|right)$")
-_SURELY = re.compile(r"^(?:definitely|certainly|clearly|obviously|simply|surely|absolutely)\s+(?=(?:yes|no|true|false)\b)", re.I)
+_SURELY = re.compile(
+    r"^(?:definitely|certainly|clearly|obviously|simply|surely|absolutely)\s+(?=(?:yes|no|true|false)\b)", re.I
+)
 _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|they|he|she|there|this|that) )", re.I)
 
 
