@@ -114,7 +114,7 @@ def test_golds_that_only_their_choices_explain(gold: Any, choices: tuple[str, ..
         ("AX", COLOURS, "expected a letter A to C"),
         (["A", "C"], COLOURS, "found a list of 2 beside choices; give the letters in one text"),
         (["red", "<answer>5"], (), "which marks one and states none; give it alone"),
-        ([5, 6], (), "found a list of 2; give texts where each of them is right"),
+        ([5, 6], (), "found a list of 2; give texts where each is right"),
         (["red", ""], (), "found a list of 2; give texts"),
         ([str(number) for number in range(65)], (), "expected at most 64 short answers, found a list of 65"),
         (True, (), 'found true; write what the response must say, such as "yes" or "true"'),

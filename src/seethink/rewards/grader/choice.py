@@ -55,6 +55,11 @@ _ARE_RIGHT = re.compile(
     re.S,
 )
 _SECOND_THOUGHT = re.compile(r"\s*(?:maybe|perhaps|possibly|also|alternatively|it (?:could|might) also)\b", re.I)
+_OFF = re.compile(
+    r"\b(?:close|closer|next|near|nearer|similar|related|compared|adjacent|opposite|mixed|combined|turns?|changes?|prior|due|"
+    r"beside|away|back|parallel|perpendicular|attached|connected|belongs?) (?:to|with|into)\s*$"
+)
+"""Before an option: it is what the answer stands beside, or becomes."""
 _LEADS_IN = frozenset((
     "is", "are", "was", "were", "be", "been", "being", "as", "by", "of", "to", "in", "on", "at", "for", "with",
     "from", "called", "named", "known", "shows", "show", "showing", "indicates", "gives", "give", "equals",
@@ -331,5 +336,7 @@ def _holds(said: str, option: str) -> bool:
 
 def _leads_in(before: str) -> bool:
     """Whether words such as `it is` come before an option, rather than one that makes it another: `dark red`."""
+    if _OFF.search(before):
+        return False
     word = before.split()[-1] if before.strip() else ""
     return not word or word in _LEADS_IN or word.isdigit() or word.endswith(("ly", ":", ",", "="))

@@ -52,7 +52,7 @@ _WORDS = "|".join(NUMBER_WORDS)
 _NUMBER = re.compile(rf"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.-]*\d)|\b(?:{_WORDS})\b", re.I)
 _NO_COUNT = (
     r"(?!(?:or|to|and|of|out|times|plus|minus|more|less|fewer|dozens?|hundreds?|thousands?|millions?|billions?|halves|"
-    r"thirds|quarters|fifths|tenths|pairs?|per|percent|answers|possibilities|options|choices|cases|steps)\b)"
+    r"thirds|quarters|fifths|sixths|sevenths|eighths|ninths|tenths|pairs?|per|percent|answers|possibilities|options|choices|cases|steps)\b)"
 )
 _COUNT = re.compile(
     rf"\bthere\s(?:are|is|were|was|will be|would be|remain(?:s|ed)?)\s(?:only |just |exactly |a total of |in total )?"
@@ -230,6 +230,8 @@ def _counted(sentence: str) -> str | None:
     if len(found) != 1 or _unsettles(sentence):
         return None
     before, beyond = sentence[: found[0].start()], sentence[found[0].end() :]
+    if re.match(r"\s*(?:less|more|fewer) than\b", beyond):  # 5 balls less than 10
+        return None
     qualified = _BESIDE.split(beyond, maxsplit=1)[0]
     around = before + qualified
     if UNCLAIMED.search(before):

@@ -18,7 +18,9 @@ DENIAL = re.compile(
 )
 """Somewhere in a clause: it speaks against what it names."""
 
-_ADVERB = r"(?:possibly|really|actually|definitely|certainly|surely|clearly|even|ever|simply|just|exactly|necessarily)"
+_ADVERB = (
+    r"(?:possibly|really|actually|definitely|certainly|surely|clearly|even|ever|simply|just|exactly|necessarily|quite)"
+)
 _FILLER = (
     r"(?:\s|[:$*`\"'(\[{]|\\\(|\\\[|\\boxed|\\text|\b(?:be|being|equals?|equal to|to|the|(?-i:an?)|that|answer|option|choice|"
     rf"value|result|number|letter|correct|right|final|about|is|was|it|it's|say|choose|pick|{_ADVERB})\b)*$"
@@ -118,7 +120,10 @@ UNCLAIMED = re.compile(
     re.I,
 )
 """Before a value in its sentence: nobody claims it here."""
-DENIED_THINGS = re.compile(r"^\s*[a-z]+(?: [a-z]+)? (?:is|are|was|were|do|does|did)(?:n't|\snot)\b", re.I)
+DENIED_THINGS = re.compile(
+    r"^\s*(?:hardly|barely|scarcely|never|almost|nearly)\b|^\s*[a-z]+(?: [a-z]+)? (?:is|are|was|were|do|does|did)(?:n't|\snot)\b",
+    re.I,
+)
 """After a number: `3 balls are not red`."""
 BESIDES = re.compile(
     r"\b(?:could|might|may) (?:also|as well|equally)\b|\balso (?:shows?|has|have|is|are|contains?|be)\b|^also\b", re.I

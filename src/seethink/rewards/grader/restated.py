@@ -42,7 +42,7 @@ def restated(question: str, prose: str) -> bool | None:
     asks, wanted = _asked(question)
     first, *rest = sentences(prose) or [""]
     said = " ".join(part for part in CLAUSE.split(REASON.split(first, maxsplit=1)[0]) if not SUBORDINATE.match(part))
-    denied = len(_NEGATION.findall(said))
+    denied = 2 if "?" in first else len(_NEGATION.findall(said))
     words = _words_of(_NEGATION.sub(" ", said))
     if asks in words:  # the `would` of `Would it float?`
         words.remove(asks)
@@ -119,7 +119,7 @@ def compared(question: str, prose: str) -> str | None:
 def _compared_in(question: str, sentence: str) -> str | None:
     said = " ".join(part for part in CLAUSE.split(sentence) if not SUBORDINATE.match(part))
     match = _COMPARED.fullmatch(_FRAME.sub("", said).strip(" ."))
-    if match is None or DENIAL.search(said) or UNSURE.search(match["more"] + " " + match["how"]):
+    if match is None or "?" in sentence or DENIAL.search(said) or UNSURE.search(match["more"] + " " + match["how"]):
         return None
     asked = {_stem(word) for word in normalise(question).replace("?", " ").split()}
     how = {_stem(word) for word in normalise(match["how"]).split()}
@@ -142,6 +142,8 @@ def added(question: str, prose: str, letters: bool = False) -> str | None:
 
 
 def _added_in(question: str, sentence: str, wanted: re.Pattern[str]) -> str | None:
+    if "?" in sentence:
+        return None
     main = [part for part in CLAUSE.split(REASON.split(sentence, maxsplit=1)[0]) if not SUBORDINATE.match(part)]
     said = [_stem(word) for word in normalise(_FRAME.sub(" ", " ".join(main))).split()]
     asked = [_stem(word) for word in normalise(_FRAME.sub(" ", question)).replace("?", " ").split()]

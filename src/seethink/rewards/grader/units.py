@@ -50,7 +50,8 @@ _NO_UNITS = frozenset((
     "cannot", "can", "may", "might", "could", "would", "should", "will", "wrong", "incorrect", "false", "right",
     "correct", "true", "if", "then", "so", "because", "since", "as", "than", "also", "maybe", "perhaps",
     "possibly", "it", "they", "this", "that", "which", "who", "isn", "aren", "wasn", "don", "doesn", "rather",
-    "instead", "fail", "fails", "work", "works", "hold", "holds", "fit", "fits",
+    "instead", "hardly", "barely", "almost", "nearly", "has", "have", "had",
+    "fail", "fails", "work", "works", "hold", "holds", "fit", "fits",
 ))  # fmt: skip
 """Words that end a statement about a number rather than naming its unit."""
 _SPOKEN = {"平方": " square ", "立方": " cubic ", "每": "/", "百分点": "%"}
