@@ -78,7 +78,7 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
     statement = extract(response)
     if statement is None:
         return Grade(Verdict.NO_ANSWER, None, "no answer is stated")
-    if question and statement.prose:
+    if question and statement.prose.count(" ") >= 2:
         statement = _restated(statement, question[0], golds, options)
     correct, reason = False, ""
     for each in golds:
@@ -95,14 +95,21 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
 
 def _restated(statement: Statement, question: str, golds: Sequence[str], options: Sequence[str]) -> Statement:
     """What a response answers by saying the question again: yes or no where that is asked for, else what it adds."""
-    meant = {truth(answer): answer for answer in options or golds}
-    if None not in meant:
+    meant = _truths(tuple(options or golds))
+    if meant:
         said = restated(question, statement.prose)
         return statement if said is None else Statement(meant.get(said) or ("yes" if said else "no"), "free")
     named = compared(question, statement.prose)
     if named is None or (options and named not in map(normalise, options)):
-        named = added(question, statement.prose, letters=bool(options) and all(len(option) == 1 for option in options))
+        named = added(question, statement.prose, options)
     return statement if named is None else Statement(named, "free")
+
+
+@lru_cache(maxsize=CACHED)
+def _truths(answers: tuple[str, ...]) -> dict[bool, str]:
+    """The answers that mean yes and no, where all of them do."""
+    meant = {truth(answer): answer for answer in answers}
+    return {key: answer for key, answer in meant.items() if key is not None} if None not in meant else {}
 
 
 @lru_cache(maxsize=CACHED)

@@ -58,6 +58,7 @@ _SECOND_THOUGHT = re.compile(r"\s*(?:maybe|perhaps|possibly|also|alternatively|i
 _OFF = re.compile(
     r"\b(?:close|closer|next|near|nearer|similar|related|compared|adjacent|opposite|mixed|combined|turns?|changes?|prior|due|"
     r"beside|away|back|parallel|perpendicular|attached|connected|belongs?) (?:to|with|into)\s*$"
+    r"|\bsuch as\s*$"
 )
 """Before an option: it is what the answer stands beside, or becomes."""
 _LEADS_IN = frozenset((

@@ -15,7 +15,7 @@ from seethink.rewards.grader.hedge_patterns import DENIAL, SETTLES, UNCLAIMED
 from seethink.rewards.grader.hedges import leaves_open
 from seethink.rewards.grader.text import NUMBER_WORDS, normalise, truth
 
-_SENTENCE = re.compile(r"(?<=[\w)%\"'])[.!]\s+(?=[A-Z])|\n+")
+_SENTENCE = re.compile(r"(?<=[\w)%\"'$}\]*])[.!]\s+(?=[A-Z])|\n+")
 CLAUSE = re.compile(r"[,;:]\s+")
 SUBORDINATE = re.compile(
     r"(?:if|when|while|although|though|since|because|as|based|according|compared|from|in|given|after|before|looking|"
@@ -45,11 +45,11 @@ _BEFORE = frozenset((
 ))  # fmt: skip
 _AFTER = frozenset((
     "of", "with", "at", "in", "on", "for", "by", "that", "which", "who", "is", "are", "was", "were", "would", "will",
-    "has", "have", "had", "when", "after", "during", "because", "since", "as", "due", "population", "populations",
+    "has", "have", "had", "when", "after", "during", "because", "since", "as", "due", "population",
     "model", "side", "group", "one", "they", "it", "this",
 ))  # fmt: skip
 _WORDS = "|".join(NUMBER_WORDS)
-_NUMBER = re.compile(rf"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.-]*\d)|\b(?:{_WORDS})\b", re.I)
+NUMBER = re.compile(rf"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?![\w.-]*\d)|\b(?:{_WORDS})\b", re.I)
 _NO_COUNT = (
     r"(?!(?:or|to|and|of|out|times|plus|minus|more|less|fewer|dozens?|hundreds?|thousands?|millions?|billions?|halves|"
     r"thirds|quarters|fifths|sixths|sevenths|eighths|ninths|tenths|pairs?|per|percent|answers|possibilities|options|choices|cases|steps)\b)"
@@ -101,21 +101,30 @@ def claimed_option(prose: str, options: Sequence[str]) -> int | None:
 
 def _spoken(option: str) -> str:
     """An option as a sentence would say it: `decrease` for `It would also decrease`, `frog` for `Frogs`."""
-    said = _PRONOUN.sub("", normalise(option))
-    return said[:-1] if said.isalpha() and len(said) > 4 and said.endswith("s") and not said.endswith("ss") else said
+    return _PRONOUN.sub("", plain_words(option))
+
+
+def plain_words(text: str) -> str:
+    """A text in the grader's spelling, with every plural as its singular."""
+    return " ".join(stem(word) for word in normalise(text).split())
+
+
+def stem(word: str) -> str:
+    """`frog` for `frogs`."""
+    return word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith("ss") else word
 
 
 def _claimed(sentence: str, spoken: Sequence[str]) -> int | None:
     """The option that a sentence claims, if its main clauses name one and nothing in them speaks against it."""
     claim = _CONDITION.sub(" ", REASON.split(_unlettered(sentence, spoken), maxsplit=1)[0])
     main = [part for part in CLAUSE.split(claim) if not SUBORDINATE.match(part)]
-    found = {place for part in main for place in _mentions(normalise(part), spoken)}
+    found = {place for part in main for place in _mentions(plain_words(part), spoken)}
     if len(found) != 1:
         return None
     place = found.pop()
     if place < 0:
         return None
-    around = _pattern(spoken[place]).sub(" ", " ".join(normalise(part) for part in main))
+    around = _pattern(spoken[place]).sub(" ", " ".join(plain_words(part) for part in main))
     return None if UNSURE.search(around) or DENIAL.search(around) else place
 
 
@@ -124,7 +133,7 @@ def _unlettered(sentence: str, spoken: Sequence[str]) -> str:
 
     def own(match: re.Match[str]) -> str:
         place = ord(match[1]) - ord("A")
-        rest = normalise(sentence[match.end() :])
+        rest = plain_words(sentence[match.end() :])
         return "" if place < len(spoken) and spoken[place] and rest.startswith(spoken[place]) else match.group()
 
     return re.sub(r"\(([A-J])\)\s*", own, sentence) if "(" in sentence else sentence
@@ -134,32 +143,35 @@ def _mentions(said: str, spoken: Sequence[str]) -> Iterator[int]:
     """The options that a clause names as words of their own, the longest at each place; -1 for a name within a name."""
     taken: list[tuple[int, int]] = []
     for place in sorted(range(len(spoken)), key=lambda i: -len(spoken[i])):
-        if len(spoken[place]) < 2 or spoken[place].split()[0] not in said:
-            continue
-        for match in _pattern(spoken[place]).finditer(said):
+        for match in _found(spoken[place], said):
             start, end = match.span()
             if any(low < end and start < high for low, high in taken):
                 continue
             taken.append((start, end))
             before, after = said[:start].split(), said[end:].split()
-            plain = (not before or (before[-1] in _BEFORE and before[-2:-1] != ["such"])) and (
-                not after or after[0] in _AFTER
-            )
+            leads = not before or (before[-1] in _BEFORE and before[-2:-1] != ["such"])
+            plain = (leads or spoken[place].count(" ") > 1) and (not after or after[0] in _AFTER)
             yield place if plain else -1
+
+
+def _found(option: str, said: str) -> Iterator[re.Match[str]]:
+    """Where a clause says an option."""
+    if len(option) > 1 and all(word in said for word in option.split()):
+        yield from _pattern(option).finditer(said)
 
 
 @lru_cache(maxsize=CACHED)
 def _pattern(option: str) -> re.Pattern[str]:
     """An option within a clause; `plants will increase` is `plants increase`."""
-    return re.compile(rf"(?<!\w){_MODAL.join(map(re.escape, option.split()[:20]))}s?(?!\w)")
+    return re.compile(rf"(?<!\w){_MODAL.join(map(re.escape, option.split()[:20]))}(?!\w)")
 
 
 def _objects(sentence: str, spoken: Sequence[str], place: int) -> bool:
     """Whether a sentence takes the claim back, denies it, or offers another option, however unsurely."""
     if leaves_open(sentence) or SETTLES.search(sentence[:40]):
         return True
-    named = set(_mentions(normalise(sentence), spoken)) - {-1}
-    if place in named and DENIAL.search(_pattern(spoken[place]).sub(" ", normalise(sentence))):
+    named = set(_mentions(plain_words(sentence), spoken)) - {-1}
+    if place in named and DENIAL.search(_pattern(spoken[place]).sub(" ", plain_words(sentence))):
         return True
     return bool(named - {place}) and UNSURE.search(sentence) is not None
 
@@ -178,21 +190,30 @@ def says_another(prose: str, options: Sequence[str] = ()) -> bool:
     parts = sentences(prose)
     if not 2 <= len(parts) <= MAX_SENTENCES or len(options) > MAX_OPTIONS:
         return False
-    patterns = [_pattern(said) for said in map(_spoken, options) if len(said) > 1] if options else [_NUMBER]
-    *earlier, last = (_frame(part, patterns, bool(options)) for part in parts)
+    spoken = [_spoken(option) for option in options]
+    last = _frame(parts[-1], spoken)
+    if last is None:
+        return False
     more = bool(options) and _ALSO.search(parts[-1]) is not None
-    return last is not None and any(
-        other is not None and other[1] != last[1] and (more or other[0] == last[0]) for other in earlier
-    )
+    earlier = (_frame(part, spoken) for part in parts[:-1])
+    return any(other is not None and other[1] != last[1] and (more or other[0] == last[0]) for other in earlier)
 
 
-def _frame(sentence: str, patterns: Sequence[re.Pattern[str]], words: bool) -> tuple[str, str] | None:
-    """The words of a sentence around the only answer in it, and that answer."""
-    said = (_NEXT if words else _ALSO).sub("", normalise(sentence))
-    found = [match for pattern in patterns for match in pattern.finditer(said)]
-    if len(found) != 1 or len(found[0].group()) == len(said):
+def _frame(sentence: str, spoken: Sequence[str]) -> tuple[str, str] | None:
+    """The words of a sentence around the only option in it, or the only number, and which one it is."""
+    said = (_NEXT if spoken else _ALSO).sub("", plain_words(sentence) if spoken else normalise(sentence))
+    found = [
+        (str(place), match)
+        for place, option in enumerate(spoken)
+        if option[:1].isalpha()
+        for match in _found(option, said)
+    ]
+    if not spoken:
+        found = [(match.group(), match) for match in NUMBER.finditer(said)]
+    if len(found) != 1 or len(found[0][1].group()) == len(said):
         return None
-    return said[: found[0].start()] + _FILLED + said[found[0].end() :], found[0].group()
+    name, match = found[0]
+    return said[: match.start()] + _FILLED + said[match.end() :], name
 
 
 def claimed_count(prose: str) -> str | None:
@@ -205,12 +226,12 @@ def claimed_count(prose: str) -> str | None:
     if says_another(prose):
         return None
     count = _counted(last)
-    if count is None and before and not any(_TOTALS.search(part) or _unsettles(part) for part in [*before[1:], last]):
+    if count is None and before and not any(TOTALS.search(part) or _unsettles(part) for part in [*before[1:], last]):
         count = _counted(before[0])
     return count
 
 
-_TOTALS = re.compile(
+TOTALS = re.compile(
     r"=|\b(?:total|sum|altogether|in all|answer|count|there (?:is|are|were)|so|thus|hence|therefore)\b", re.I
 )
 
@@ -236,4 +257,4 @@ def _counted(sentence: str) -> str | None:
     around = before + qualified
     if UNCLAIMED.search(before):
         return None
-    return None if _NUMBER.search(around) or UNSURE.search(around) or leaves_open(beyond) else found[0][1]
+    return None if NUMBER.search(around) or UNSURE.search(around) or leaves_open(beyond) else found[0][1]

@@ -238,7 +238,7 @@ def _block(text: str, start: int) -> tuple[str, int]:
 
 def _lone_bold(text: str, lines: list[str]) -> Statement | None:
     """`It is highest in **2019**.` and an explanation: the only words set in bold, where the end concludes nothing."""
-    found = list(_BOLD.finditer(text))
+    found = list(_BOLD.finditer(text)) if "**" in text else []
     if len(found) != 1 or not 2 <= len(lines) <= 64 or text.find("\n") in (-1, *range(found[0].end())):
         return None
     bold = found[0]

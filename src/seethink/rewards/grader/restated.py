@@ -6,10 +6,23 @@ What such a response adds to the words of its question, in their order, is its a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 
-from seethink.rewards.grader.claims import CLAUSE, REASON, SUBORDINATE, UNSURE, sentences
+from seethink.rewards.grader.claims import (
+    CLAUSE,
+    MAX_OPTIONS,
+    NUMBER,
+    REASON,
+    SUBORDINATE,
+    TOTALS,
+    UNSURE,
+    plain_words,
+    sentences,
+    stem,
+)
+from seethink.rewards.grader.clean import CACHED
 from seethink.rewards.grader.hedge_patterns import DENIAL
 from seethink.rewards.grader.hedges import leaves_open
 from seethink.rewards.grader.text import normalise
@@ -17,7 +30,7 @@ from seethink.rewards.grader.text import normalise
 _ASKS = re.compile(r"(?:is|are|was|were|does|do|did|has|have|had|can|will|would|should)\b", re.I)
 _FRAME = re.compile(
     r"\b(?:in|from|according to|based on|as shown in|on) (?:the|this) (?:image|picture|graph|figure|diagram|chart|"
-    r"photo|plot|table|map)\b",
+    r"photo|plot|table|map)\b|\bcompared (?:to|with) [^,.]+",
     re.I,
 )
 _DROPPED = frozenset((
@@ -56,6 +69,10 @@ def _same_words(asked: list[str], said: list[str]) -> bool:
     if asked == said or (len(asked) <= 3 and sorted(asked) == sorted(said) and not set(asked) & _RELATIONS):
         return True
     more = len(said) - len(asked)
+    if more == 0 and not set(asked) & _RELATIONS and any(said[i:] + said[:i] == asked for i in range(1, len(said))):
+        return True  # `The tallest is Tom.` for `Is Tom the tallest?`
+    if more == 1 and asked[-1].endswith("est") and said[:-1] == asked:
+        return True  # `the smallest circle` for `the smallest`
     if asked[0] == "it" and 0 <= more <= 2 and said[more + 1 :] == asked[1:] and not set(said[: more + 1]) & _RELATIONS:
         return True
     return 2 <= more <= 4 and any(
@@ -81,15 +98,15 @@ def _words_of(text: str) -> list[str]:
     """The words of a question or its answer, in their order, without those that asking or answering adds."""
     said = normalise(_FRAME.sub(" ", text)).replace("?", " ").split()
     kept = ("have" if word in ("has", "had") else word for word in said if word not in _DROPPED)
-    return [_stem(word) for word in kept]
+    return [stem(word) for word in kept]
 
 
-_LONE = re.compile(r"(\d[\d,]*(?:\.\d+)?%?)(?:-[a-z]+)?")
-_LETTER = re.compile(r"([a-j])")
+_LONE = re.compile(r"(\d[\d,]*(?:\.\d+)?)(?:-[a-z]+)?")
 _STOP = frozenset((
     "is", "are", "was", "were", "be", "been", "of", "in", "on", "at", "with", "by", "for", "have", "has", "had", "it",
     "there", "that", "this", "these", "those", "which", "who", "to", "its", "their", "shown", "image", "year", "and",
     "following", "below", "above", "only", "exactly", "one", "letter", "labeled", "labelled",
+    "yes",
 ))  # fmt: skip
 MIN_SHARED = 0.5
 """Share of a response's words that are its question's, in their order, for it to say the question again."""
@@ -109,7 +126,7 @@ def compared(question: str, prose: str) -> str | None:
     >>> compared("Which is larger, the moon or the sun?", "The sun is larger than the moon.")
     'sun'
     """
-    parts = sentences(prose) if question and prose else []
+    parts = sentences(prose) if question and " than " in prose else []
     found = {_compared_in(question, part) for part in parts} - {None}
     return (
         found.pop() if len(found) == 1 and not any(leaves_open(part) or _TURNS.match(part) for part in parts) else None
@@ -121,49 +138,66 @@ def _compared_in(question: str, sentence: str) -> str | None:
     match = _COMPARED.fullmatch(_FRAME.sub("", said).strip(" ."))
     if match is None or "?" in sentence or DENIAL.search(said) or UNSURE.search(match["more"] + " " + match["how"]):
         return None
-    asked = {_stem(word) for word in normalise(question).replace("?", " ").split()}
-    how = {_stem(word) for word in normalise(match["how"]).split()}
+    asked = {stem(word) for word in normalise(question).replace("?", " ").split()}
+    how = {stem(word) for word in normalise(match["how"]).split()}
     return normalise(match["more"]).removeprefix("year ") if how <= asked else None
 
 
-def added(question: str, prose: str, letters: bool = False) -> str | None:
-    """The one number that a response adds to the words of its question; None where it adds more, or says other words.
-
-    With `letters`, the one letter: where options are letters alone.
+def added(question: str, prose: str, options: Sequence[str] = ()) -> str | None:
+    """What a response adds to the words of its question: one number, or the one of the `options`; None for all else.
 
     >>> added("Which year had the most rain?", "The year 2019 had the most rain.")
     '2019'
     """
     parts = sentences(prose) if question and prose else []
-    found = {_added_in(question, part, _LETTER if letters else _LONE) for part in parts[:1] + parts[1:][-1:]} - {None}
-    if len(found) != 1 or any(leaves_open(part) or _TURNS.match(part) for part in parts[1:]):
-        return None
-    return found.pop()
+    others = parts[1:]
+    if any(TOTALS.search(part) or leaves_open(part) or _TURNS.match(part) for part in others):
+        parts = parts[-1:]
+    spoken = _spoken(tuple(options))
+    found = {_added_in(question, part, spoken) for part in parts[:1] + parts[1:][-1:] if spoken or NUMBER.search(part)}
+    found.discard(None)
+    return found.pop() if len(found) == 1 else None
 
 
-def _added_in(question: str, sentence: str, wanted: re.Pattern[str]) -> str | None:
+@lru_cache(maxsize=CACHED)
+def _spoken(options: tuple[str, ...]) -> dict[str, str]:
+    """The options by what of them a sentence adds to a question."""
+    if len(options) > MAX_OPTIONS:
+        return {}
+    said = {" ".join(word for word in plain_words(option).split() if word not in _STOP): option for option in options}
+    return said if len(said) == len(options) else {}
+
+
+def _added_in(question: str, sentence: str, spoken: Mapping[str, str]) -> str | None:
     if "?" in sentence:
         return None
     main = [part for part in CLAUSE.split(REASON.split(sentence, maxsplit=1)[0]) if not SUBORDINATE.match(part)]
-    said = [_stem(word) for word in normalise(_FRAME.sub(" ", " ".join(main))).split()]
-    asked = [_stem(word) for word in normalise(_FRAME.sub(" ", question)).replace("?", " ").split()]
-    if not 3 <= len(said) <= MAX_WORDS or len(asked) > 2 * MAX_WORDS:
+    said = plain_words(_FRAME.sub(" ", " ".join(main)).replace("%", " ")).split()
+    asked = _asked_words(question)
+    if not 3 <= len(said) <= MAX_WORDS or not 2 <= len(asked) <= MAX_WORDS:
+        return None
+    if sum(word in asked for word in said) < MIN_SHARED * max(len(said), len(asked)):
         return None
     blocks = SequenceMatcher(None, asked, said, autojunk=False).get_matching_blocks()
     shared = {place for block in blocks for place in range(block.b, block.b + block.size)}
-    if len(shared) < MIN_SHARED * len(said):
+    if len(shared) < MIN_SHARED * max(len(said), len(asked)):
         return None
     rest = [
         word for place, word in enumerate(said) if place not in shared and word not in _STOP and not _again(word, asked)
     ]
-    match = wanted.fullmatch(rest[0]) if len(rest) == 1 else None
+    if spoken and (option := spoken.get(" ".join(rest))):
+        return option
+    match = _LONE.fullmatch(rest[0]) if len(rest) == 1 else None
     return match[1] if match else None
+
+
+@lru_cache(maxsize=CACHED)
+def _asked_words(question: str) -> list[str]:
+    """The words of the last sentence of a question."""
+    last = re.split(r"(?<=[\w)][.?!])\s+|\n+", question.strip())[-1]
+    return plain_words(_FRAME.sub(" ", last).replace("?", " ").replace("%", " ")).split()
 
 
 def _again(word: str, asked: Sequence[str]) -> bool:
     """Whether a word is the question's once more; a number or a letter is an answer all the same."""
     return word in asked and len(word) > 1 and not word[0].isdigit()
-
-
-def _stem(word: str) -> str:
-    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

@@ -56,8 +56,11 @@ _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|th
 def normalise(text: str) -> str:
     """One spelling for answers that say the same."""
     said = _COMMANDS.sub("", words(latex(text))).strip(_EDGES)
-    folded = unicodedata.normalize("NFKD", said).casefold()
-    folded = "".join(c for c in folded if not unicodedata.combining(c)).replace("&", " and ")
+    folded = said.casefold()
+    if not folded.isascii():
+        folded = unicodedata.normalize("NFKD", said).casefold()
+        folded = "".join(c for c in folded if not unicodedata.combining(c))
+    folded = folded.replace("&", " and ")
     folded = _PUNCTUATION.sub(" ", _INITIALS.sub(r"\1", _SUBSCRIPT.sub("", folded)))
     folded = _DASH.sub(" ", folded).strip()
     return number_words(_ARTICLES.sub("", folded)).strip(_EDGES) or folded
