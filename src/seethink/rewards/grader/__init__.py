@@ -100,7 +100,7 @@ def _restated(statement: Statement, question: str, golds: Sequence[str], options
         said = restated(question, statement.prose)
         return statement if said is None else Statement(meant.get(said) or ("yes" if said else "no"), "free")
     named = compared(question, statement.prose)
-    if named is None or (options and named not in map(normalise, options)):
+    if named is None or not (named in map(normalise, options) if options else named.isdigit()):
         named = added(question, statement.prose, options)
     return statement if named is None else Statement(named, "free")
 

@@ -58,7 +58,7 @@ _SECOND_THOUGHT = re.compile(r"\s*(?:maybe|perhaps|possibly|also|alternatively|i
 _OFF = re.compile(
     r"\b(?:close|closer|next|near|nearer|similar|related|compared|adjacent|opposite|mixed|combined|turns?|changes?|prior|due|"
     r"beside|away|back|parallel|perpendicular|attached|connected|belongs?) (?:to|with|into)\s*$"
-    r"|\bsuch as\s*$"
+    r"|\b(?:such as|than(?: (?:in|on|at|of|for|by))?)\s*$"
 )
 """Before an option: it is what the answer stands beside, or becomes."""
 _LEADS_IN = frozenset((
@@ -189,6 +189,8 @@ class Choices:
         if named and named != letter and not self._is_written(letter, self.options[ord(named) - ord("A")]):
             return ""
         said = REASON.split(" " + sentence_head(rest), maxsplit=1)[0].strip(" ,")
+        if (self._option_at_end(said) or letter) != letter:
+            return ""
         if self.strict and said and not self._is_option(letter, said):
             return ""
         return "" if self._names_another(self._without_own_text(letter, rest) + beyond, letter) else letter

@@ -40,6 +40,8 @@ _JOINED = re.compile(r"[,;&/]|\b(?:and|or|also|maybe|perhaps|possibly|plus|alter
 _RUN_OF_SPACE = re.compile(r"[ \t\r\f\v]{2,}")
 _RUN_OF_LINES = re.compile(r"\n[ \t]{0,8}\n[\n \t]*")
 _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
+_QUOTED = re.compile(r"\"([^\"\n]{1,200})\"(?=\s*(?:\n|$|\.\s)|\s+[A-Z])")
+"""`"this."` in a line that goes on after it."""
 _BLANK = re.compile(r"\w\s+(?:_{2,}|\(_+\))(?=\s+\w)")
 """A gap that a question leaves to be filled, in a response that says the question again."""
 _CONCLUDES = re.compile(
@@ -221,6 +223,9 @@ def _last_phrase(text: str) -> tuple[int, Statement | None] | None:
     if best < 0:
         return None
     block, end = _block(text, best)
+    quoted = _QUOTED.match(text, best)
+    if quoted is not None:
+        block, end = quoted[1], quoted.end()
     before, rest = _around(text, begin, end)
     return best, Statement(block, "phrase", before=before, rest=rest)
 
@@ -280,7 +285,8 @@ def _free(text: str) -> Statement | None:
                 break
             chain.append(other)
         texts = tuple(match[1].strip() for match in reversed(chain)) if len(chain) > 1 else ()
-        return Statement(bold[-1][1].strip(), "bold", first_line=first, boxes=texts, listed=bool(texts))
+        prose = text if len(text) <= MAX_CLAIMS and not texts else ""
+        return Statement(bold[-1][1].strip(), "bold", first_line=first, boxes=texts, listed=bool(texts), prose=prose)
     items = [unlisted(line) for line in lines] if 1 < len(lines) <= 64 else []
     if items and all(map(is_bare, items)):
         return Statement(items[-1], "free", boxes=tuple(items), listed=True)

@@ -121,7 +121,7 @@ UNCLAIMED = re.compile(
 )
 """Before a value in its sentence: nobody claims it here."""
 DENIED_THINGS = re.compile(
-    r"^\s*(?:hardly|barely|scarcely|never|almost|nearly)\b|^\s*[a-z]+(?: [a-z]+)? (?:is|are|was|were|do|does|did)(?:n't|\snot)\b",
+    r"^\s*(?:(?:had|has|have|is|are|was|were)\s)?(?:hardly|barely|scarcely|never|almost|nearly)\b|^\s*[a-z]+(?: [a-z]+)? (?:is|are|was|were|do|does|did)(?:n't|\snot)\b",
     re.I,
 )
 """After a number: `3 balls are not red`."""

@@ -32,6 +32,7 @@ _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
 _ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but|with)\b|;\s")
+_NEXT_SENTENCE = re.compile(r"(?<=[\d)}%$])\.\s+(?=[A-Z])")
 _SCALE = re.compile(r"(?<=\d)\s*(dozen|hundred|thousand|million|billion|trillion)\b", re.I)
 _POWERS = {"dozen": "12", "hundred": "10^2", "thousand": "10^3", "million": "10^6", "billion": "10^9",
            "trillion": "10^{12}"}  # fmt: skip
@@ -150,9 +151,11 @@ def _head(line: str, kind: str) -> Value | None:
     """`12, because ...` and `12 (see above)` state 12."""
     if kind == "free":
         return None
-    head, *rest = _ASIDE.split(line, maxsplit=1)
-    if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
-        return None
+    head, *rest = _NEXT_SENTENCE.split(line, maxsplit=1)
+    if not rest:
+        head, *rest = _ASIDE.split(line, maxsplit=1)
+        if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
+            return None
     value = read(head)
     return None if value is None or isinstance(value.node, Sym) or _objects(value, rest[0]) else value
 

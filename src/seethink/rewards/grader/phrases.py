@@ -16,6 +16,7 @@ _ENGLISH = re.compile(
     r"|####",
     re.I,
 )
+_ANNOUNCE = ("answer", "option", "choice", "correct", "final", "####")
 _CHINESE = re.compile(
     r"(?:答案|(?:正确|正確)?(?:选项|選項)(?=\s*[是为為:])|答え|正解|解答)\]?\s{0,3}(?:应该|應該|应|應|就)?"
     r"(?:选择|選擇|选|選|是|为|為|は)?\s{0,3}[:,]?"
@@ -39,14 +40,7 @@ _OTHERS = re.compile(
 def phrases(text: str) -> Iterator[int]:
     """Where each announced answer begins, kind of phrase by kind."""
     lower = text.lower()
-    if (
-        "answer" in lower
-        or "option" in lower
-        or "choice" in lower
-        or "correct" in lower
-        or "final" in lower
-        or "####" in text
-    ):
+    if any(word in lower for word in _ANNOUNCE):
         for match in _ENGLISH.finditer(text):
             yield match.end()
     if not text.isascii():

@@ -19,6 +19,7 @@ from seethink.rewards.grader.claims import (
     TOTALS,
     UNSURE,
     plain_words,
+    says_another,
     sentences,
     stem,
 )
@@ -38,6 +39,16 @@ _DROPPED = frozenset((
     "actually",
 ))  # fmt: skip
 _PLACES = frozenset(("in", "on", "at", "of", "from"))
+_KINDS = frozenset(
+    ("integral", "function", "color", "colour", "value", "number", "point", "bar", "line", "shape", "angle")
+)
+_OPPOSITES = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("less", "more"), ("less", "greater"), ("fewer", "more"), ("smaller", "larger"), ("smaller", "greater"),
+        ("smaller", "bigger"), ("lower", "higher"), ("shorter", "longer"), ("shorter", "taller"),
+    )
+)  # fmt: skip
 _RELATIONS = frozenset((
     "than", "of", "in", "on", "to", "from", "by", "with", "between", "left", "right", "above", "below", "before",
     "after", "like", "as", "less", "more", "greater", "not", "no", "nobody", "nothing", "none", "only", "half",
@@ -59,9 +70,17 @@ def restated(question: str, prose: str) -> bool | None:
     words = _words_of(_NEGATION.sub(" ", said))
     if asks in words:  # the `would` of `Would it float?`
         words.remove(asks)
-    if not wanted or denied > 1 or not _same_words(wanted, words):
+    if not denied and _says_the_opposite(wanted, words):
+        denied = 1
+    elif not wanted or denied > 1 or not _same_words(wanted, words):
         return None
     return None if any(leaves_open(part) or _TURNS.match(part) for part in rest) else not denied
+
+
+def _says_the_opposite(asked: list[str], said: list[str]) -> bool:
+    """Whether the words are the same but for one: `X is more than Y.` to `Is X less than Y?`"""
+    other = [{a, b} for a, b in zip(asked, said, strict=False) if a != b]
+    return len(asked) == len(said) and len(other) == 1 and frozenset(other[0]) in _OPPOSITES
 
 
 def _same_words(asked: list[str], said: list[str]) -> bool:
@@ -71,6 +90,8 @@ def _same_words(asked: list[str], said: list[str]) -> bool:
     more = len(said) - len(asked)
     if more == 0 and not set(asked) & _RELATIONS and any(said[i:] + said[:i] == asked for i in range(1, len(said))):
         return True  # `The tallest is Tom.` for `Is Tom the tallest?`
+    if more == 1 and said[0] in _KINDS and said[1:] == asked:
+        return True  # `the function f` for `f`
     if more == 1 and asked[-1].endswith("est") and said[:-1] == asked:
         return True  # `the smallest circle` for `the smallest`
     if asked[0] == "it" and 0 <= more <= 2 and said[more + 1 :] == asked[1:] and not set(said[: more + 1]) & _RELATIONS:
@@ -106,10 +127,13 @@ _STOP = frozenset((
     "is", "are", "was", "were", "be", "been", "of", "in", "on", "at", "with", "by", "for", "have", "has", "had", "it",
     "there", "that", "this", "these", "those", "which", "who", "to", "its", "their", "shown", "image", "year", "and",
     "following", "below", "above", "only", "exactly", "one", "letter", "labeled", "labelled",
-    "yes",
+    "yes", "ones",
 ))  # fmt: skip
+_ASKING = frozenset(
+    ("what", "which", "how", "many", "much", "who", "when", "where", "whose", "why", "a", "do", "doe", "if", "from")
+)
 MIN_SHARED = 0.5
-"""Share of a response's words that are its question's, in their order, for it to say the question again."""
+"""Share of a question's words that a response needs to say the question again."""
 MAX_WORDS = 60
 
 
@@ -149,7 +173,7 @@ def added(question: str, prose: str, options: Sequence[str] = ()) -> str | None:
     >>> added("Which year had the most rain?", "The year 2019 had the most rain.")
     '2019'
     """
-    parts = sentences(prose) if question and prose else []
+    parts = sentences(prose) if question and prose and not says_another(prose, options) else []
     others = parts[1:]
     if any(TOTALS.search(part) or leaves_open(part) or _TURNS.match(part) for part in others):
         parts = parts[-1:]
@@ -176,17 +200,20 @@ def _added_in(question: str, sentence: str, spoken: Mapping[str, str]) -> str | 
     asked = _asked_words(question)
     if not 3 <= len(said) <= MAX_WORDS or not 2 <= len(asked) <= MAX_WORDS:
         return None
-    if sum(word in asked for word in said) < MIN_SHARED * max(len(said), len(asked)):
+    if not any(word in said for word in asked):
         return None
     blocks = SequenceMatcher(None, asked, said, autojunk=False).get_matching_blocks()
     shared = {place for block in blocks for place in range(block.b, block.b + block.size)}
-    if len(shared) < MIN_SHARED * max(len(said), len(asked)):
+    words = {said[place] for place in shared} | {word for word in said if _again(word, asked)}
+    needed = [word for word in asked if word not in _STOP and word not in _ASKING]
+    if sum(word in words for word in needed) < max(MIN_SHARED * len(needed), min(2, len(needed))):
         return None
     rest = [
         word for place, word in enumerate(said) if place not in shared and word not in _STOP and not _again(word, asked)
     ]
     if spoken and (option := spoken.get(" ".join(rest))):
-        return option
+        others = (other for other in spoken if spoken[other] != option)
+        return option if not any(f" {other} " in f" {' '.join(said)} " for other in others) else None
     match = _LONE.fullmatch(rest[0]) if len(rest) == 1 else None
     return match[1] if match else None
 
