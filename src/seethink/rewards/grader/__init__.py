@@ -78,7 +78,7 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
     statement = extract(response)
     if statement is None:
         return Grade(Verdict.NO_ANSWER, None, "no answer is stated")
-    if question and statement.prose.count(" ") >= 2:
+    if question and statement.prose.count(" ") >= 2 and _share_words(question[0], statement.prose):
         statement = _restated(statement, question[0], golds, options)
     correct, reason = False, ""
     for each in golds:
@@ -91,6 +91,11 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
         if correct:
             break
     return Grade(Verdict.CORRECT if correct else Verdict.WRONG, statement.text[:MAX_SHOWN], reason)
+
+
+def _share_words(question: str, prose: str) -> bool:
+    """Whether two words at least are in both: without them a response cannot say its question again."""
+    return len(set(question.lower().split()).intersection(prose.lower().split())) > 1
 
 
 def _restated(statement: Statement, question: str, golds: Sequence[str], options: Sequence[str]) -> Statement:

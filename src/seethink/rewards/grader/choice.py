@@ -61,6 +61,9 @@ _OFF = re.compile(
     r"|\b(?:such as|than(?: (?:in|on|at|of|for|by))?)\s*$"
 )
 """Before an option: it is what the answer stands beside, or becomes."""
+_LONE_LETTER = re.compile(r"\W*[A-Za-z]\W*")
+_SQUEEZE = re.compile(r"[\s{}$]+")
+_HEAD_END = re.compile(r"[.;](?:\s|$)|\s[-–(]\s?")
 _LEADS_IN = frozenset((
     "is", "are", "was", "were", "be", "been", "being", "as", "by", "of", "to", "in", "on", "at", "for", "with",
     "from", "called", "named", "known", "shows", "show", "showing", "indicates", "gives", "give", "equals",
@@ -98,7 +101,7 @@ class Choices:
             letter = self._read_free(text, _undressed(statement.first_line))
             if letter is None:
                 letter = self._claimed(statement.prose)
-            elif says_another(statement.prose, self.options):
+            elif says_another(statement.prose, tuple(self.options)):
                 return None
         elif letter and statement.kind == "free" and 0 < len(statement.first_line) < 80:
             first = self._read_whole(_undressed(statement.first_line))
@@ -313,19 +316,17 @@ class Choices:
 
 def sentence_head(text: str) -> str:
     """Up to the first full stop that ends a sentence."""
-    return re.split(r"[.;](?:\s|$)|\s[-–(]\s?", text.strip(), maxsplit=1)[0]
+    return _HEAD_END.split(text.strip(), maxsplit=1)[0]
 
 
 def _undressed(text: str) -> str:
     said = words(_DRESS.sub("", text))
-    return re.sub(
-        r"\s+", " ", said.replace("{", "").replace("}", "") if re.fullmatch(r"\W*[A-Za-z]\W*", said) else said
-    ).strip()
+    return " ".join((said.replace("{", "").replace("}", "") if _LONE_LETTER.fullmatch(said) else said).split())
 
 
 @lru_cache(maxsize=CACHED)
 def _squeezed(text: str) -> str:
-    return re.sub(r"[\s{}$]+", "", words(latex(text))).strip(".")
+    return _SQUEEZE.sub("", words(latex(text))).strip(".")
 
 
 def _ends_with(said: str, option: str) -> bool:

@@ -104,6 +104,7 @@ def _spoken(option: str) -> str:
     return _PRONOUN.sub("", plain_words(option))
 
 
+@lru_cache(maxsize=CACHED)
 def plain_words(text: str) -> str:
     """A text in the grader's spelling, with every plural as its singular."""
     return " ".join(stem(word) for word in normalise(text).split())
@@ -181,7 +182,8 @@ _ALSO = re.compile(r"\b(?:also|too)\b ?")
 _NEXT = re.compile(r"\b(?:also|too|then|first|second|third|fourth|next|finally|[1-9](?:st|nd|rd|th))\b ?")
 
 
-def says_another(prose: str, options: Sequence[str] = ()) -> bool:
+@lru_cache(maxsize=CACHED)
+def says_another(prose: str, options: tuple[str, ...] = ()) -> bool:
     """Whether the last of several sentences says of another option, or number, what one before it said.
 
     >>> says_another("There are 3 balls. There are 4 balls.")

@@ -33,6 +33,7 @@ _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
 _ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but|with)\b|;\s")
 _NEXT_SENTENCE = re.compile(r"(?<=[\d)}%$])\.\s+(?=[A-Z])")
+_ABOUT = re.compile(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", re.I)
 _SCALE = re.compile(r"(?<=\d)\s*(dozen|hundred|thousand|million|billion|trillion)\b", re.I)
 _POWERS = {"dozen": "12", "hundred": "10^2", "thousand": "10^3", "million": "10^6", "billion": "10^9",
            "trillion": "10^{12}"}  # fmt: skip
@@ -65,7 +66,7 @@ class Value:
 def read(text: str, thousands: bool = True) -> Value | None:
     """The whole text as mathematics, or None."""
     cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
-    cleaned = re.sub(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
+    cleaned = _ABOUT.sub("", cleaned)
     if not cleaned:
         return None
     if not cleaned.isascii():

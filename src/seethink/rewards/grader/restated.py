@@ -173,7 +173,7 @@ def added(question: str, prose: str, options: Sequence[str] = ()) -> str | None:
     >>> added("Which year had the most rain?", "The year 2019 had the most rain.")
     '2019'
     """
-    parts = sentences(prose) if question and prose and not says_another(prose, options) else []
+    parts = sentences(prose) if question and prose and not says_another(prose, tuple(options)) else []
     others = parts[1:]
     if any(TOTALS.search(part) or leaves_open(part) or _TURNS.match(part) for part in others):
         parts = parts[-1:]
