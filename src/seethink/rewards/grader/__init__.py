@@ -10,6 +10,7 @@ What cheap arithmetic cannot settle goes to a process that can be killed (`pool`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -32,6 +33,7 @@ Item = tuple[str, str, str | None, Sequence[str] | None] | tuple[str, str, str |
 """(response, gold, answer_type, choices), and the question where it is known: `X is not Y.` may answer `Is X Y?`"""
 
 MAX_SHOWN = 400
+_WORD = re.compile(r"\w+")
 
 
 def grade(response: str, gold: str, answer_type: str | None = None, choices: Sequence[str] | None = None) -> Grade:
@@ -95,7 +97,7 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
 
 def _share_words(question: str, prose: str) -> bool:
     """Whether two words at least are in both: without them a response cannot say its question again."""
-    return len(set(question.lower().split()).intersection(prose.lower().split())) > 1
+    return len(set(_WORD.findall(question.lower())).intersection(_WORD.findall(prose.lower()))) > 1
 
 
 def _restated(statement: Statement, question: str, golds: Sequence[str], options: Sequence[str]) -> Statement:

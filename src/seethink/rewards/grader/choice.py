@@ -189,14 +189,18 @@ class Choices:
         if self._is_option(letter, rest) and not beyond:
             return letter
         named = self._option(rest.strip(" .()")) or self._option(sentence_head(rest))
-        if named and named != letter and not self._is_written(letter, self.options[ord(named) - ord("A")]):
+        if named and not self._is_same(letter, named):
             return ""
         said = REASON.split(" " + sentence_head(rest), maxsplit=1)[0].strip(" ,")
-        if (self._option_at_end(said) or letter) != letter:
+        if not self._is_same(letter, self._option_at_end(said) or letter):
             return ""
         if self.strict and said and not self._is_option(letter, said):
             return ""
         return "" if self._names_another(self._without_own_text(letter, rest) + beyond, letter) else letter
+
+    def _is_same(self, letter: str, other: str) -> bool:
+        """Whether two letters are one, or those of options with the same text."""
+        return letter == other or self._is_written(letter, self.options[ord(other) - ord("A")])
 
     def _names_another(self, rest: str, letter: str) -> bool:
         if taken_back("", rest) or _AND_MORE.match(rest) or speaks_for_another(rest, letter, self.letters):
@@ -278,8 +282,10 @@ class Choices:
 
     def _option_after_verb(self, text: str) -> str | None:
         """`The length of EF is 8 cm, as shown.`"""
-        if _JOINS.search(text):
-            return None
+        if _JOINS.search(text):  # `As AB is 1 and BC is 2, the sum is 3`: only the last clause counts
+            text = text.rpartition(", ")[2]
+            if _JOINS.search(text) or not text[-1:].isdigit():
+                return None
         *_, said = _VERB.split(text)
         said = _AS_SHOWN.sub("", said).strip(" .")
         return self._option(said) if (len(said) > 1 or said.isdigit()) and len(said) < len(text) else None

@@ -234,7 +234,9 @@ def claimed_count(prose: str) -> str | None:
 
 
 TOTALS = re.compile(
-    r"=|\b(?:total|sum|altogether|in all|answer|count|there (?:is|are|were)|so|thus|hence|therefore)\b", re.I
+    r"=|\b(?:total|sum|altogether|in all|answer|count|"
+    r"there (?:is|are|were) (?:\d|only|just)|so|thus|hence|therefore)\b",
+    re.I,
 )
 
 
