@@ -346,7 +346,7 @@ def _holds(said: str, option: str) -> bool:
 
 def _leads_in(before: str) -> bool:
     """Whether words such as `it is` come before an option, rather than one that makes it another: `dark red`."""
-    if _OFF.search(before):
+    if _OFF.search(before[-40:]):
         return False
     word = before.split()[-1] if before.strip() else ""
     return not word or word in _LEADS_IN or word.isdigit() or word.endswith(("ly", ":", ",", "="))

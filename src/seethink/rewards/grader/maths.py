@@ -51,6 +51,8 @@ _ROUNDED = re.compile(
     r"\$?(-?[\d.,]+)\s*\)?"
 )
 MAX_SUFFIXES = 24
+MAX_BEFORE = 160
+"""Characters before a value that may deny it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +269,9 @@ def _if_settled(value: Value | None, before: str, after: str = "") -> Value | No
     """The value, unless the words around it deny it, change it, or put another one beside it."""
     if value is None or unsettled(before) or DENIED_AFTER.search(after) or leaves_open(after):
         return None
-    if UNCLAIMED.search(CLAUSE.split(before)[-1]) or (is_value(value.node) and DENIED_THINGS.search(after)):
+    if UNCLAIMED.search(CLAUSE.split(before[-MAX_BEFORE:])[-1]) or (
+        is_value(value.node) and DENIED_THINGS.match(after)
+    ):
         return None
     return value
 

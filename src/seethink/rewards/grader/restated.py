@@ -173,14 +173,16 @@ def added(question: str, prose: str, options: Sequence[str] = ()) -> str | None:
     >>> added("Which year had the most rain?", "The year 2019 had the most rain.")
     '2019'
     """
-    parts = sentences(prose) if question and prose and not says_another(prose, tuple(options)) else []
-    others = parts[1:]
-    if any(TOTALS.search(part) or leaves_open(part) or _TURNS.match(part) for part in others):
-        parts = parts[-1:]
     spoken = _spoken(tuple(options))
+    lower = prose.lower()
+    if spoken and not any(all(word in lower for word in said.split()) for said in spoken) and not NUMBER.search(prose):
+        return None
+    parts = sentences(prose) if question else []
+    if any(TOTALS.search(part) or leaves_open(part) or _TURNS.match(part) for part in parts[1:]):
+        parts = parts[-1:]
     found = {_added_in(question, part, spoken) for part in parts[:1] + parts[1:][-1:] if spoken or NUMBER.search(part)}
     found.discard(None)
-    return found.pop() if len(found) == 1 else None
+    return found.pop() if len(found) == 1 and not says_another(prose, tuple(options)) else None
 
 
 @lru_cache(maxsize=CACHED)
