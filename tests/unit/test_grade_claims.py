@@ -147,6 +147,8 @@ def test_a_count_is_the_only_one() -> None:
         ("Is the water half full?", "The water in the trough is half full.", "yes"),
         ("Would most of it be considered weeds?", "Based on the image, most of it would be considered weeds.", "yes"),
         ("Is this an even function?", "The function is even.", "yes"),
+        ("Is red lower than blue?", "Red is higher than blue.", "no"),
+        ("Is Ohio the largest?", "The largest is Ohio.", "yes"),
         ("Among the states , does Ohio have the highest value ?", "Ohio doesn't have the highest value.", "no"),
     ],
 )  # fmt: skip
@@ -243,6 +245,19 @@ def test_a_table_after_the_answer() -> None:
 )
 def test_a_gap_that_is_left_open_is_no_answer(response: str) -> None:
     assert grade(response, "2").verdict is Verdict.NO_ANSWER
+
+
+def test_a_quoted_answer_before_an_explanation() -> None:
+    said = 'The correct answer is "soup." Soup has few carbs compared to sandwiches, buns, or water.'
+    assert named(said, ["soup", "water", "buns"]) == ["soup"]
+    assert named('The answer is "soup" or "water".', ["soup", "water", "buns"]) == []
+    assert right("The final value is 2. In 2008, 2011, and 2014 it was more.", "2")
+
+
+def test_what_an_option_stands_beside_is_not_named() -> None:
+    assert named("There are more balls in Solution A than in Solution B.", ["Solution A", "Solution B"]) == []
+    assert named("B. The time shown is quarter past.", ["half", "quarter", "o'clock", "quarter past"]) == []
+    assert named("The colour shown is close to red.", COLOURS) == []
 
 
 def test_lists_of_letters_of_either_case() -> None:
