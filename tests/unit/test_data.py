@@ -33,7 +33,7 @@ from seethink.data.rows import RowReader
 from seethink.data.styles import STATED
 from seethink.eval.tasks.source import eval_samples
 from seethink.rewards import grader, rewarder
-from seethink.rewards.golds import read_gold
+from seethink.rewards.golds import bare_answers, read_gold, shown_gold
 
 
 def one(tmp_path: Path, **changes: Any) -> Sample:
@@ -153,7 +153,7 @@ def test_image_root(tmp_path: Path) -> None:
         ({"answer": float("inf")}, "bad_gold", "'answer': expected text or a finite number, found inf"),
         ({"answer": False}, "bad_gold", """'answer': expected text or a number, found false; write what"""),
         ({"answer": "nan"}, "bad_gold", "found 'nan'"),
-        ({"answer": [1, 2]}, "bad_gold", "'answer': expected one answer, found a list of 2"),
+        ({"answer": [1, 2]}, "bad_gold", "'answer': expected one answer or several texts, found a list of 2"),
         ({"images": ["../x.png"]}, "image_outside_root", "leads out of"),
         ({"images": ["none.png"]}, "image_missing", "no image at 'none.png'"),
         ({"images": ["https://x.org/a.png"]}, "image_address", "not fetched"),
@@ -206,7 +206,7 @@ def test_the_type_reaches_the_grader(tmp_path: Path, monkeypatch: pytest.MonkeyP
     types: list[str | None] = []
 
     def recorded(items: Sequence[grader.Item]) -> list[Grade]:
-        types.extend(answer_type for _, _, answer_type, _ in items)
+        types.extend(answer_type for _, _, answer_type, *_ in items)
         return grader.grade_batch(items)
 
     monkeypatch.setattr(rewarder, "grade_batch", recorded)
@@ -214,6 +214,22 @@ def test_the_type_reaches_the_grader(tmp_path: Path, monkeypatch: pytest.MonkeyP
         grades = grading.grade([(sample, "\\boxed{3}") for sample in (*trained, *evaluated)])
     assert types == ["number", None, "number", None]
     assert {grade.verdict for grade in grades} == {Verdict.CORRECT}
+
+
+def test_each_of_several_golds_is_right_in_training_and_in_evaluation(tmp_path: Path) -> None:
+    path = str(
+        write_jsonl(tmp_path / "d.jsonl", [row(answer=["24/7", "The answer is \\boxed{3.429}."]), row(answer="5")])
+    )
+    trained = load_fitting(path, "train", None, 0, None, ReadConfig(), Quarantine(), golds=read_gold, graded=True)
+    evaluated = eval_samples(EvalConfig(data=path), 0)
+    said = ["\\boxed{24/7}", "\\boxed{3.429}", "\\boxed{24/7} or \\boxed{3.5}", "\\boxed{5}"]
+    wanted = [Verdict.CORRECT, Verdict.CORRECT, Verdict.WRONG, Verdict.WRONG]
+    for samples in (trained, evaluated):
+        assert [sample.answer for sample in samples] == ['["24/7", "3.429"]', "5"]
+        assert bare_answers(samples[0].answer, ()) == ["24/7", "3.429"]
+        assert shown_gold(samples[0].answer) == "24/7 or 3.429"
+        with rewarder.Rewarder(RewardConfig()) as grading:
+            assert [grade.verdict for grade in grading.grade([(samples[0], text) for text in said])] == wanted
 
 
 def test_marks_that_match_the_images(tmp_path: Path) -> None:

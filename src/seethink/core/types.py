@@ -74,7 +74,7 @@ class Sample:
     images: tuple[Image | ImageRef, ...] = ()
     """Decoded (the world's), or references that `pictures` loads: no data set sits decoded in memory."""
     answer: str = ""
-    """The gold answer: a letter where `choices` is given, else free text."""
+    """The gold answer: a letter where `choices` is given, else free text; of several, the JSON text of their list."""
     choices: tuple[str, ...] = ()
     """Option texts in the order A, B, C, ...; empty for fill-in-the-blank."""
     answer_type: str | None = None

@@ -6,6 +6,7 @@ after `The answer is` or after `####`, and the letter where options are to choos
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from seethink.data.quarantine import RowError
 from seethink.data.values import from_json
 from seethink.rewards.grader.extract import extract
-from seethink.rewards.grader.golds import ANSWER_TYPES, letter_set, validate_gold
+from seethink.rewards.grader.golds import ANSWER_TYPES, MAX_ALLOWED, allowed, letter_set, validate_gold
 from seethink.rewards.grader.text import normalise
 
 _TAGS = re.compile(r"<(answer|final_?answer|ans|solution|result)>(.*?)</\1>", re.I | re.S)
@@ -37,6 +38,8 @@ _MAX_SHOWN = 80
 def read_gold(gold: Any, answer_type: str | None = None, choices: Sequence[str] = (), question: str = "") -> str:
     """The gold of a sample: the letter of the right choice where there are `choices`, else the answer as text.
 
+    Of a list of texts each is right; it is returned as JSON.
+
     `question` tells whether a gold such as `B. blue` names an option that the question shows. Raises RowError for a
     gold that no response could match and for a type that the grader does not know.
 
@@ -47,6 +50,8 @@ def read_gold(gold: Any, answer_type: str | None = None, choices: Sequence[str] 
         known = ", ".join(ANSWER_TYPES)
         raise RowError("bad_answer_type", f"'answer_type': expected one of {known}, found {answer_type[:40]!r}")
     gold = _single(gold)
+    if isinstance(gold, list):
+        return _several(gold, answer_type, choices, question)
     if isinstance(gold, bool):
         return _of_boolean(gold, choices)
     text = _stated(_as_text(gold))
@@ -60,17 +65,36 @@ def read_gold(gold: Any, answer_type: str | None = None, choices: Sequence[str] 
 
 
 def _single(gold: Any) -> Any:
-    """The gold itself, or the one entry of a list. Raises RowError."""
+    """The gold itself, the one entry of a list, or a list of several texts. Raises RowError."""
     while isinstance(gold, list | tuple) and len(gold) == 1:
         gold = gold[0]
     if isinstance(gold, str | int | float):
         return gold
     if isinstance(gold, Decimal):
         return str(gold)
+    if isinstance(gold, list | tuple) and gold and all(isinstance(one, str) and one.strip() for one in gold):
+        return list(gold)
     if isinstance(gold, list | tuple):
-        said = f"expected one answer, found a list of {len(gold)}; give the one that a response must state, or a text"
+        said = (
+            f"expected one answer or several texts, found a list of {len(gold)}; give texts where each is right, "
+            'and one text ("1, 2") where a response must state them all'
+        )
         raise RowError("bad_gold", said)
     raise RowError("bad_gold", f"expected text or a number, found {type(gold).__name__}; give the answer alone")
+
+
+def _several(golds: list[str], answer_type: str | None, choices: Sequence[str], question: str) -> str:
+    """Several golds as the JSON text of a list, each of them right. Raises RowError for one that is bad."""
+    if choices:
+        said = (
+            f"found a list of {len(golds)} beside choices; give the letters in one text (AC) where all must be chosen"
+        )
+        raise RowError("bad_gold", said)
+    read = list(dict.fromkeys(read_gold(gold, answer_type, (), question) for gold in golds))
+    text = read[0] if len(read) == 1 else json.dumps(read, ensure_ascii=False)
+    if len(read) > 1 and len(allowed(text)) != len(read):
+        raise RowError("bad_gold", f"expected at most {MAX_ALLOWED} short answers, found a list of {len(golds)}")
+    return text
 
 
 def _as_text(gold: str | float) -> str:
@@ -216,6 +240,11 @@ def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
         text = choices[ord(answer) - ord("A")]
         return [answer, text] if "<image>" not in text else [answer]
     try:
-        return [_stated(answer)]
+        return [_stated(each) for each in allowed(answer)]
     except RowError:  # marks without an answer, which no response matches
         return [answer]
+
+
+def shown_gold(answer: str) -> str:
+    """A gold for people and for the verifier: `24/7 or 3.429` where several are right."""
+    return " or ".join(allowed(answer))

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from seethink.core.files import claim_file, write_json_lines
 from seethink.core.types import Grade, Verdict
-from seethink.rewards.grader import grade_batch, validate_gold
+from seethink.rewards.grader import Item, grade_batch, validate_gold
 
 Row = dict[str, Any]
 
@@ -75,9 +75,9 @@ def grade_file(cases: Path, out: Path | None = None) -> Summary:
     """Grade a JSONL file as the reward does.
 
     Args:
-        cases: One JSON object per line: `prediction` and `gold`, optionally `id`, `answer_type`, `choices`, and
-            `expected` (true or false), the verdict of a person. A gold may be a list of texts, each of them right. A
-            line that cannot be graded has the verdict `error`.
+        cases: One JSON object per line: `prediction` and `gold`, optionally `id`, `answer_type`, `choices`, `question`,
+            and `expected` (true or false), the verdict of a person. A gold may be a list of texts, each of them right.
+            A line that cannot be graded has the verdict `error`.
         out: JSONL file to write: `id`, `verdict`, `extracted` and `reason` of each case.
 
     Returns:
@@ -104,8 +104,15 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
 
 
-def _item(row: Row) -> tuple[str, str, str | None, list[str] | None]:
-    return row["prediction"], _gold(row), row.get("answer_type"), row.get("choices") or None
+def _item(row: Row) -> Item:
+    question = row.get("question")
+    return (
+        row["prediction"],
+        _gold(row),
+        row.get("answer_type"),
+        row.get("choices") or None,
+        question if isinstance(question, str) else "",
+    )
 
 
 def _gold(row: Row) -> str:

@@ -11,6 +11,7 @@ from seethink.core.denials import hallucinations
 from seethink.core.types import Completion, Grade, Sample, Verdict
 from seethink.rewards.format import has_think_format
 from seethink.rewards.function import FunctionGrader
+from seethink.rewards.golds import shown_gold
 from seethink.rewards.grader import grade_batch
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Rewarder:
         """
         if self._function is not None:
             return [self._function.grade(text, sample) for sample, text in pairs]
-        grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None) for s, text in pairs])
+        grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None, s.question) for s, text in pairs])
         return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
 
     def metrics(self) -> dict[str, float]:
@@ -104,7 +105,9 @@ class Rewarder:
 
         assert self._verifier is not None
         asked = [i for i, g in enumerate(grades) if g.verdict is Verdict.WRONG and g.extracted]
-        items = [VerifyItem(pairs[i][0].question, pairs[i][0].answer, grades[i].extracted or "") for i in asked]
+        items = [
+            VerifyItem(pairs[i][0].question, shown_gold(pairs[i][0].answer), grades[i].extracted or "") for i in asked
+        ]
         for i, verdict in zip(asked, self._verifier.verify(items), strict=True):
             grades[i] = verdict if verdict is not None else grades[i]
         right = [i for i, grade in enumerate(grades) if grade.verdict is Verdict.CORRECT]

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from seethink.rewards.grader.claims import claimed_count, claimed_option, says_another
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.hedge_patterns import CLAUSE, DENIAL, DENIED_AFTER
 from seethink.rewards.grader.hedges import restatements, taken_back, unsettled, without_contrast
 from seethink.rewards.grader.letters import is_open_list, letter_list, marked, speaks_for_another
-from seethink.rewards.grader.text import REASON, core, normalise, yes_or_no
+from seethink.rewards.grader.text import REASON, core, normalise, number_words, yes_or_no
 
 SameText = Callable[[str, str], bool]
 """Whether two texts state the same answer, decided by the rules for open answers."""
@@ -30,7 +31,8 @@ _LETTER_TEXT = re.compile(
 )
 _LETTER_PAREN = re.compile(r"([A-Z])\s*[(\[](.+?)[)\]]\W*", re.S)
 _LETTER_PROSE = re.compile(
-    r"([A-Z])(?:,|\s*[-;]|\s+(?=(?:because|since|as|is|which|for|due|based|given|where|with|the|or|and|also|but)\b))"
+    r"([A-Z])(?:,|\s*[-;]|\s+(?=(?:because|since|as|is|which|for|due|based|given|where|with|the|or|and|also|but|would|"
+    r"will|has|does|should)\b))"
 )
 _ANY_LETTER_PROSE = re.compile(r"([B-HJ-Z])\s|([A-Z])(?=\s?(?:选项|項|项))")
 _NAMED = re.compile(
@@ -53,13 +55,22 @@ _ARE_RIGHT = re.compile(
     re.S,
 )
 _SECOND_THOUGHT = re.compile(r"\s*(?:maybe|perhaps|possibly|also|alternatively|it (?:could|might) also)\b", re.I)
+_OFF = re.compile(
+    r"\b(?:close|closer|next|near|nearer|similar|related|compared|adjacent|opposite|mixed|combined|turns?|changes?|prior|due|"
+    r"beside|away|back|parallel|perpendicular|attached|connected|belongs?) (?:to|with|into)\s*$"
+    r"|\b(?:such as|than(?: (?:in|on|at|of|for|by))?)\s*$"
+)
+"""Before an option: it is what the answer stands beside, or becomes."""
+_LONE_LETTER = re.compile(r"\W*[A-Za-z]\W*")
+_SQUEEZE = re.compile(r"[\s{}$]+")
+_HEAD_END = re.compile(r"[.;](?:\s|$)|\s[-–(]\s?")
 _LEADS_IN = frozenset((
     "is", "are", "was", "were", "be", "been", "being", "as", "by", "of", "to", "in", "on", "at", "for", "with",
     "from", "called", "named", "known", "shows", "show", "showing", "indicates", "gives", "give", "equals",
     "equal", "becomes", "become", "will", "would", "should", "must", "can", "about", "approximately", "roughly",
     "around", "namely", "therefore", "thus", "hence", "so", "then", "option", "answer", "choose", "choice",
     "select", "pick", "it", "it's", "its", "that", "that's", "have", "has", "contains", "because", "most",
-    "likely", "see", "into", "between", "than", "via", "through", "using", "not",
+    "likely", "see", "into", "via", "through", "using",
 ))  # fmt: skip
 
 
@@ -88,10 +99,24 @@ class Choices:
             letter = self._read_prose(text)
         if letter is None and statement.kind in ("free", "bold"):
             letter = self._read_free(text, _undressed(statement.first_line))
+            if letter is None:
+                letter = self._claimed(statement.prose)
+            elif says_another(statement.prose, tuple(self.options)):
+                return None
         elif letter and statement.kind == "free" and 0 < len(statement.first_line) < 80:
             first = self._read_whole(_undressed(statement.first_line))
             letter = letter if not first or first == letter else None
         return letter or None
+
+    def _claimed(self, prose: str) -> str | None:
+        """The option that the sentences of a short response claim: `There is a surplus of 5 units.`"""
+        if not prose or not self.options:
+            return None
+        place = claimed_option(prose, self.options)
+        if place is not None:
+            return chr(ord("A") + place)
+        count = claimed_count(prose)
+        return self._option(number_words(count.lower())) if count else None
 
     def read_set(self, statement: Statement) -> frozenset[str] | None:
         """The letters of all options that are named; None where some part of the answer names none."""
@@ -160,16 +185,22 @@ class Choices:
     def _agreed(self, letter: str, rest: str, beyond: str = "") -> str | None:
         """The letter, unless the text beside it is another option's, denies it, or speaks for another one too."""
         if letter not in self.letters:
-            return self._option(rest)  # a letter that is no option's, beside the text of one
+            return self._option(rest) or self._option_with_reason(rest)  # a letter that is no option's, beside a text
         if self._is_option(letter, rest) and not beyond:
             return letter
         named = self._option(rest.strip(" .()")) or self._option(sentence_head(rest))
-        if named and named != letter:
+        if named and not self._is_same(letter, named):
             return ""
         said = REASON.split(" " + sentence_head(rest), maxsplit=1)[0].strip(" ,")
+        if not self._is_same(letter, self._option_at_end(said) or letter):
+            return ""
         if self.strict and said and not self._is_option(letter, said):
             return ""
         return "" if self._names_another(self._without_own_text(letter, rest) + beyond, letter) else letter
+
+    def _is_same(self, letter: str, other: str) -> bool:
+        """Whether two letters are one, or those of options with the same text."""
+        return letter == other or self._is_written(letter, self.options[ord(other) - ord("A")])
 
     def _names_another(self, rest: str, letter: str) -> bool:
         if taken_back("", rest) or _AND_MORE.match(rest) or speaks_for_another(rest, letter, self.letters):
@@ -251,11 +282,13 @@ class Choices:
 
     def _option_after_verb(self, text: str) -> str | None:
         """`The length of EF is 8 cm, as shown.`"""
-        if _JOINS.search(text):
-            return None
+        if _JOINS.search(text):  # `As AB is 1 and BC is 2, the sum is 3`: only the last clause counts
+            text = text.rpartition(", ")[2]
+            if _JOINS.search(text) or not text[-1:].isdigit():
+                return None
         *_, said = _VERB.split(text)
         said = _AS_SHOWN.sub("", said).strip(" .")
-        return self._option(said) if 1 < len(said) < len(text) else None
+        return self._option(said) if (len(said) > 1 or said.isdigit()) and len(said) < len(text) else None
 
     def _option_at_end(self, text: str) -> str | None:
         """`... is best explained by the law of closure.`"""
@@ -289,31 +322,31 @@ class Choices:
 
 def sentence_head(text: str) -> str:
     """Up to the first full stop that ends a sentence."""
-    return re.split(r"[.;](?:\s|$)|\s[-–(]\s?", text.strip(), maxsplit=1)[0]
+    return _HEAD_END.split(text.strip(), maxsplit=1)[0]
 
 
 def _undressed(text: str) -> str:
     said = words(_DRESS.sub("", text))
-    return re.sub(
-        r"\s+", " ", said.replace("{", "").replace("}", "") if re.fullmatch(r"\W*[A-Za-z]\W*", said) else said
-    ).strip()
+    return " ".join((said.replace("{", "").replace("}", "") if _LONE_LETTER.fullmatch(said) else said).split())
 
 
 @lru_cache(maxsize=CACHED)
 def _squeezed(text: str) -> str:
-    return re.sub(r"[\s{}$]+", "", words(latex(text))).strip(".")
+    return _SQUEEZE.sub("", words(latex(text))).strip(".")
 
 
 def _ends_with(said: str, option: str) -> bool:
-    return bool(option) and len(option) > 1 and (said == option or said.endswith(" " + option))
+    return (len(option) > 1 or option.isdigit()) and (said == option or said.endswith(" " + option))
 
 
 def _holds(said: str, option: str) -> bool:
     """Another option is mentioned before the one that the sentence ends on."""
-    return len(option) > 1 and f" {option} " in f" {said} "
+    return (len(option) > 1 or option.isdigit()) and f" {option} " in f" {said} "
 
 
 def _leads_in(before: str) -> bool:
     """Whether words such as `it is` come before an option, rather than one that makes it another: `dark red`."""
+    if _OFF.search(before[-40:]):
+        return False
     word = before.split()[-1] if before.strip() else ""
     return not word or word in _LEADS_IN or word.isdigit() or word.endswith(("ly", ":", ",", "="))

@@ -62,6 +62,7 @@ _SPACE = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad|\\(?:displaystyle|textstyle|l
                     r"|\\[bB]igg?[lr]?(?![a-zA-Z])")  # fmt: skip
 _OPEN_SYSTEM = re.compile(r"\\left\s*(?:\\\{|\.)\s*(?=\\begin)|\\right\s*\.")
 _THOUSANDS_DRESS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
+_DEGREE = re.compile(r"\s*\*?\s*\\degrees?(?![a-zA-Z])")
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?10\s?\^")
 _ANGLE_BRACKETS = re.compile(r"\\([lr])angle(?![a-zA-Z])")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")
@@ -90,6 +91,7 @@ def latex(text: str) -> str:
         text = text.translate(_SQUARED).translate(_TO_LATEX)
     text = _TIMES_TEN.sub(r" \\times 10^", text)
     if "\\" in text or "$" in text or "~" in text or "{,}" in text:
+        text = _DEGREE.sub(r"^\\circ ", text)
         text = _THOUSANDS_DRESS.sub(",", _OPEN_SYSTEM.sub(" ", text))
         text = text.replace(r"\$", " dollars ") if text.count("$") > 1 else text.replace(r"\$", "$")
         text = _currency_and_delimiters(text)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from seethink.core.thinking import after_thinking
 from seethink.rewards.grader.clean import plain
-from seethink.rewards.grader.hedges import is_bare, unlisted
+from seethink.rewards.grader.hedges import is_bare, leaves_open, unlisted
 from seethink.rewards.grader.phrases import phrases
 
 MAX_TAIL = 40_000
@@ -18,6 +18,9 @@ MAX_TAIL = 40_000
 
 MAX_AROUND = 240
 """Characters before and after a stated answer that may deny it."""
+
+MAX_CLAIMS = 1_500
+"""Characters of a response whose sentences are all read for claims; a longer one is an argument, whose end counts."""
 
 MAX_STATEMENT = 2_000
 """Characters of one stated answer; of a longer line its end counts."""
@@ -37,8 +40,18 @@ _JOINED = re.compile(r"[,;&/]|\b(?:and|or|also|maybe|perhaps|possibly|plus|alter
 _RUN_OF_SPACE = re.compile(r"[ \t\r\f\v]{2,}")
 _RUN_OF_LINES = re.compile(r"\n[ \t]{0,8}\n[\n \t]*")
 _BOLD = re.compile(r"\*\*([^*\n]{1,400})\*\*")
+_QUOTED = re.compile(r"\"([^\"\n]{1,200})\"(?=\s*(?:\n|$|\.\s)|\s+[A-Z])")
+"""`"this."` in a line that goes on after it."""
+_BLANK = re.compile(r"\w\s+(?:_{2,}|\(_+\))(?=\s+\w)")
+"""A gap that a question leaves to be filled, in a response that says the question again."""
+_CONCLUDES = re.compile(
+    r"\W*(?:so|thus|hence|therefore|in conclusion|overall|finally|in summary|no|wait|actually|sorry|"
+    r"correction|instead|oops)\b",
+    re.I,
+)
 _PLEASANTRY = re.compile(
     r"(?:I hope (?:it|this) is correct|(?:I )?hope (?:it|this|that) (?:helps|answers your question))[.!]?"
+    r"|^(?:Sure|Certainly|Of course|Okay)[,!.]?(?: I can help[^\n.!:]{0,40})?[.!:]\s*\n"
     r"|(?:Please )?let me know if (?:you|there)[^\n.?!]{0,80}[.!]|Is there anything else[^\n.?!]{0,80}\?"
     r"|Do you have (?:any )?other questions[^\n.?!]{0,60}\?",
     re.I,
@@ -63,6 +76,8 @@ class Statement:
     """Of a free text: some answer first and explain afterwards."""
     listed: bool = False
     """Whether `boxes` are joined by commas or words, so that each of them is an answer."""
+    prose: str = ""
+    """Of a free text that is short: all of it, in which the answer may stand in any sentence."""
     before: str = field(default="", compare=False)
     """What stands before the answer on its line, or before the phrase that announces it."""
     rest: str = field(default="", compare=False)
@@ -208,6 +223,9 @@ def _last_phrase(text: str) -> tuple[int, Statement | None] | None:
     if best < 0:
         return None
     block, end = _block(text, best)
+    quoted = _QUOTED.match(text, best)
+    if quoted is not None:
+        block, end = quoted[1], quoted.end()
     before, rest = _around(text, begin, end)
     return best, Statement(block, "phrase", before=before, rest=rest)
 
@@ -223,10 +241,37 @@ def _block(text: str, start: int) -> tuple[str, int]:
     return line.strip(" *_"), start + len(line)
 
 
-def _free(text: str) -> Statement | None:
-    lines = [line.strip() for line in text.splitlines() if line.strip(" $-*_=#`")]
-    if not lines:
+def _lone_bold(text: str, lines: list[str]) -> Statement | None:
+    """`It is highest in **2019**.` and an explanation: the only words set in bold, where the end concludes nothing."""
+    found = list(_BOLD.finditer(text)) if "**" in text else []
+    if len(found) != 1 or not 2 <= len(lines) <= 64 or text.find("\n") in (-1, *range(found[0].end())):
         return None
+    bold = found[0]
+    if bold[1].rstrip().endswith((":", "?")) or not lines[0].strip("#*_ :.").replace(bold[1], "").strip("*_ :."):
+        return None
+    if _CONCLUDES.match(lines[-1]) or any(leaves_open(line) for line in lines[1:]):
+        return None
+    before, rest = _around(text, *bold.span())
+    return Statement(bold[1].strip(), "bold", before=before, rest=rest)
+
+
+def _without_table(lines: list[str]) -> list[str]:
+    """The lines of a response without the table at its end and the line that introduces it."""
+    end = len(lines)
+    while end and "|" in lines[end - 1]:
+        end -= 1
+    if end < len(lines) - 1 and end and lines[end - 1].endswith(":"):
+        end -= 1
+    return lines[:end] if 0 < end < len(lines) - 1 else lines
+
+
+def _free(text: str) -> Statement | None:
+    lines = _without_table([line.strip() for line in text.splitlines() if line.strip(" $-*_=#`")])
+    if not lines or _BLANK.search(lines[-1]):
+        return None
+    lone = _lone_bold(text, lines)
+    if lone is not None:
+        return lone
     first, last = lines[0][:400], lines[-1]
     for opening, closing in (("$$", "$$"), (r"\[", r"\]")):
         if text.endswith(closing):
@@ -240,8 +285,10 @@ def _free(text: str) -> Statement | None:
                 break
             chain.append(other)
         texts = tuple(match[1].strip() for match in reversed(chain)) if len(chain) > 1 else ()
-        return Statement(bold[-1][1].strip(), "bold", first_line=first, boxes=texts, listed=bool(texts))
+        prose = text if len(text) <= MAX_CLAIMS and not texts else ""
+        return Statement(bold[-1][1].strip(), "bold", first_line=first, boxes=texts, listed=bool(texts), prose=prose)
     items = [unlisted(line) for line in lines] if 1 < len(lines) <= 64 else []
     if items and all(map(is_bare, items)):
         return Statement(items[-1], "free", boxes=tuple(items), listed=True)
-    return Statement(last.strip("*_ "), "free", first_line=first if len(lines) > 1 else "")
+    prose = text if len(text) <= MAX_CLAIMS else ""
+    return Statement(last.strip("*_ "), "free", first_line=first if len(lines) > 1 else "", prose=prose)

@@ -88,6 +88,9 @@ def _check_choices(gold: str, choices: list[str]) -> None:
 
 @lru_cache(maxsize=CACHED)
 def _letter_among(gold: str, choices: tuple[str, ...]) -> str | None:
+    written = [i for i, choice in enumerate(choices) if choice.strip() == gold.strip()]
+    if len(written) == 1 and len(gold.strip()) > 1:  # the option `(b)` may be any letter's
+        return chr(ord("A") + written[0])
     match = _LETTER.fullmatch(gold)
     if match and ord(match[1].upper()) - ord("A") < len(choices):
         return match[1].upper()

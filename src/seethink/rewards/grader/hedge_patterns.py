@@ -18,7 +18,9 @@ DENIAL = re.compile(
 )
 """Somewhere in a clause: it speaks against what it names."""
 
-_ADVERB = r"(?:possibly|really|actually|definitely|certainly|surely|clearly|even|ever|simply|just|exactly|necessarily)"
+_ADVERB = (
+    r"(?:possibly|really|actually|definitely|certainly|surely|clearly|even|ever|simply|just|exactly|necessarily|quite)"
+)
 _FILLER = (
     r"(?:\s|[:$*`\"'(\[{]|\\\(|\\\[|\\boxed|\\text|\b(?:be|being|equals?|equal to|to|the|(?-i:an?)|that|answer|option|choice|"
     rf"value|result|number|letter|correct|right|final|about|is|was|it|it's|say|choose|pick|{_ADVERB})\b)*$"
@@ -78,7 +80,7 @@ RESTATED = re.compile(
 )
 CONTRAST = re.compile(
     r"(?:,?\s+(?:rather than|instead of|as opposed to|(?:and|but) (?:definitely |certainly |clearly )?not|unlike)|,\s+not"
-    r"|(?<!\bis)(?<!\bare)(?<!\bwas)(?<!\bbe)(?<!\bdo)(?<!\bdoes)(?<!\bdid)(?<!\bwill)(?<!\bcan)(?<!would)(?<!should)"
+    r"|(?<!\bis)(?<!\bare)(?<!\bwas)(?<!were)(?<!\bbe)(?<!\bdo)(?<!\bdoes)(?<!\bdid)(?<!\bwill)(?<!\bcan)(?<!would)(?<!should)"
     r"(?<!could)(?<!might)(?<!\bhas)(?<!answer)(?<!\bit)\s\(?not)"
     r"\s+(?:an?\s+|the\s+|option\s+)?[^,;()]{1,60}?\)?(?=[.!]?\s*$|[,;.]\s)",
     re.I,
@@ -104,10 +106,29 @@ UNSETTLED = re.compile(
     r"\b(?:half|third|quarter|fifth|tenth|square|cube|root|reciprocal|inverse|opposite|negative|double|triple|multiple|"
     r"factor|fraction|power)s? of|\bat (?:least|most)|\bup to|\b(?:under|over|below|above|beyond)|不是|非|不)"
     rf"(?:\s+(?:about|equal to|to|be|it is|it's|that|the|a|an|number|value|of|say|answer|choose|pick|conclude|{_ADVERB}))*[:,]?$"
-    r"|(?:[<>≠≤≥±×÷*^+|~]|\\(?:neq?|leq?|geq?|lt|gt|pm|mp|times|cdot|div|not)|!=|≠)$|(?<![(\w.])-?\d[\d.,]*$"
+    r"|(?:[<>≠≤≥±×÷*^+|~]|\\(?:neq?|leq?|geq?|lt|gt|pm|mp|times|cdot|div|not)|!=|≠)$|(?<![(\w.])-?\d[\d.,]*$|(?<!from )(?<![\w.])\d[\d.,]* to$"
     rf"|\b(?:answer|it|result|value)(?:'s| is| was) (?:{_ADVERB} )?(?:not|never)\b,[^.;]{{0,40}},$",
     re.I,
 )
+UNCLAIMED = re.compile(
+    r"\b(?:suppos\w+|imagin\w+|assum\w+|pretend\w*|unless|whether|either|"
+    r"(?:some|people|they|others|everyone|everybody|somebody|someone|nobody|no one)(?: people)?(?: would| might| may)? "
+    r"(?:says?|said|thinks?|claims?|believes?|calls?)|"
+    r"(?:do|does|did|would|can|could)(?:n't|\snot) (?:think|believe|say|see|know|claim|agree)|"
+    r"(?:false|untrue|wrong|incorrect|impossible|unlikely|doubtful|not true|not the case|not clear|not certain|not likely) that|"
+    r"doubt|deny|denies)\b|\bif\b[^,]*$",
+    re.I,
+)
+"""Before a value in its sentence: nobody claims it here."""
+DENIED_THINGS = re.compile(
+    r"^\s*(?:(?:had|has|have|is|are|was|were)\s)?(?:hardly|barely|scarcely|never|almost|nearly)\b|^\s*[a-z]+(?: [a-z]+)? (?:is|are|was|were|do|does|did)(?:n't|\snot)\b",
+    re.I,
+)
+"""After a number: `3 balls are not red`."""
+BESIDES = re.compile(
+    r"\b(?:could|might|may) (?:also|as well|equally)\b|\balso (?:shows?|has|have|is|are|contains?|be)\b|^also\b", re.I
+)
+"""In a sentence after another one: it gives a second answer."""
 MORE = re.compile(r"\b(?:also|maybe|perhaps|possibly|alternatively)(?:\s+(?:it's|it is|be))?,?$", re.I)
 INTERJECTION = re.compile(
     r"(?:sure|ok|okay|well|so|thus|hence|therefore|finally|great|right|correct|done|hmm|alright|answer|final answer|"

@@ -14,6 +14,8 @@ _OR = (
     r"|[-~>=]|或)"
 )
 _LIST = re.compile(rf"{_ITEM}(?:(?:{_AND}|{_OR})*+{_ITEM})++")
+_MIXED = re.compile(r"[A-Za-z](?:\s*[,;/&+]\s*[A-Za-z])+")
+"""`A, b, c`: the letters of a list may be of either case."""
 _RUN = re.compile(r"[A-Z]{2,12}|[a-z]{2,6}")
 _MARK = re.compile(r"(?<![\w'\\])(?:[(\[]\s*([A-Z])\s*[)\]]|([A-Z])(?![\w'+^=]|\s[+=]))")
 _ARTICLE = re.compile(
@@ -40,6 +42,8 @@ def letter_list(text: str, letters: Sequence[str]) -> list[str] | None:
     (['A', 'C'], ['A', 'B'], None)
     """
     said = text.strip(" .,;:*'\"[](){}")
+    if _MIXED.fullmatch(said) and not said.islower():
+        text = said = said.upper()
     if len(said) == 1:
         return [said.upper()] if said.upper() in letters else None
     if _RUN.fullmatch(said):

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from seethink.rewards.grader.claims import claimed_count, says_another
 from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.compare import Symbolic
 from seethink.rewards.grader.equations import roughly, settle
 from seethink.rewards.grader.extract import Statement
-from seethink.rewards.grader.hedge_patterns import DENIAL, DENIED_AFTER
+from seethink.rewards.grader.hedge_patterns import BESIDES, CLAUSE, DENIAL, DENIED_AFTER, DENIED_THINGS, UNCLAIMED
 from seethink.rewards.grader.hedges import first_fragment, leaves_open, restatements, unsettled, without_contrast
 from seethink.rewards.grader.match import matches
 from seethink.rewards.grader.numerals import in_figures
@@ -30,9 +31,12 @@ _NUMBER = re.compile(
 _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"|(?:\\text|\\mathrm)?\s?\{?\s?(?:square |cubic )?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
-_ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but)\b|;\s")
-_SCALE = re.compile(r"(?<=\d)\s*(thousand|million|billion|trillion)\b", re.I)
-_POWERS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but|with)\b|;\s")
+_NEXT_SENTENCE = re.compile(r"(?<=[\d)}%$])\.\s+(?=[A-Z])")
+_ABOUT = re.compile(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", re.I)
+_SCALE = re.compile(r"(?<=\d)\s*(dozen|hundred|thousand|million|billion|trillion)\b", re.I)
+_POWERS = {"dozen": "12", "hundred": "10^2", "thousand": "10^3", "million": "10^6", "billion": "10^9",
+           "trillion": "10^{12}"}  # fmt: skip
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
 _GLUED = re.compile(r"\d[A-Za-z]+$")
 _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
@@ -47,6 +51,8 @@ _ROUNDED = re.compile(
     r"\$?(-?[\d.,]+)\s*\)?"
 )
 MAX_SUFFIXES = 24
+MAX_BEFORE = 160
+"""Characters before a value that may deny it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,12 @@ class Value:
 def read(text: str, thousands: bool = True) -> Value | None:
     """The whole text as mathematics, or None."""
     cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
-    cleaned = re.sub(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", "", cleaned, flags=re.I)
+    cleaned = _ABOUT.sub("", cleaned)
     if not cleaned:
         return None
     if not cleaned.isascii():
         cleaned = in_figures(cleaned)
-    cleaned = _SCALE.sub(lambda m: rf" \times 10^{_POWERS[m[1].lower()]}", cleaned)
+    cleaned = _SCALE.sub(lambda m: rf" \times {_POWERS[m[1].lower()]}", cleaned)
     for value_text, unit in _with_and_without_unit(cleaned):
         try:
             return Value(parse(value_text, thousands), unit, cleaned)
@@ -131,7 +137,7 @@ def _stated(statement: Statement, gold: Value) -> Value | None:
     line = without_contrast(statement.text)
     if line != statement.text and (whole := read(line)) is not None:
         return whole
-    return _exact_and_rounded(line) or _head(line, statement.kind) or _in_prose(line, gold)
+    return _exact_and_rounded(line) or _head(line, statement.kind) or _in_prose(line, gold) or _counted(statement, gold)
 
 
 def is_several(node: Node) -> bool:
@@ -148,9 +154,11 @@ def _head(line: str, kind: str) -> Value | None:
     """`12, because ...` and `12 (see above)` state 12."""
     if kind == "free":
         return None
-    head, *rest = _ASIDE.split(line, maxsplit=1)
-    if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
-        return None
+    head, *rest = _NEXT_SENTENCE.split(line, maxsplit=1)
+    if not rest:
+        head, *rest = _ASIDE.split(line, maxsplit=1)
+        if not rest or re.search(r"\b(?:or|and)\b", rest[0][:20]):
+            return None
     value = read(head)
     return None if value is None or isinstance(value.node, Sym) or _objects(value, rest[0]) else value
 
@@ -220,13 +228,23 @@ def _in_prose(line: str, gold: Value) -> Value | None:
     """The value that the last sentence states; none where a sentence before it is another value."""
     last = sentence(line)
     value = _in_sentence(last, gold)
-    if value is None:
+    if value is None or last.rstrip().endswith("?"):
+        return None
+    if says_another(line):
+        return None
+    if BESIDES.search(last) and re.search(r"\d", line[: line.rfind(last)]):
         return None
     fragment = first_fragment(line)
     first = read(fragment) if fragment else None
     if first is not None and not isinstance(first.node, Sym) and first.node != value.node:
         return None
     return None if _objects(value, line[: line.rfind(last)]) else value
+
+
+def _counted(statement: Statement, gold: Value) -> Value | None:
+    """The number of things that a short response counts: `There are two balls left.`"""
+    count = claimed_count(statement.prose) if statement.prose and is_value(gold.node) else None
+    return read(number_words(count.lower())) if count else None
 
 
 def _in_sentence(last: str, gold: Value) -> Value | None:
@@ -250,6 +268,10 @@ def _in_sentence(last: str, gold: Value) -> Value | None:
 def _if_settled(value: Value | None, before: str, after: str = "") -> Value | None:
     """The value, unless the words around it deny it, change it, or put another one beside it."""
     if value is None or unsettled(before) or DENIED_AFTER.search(after) or leaves_open(after):
+        return None
+    if UNCLAIMED.search(CLAUSE.split(before[-MAX_BEFORE:])[-1]) or (
+        is_value(value.node) and DENIED_THINGS.match(after)
+    ):
         return None
     return value
 

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 _ENGLISH = re.compile(
     r"\banswers?\b[*_`\"')\]>]{0,4}\s{0,3}(?:(?:is|are|was|would be|should be|must be)\b|[:=：]|[-–—]\s)"
-    r"|\banswers?\s(?:to|for|of|in)\b[^.\n:]{1,80}?\s(?:is|are)\b"
+    r"|\banswers?\s(?:to|for|of|in)\b(?:(?!\s(?:is|are)\b)[^.\n:]){1,80}\s(?:is|are)\b(?!\s(?:(?:in)?correct|wrong|right)\b)"
     r"|\banswers?\s{1,3}(?=\$|\\[(\[])"
+    r"|\bfinal (?:value|result|number|count|total) (?:is\b|=|:)"
     r"|\bfinal answer\b[*_# ]{0,6}\n"
     r"|\bcorrect (?:option|choice|statement|answer)s?\b[^.\n]{0,120}?\b(?:is|are)\b"
     r"|\b(?:option|choice) is\b"
     r"|####",
     re.I,
 )
+_ANNOUNCE = ("answer", "option", "choice", "correct", "final", "####")
 _CHINESE = re.compile(
     r"(?:答案|(?:正确|正確)?(?:选项|選項)(?=\s*[是为為:])|答え|正解|解答)\]?\s{0,3}(?:应该|應該|应|應|就)?"
     r"(?:选择|選擇|选|選|是|为|為|は)?\s{0,3}[:,]?"
@@ -38,12 +40,12 @@ _OTHERS = re.compile(
 def phrases(text: str) -> Iterator[int]:
     """Where each announced answer begins, kind of phrase by kind."""
     lower = text.lower()
-    if "answer" in lower or "option" in lower or "choice" in lower or "correct" in lower or "####" in text:
+    if any(word in lower for word in _ANNOUNCE):
         for match in _ENGLISH.finditer(text):
             yield match.end()
     if not text.isascii():
         for match in _CHINESE.finditer(text):
             yield match.end()
-    if any(noun in lower for noun in _NOUNS):
+    if len(text) > 5 and any(noun in lower for noun in _NOUNS):
         for match in _OTHERS.finditer(text):
             yield match.end()

@@ -16,6 +16,7 @@ _SMALL = (
 )  # fmt: skip
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _NUMBERS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * i for i, word in enumerate(_TENS, 2)}
+NUMBER_WORDS = tuple(_NUMBERS)
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 10**9}
 
 _COMMANDS = re.compile(r"\\(?:text|mathrm|mathbf|textbf|mathit|operatorname)(?![a-zA-Z])|[{}]|\\(?=[%$#&_{}])")
@@ -45,6 +46,9 @@ _OTHER_WORD = re.compile(
     re.I,
 )
 _ADJECTIVE = re.compile(r"(?:er|est|ed|ing|al|ous|ive|ic|able|ible|ful|less|ent|ant|ary|ly|so|true|correct|right)$")
+_SURELY = re.compile(
+    r"^(?:definitely|certainly|clearly|obviously|simply|surely|absolutely)\s+(?=(?:yes|no|true|false)\b)", re.I
+)
 _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|they|he|she|there|this|that) )", re.I)
 
 
@@ -52,8 +56,11 @@ _YES_NO = re.compile(r"(yes|no|true|false)(?=\s*(?:[,.!;:–—-]|$)|\s+(?:it|th
 def normalise(text: str) -> str:
     """One spelling for answers that say the same."""
     said = _COMMANDS.sub("", words(latex(text))).strip(_EDGES)
-    folded = unicodedata.normalize("NFKD", said).casefold()
-    folded = "".join(c for c in folded if not unicodedata.combining(c)).replace("&", " and ")
+    folded = said.casefold()
+    if not folded.isascii():
+        folded = unicodedata.normalize("NFKD", said).casefold()
+        folded = "".join(c for c in folded if not unicodedata.combining(c))
+    folded = folded.replace("&", " and ")
     folded = _PUNCTUATION.sub(" ", _INITIALS.sub(r"\1", _SUBSCRIPT.sub("", folded)))
     folded = _DASH.sub(" ", folded).strip()
     return number_words(_ARTICLES.sub("", folded)).strip(_EDGES) or folded
@@ -183,6 +190,7 @@ def yes_or_no(gold: str, line: str) -> bool | None:
     if alone is not None:
         return alone is wanted
     said = (words(latex(line)) if "\\" in line or "$" in line else line).strip(_EDGES + "({")
+    said = _SURELY.sub("", said)
     match = _YES_NO.match(said)
     if match is None or _TRUTH[match[1].casefold()] is not wanted:
         return False

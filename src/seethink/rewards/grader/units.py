@@ -42,6 +42,9 @@ _SUFFIX = re.compile(
     + r"){0,4})\.?$"
 )
 _PIECE = re.compile(rf"(/|\bper\b)|([{_LETTER}]+)(?:\s*\^\s*\{{?\s*(-?\d)\s*\}}?|([23]))?")
+_TEMPERATURE = re.compile(r"\bdegrees? ([CF])(?:elsius|ahrenheit)?\b")
+_AMOUNT = re.compile(r"(-?)\s*(?:([$€£¥])|dollars?)\s*(?=[\d.\\])")
+_ENDS_A_NUMBER = re.compile(r"[\d})\]!]$|\\pi$")
 _TRIGONOMETRY = re.compile(r"(?:sin|cos|tan|cot|sec|csc)\b")
 _HAS_UNIT = re.compile(rf"[{_LETTER}$€£¥%°)}}]\.?\s*$|[A-Za-zµ}}]\s?\^?\s?\{{?-?\d\}}?\.?\s*$|[$€£¥]|dollars")
 _BELOW = re.compile(r"(?<=[A-Za-z])\s*/\s*\(([A-Za-z][A-Za-z\s\\*^\d{}-]*)\)")
@@ -50,7 +53,8 @@ _NO_UNITS = frozenset((
     "cannot", "can", "may", "might", "could", "would", "should", "will", "wrong", "incorrect", "false", "right",
     "correct", "true", "if", "then", "so", "because", "since", "as", "than", "also", "maybe", "perhaps",
     "possibly", "it", "they", "this", "that", "which", "who", "isn", "aren", "wasn", "don", "doesn", "rather",
-    "instead", "fail", "fails", "work", "works", "hold", "holds", "fit", "fits",
+    "instead", "hardly", "barely", "almost", "nearly", "has", "have", "had",
+    "fail", "fails", "work", "works", "hold", "holds", "fit", "fits",
 ))  # fmt: skip
 """Words that end a statement about a number rather than naming its unit."""
 _SPOKEN = {"平方": " square ", "立方": " cubic ", "每": "/", "百分点": "%"}
@@ -60,22 +64,16 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     """`12 \\text{ cm}^2` -> ("12", square centimetres). The number comes back as it was written."""
     if not _HAS_UNIT.search(text) or len(text) > MAX_CHARS:
         return text, None
-    spoken = re.sub(r"\s+", " ", words(text).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ")).strip(
-        " ."
-    )
+    spoken = " ".join(words(text).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ").split()).strip(" .")
     spoken = _BELOW.sub(r"/\1", spoken)  # J/(kg K)
     if not spoken.isascii():
         for word, said in _SPOKEN.items():
             spoken = spoken.replace(word, said)
-    spoken = (
-        re.sub(r"\bdegrees? ([CF])(?:elsius|ahrenheit)?\b", r"degree\1", spoken)
-        .replace(r"\mu ", "u")
-        .replace("\\Omega", "Omega")
-    )
+    spoken = _TEMPERATURE.sub(r"degree\1", spoken).replace(r"\mu ", "u").replace("\\Omega", "Omega")
     percent = _PERCENT_WORDS.search(spoken)
     if percent:
         return spoken[: percent.start()].strip(), PERCENT
-    money = re.match(r"(-?)\s*(?:([$€£¥])|dollars?)\s*(?=[\d.\\])", spoken)
+    money = _AMOUNT.match(spoken)
     if money:
         name = _MONEY.get(money[2] or "$", "dollar")
         rest = spoken[money.end() :]
@@ -86,7 +84,7 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         return text, None
     start = max(0, len(spoken) - 80) + suffix.start("unit")
     before = spoken[:start].rstrip()
-    if not before or _TRIGONOMETRY.search(before) or not re.search(r"[\d})\]!]$|\\pi$", before):
+    if not before or _TRIGONOMETRY.search(before) or not _ENDS_A_NUMBER.search(before):
         return text, None
     unit = read_unit(suffix["unit"])
     return (before, unit) if unit is not None else (text, None)

@@ -37,7 +37,7 @@ from seethink.data.lengths import load_fitting
 from seethink.data.order import question_key, whole_questions
 from seethink.data.quarantine import Quarantine
 from seethink.generate.protocol import Generator, Sampling
-from seethink.rewards.golds import read_gold
+from seethink.rewards.golds import bare_answers, read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.batching import given_responses
 from seethink.rl.rollout import scheduled
@@ -253,7 +253,9 @@ class BlindnessGuard(Hook):
 
 def _gold_ids(sample: Sample, chat: Chat) -> list[int]:
     """The response to imitate where there is one, else the answer itself without an end: it need not end a turn."""
-    return chat.response_ids(sample.response) if sample.response else chat.response_ids(sample.answer)[:-1]
+    if sample.response:
+        return chat.response_ids(sample.response)
+    return chat.response_ids(bare_answers(sample.answer, sample.choices)[0])[:-1]
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
