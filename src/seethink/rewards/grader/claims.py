@@ -35,7 +35,7 @@ UNSURE = re.compile(
     r"guess|assum\w*|suppos\w*|imagine|pretend|example|initially|at first|(?:less|least) likely|instead|rather|but|"
     r"however|although|though|also|too|another|alternatively|opposite|half|unsure|unclear|seems?|appears?|looks|"
     r"everything|anything|none|no|some|people|fails?|lacks|of them|one is|used to|was once|similar|"
-    r"similarly|lead to|leads to)\b|\?",
+    r"similarly|lead to|leads to|previously|earlier|formerly|before(?=\W*$))\b|\?",
     re.I,
 )
 _BEFORE = frozenset((
