@@ -93,9 +93,7 @@ def mmmu_pro(items: Sequence[Item], right_NK: np.ndarray) -> Parts:
     clusters = _numbers([item.groups["question"] for item in items])
     places = _places([item.groups["variant"] for item in items])
     weights = {"standard 10": 0.5, "vision": 0.5, "standard 4": 0.0}
-    components = tuple(
-        Component(name, weights[name], right_NK[rows], clusters[rows]) for name, rows in places.items()
-    )
+    components = tuple(Component(name, weights[name], right_NK[rows], clusters[rows]) for name, rows in places.items())
     return Parts(components, {c.name: mean_over(c.values) for c in components})
 
 

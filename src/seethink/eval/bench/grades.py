@@ -88,9 +88,7 @@ class BenchGrader:
 
     def _ask(self, verifier: Verifier, items: Sequence[Item], grades: list[Grade], by: list[str]) -> None:
         """Second opinions, as rewards have them: about the answer that was found, never the thinking."""
-        places = [
-            n for n, g in enumerate(grades) if g.verdict is Verdict.WRONG and g.extracted and items[n].gold
-        ]
+        places = [n for n, g in enumerate(grades) if g.verdict is Verdict.WRONG and g.extracted and items[n].gold]
         about = [
             VerifyItem(items[n].question.replace(MARK, ""), items[n].gold, grades[n].extracted or "") for n in places
         ]

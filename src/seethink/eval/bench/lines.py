@@ -87,9 +87,7 @@ class KeyedLines:
             raise UserError(f"{self._path} cannot be written: {error}") from None
         self._file.close()
         self._file = self._path.open("a+b")
-        self._places = {
-            key: (start, length) for key, start, (_, length) in zip(keys, starts[:-1], places, strict=True)
-        }
+        self._places = {key: (start, length) for key, start, (_, length) in zip(keys, starts[:-1], places, strict=True)}
 
     def _line(self, key: str) -> bytes:
         start, length = self._places[key]

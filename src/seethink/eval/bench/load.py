@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from seethink.core.console import progress_bar
 from seethink.eval.bench.benchmark import BenchError, Benchmark, Item
-from seethink.eval.bench.rows import read_rows
+from seethink.eval.bench.rows import Row, read_rows
 from seethink.eval.bench.sources import Source
 
 
@@ -42,27 +44,51 @@ def find(benchmark: Benchmark, root: Path) -> tuple[Source, list[tuple[Path, str
     return None
 
 
-def load(benchmark: Benchmark, root: Path, *, images: bool = True, limit: int | None = None, seed: int = 0) -> Loaded:
+def load(
+    benchmark: Benchmark,
+    root: Path,
+    *,
+    images: bool = True,
+    limit: int | None = None,
+    seed: int = 0,
+    show: bool = False,
+) -> Loaded:
     """The items of a benchmark, or with `limit` a sample of them (`sampled`).
 
-    With `images=False` no image is opened: enough for grading. Raises BenchError where there are no data, or where
-    their number is not the benchmark's.
+    With `images=False` no image is opened: enough for grading. `show` has a progress bar on the terminal. Raises
+    BenchError where there are no data, or where their number is not the benchmark's.
     """
     found = find(benchmark, root)
     if found is None:
         wanted = "; or ".join(source.shown for source in benchmark.sources)
         raise BenchError(f"{benchmark.name}: no data under {root}; expected {wanted}; give their folder as --data")
     source, files, folder = found
-    items: list[Item] = []
-    for row in read_rows(source, files, folder, images=images):
-        item = source.read(row)
-        if item is not None:
-            items.append(item)
-    where = ", ".join(sorted({path.name for path, _ in files})[:4])
-    _check(benchmark, items, where)
+    rows = [
+        (number, item)
+        for number, row in enumerate(read_rows(source, files, folder, images=False))
+        if (item := source.read(row)) is not None
+    ]
+    items = [item for _, item in rows]
+    _check(benchmark, items, ", ".join(sorted({path.name for path, _ in files})[:4]))
     places = range(len(items)) if limit is None else sampled(benchmark, items, limit, seed)
+    chosen = [items[place] for place in places]
+    if images:
+        wanted_rows = {rows[place][0] for place in places}
+        chosen = _with_images(benchmark, source, read_rows(source, files, folder), wanted_rows, show)
     names = tuple(sorted({str(path.relative_to(folder)) if folder.is_dir() else path.name for path, _ in files}))
-    return Loaded(tuple(items[place] for place in places), tuple(places), source, names, len(items))
+    return Loaded(tuple(chosen), tuple(places), source, names, len(items))
+
+
+def _with_images(benchmark: Benchmark, source: Source, rows: Iterator[Row], wanted: set[int], show: bool) -> list[Item]:
+    """The items of these rows; every image is decoded once, to check it."""
+    items = []
+    bar = progress_bar(f"read {benchmark.name}", len(wanted)) if show else nullcontext(lambda count, status: None)
+    with bar as advance:
+        for number, row in enumerate(rows):
+            if number in wanted and (item := source.read(row)) is not None:
+                items.append(item)
+                advance(1, "")
+    return items
 
 
 def _check(benchmark: Benchmark, items: Sequence[Item], where: str) -> None:

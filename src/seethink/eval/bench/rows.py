@@ -157,7 +157,7 @@ def _parquet(path: Path, config: str, store: Images, images: bool) -> Iterator[R
 
 
 def _is_image(name: str) -> bool:
-    return name in ("image", "images", "decoded_image") or name.startswith("image_") and name[6:].isdigit()
+    return name in ("image", "images", "decoded_image") or (name.startswith("image_") and name[6:].isdigit())
 
 
 def _tsv(path: Path, store: Images) -> Iterator[Row]:

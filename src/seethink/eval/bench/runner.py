@@ -52,7 +52,9 @@ class Ran:
 class BenchRun:
     """The stores of one benchmark under `out`, and what is missing in them."""
 
-    def __init__(self, benchmark: Benchmark, loaded: Loaded, settings: Settings, out: Path, grader: BenchGrader) -> None:
+    def __init__(
+        self, benchmark: Benchmark, loaded: Loaded, settings: Settings, out: Path, grader: BenchGrader
+    ) -> None:
         self._benchmark, self._loaded, self._settings, self._grader = benchmark, loaded, settings, grader
         self._answers = [KeyedLines(generations_path(out, benchmark.name, run)) for run in range(settings.runs)]
         self._grades = KeyedLines(grades_path(out, benchmark.name))
@@ -175,4 +177,3 @@ class _Tally:
         rate = self.tokens / max(time.monotonic() - self.started, 1e-9)
         speed = f"{rate:,.0f} tokens/s, " if self.tokens else ""
         return f"{speed}{100 * self.right / max(1, self.graded):.1f}% right"
-

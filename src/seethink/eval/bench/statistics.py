@@ -1,6 +1,7 @@
 """From grades [N, K] to a benchmark's numbers with their errors.
 
-Letters: N items, K runs, C components of the score, G clusters (items, or groups that are not independent), B resamples.
+Letters: N items, K runs, C components of the score, G clusters (items, or groups that are not independent),
+B resamples.
 """
 
 from __future__ import annotations

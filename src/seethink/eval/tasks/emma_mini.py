@@ -11,7 +11,7 @@ from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
 SUBJECTS = ("Math", "Physics", "Chemistry", "Coding")
-_CHOOSE = "Answer with the option's letter from the given choices and put the letter in one \"\\boxed{}\"."
+_CHOOSE = 'Answer with the option\'s letter from the given choices and put the letter in one "\\boxed{}".'
 _OPEN = 'Answer the question using a single word or phrase and put the answer in one "\\boxed{}".'
 _STEPS = "Please solve the problem step by step."
 

@@ -19,8 +19,8 @@ SUBJECTS = {
     "descriptive geometry": 104, "statistics": 58, "topology": 23,
 }  # fmt: skip
 REPAIRED = {"2521": "11", "2830": "\\frac{36}{13}", "2947": "69"}
-_ASK = "Please solve the problem and put your answer in one \"\\boxed{}\"."
-_ONE_LETTER = " If it is a multiple choice question, only one letter is allowed in the \"\\boxed{}\"."
+_ASK = 'Please solve the problem and put your answer in one "\\boxed{}".'
+_ONE_LETTER = ' If it is a multiple choice question, only one letter is allowed in the "\\boxed{}".'
 
 
 def _hub(row: Row) -> Item | None:
@@ -80,7 +80,7 @@ MATHVISION_MINI = replace(
     name="mathvision-mini",
     title="MathVision-mini",
     sources=_sources("testmini"),
-    expect={subject: 19 for subject in SUBJECTS},
+    expect=dict.fromkeys(SUBJECTS, 19),
     paper=float("nan"),
     bad_rows={},
     notes="The testmini split; the paper's figure is of the whole test split.",

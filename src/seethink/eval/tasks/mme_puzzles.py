@@ -115,8 +115,10 @@ def skyscraper(found: Any, special: Mapping[str, Any]) -> bool:
     seen = zip(lines, special["visible_skyscrapers"], strict=True)
     latin = all(len(set(line)) == len(grid) for line in [*grid, *columns])
     return latin and all(
-        wanted is None or _seen(line) == wanted for side, counts in seen for line, wanted in zip(side, counts)
-    )  # fmt: skip
+        wanted is None or _seen(line) == wanted
+        for side, counts in seen
+        for line, wanted in zip(side, counts, strict=True)
+    )
 
 
 def _seen(heights: Sequence[int]) -> int:

@@ -15,7 +15,9 @@ _ASK = {
         "Please answer this question with reasoning. First output your reasoning process in <think> </think> tags and "
         "then output the final answer in <answer> </answer> tags."
     ),
-    "Chinese": "请用推理来回答这个问题。首先在<think></think>标签中输出推理过程，然后在<answer></answer>标签中输出最终答案。",
+    "Chinese": (
+        "请用推理来回答这个问题。首先在<think></think>标签中输出推理过程，然后在<answer></answer>标签中输出最终答案。"
+    ),
 }
 _DIGITS = {
     "English": " The final answer should retain {digits} significant figures.",
