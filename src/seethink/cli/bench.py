@@ -10,6 +10,7 @@ import typer
 
 from seethink.core.console import say
 from seethink.core.errors import UserError
+from seethink.core.exits import RunStopped
 from seethink.core.redact import visible
 
 if TYPE_CHECKING:
@@ -82,17 +83,21 @@ def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[st
     from seethink.eval.tasks.registry import chosen
     from seethink.studies.benchmarks.command import BenchCommand, unscored
 
+    server = _endpoint(options)
     command = BenchCommand(
         benchmarks=chosen(options.bench or ""),
         settings=_settings(options),
         out=options.out or Path("evals") / _label(model, options),
         data=Path(options.data) if options.data is not None else None,
         model=model,
-        server=_endpoint(options),
+        server=server,
         limit=options.limit,
         reward=make_reward(words),
     )
-    scores = command.regrade() if options.regrade else command.run()
+    try:
+        scores = command.regrade() if options.regrade else command.run()
+    except KeyboardInterrupt:
+        raise RunStopped("stopped; the answers so far are stored, and the same command goes on from here") from None
     if bad := unscored(scores):
         say(f"more than 1% of the answers have no score: {bad}", "red")
         raise typer.Exit(EXIT_UNSCORED)

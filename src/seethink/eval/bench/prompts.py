@@ -13,7 +13,7 @@ from seethink.data.images import ImageRef
 
 MARK = "<image>"
 _NUMBERED = re.compile(r"<image[ _]?(\d{1,2})>")
-SELECT = "Please select the correct answer from the options above. "
+SELECT = "Please select the correct answer from the options above."
 """The closing sentence of VLMEvalKit's prompt for multiple choice."""
 
 

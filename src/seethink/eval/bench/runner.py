@@ -69,8 +69,8 @@ class BenchRun:
         by_id = {item.id: item for item in self._loaded.items}
         with progress_bar(self._benchmark.name, total, total - missing) as advance:
             for made in answerer.answers(work, self._settings) if missing else ():
-                for run, store in enumerate(self._answers):
-                    store.append(one.record() for one in made if one.run == run)
+                for run in sorted({one.run for one in made}):
+                    self._answers[run].append(one.record() for one in made if one.run == run)
                 self._grade([(by_id[one.id], one) for one in made])
                 self._tally.add(made)
                 advance(len(made), self._tally.shown())
