@@ -162,8 +162,9 @@ def mmbench_tsv(root: Path) -> None:
     for turn in range(3):
         options = dict(zip("ABC", texts[turn:] + texts[:turn], strict=True))
         answer = next(letter for letter, text in options.items() if text == "blue")
-        rows.append({"index": 7 + turn * 1_000_000, "question": "Which?", "hint": "Look." if not turn else "nan",
-                     **options, "answer": answer, "category": "colour", "image": b64(1) if not turn else "7"})  # fmt: skip
+        first = {"hint": "nan", "image": "7"} if turn else {"hint": "Look.", "image": b64(1)}
+        about = {"index": 7 + turn * 1_000_000, "question": "Which?", "category": "colour", "answer": answer}
+        rows.append({**about, **options, **first})
     write_tsv(root, "MMBench_DEV_EN_V11", rows)
 
 

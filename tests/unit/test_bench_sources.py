@@ -16,6 +16,7 @@ from helpers.benchmarks import (
     mathverse_hub,
     mmbench_tsv,
     mme_tsv,
+    mmk12_hub,
     mmmu_hub,
     mmmu_pro_hub,
     mmmu_tsv,
@@ -31,6 +32,7 @@ from helpers.benchmarks import (
 from seethink.core.types import Verdict
 from seethink.data.chat import _with_choices
 from seethink.eval.bench.benchmark import BenchError, Item
+from seethink.eval.bench.download import download
 from seethink.eval.bench.grading import gold_problem
 from seethink.eval.bench.load import load
 from seethink.eval.bench.prompts import MARK, place_images
@@ -260,3 +262,35 @@ def test_real_annotations_are_counted_and_their_golds_can_be_matched(name: str, 
     assert loaded.is_whole
     assert [item.id for item in loaded.items if gold_problem(item)] == []
     assert BENCHMARKS[name].chance(loaded.items) == pytest.approx(chance, abs=0.002)
+
+
+# ---- the hub, when asked ----
+
+
+def test_absent_data_are_fetched_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def fetch(name: str, *, local_dir: Path, **options: object) -> None:
+        asked.append({"name": name, **options})
+        mmk12_hub(local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    benchmark = small("mmk12")
+    download(benchmark, tmp_path)
+    download(benchmark, tmp_path)
+    assert [(one["name"], one["repo_type"], one["revision"]) for one in asked] == [
+        ("FanqingM/MMK12", "dataset", "main")
+    ]
+    assert asked[0]["allow_patterns"] == ["data/test*.parquet", "test*.parquet"]
+    assert len(load(benchmark, tmp_path).items) == 2
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*words: object, **options: object) -> None:
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    with pytest.raises(BenchError, match="FanqingM/MMK12 cannot be fetched: OSError: no route to host"):
+        download(small("mmk12"), tmp_path)
+    with pytest.raises(BenchError, match=r"mmbench is not on the hub .*; fetch VLMEvalKit's MMBench_DEV_EN_V11.tsv"):
+        download(small("mmbench"), tmp_path)

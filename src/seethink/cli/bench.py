@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,11 +37,15 @@ def list_(
 def check(
     name: Annotated[str, typer.Argument(help="A name of `seethink bench list`.")],
     data: Annotated[Path, typer.Option(help="Folder of the data, or the file itself.")],
+    download: Annotated[bool, typer.Option("--download", help="Fetch absent data from the hub.")] = False,
 ) -> None:
     """Load everything, count it against what is expected, and grade every gold against itself."""
+    from seethink.eval.bench.download import download as fetch
     from seethink.studies.benchmarks.command import listed
     from seethink.studies.benchmarks.inspection import check as check_data
 
+    if download:
+        fetch(listed(name), data)
     found = check_data(listed(name), data)
     for line in found.lines:
         say(visible(line))
@@ -75,6 +79,7 @@ class BenchOptions:
     requests_per_minute: float | None
     timeout_s: float
     regrade: bool
+    download: bool
 
 
 def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[str]) -> None:
@@ -92,6 +97,7 @@ def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[st
         model=model,
         server=server,
         limit=options.limit,
+        download=options.download,
         reward=make_reward(words),
     )
     try:
@@ -109,7 +115,11 @@ def _settings(options: BenchOptions) -> Settings:
     if options.protocol not in PROTOCOLS:
         raise UserError(f"--protocol: expected {' or '.join(PROTOCOLS)}, found {options.protocol!r}")
     settings = replace(PROTOCOLS[options.protocol], seed=options.seed)
-    given = {"runs": options.runs, "temperature": options.temperature, "max_new_tokens": options.max_new_tokens}
+    given: dict[str, Any] = {
+        "runs": options.runs,
+        "temperature": options.temperature,
+        "max_new_tokens": options.max_new_tokens,
+    }
     changed = {name: value for name, value in given.items() if value not in (None, getattr(settings, name))}
     if not changed:
         return settings

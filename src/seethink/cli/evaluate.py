@@ -76,6 +76,9 @@ def evaluate(
         bool,
         typer.Option("--regrade", help="Grade the answers in --out anew, without a model.", rich_help_panel=_BENCH),
     ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch absent data from the hub into --data.", rich_help_panel=_BENCH)
+    ] = False,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(help="Two result folders: paired differences; --out: a page.", rich_help_panel=_BENCH),
@@ -93,13 +96,13 @@ def evaluate(
         compare_results(*compare, out)
         return
     if (server is not None or regrade) and model is not None and "=" in model:
-        model, words = None, [model, *words]
+        words, model = [model, *words], None
     if bench is not None or server is not None or regrade:
         options = BenchOptions(
             bench=bench, protocol=protocol, runs=runs, temperature=temperature, max_new_tokens=max_new_tokens,
             limit=limit, seed=seed, data=data, out=out, server=server, served_model=served_model,
             api_key_env=api_key_env, concurrency=concurrency, requests_per_minute=requests_per_minute,
-            timeout_s=timeout_s, regrade=regrade,
+            timeout_s=timeout_s, regrade=regrade, download=download,
         )  # fmt: skip
         evaluate_benchmarks(model, options, words)
         return

@@ -117,7 +117,7 @@ def mean_over(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     counts = known.sum(0)
     sums = np.where(known, values, 0.0).sum(0)
-    return np.divide(sums, counts, out=np.full(values.shape[1:], np.nan), where=counts > 0)
+    return np.asarray(np.divide(sums, counts, out=np.full(values.shape[1:], np.nan), where=counts > 0))
 
 
 def _all(right: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ def _all(right: np.ndarray) -> np.ndarray:
 def _rate(part: np.ndarray, other: np.ndarray) -> np.ndarray:
     """[K] part / (part + other); NaN where both are 0."""
     a, b = mean_over(part), mean_over(other)
-    return np.divide(a, a + b, out=np.full(a.shape, np.nan), where=(a + b) > 0)
+    return np.asarray(np.divide(a, a + b, out=np.full(a.shape, np.nan), where=(a + b) > 0))
 
 
 def _places(keys: Sequence[str]) -> dict[str, list[int]]:

@@ -118,8 +118,7 @@ class BenchRun:
         there_NK = [[key if key in self._answers[run] else None for run, key in enumerate(keys)] for keys in keys_NK]
         known = self._known_grades(key for keys in there_NK for key in keys if key)
         for pairs in self._ungraded(there_NK, known):
-            for graded in self._grade(pairs):
-                known[graded.key] = graded
+            known |= {one.key: one for one in self._grade(pairs)}
         in_order = [key for keys in there_NK for key in keys if key]
         for run, store in enumerate(self._answers):
             store.put_in_order([key for keys in there_NK if (key := keys[run])])

@@ -55,18 +55,27 @@ class Source:
             return [(path, "") for path in files or _named(root, f"{self.name}.tsv") if path.stem == self.name]
         if self.kind == "json":
             return [(path, "") for path in files or _named(root, self.name) if path.name == Path(self.name).name]
-        files = files or sorted(root.rglob("*.parquet"))
         of_split = re.compile(rf"{re.escape(self.split)}(-\d+-of-\d+(-\w+)?|-\d+)?\.parquet")
-        files = [path for path in files if of_split.fullmatch(path.name)]
-        if not self.configs:
-            return [(path, "") for path in files]
-        return [(path, config) for config in self.configs for path in files if _of_config(path, root, config, self)]
+        for folder in self._folders(root):
+            found = [
+                (path, config)
+                for config in self.configs or ("",)
+                for path in files or self._of_config(folder, config)
+                if of_split.fullmatch(path.name)
+            ]
+            if found:
+                return found
+        return []
 
+    def _folders(self, root: Path) -> list[Path]:
+        """Where the repository's files may lie under `root`: there, in a folder of its name, or in a hub's cache."""
+        cached = sorted((root / f"datasets--{self.name.replace('/', '--')}" / "snapshots").glob("*"))
+        return [root / self.name, root / self.name.partition("/")[2], *cached, root]
 
-def _of_config(path: Path, root: Path, config: str, source: Source) -> bool:
-    """Files of the only configuration may lie anywhere; those of several in a folder of its name."""
-    folders = path.relative_to(root).parts[:-1] if root.is_dir() else ()
-    return config in folders or (len(source.configs) == 1 and "/".join(folders) in ("", "data"))
+    def _of_config(self, folder: Path, config: str) -> list[Path]:
+        """Files of the only configuration may lie at the top or in `data`; of several in folders of their names."""
+        names = [config] if len(self.configs) > 1 else [config, "data", ""]
+        return [path for name in dict.fromkeys(names) for path in sorted((folder / name).glob("*.parquet"))]
 
 
 def _named(root: Path, name: str) -> list[Path]:

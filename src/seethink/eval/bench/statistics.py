@@ -190,14 +190,14 @@ def difference(
     """The paired difference of accuracies [N, K] of the same items; the runs' numbers may differ."""
     parts = [benchmark.score(items, right) for right in (right_a, right_b)]
     a, b = (cluster_sums(one) for one in parts)
-    scores = [float(np.mean(headline(one))) for one in parts]
-    value = scores[0] - scores[1]
+    own, other = (float(np.mean(headline(one))) for one in parts)
+    value = own - other
     if a.sums_CG.shape != b.sums_CG.shape or a.sums_CG.shape[1] < 2:
-        return Difference(benchmark.name, benchmark.title, len(items), *scores, value, math.nan, math.nan, math.nan)
+        return Difference(benchmark.name, benchmark.title, len(items), own, other, value, math.nan, math.nan, math.nan)
     # The same seed draws the same clusters for both.
     low, high = ends(a.resampled(seed, RESAMPLES) - b.resampled(seed, RESAMPLES), LEVEL)
     p = _exchange_p(a, b, seed)
-    return Difference(benchmark.name, benchmark.title, len(items), *scores, value, low, high, p)
+    return Difference(benchmark.name, benchmark.title, len(items), own, other, value, low, high, p)
 
 
 def _exchange_p(a: Sums, b: Sums, seed: int) -> float:

@@ -185,7 +185,7 @@ def _line(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]
 
 def points24(formula: str, special: Mapping[str, Any]) -> bool:
     """A formula of the four cards, each used once, that makes 24."""
-    text = formula.split("=")[0].translate(str.maketrans({"×": "*", "÷": "/", "−": "-", "[": "(", "]": ")"}))
+    text = formula.split("=")[0].translate(str.maketrans("×÷−[]", "*/-()"))
     text = text.replace("\\times", "*").replace("\\div", "/").strip(" $")
     if len(text) > 100:
         return False

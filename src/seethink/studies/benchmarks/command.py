@@ -21,6 +21,7 @@ from seethink.core.files import require_writable, write_json
 from seethink.core.redact import visible
 from seethink.eval.bench.answerers import Answerer, InProcess, Server
 from seethink.eval.bench.benchmark import Benchmark
+from seethink.eval.bench.download import download
 from seethink.eval.bench.generations import Settings
 from seethink.eval.bench.grades import BenchGrader
 from seethink.eval.bench.load import load
@@ -56,6 +57,8 @@ class BenchCommand:
     """Items of a stratified sample; None for all."""
     reward: RewardConfig | None = None
     """Of which the verifier is used."""
+    download: bool = False
+    """Fetch what is absent from the hub."""
 
     def run(self) -> list[BenchScore]:
         """Answer what is not answered yet, then grade and score. Raises UserError."""
@@ -87,6 +90,8 @@ class BenchCommand:
         self, benchmark: Benchmark, root: Path, grader: BenchGrader, answerer: Answerer | None, identity: dict[str, Any]
     ) -> Ran:
         limit, seed = self.limit, self.settings.seed
+        if self.download:
+            download(benchmark, root)
         loaded = load(benchmark, root, images=answerer is not None, limit=limit, seed=seed, show=True)
         if not loaded.is_whole:
             sizes = f"{len(loaded.items):,} of {loaded.total:,} items"
