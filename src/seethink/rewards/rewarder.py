@@ -86,6 +86,10 @@ class Rewarder:
         if self._function is not None:
             return [self._function.grade(text, sample) for sample, text in pairs]
         grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None) for s, text in pairs])
+        return self.second_opinions(pairs, grades)
+
+    def second_opinions(self, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
+        """The grades of a rule, with the verifier's where the rule called an extracted answer wrong."""
         return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
 
     def metrics(self) -> dict[str, float]:
@@ -99,7 +103,6 @@ class Rewarder:
         return metrics
 
     def _ask_verifier(self, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
-        """Second opinions where the rule called an extracted answer wrong."""
         from seethink.rewards.verifier.verifier import VerifyItem
 
         assert self._verifier is not None

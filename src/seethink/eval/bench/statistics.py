@@ -152,6 +152,11 @@ def cluster_sums(parts: Parts) -> Sums:
     return Sums(np.array([c.weight for c in counted]), sums[:, seen], counts[:, seen])
 
 
+def headline_error(parts: Parts) -> float:
+    """The standard error of a score."""
+    return _errors(parts)[1]
+
+
 def _errors(parts: Parts) -> tuple[tuple[float, float], float]:
     """(ends of the interval, standard error)."""
     sums = cluster_sums(parts)

@@ -96,7 +96,7 @@ def _item(
         "bench": name,
         "id": line["id"],
         "category": line["category"],
-        "question": line["question"].replace(MARK, "🖼 " if line["images"] else ""),
+        "question": line["question"].replace(MARK, "[image] "),
         "gold": line["gold"],
         "images": images,
         "models": models,

@@ -22,6 +22,11 @@ from seethink.report.html import asset, environment, policy
 
 STYLES = ("report.css", "charts.css", "bench.css")
 TONES = ("a", "b")
+COLUMNS = {
+    "scores": (("n", "runs", "score", "paper", "chance", "pass@k", "maj@k"), "scores"),
+    "answers": (("between runs", "no answer", "cut off", "refused", "tokens", "by verifier", "unscored"), "answers"),
+}
+"""(headings, the key of a row's cells) of both tables."""
 _TITLE = b"seethink eval</title>"
 
 
@@ -53,6 +58,7 @@ def render(results: Sequence[Results], differences: Sequence[Difference] = ()) -
         script=Markup(script),
         labels=labels,
         tones=TONES,
+        columns=COLUMNS,
         facts=_facts(results[0]),
         chart=whisker_chart([_line(results, name) for name in names], "Scores with 95 % intervals"),
         rows=[_row(one.scores[name], one.records[name], label) for name in names
@@ -82,13 +88,15 @@ def _row(score: BenchScore, record: dict[str, Any], label: str) -> dict[str, Any
         "title": score.title,
         "model": label,
         "sample": not score.whole,
-        "n": score.n,
-        "runs": score.runs,
-        "score": spread(score.score, score.stderr),
-        "cells": [
+        "scores": [
+            f"{score.n:,}",
+            str(score.runs),
+            spread(score.score, score.stderr),
             "–" if math.isnan(score.paper) else f"{score.paper:.1f}",
-            *map(_percent, (score.chance, score.run_sd, score.pass_at_k, score.majority_at_k, score.no_answer)),
-            *map(_percent, (score.truncated, score.refused)),
+            *map(_percent, (score.chance, score.pass_at_k, score.majority_at_k)),
+        ],
+        "answers": [
+            *map(_percent, (score.run_sd, score.no_answer, score.truncated, score.refused)),
             "–" if math.isnan(score.mean_tokens) else f"{score.mean_tokens:,.0f}",
             _percent(score.by_verifier),
             f"{score.unscored:,}",

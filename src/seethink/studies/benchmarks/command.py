@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Sequence
@@ -187,9 +186,11 @@ def _warnings(rans: Sequence[Ran], scores: Sequence[BenchScore], about: dict[str
             why = visible(ran.reason)[:200]
             lines.append(f"{score.name}: {ran.failures:,} requests got no answer (the last: {why}); the same command "
                          "asks them again")  # fmt: skip
-        if not math.isnan(score.stderr) and abs(score.score - score.chance) <= 2 * score.stderr and score.chance > 0:
-            shown = f"{100 * score.score:.1f} ± {100 * score.stderr:.1f}"
-            lines.append(f"{score.name}: {shown} is not told from chance ({100 * score.chance:.1f})")
+        if score.chance > 0 and score.score < score.chance + 2 * score.stderr:
+            shown, by_chance = f"{100 * score.score:.1f} ± {100 * score.stderr:.1f}", f"{100 * score.chance:.1f}"
+            below = score.score < score.chance - 2 * score.stderr
+            said = "is below chance: answers often name no option" if below else "cannot be told from chance"
+            lines.append(f"{score.name}: {shown} {said} ({by_chance} by random options)")
     return lines
 
 
