@@ -59,6 +59,28 @@ def check(
         raise typer.Exit(EXIT_UNSCORED)
 
 
+@app.command("export", epilog="Example: `seethink bench export evals/mine --to vlmevalkit --out tables`")
+def export(
+    folder: Annotated[Path, typer.Argument(help="An --out folder of `seethink eval --bench`.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; it must not exist or be empty.")],
+    to: Annotated[str, typer.Option(help="vlmevalkit (TSV and Excel tables) or inspect (inspect_ai's logs).")],
+) -> None:
+    """Write stored answers and grades as another harness's files, to compare with its own."""
+    from seethink.core.errors import as_user_error
+    from seethink.core.files import refuse_full_folder
+    from seethink.eval.bench.results import read_results
+    from seethink.export.benchmarks.inspect_log import export_inspect
+    from seethink.export.benchmarks.vlmevalkit import export_vlmevalkit
+
+    writers = {"vlmevalkit": export_vlmevalkit, "inspect": export_inspect}
+    if to not in writers:
+        raise UserError(f"--to: expected {' or '.join(writers)}, found {to!r}")
+    refuse_full_folder(out)
+    results = read_results(folder, "FOLDER")
+    for path in as_user_error(lambda: writers[to](results, out)):
+        say(visible(str(path)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
     """The options of `seethink eval` that are about benchmarks, as they were given."""
