@@ -185,8 +185,8 @@ class Difference:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the interval holds 0."""
-        return not (self.low > 0 or self.high < 0)
+        """Whether the interval holds 0, or p is above 5%: for few items the bootstrap's interval is too narrow."""
+        return not (self.low > 0 or self.high < 0) or not self.p < 1 - LEVEL
 
 
 def difference(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from seethink.eval.bench.statistics import BenchScore, Difference
@@ -15,19 +16,20 @@ def score_tables(scores: Sequence[BenchScore], label: str) -> tuple[Table, Table
     k = {score.runs for score in scores}
     shown = f"avg@{k.pop()}" if len(k) == 1 else "avg@k"
     first = _table(f"{label}: {shown} ± standard error, in percent", "n", "score", "paper", "chance", "pass@k", "maj@k")
-    heads = ("run sd", "no answer", "cut off", "refused", "tokens", "verifier", "unscored")
+    heads = ("run\nsd", "no\nanswer", "cut\noff", "refused", "tokens", "by\nverifier", "un-\nscored")
     second = _table("Standard deviation between runs, and shares of the answers, in percent", *heads)
     for s in scores:
         title = s.title + ("" if s.whole else " (sample)")
         figures = (_percent(s.chance), _percent(s.pass_at_k), _percent(s.majority_at_k))
         first.add_row(title, f"{s.n:,}", spread(s.score, s.stderr), _number(s.paper, 1), *figures)
         shares = map(_percent, (s.run_sd, s.no_answer, s.truncated, s.refused))
-        second.add_row(title, *shares, _number(s.mean_tokens, 0), _percent(s.by_verifier), f"{s.unscored:,}")
+        second.add_row(s.name, *shares, _number(s.mean_tokens, 0), _percent(s.by_verifier), f"{s.unscored:,}")
     return first, second
 
 
 def _table(title: str, *headings: str) -> Table:
-    table = Table("benchmark", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("benchmark", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
@@ -54,7 +56,7 @@ def difference_table(differences: Sequence[Difference], a: str, b: str) -> Table
         interval = f"{100 * d.low:+.1f} to {100 * d.high:+.1f}"
         verdict = "within noise" if d.is_noise else "A is better" if d.value > 0 else "B is better"
         values = (_percent(d.a), _percent(d.b), f"{100 * d.value:+.1f}")
-        table.add_row(d.title, f"{d.n:,}", *values, interval, f"{d.p:.3f}", verdict)
+        table.add_row(d.name, f"{d.n:,}", *values, interval, f"{d.p:.3f}", verdict)
     return table
 
 

@@ -16,6 +16,7 @@ from seethink.core.files import write_text
 from seethink.eval.bench.results import Results, read_results
 from seethink.eval.bench.statistics import BenchScore, Difference
 from seethink.eval.bench.table import spread
+from seethink.eval.tasks.registry import BENCHMARKS
 from seethink.report.benchmarks.answers import shown_items
 from seethink.report.benchmarks.whiskers import Line, Whisker, whisker_chart
 from seethink.report.html import asset, environment, policy
@@ -49,7 +50,8 @@ def render(results: Sequence[Results], differences: Sequence[Difference] = ()) -
     labels = [one.label for one in results]
     if len(set(labels)) < len(labels):
         labels = [str(one.folder) for one in results]
-    names = [name for name in results[0].scores if all(name in one.scores for one in results)]
+    shared = {name for name in results[0].scores if all(name in one.scores for one in results)}
+    names = [name for name in BENCHMARKS if name in shared]
     items, uris = shown_items(results, names)
     style, script = asset(*STYLES), asset("bench.js")
     return environment().get_template("bench.html.j2").render(
