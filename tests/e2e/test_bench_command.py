@@ -278,7 +278,7 @@ def test_nano_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     whole = start(tmp_path / "whole")
-    assert whole.wait(120) == 0
+    assert whole.wait(300) == 0
     cut, rng = tmp_path / "cut", random.Random(0)
     while not (cut / "generations").exists() or rng.random() < 0.5:
         process = start(cut)
@@ -290,6 +290,6 @@ def test_nano_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(20)
     last = start(cut)
-    assert last.wait(120) == 0
+    assert last.wait(300) == 0
     left = [{k: v for k, v in content(one).items() if k != "bench.json"} for one in (tmp_path / "whole", cut)]
     assert left[0] == left[1]

@@ -75,7 +75,7 @@ def _sample(one: Answer, run: int, label: str) -> dict[str, Any]:
     question = str(one.line["question"]).replace(MARK, "[image] ")
     reply = {"role": "assistant", "content": one.text, "source": "generate"}
     value = None if one.verdict in (None, "error") else float(one.verdict == "correct")
-    score = {"value": value, "answer": one.extracted, "explanation": one.verdict, "metadata": {}}
+    score: dict[str, Any] = {"value": value, "answer": one.extracted, "explanation": one.verdict, "metadata": {}}
     return {
         "id": str(one.line["id"]),
         "epoch": run + 1,
