@@ -230,6 +230,7 @@ def test_wrong_words_are_one_line(data: Path, tmp_path: Path) -> None:
     cases = {
         "expected names from mmmu": ("eval", "nano", "--bench", "mmmo", "--data", str(data)),
         "--bench needs its data": ("eval", "nano", "--bench", "mmmu", "--out", str(tmp_path / "o")),
+        "with --bench give --limit": ("eval", "nano", "--bench", "mmmu", "--size", "3", "--data", str(data)),
         "--server needs --model NAME": ("eval", "--server", "http://127.0.0.1:1/v1", "--bench", "mmmu"),
         "must be an http(s) address": ("eval", "--server", "ftp://x", "--model", "m", "--bench", "mmmu"),
         "expected paper or greedy": ("eval", "nano", "--bench", "mmmu", "--protocol", "papers", "--data", str(data)),

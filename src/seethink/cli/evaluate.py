@@ -98,6 +98,8 @@ def evaluate(
     if (server is not None or regrade) and model is not None and "=" in model:
         words, model = [model, *words], None
     if bench is not None or server is not None or regrade:
+        if size is not None:
+            raise UserError("--size is for files and the world; with --bench give --limit, a sample of all items")
         options = BenchOptions(
             bench=bench, protocol=protocol, runs=runs, temperature=temperature, max_new_tokens=max_new_tokens,
             limit=limit, seed=seed, data=data, out=out, server=server, served_model=served_model,

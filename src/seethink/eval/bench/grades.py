@@ -17,7 +17,6 @@ from seethink.eval.bench.generations import Generation
 from seethink.eval.bench.prompts import MARK
 from seethink.rewards.verifier.verifier import Verifier, VerifierConfig, VerifyItem
 
-_BATCH = 512
 _CODE = ("seethink.rewards.grader", "seethink.eval.bench", "seethink.eval.tasks")
 _SHOWN = 400
 
@@ -95,11 +94,6 @@ class BenchGrader:
         for place, verdict in zip(places, verifier.verify(about), strict=True):
             if verdict is not None:
                 grades[place], by[place] = verdict, "verifier"
-
-
-def batches(pairs: Sequence[tuple[Item, Generation]]) -> list[Sequence[tuple[Item, Generation]]]:
-    """Pieces that are graded, and stored, together."""
-    return [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
 
 
 def _no_answer(generation: Generation) -> Grade:

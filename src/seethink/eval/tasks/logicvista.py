@@ -33,7 +33,7 @@ def _item(row: Row, name: str, column: str) -> Item | None:
     text, placed = place_images(question, dict(enumerate(row.images(column), start=1)))
     skill = as_list(row.get("skill") or row.text("l2-category", "all"))[0]
     options = number_of_options(question, gold)
-    return Item(name, text, gold, placed, options=options, category=skill, answer_type=None)
+    return Item(name, text, gold, placed, options=options, category=skill)
 
 
 def number_of_options(question: str, gold: str) -> int:
