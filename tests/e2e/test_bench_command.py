@@ -280,16 +280,17 @@ def test_nano_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
 
     whole = start(tmp_path / "whole")
     assert whole.wait(300) == 0
-    cut, rng = tmp_path / "cut", random.Random(0)
-    while not (cut / "generations").exists() or rng.random() < 0.5:
-        process = start(cut)
-        end = time.monotonic() + rng.uniform(2, 9)
-        while time.monotonic() < end and process.poll() is None:
-            if (cut / "generations").exists() and rng.random() < 0.05:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait(20)
+    cut, rng = tmp_path / "cut", random.Random()
+
+    def stored() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in (cut / "generations").rglob("*.jsonl"))
+
+    process = start(cut)
+    while process.poll() is None and not stored():
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.3))  # between its two chunks of answers, or after them
+    process.send_signal(signal.SIGKILL)
+    process.wait(20)
     last = start(cut)
     assert last.wait(300) == 0
     left = [{k: v for k, v in content(one).items() if k != "bench.json"} for one in (tmp_path / "whole", cut)]
