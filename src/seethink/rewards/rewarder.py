@@ -86,11 +86,7 @@ class Rewarder:
         if self._function is not None:
             return [self._function.grade(text, sample) for sample, text in pairs]
         grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None) for s, text in pairs])
-        return self.second_opinions(pairs, grades)
-
-    def second_opinions(self, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
-        """The grades of a rule, with the verifier's where the rule called an extracted answer wrong."""
-        return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
+        return second_opinions(self, pairs, grades)
 
     def metrics(self) -> dict[str, float]:
         """Since the last call: `verifier/...` and `reward/by_verifier`; empty without a verifier."""
@@ -114,6 +110,11 @@ class Rewarder:
         self._right += len(right)
         self._right_by_verifier += len(set(right) & set(asked))
         return grades
+
+
+def second_opinions(rewarder: Rewarder, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
+    """The grades of a rule, with the verifier's where the rule called an extracted answer wrong and there is one."""
+    return rewarder._ask_verifier(pairs, grades) if rewarder._verifier is not None else grades
 
 
 def command_rewarder(config: RewardConfig | None) -> Rewarder:

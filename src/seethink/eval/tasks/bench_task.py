@@ -24,7 +24,7 @@ from seethink.eval.bench.statistics import headline, headline_error
 from seethink.eval.score import mean_accuracy
 from seethink.eval.task import Accuracy
 from seethink.eval.tasks.registry import BENCHMARKS
-from seethink.rewards.rewarder import Rewarder
+from seethink.rewards.rewarder import Rewarder, second_opinions
 
 PREFIX = "bench:"
 
@@ -63,7 +63,7 @@ class BenchTask:
         grades = self.benchmark.grade(pairs)
         unanswered = Grade(Verdict.NO_ANSWER, None, "a thought that never ends")
         grades = [unanswered if a is None else grade for a, grade in zip(answers, grades, strict=True)]
-        return rewarder.second_opinions(responses, grades)
+        return second_opinions(rewarder, responses, grades)
 
     def score(self, samples: Sequence[Sample], grades: Sequence[Sequence[Grade]]) -> Accuracy:
         """The benchmark's own score where all its loaded items are there, else the mean over these items."""
