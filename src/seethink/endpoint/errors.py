@@ -17,8 +17,8 @@ class ServerError(Exception):
 class RequestRefusedError(ServerError):
     """The server understood and said no (3xx, 4xx): a wrong key, model or address, or this one request."""
 
-    def __init__(self, message: str, *, status: int) -> None:
-        """`status` is HTTP's."""
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        """`status` is HTTP's; None where the refusal says nothing of this one request."""
         super().__init__(message)
         self.is_about_request = status in _ABOUT_REQUEST
         """Whether this one request is at fault (too long, an image that cannot be read), so that others may pass."""
