@@ -8,34 +8,127 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from seethink.cli.bench import BenchOptions, evaluate_benchmarks
 from seethink.cli.options import RecipeWords, Seed
 from seethink.core.console import console
-from seethink.core.errors import as_user_error
+from seethink.core.errors import UserError, as_user_error
 
 app = typer.Typer()
 
 
-@app.command("eval", epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`")
+_BENCH = "Benchmarks"
+
+
+@app.command(
+    "eval",
+    epilog="Examples: `seethink eval nano --data world:all --size 100 --samples 1`; "
+    "`seethink eval models/mine --bench logicvista,wemath --data benchmarks --runs 2 --limit 100`; "
+    "`seethink eval --server http://127.0.0.1:8000/v1 --model NAME --bench paper --data benchmarks`; "
+    "`seethink eval --compare evals/a evals/b`",
+)
 def evaluate(
-    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
-    data: Annotated[str, typer.Option(help="world:DOMAINS, or a JSONL or Parquet path.")] = "world:all",
+    model: Annotated[str | None, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="world:DOMAINS, or a JSONL or Parquet path; default: world:all. With --bench their folder."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Items per domain; default: all of a file, 500 per domain of the world.", min=1)
     ] = None,
     samples: Annotated[int, typer.Option(help="k of avg@k at temperature 1; 0 skips it.", min=0)] = 4,
     greedy: Annotated[bool, typer.Option(help="Also decode greedily.")] = True,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 160,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Longest response; default: 160, or the protocol's.", min=1)
+    ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for eval.json and rollouts.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; with --bench: evals/MODEL.")] = None,
+    bench: Annotated[
+        str | None, typer.Option(help="Names of `seethink bench list`, `paper` or `all`.", rich_help_panel=_BENCH)
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="paper: temperature 1.0, 5 runs, 16,384 tokens; or greedy.", rich_help_panel=_BENCH)
+    ] = "paper",
+    runs: Annotated[int | None, typer.Option(help="k of avg@k.", min=1, rich_help_panel=_BENCH)] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, rich_help_panel=_BENCH)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="A stratified sample of so many items.", min=1, rich_help_panel=_BENCH)
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Address of an OpenAI-compatible server.", rich_help_panel=_BENCH)
+    ] = None,
+    served_model: Annotated[
+        str | None, typer.Option("--model", help="Model name as the server knows it.", rich_help_panel=_BENCH)
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(help="NAME of the environment variable with the server's key.", rich_help_panel=_BENCH),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option(help="Requests to the server at once.", min=1, rich_help_panel=_BENCH)
+    ] = 64,
+    requests_per_minute: Annotated[
+        float | None, typer.Option(help="Limit of requests started.", min=0.001, rich_help_panel=_BENCH)
+    ] = None,
+    timeout_s: Annotated[
+        float, typer.Option(help="Deadline of one request in seconds.", min=0.1, rich_help_panel=_BENCH)
+    ] = 1800.0,
+    regrade: Annotated[
+        bool,
+        typer.Option("--regrade", help="Grade the answers in --out anew, without a model.", rich_help_panel=_BENCH),
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch absent data from the hub into --data.", rich_help_panel=_BENCH)
+    ] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two result folders: paired differences; --out: a page.", rich_help_panel=_BENCH),
+    ] = None,
     reading: RecipeWords = None,
 ) -> None:
-    """Measure a model's accuracy ± standard error, by domain and difficulty."""
+    """Measure a model's accuracy ± standard error: on data by domain, or on published benchmarks.
+
+    With --bench, answers are stored as they come, and the same command goes on where a killed one stopped.
+    """
+    words = reading or []
+    if compare is not None:
+        from seethink.studies.benchmarks.comparison import compare as compare_results
+
+        compare_results(*compare, out)
+        return
+    if (server is not None or regrade) and model is not None and "=" in model:
+        words, model = [model, *words], None
+    if bench is not None or server is not None or regrade:
+        if size is not None:
+            raise UserError("--size is for files and the world; with --bench give --limit, a sample of all items")
+        options = BenchOptions(
+            bench=bench, protocol=protocol, runs=runs, temperature=temperature, max_new_tokens=max_new_tokens,
+            limit=limit, seed=seed, data=data, out=out, server=server, served_model=served_model,
+            api_key_env=api_key_env, concurrency=concurrency, requests_per_minute=requests_per_minute,
+            timeout_s=timeout_s, regrade=regrade, download=download,
+        )  # fmt: skip
+        evaluate_benchmarks(model, options, words)
+        return
+    if model is None:
+        raise UserError("expected a MODEL: `nano`, a checkpoint folder, or a hub name; see `seethink eval --help`")
+    _evaluate_data(model, data or "world:all", size, samples, greedy, max_new_tokens or 160, seed, out, words)
+
+
+def _evaluate_data(
+    model: str,
+    data: str,
+    size: int | None,
+    samples: int,
+    greedy: bool,
+    max_new_tokens: int,
+    seed: int,
+    out: Path | None,
+    words: list[str],
+) -> None:
     from seethink.config import EvalConfig, make_reading, make_reward
     from seethink.eval.presentation import score_table
     from seethink.studies.evaluation import evaluate_model
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
-    words = reading or []
     scores = evaluate_model(model, config, reading=make_reading(words), reward=make_reward(words), seed=seed, out=out)
     console.print(score_table(part for score in scores for part in score.parts))
 

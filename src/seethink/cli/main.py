@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from seethink.cli import data, evaluate, lab, models, train, verifier, world
+from seethink.cli import bench, data, evaluate, lab, models, train, verifier, world
 from seethink.core.console import console, make_streams_lenient
 from seethink.core.errors import OtherRankError, UserError
 from seethink.core.exits import EXIT_OTHER_RANK, EXIT_RESUME, EXIT_WATCHDOG, RunStopped, StoppedByWatchdog
@@ -27,6 +27,7 @@ for group in (train.app, evaluate.app, models.app, data.app):
 app.add_typer(world.app, name="world")
 app.add_typer(verifier.app, name="verifier")
 app.add_typer(lab.app, name="lab")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(show: bool) -> None:

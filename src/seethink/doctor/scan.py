@@ -21,6 +21,7 @@ from seethink.data.rows import RowResult
 from seethink.doctor.golds import GoldGrader, Golds
 from seethink.doctor.lengths import LengthMeter, Lengths
 from seethink.doctor.pictures import Pictures, content_hash, question_hash
+from seethink.eval.tasks.bench_task import is_bench, load_bench_task
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import is_world
@@ -101,6 +102,10 @@ def scan(source: Source, chat: Chat | None, rewarder: Rewarder | None) -> Scan:
 
 
 def _rows(source: Source) -> Iterator[RowResult]:
+    if is_bench(source.source):
+        samples = load_bench_task(source.source, None, 0).samples
+        yield from (RowResult(source.source, n, None, sample=sample) for n, sample in enumerate(samples, start=1))
+        return
     size = min(source.size or WORLD_ROWS, WORLD_ROWS) if is_world(source.source) else source.size
     good = 0
     rows = read_rows(

@@ -87,7 +87,7 @@ class Rewarder:
         if self._function is not None:
             return [self._function.grade(text, sample) for sample, text in pairs]
         grades = grade_batch([(text, s.answer, s.answer_type, s.choices or None, s.question) for s, text in pairs])
-        return self._ask_verifier(pairs, grades) if self._verifier is not None else grades
+        return second_opinions(self, pairs, grades)
 
     def metrics(self) -> dict[str, float]:
         """Since the last call: `verifier/...` and `reward/by_verifier`; empty without a verifier."""
@@ -100,7 +100,6 @@ class Rewarder:
         return metrics
 
     def _ask_verifier(self, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
-        """Second opinions where the rule called an extracted answer wrong."""
         from seethink.rewards.verifier.verifier import VerifyItem
 
         assert self._verifier is not None
@@ -114,6 +113,11 @@ class Rewarder:
         self._right += len(right)
         self._right_by_verifier += len(set(right) & set(asked))
         return grades
+
+
+def second_opinions(rewarder: Rewarder, pairs: Sequence[tuple[Sample, str]], grades: list[Grade]) -> list[Grade]:
+    """The grades of a rule, with the verifier's where the rule called an extracted answer wrong and there is one."""
+    return rewarder._ask_verifier(pairs, grades) if rewarder._verifier is not None else grades
 
 
 def command_rewarder(config: RewardConfig | None) -> Rewarder:

@@ -15,7 +15,8 @@ from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import Quarantine
 from seethink.eval.score import mean_accuracy
-from seethink.eval.task import Accuracy
+from seethink.eval.task import Accuracy, Task
+from seethink.eval.tasks.bench_task import is_bench, load_bench_task
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import PREFIX, is_world, one_domain, parse_source
@@ -46,12 +47,15 @@ def load_source_task(
     chat: Chat | None = None,
     reading: ReadConfig | None = None,
     quarantine: Quarantine | None = None,
-) -> SourceTask:
+) -> Task:
     """`config.size` test items per domain of `config.data`; by default all of a file, 500 per domain of the world.
 
-    Bad rows go to `quarantine`, and with `chat` also the prompts that its model cannot take. Raises DataError.
+    `bench:NAME` is a published benchmark (`bench_task`). Bad rows go to `quarantine`, and with `chat` also the prompts
+    that its model cannot take. Raises DataError.
     """
     assert config.data is not None
+    if is_bench(config.data):
+        return load_bench_task(config.data, config.size, seed, chat)
     return SourceTask(source_name(config.data), eval_samples(config, seed, chat, reading, quarantine))
 
 

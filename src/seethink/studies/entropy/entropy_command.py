@@ -12,6 +12,7 @@ from seethink.core.console import console
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, json_with
 from seethink.data.prompts import PromptList
+from seethink.eval.task import Task
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.models.load import load_model
 from seethink.rewards.rewarder import Rewarder, command_rewarder
@@ -73,7 +74,7 @@ class EntropyCommand:
     def _graded(self, settings: EntropySettings, rewarder: Rewarder) -> EntropyReport:
         loaded = load_model(self.model)
         data = self.data or ("world:all" if self.rollouts is None else None)
-        task = SourceTask("", [])
+        task: Task = SourceTask("", [])
         if data is not None:
             config = EvalConfig(data=data, size=self.size)
             task = load_source_task(config, self.seed, chat=loaded.chat, reading=self.reading)

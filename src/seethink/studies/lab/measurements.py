@@ -12,6 +12,7 @@ from seethink.data.prompts import PromptList
 from seethink.eval.hallucination import as_record
 from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
+from seethink.eval.task import Task
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
@@ -70,7 +71,7 @@ def write_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
     select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
 
 
-def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> SourceTask:
+def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> Task:
     return load_source_task(EvalConfig(data=data, size=size), seed, chat=loaded.chat)
 
 

@@ -1,0 +1,1 @@
+"""What all benchmarks share: items and sources, stored generations and grades, scores and their errors."""

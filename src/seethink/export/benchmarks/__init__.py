@@ -1,0 +1,1 @@
+"""Stored benchmark results as other harnesses' files, to compare with theirs."""

@@ -1,0 +1,76 @@
+"""`seethink bench`: what each benchmark is, where its data are, and a check before a run relies on them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from seethink.core.types import Verdict
+from seethink.eval.bench.benchmark import Benchmark, Item
+from seethink.eval.bench.grading import gold_problem
+from seethink.eval.bench.load import find, load
+from seethink.eval.tasks.registry import BENCHMARKS
+
+
+def list_lines(root: Path | None) -> list[str]:
+    """Every benchmark with its size, licence, the paper's figure, and where its data are."""
+    root = root or (Path(os.environ["SEETHINK_BENCH"]) if os.environ.get("SEETHINK_BENCH") else None)
+    lines = []
+    for benchmark in BENCHMARKS.values():
+        found = find(benchmark, root) if root is not None else None
+        paper = "" if math.isnan(benchmark.paper) else f"paper {benchmark.paper:.1f}"
+        items = f"{benchmark.total:,} items" if benchmark.expect else "items: see its notes"
+        lines.append(f"{benchmark.name:<16} {benchmark.title:<22} {items:<14} {paper:<11} {benchmark.licence}")
+        if found is not None:
+            lines.append(f"    found in {found[2]}: {found[0].shown}")
+        else:
+            lines += [f"    {'looked for' if root else 'data'}: {source.shown}" for source in benchmark.sources]
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the data of one benchmark hold."""
+
+    lines: tuple[str, ...]
+    """For people."""
+    failures: tuple[str, ...]
+    """Golds that are not graded right against themselves, beyond the known bad rows."""
+
+
+def check(benchmark: Benchmark, root: Path) -> Checked:
+    """Load everything, count it, and grade every gold against itself. Raises BenchError, RowsError."""
+    loaded = load(benchmark, root, show=True)
+    items = loaded.items
+    counts = Counter(item.category for item in items)
+    images = sum(len(item.images) for item in items)
+    lines = [
+        f"{benchmark.title}: {len(items):,} items, {images:,} images, from {', '.join(loaded.files[:4])}",
+        f"prompt: {benchmark.prompt}; licence: {benchmark.licence}",
+        f"chance: {100 * benchmark.chance(items):.1f}%",
+        *(f"  {name}: {count:,}{_expected(benchmark, name)}" for name, count in counts.items()),
+    ]
+    lines += [f"known bad row {name}: {what}" for name, what in benchmark.bad_rows.items()]
+    if benchmark.notes:
+        lines.append(f"note: {benchmark.notes}")
+    failures = [f"{item.id}: gold {item.gold[:60]!r}: {why}" for item, why in _ungraded(benchmark, items)]
+    known = [one for one in failures if one.partition(": gold")[0] in benchmark.bad_rows]
+    return Checked((*lines, *(f"known: {one}" for one in known)), tuple(one for one in failures if one not in known))
+
+
+def _expected(benchmark: Benchmark, name: str) -> str:
+    return f" of {benchmark.expect[name]:,} expected" if name in benchmark.expect else ""
+
+
+def _ungraded(benchmark: Benchmark, items: tuple[Item, ...]) -> list[tuple[Item, str]]:
+    """Items whose own gold, in a box, is not right. Puzzles with any valid solution have no gold to try."""
+    tried = [item for item in items if item.gold and not item.meta.get("special")]
+    grades = benchmark.grade([(item, f"The answer is \\boxed{{{item.gold}}}.") for item in tried])
+    return [
+        (item, gold_problem(item) or grade.reason)
+        for item, grade in zip(tried, grades, strict=True)
+        if grade.verdict is not Verdict.CORRECT
+    ]
