@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from seethink.endpoint.batch import GREETING
+
 Reply = Callable[[BaseHTTPRequestHandler], None]
 
 EQUIVALENT = "VERDICT: EQUIVALENT"
@@ -42,11 +44,13 @@ class Ask:
     """1 for the first request with this question, gold and answer."""
 
 
-def says(text: str, finish_reason: str = "stop") -> Reply:
-    """A proper chat completion."""
-    message = {"role": "assistant", "content": text}
+def says(text: str, finish_reason: str = "stop", tokens: int | None = None, **fields: object) -> Reply:
+    """A proper chat completion; `fields` go into its message, `tokens` into its usage."""
+    message = {"role": "assistant", "content": text, **fields}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     payload = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+    if tokens is not None:
+        payload["usage"] = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
     return sends(200, json.dumps(payload), {"Content-Type": "application/json"})
 
 
@@ -220,12 +224,12 @@ class ScriptedOpenAI:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, object]) -> None:
         """Record the request and play the script's reply."""
-        prompt = str(body["messages"][1]["content"])  # type: ignore[index]
+        prompt = str(body["messages"][-1]["content"])  # type: ignore[index]
         # Other prompts than the reward verifier's have other fields; the script sees them whole.
         names, graded = ("question", "reference", "candidate"), " candidate>" in prompt
         fields = {name: _between(prompt, name) if graded else "" for name in names}
         with self._lock:
-            if fields["question"] == "What is 1 + 1?":
+            if fields["question"] == "What is 1 + 1?" or prompt == GREETING:
                 self.greetings += 1
                 reply = says_no()
             else:

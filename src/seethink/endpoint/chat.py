@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
+
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+}
 
 
 class Message(TypedDict):
@@ -11,7 +22,25 @@ class Message(TypedDict):
 
     role: str
     content: str | list[dict[str, Any]]
-    """Text, or the API's content parts (`text`, `image_url`)."""
+    """Text, or the API's content parts (`text_part`, `image_part`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """How one reply is sampled.
+
+    Example: `ChatSettings(temperature=1.0, seed=7, max_tokens=16384)`
+    """
+
+    temperature: float = 0.0
+    top_p: float | None = None
+    """None leaves it to the server, as for `seed` and `max_tokens`' default."""
+    seed: int | None = None
+    """Sent with the request; servers such as vLLM then sample the same tokens again."""
+    max_tokens: int | None = None
+    """Longest reply in tokens, thinking included; None: the endpoint's own `max_tokens`."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the request's body, such as `top_k` or `chat_template_kwargs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +53,38 @@ class Reply:
     text: str
     finish_reason: str | None
     """`stop`; `length` where `max_tokens` cut the text off; None where the server does not say."""
+    reasoning: str = ""
+    """Thinking that the server returns apart from the text (`reasoning_content` or `reasoning`)."""
+    refusal: str = ""
+    """Why the model or a filter declined to answer; "" where neither did."""
+    tokens: int | None = None
+    """Tokens written, thinking included, as the server counts them; None where it does not say."""
+    prompt_tokens: int | None = None
+
+
+def text_part(text: str) -> dict[str, Any]:
+    """A content part of text."""
+    return {"type": "text", "text": text}
+
+
+def image_part(data: bytes) -> dict[str, Any]:
+    """A content part of an image file: its bytes go to the server unchanged, as a data URL.
+
+    Raises ValueError for bytes that are no PNG, JPEG, GIF, WebP, BMP or TIFF file.
+    """
+    media_type = image_media_type(data)
+    if media_type is None:
+        raise ValueError("expected the bytes of a PNG, JPEG, GIF, WebP, BMP or TIFF file")
+    url = f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def image_media_type(data: bytes) -> str | None:
+    """The media type of an image file, told from its first bytes; None where it is none that servers read.
+
+    >>> image_media_type(b"GIF89a...")
+    'image/gif'
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)

@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from seethink.config.endpoint import EndpointConfig
 from seethink.endpoint.breaker import Breaker
-from seethink.endpoint.chat import Message, Reply
-from seethink.endpoint.connection import Connection
+from seethink.endpoint.chat import ChatSettings, Message, Reply
+from seethink.endpoint.connection import GREEDY, Connection
 from seethink.endpoint.errors import (
     RateLimitedError,
     RequestRefusedError,
@@ -97,27 +97,35 @@ class Client:
 
     # ---- requests ----
 
-    async def ask(self, messages: Sequence[Message], read: Callable[[Reply], T], *, waits: bool = True) -> T:
-        """What `read` makes of the reply to `messages`.
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        read: Callable[[Reply], T],
+        *,
+        settings: ChatSettings = GREEDY,
+        waits: bool = True,
+    ) -> T:
+        """What `read` makes of the reply to `messages`, sampled by `settings`.
 
         `read` raises UnreadableReplyError for a reply that it cannot use, which is then requested again. While the
         server is down the call waits for it, or raises ServerDownError with `waits=False`. After the last attempt
-        it raises the last ServerError or UnreadableReplyError. Only a deadline of the caller's bounds the time that
+        it raises the last ServerError or UnreadableReplyError; a RequestRefusedError that is about this request alone
+        is raised at once and says nothing about the server. Only a deadline of the caller's bounds the time that
         outages and 429s take.
         """
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type((ServerError, UnreadableReplyError)),
+            retry=retry_if_exception(_may_pass_later),
             stop=self._is_hopeless,
             wait=self._pause_after,
             before_sleep=self._count_retry,
             reraise=True,
         )
-        return await retrying(self._attempt, messages, read, waits)
+        return await retrying(self._attempt, messages, read, settings, waits)
 
     async def ask_once(self, messages: Sequence[Message], read: Callable[[Reply], T]) -> T | None:
         """The same in one attempt that waits for no outage; None where there is any trouble."""
         try:
-            return await self._exchange(messages, read)
+            return await self._exchange(messages, read, GREEDY)
         except RateLimitedError as error:
             self._slow_down(error, 1)
         except (ServerError, UnreadableReplyError, ServerDownError):
@@ -139,7 +147,9 @@ class Client:
         else:
             self.is_greeted = True
 
-    async def _attempt(self, messages: Sequence[Message], read: Callable[[Reply], T], waits: bool) -> T:
+    async def _attempt(
+        self, messages: Sequence[Message], read: Callable[[Reply], T], settings: ChatSettings, waits: bool
+    ) -> T:
         """One attempt that counts; outages and 429s before it cost time alone."""
         rate_limits = 0
         while True:
@@ -148,22 +158,25 @@ class Client:
                     raise ServerDownError
                 await self.wait_until_up()
             try:
-                return await self._exchange(messages, read)
+                return await self._exchange(messages, read, settings)
             except ServerDownError:
                 continue
             except RateLimitedError as error:
                 rate_limits += 1
                 self._slow_down(error, rate_limits)
 
-    async def _exchange(self, messages: Sequence[Message], read: Callable[[Reply], T]) -> T:
+    async def _exchange(self, messages: Sequence[Message], read: Callable[[Reply], T], settings: ChatSettings) -> T:
         """One request, in its turn."""
         async with self._limiter.slot():
             if self.is_down:  # since this call queued
                 raise ServerDownError
             start = time.monotonic()
             try:
-                reply = await self._connection.complete(messages)
+                reply = await self._connection.complete(messages, settings)
             except ServerError as error:
+                if not _may_pass_later(error):
+                    self._breaker.success()
+                    raise
                 self._pause(str(error), error.retry_after or 0.0)
                 self._breaker.failure(str(error))
                 raise
@@ -206,3 +219,10 @@ class Client:
 
     def _count_retry(self, state: RetryCallState) -> None:
         self._traffic.retries += 1
+
+
+def _may_pass_later(error: BaseException) -> bool:
+    """Whether the same request may be answered another time."""
+    if isinstance(error, RequestRefusedError):
+        return not error.is_about_request
+    return isinstance(error, ServerError | UnreadableReplyError)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from seethink.config.endpoint import EndpointConfig
 from seethink.core.errors import UserError
-from seethink.endpoint.chat import Message, Reply
+from seethink.endpoint.chat import ChatSettings, Message, Reply
 from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, ServerError
 from seethink.endpoint.limits import retry_after_s
 
@@ -26,16 +26,25 @@ _ERROR_BODY_BYTES = 4096
 """More of an error is read than is shown, so that a key in it is found whole and cut out."""
 
 
+GREEDY = ChatSettings()
+
+
 class _Message(BaseModel):
     content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
 
     @property
     def text(self) -> str:
         """The content, or its text parts: some servers reply with a list of thinking and text parts."""
-        if isinstance(self.content, list):
-            parts = [part for part in self.content if isinstance(part, dict) and part.get("type") == "text"]
-            return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
-        return self.content if isinstance(self.content, str) else ""
+        return _joined(self.content, "text")
+
+    @property
+    def thoughts(self) -> str:
+        """What the model thought, where the server keeps it apart: under one of two names, or among the parts."""
+        named = (value for value in (self.reasoning_content, self.reasoning) if isinstance(value, str) and value)
+        return next(named, "") or (_joined(self.content, "thinking") if isinstance(self.content, list) else "")
 
 
 class _Choice(BaseModel):
@@ -47,6 +56,33 @@ class _Completion(BaseModel):
     """The few fields of a chat completion that matter; anything else in it is ignored."""
 
     choices: list[_Choice]
+    usage: Any = None
+
+    @property
+    def reply(self) -> Reply:
+        """The first choice. Raises IndexError where there is none."""
+        choice = self.choices[0]
+        message, usage = choice.message, self.usage if isinstance(self.usage, dict) else {}
+        return Reply(
+            message.text,
+            choice.finish_reason,
+            reasoning=message.thoughts,
+            refusal=message.refusal if isinstance(message.refusal, str) else "",
+            tokens=_count(usage.get("completion_tokens")),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+        )
+
+
+def _joined(content: Any, kind: str) -> str:
+    """A text content, or the parts of one kind in a list of parts; "" for anything else."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    found = [part.get(kind) for part in content if isinstance(part, dict) and part.get("type") == kind]
+    return "".join(_joined(one, "text") for one in found)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 class _HttpResponse(Protocol):
@@ -66,8 +102,6 @@ class Connection:
         """Raises UserError where `api_key_env` names a variable that holds no usable key."""
         self._config = config
         self._key = _read_key(config.api_key_env)
-        # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
-        self._max_bytes = 65_536 + 64 * config.max_tokens
         self._client = AsyncOpenAI(
             base_url=config.base_url,
             # Never None: the client would then pick up OPENAI_API_KEY and send it to this server.
@@ -85,21 +119,20 @@ class Connection:
     def __repr__(self) -> str:
         return f"Connection({self._config.base_url}, {self._config.model})"
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
-        """The reply to one chat, sampled greedily.
+    async def complete(self, messages: Sequence[Message], settings: ChatSettings = GREEDY) -> Reply:
+        """The reply to one chat.
 
         Raises ServerError (RequestRefusedError for a refusal) or RateLimitedError.
         """
         try:
             async with asyncio.timeout(self._config.call_timeout_s):
-                body = await self._body(messages)
+                body = await self._body(messages, settings)
         except TimeoutError:
             raise ServerError(f"no answer within {self._config.call_timeout_s:g} s") from None
         try:
-            choice = _Completion.model_validate_json(body).choices[0]
+            return _Completion.model_validate_json(body).reply
         except (ValidationError, IndexError):
             raise ServerError(f"not a chat completion: {self._shown(body)}") from None
-        return Reply(choice.message.text, choice.finish_reason)
 
     async def close(self) -> None:
         """Close the sockets."""
@@ -114,22 +147,27 @@ class Connection:
         printable = "".join(char if char.isprintable() else " " for char in text)
         return self._redact(" ".join(printable.split()))[:_SHOWN_CHARS] or "(empty)"
 
-    async def _body(self, messages: Sequence[Message]) -> bytes:
+    async def _body(self, messages: Sequence[Message], settings: ChatSettings) -> bytes:
         """POST and read at most the cap. The library's own errors are dropped: they hold the request and its key."""
         body = bytearray()
+        max_tokens = settings.max_tokens or self._config.max_tokens
+        # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
+        max_bytes = 65_536 + 64 * max_tokens
+        chosen = {"top_p": settings.top_p, "seed": settings.seed}
         request = self._client.chat.completions.with_streaming_response.create(
             model=self._config.model,
             messages=messages,  # type: ignore[arg-type]  # a Message is what the API takes, less narrowly typed
-            temperature=0.0,
-            max_tokens=self._config.max_tokens,
+            temperature=settings.temperature,
+            max_tokens=max_tokens,
             stream=False,
+            extra_body={name: value for name, value in chosen.items() if value is not None} | dict(settings.extra),
         )
         try:
             async with request as response:
                 async for chunk in response.iter_bytes():
                     body += chunk
-                    if len(body) > self._max_bytes:
-                        raise ServerError(f"reply longer than {self._max_bytes} bytes")
+                    if len(body) > max_bytes:
+                        raise ServerError(f"reply longer than {max_bytes} bytes")
         except (ServerError, RateLimitedError):
             raise
         except openai.APITimeoutError:
@@ -150,7 +188,8 @@ class Connection:
         if status == 429:
             raise RateLimitedError(wait)
         message = f"HTTP {status}: {self._shown(await _head(response))}"
-        raise RequestRefusedError(message) if status < 500 and status != 408 else ServerError(message, wait)
+        is_refusal = status < 500 and status != 408
+        raise RequestRefusedError(message, status=status) if is_refusal else ServerError(message, wait)
 
 
 def _read_key(variable: str | None) -> str | None:

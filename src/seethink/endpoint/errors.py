@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_ABOUT_REQUEST = (400, 413, 415, 422)
+
 
 class ServerError(Exception):
     """The server gave no proper answer: refused, cut off, too slow, too long, not a chat completion, 5xx."""
@@ -14,6 +16,12 @@ class ServerError(Exception):
 
 class RequestRefusedError(ServerError):
     """The server understood and said no (3xx, 4xx): a wrong key, model or address, or this one request."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        """`status` is HTTP's."""
+        super().__init__(message)
+        self.is_about_request = status in _ABOUT_REQUEST
+        """Whether this one request is at fault (too long, an image that cannot be read), so that others may pass."""
 
 
 class RateLimitedError(Exception):
