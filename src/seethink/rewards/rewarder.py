@@ -116,9 +116,9 @@ class Rewarder:
         return grades
 
 
-def command_rewarder(config: RewardConfig | None) -> Rewarder:
+def command_rewarder(config: RewardConfig | None, run_folder: Path | None = None) -> Rewarder:
     """By rules without a `config`. For commands: `reward.function` may lie in the folder where they are given."""
-    return Rewarder(config or RewardConfig(), function_folder=Path.cwd())
+    return Rewarder(config or RewardConfig(), run_folder=run_folder, function_folder=Path.cwd())
 
 
 def _open_verifier(config: RewardConfig, run_folder: Path | None) -> Verifier | None:

@@ -1,0 +1,78 @@
+"""The folder of a cold start: that it is ours, and with which teacher and sampling its traces were collected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seethink.coldstart.questions import Questions
+from seethink.coldstart.select import Trace
+from seethink.coldstart.store import Grader, Plan, Store
+from seethink.coldstart.teacher import Teacher
+from seethink.config.coldstart import ColdstartConfig
+from seethink.core.errors import UserError
+from seethink.core.files import write_json
+from seethink.runs.lock import FILE as LOCK
+from seethink.runs.reading import read_object
+
+FILE = "teacher.json"
+COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens")
+"""Keys of `[coldstart]` that say how traces are collected; all others choose among them."""
+
+
+def claim_folder(folder: Path) -> None:
+    """Raises UserError where a folder has files and was not made by this command."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
+        raise UserError(f"-o {str(folder)!r} has files that are not of a cold start: choose another folder")
+
+
+def remember_teacher(
+    folder: Path, teacher: Teacher, urls: Sequence[str], grader: Grader, config: ColdstartConfig, seed: int
+) -> None:
+    """Write teacher.json. Raises UserError where other servers have the name of the folder's teacher."""
+    before = read_object(folder / FILE)
+    known = set(before.get("servers", ()))
+    if before.get("identity") == teacher.identity and known and urls and not known & set(urls):
+        raise UserError(
+            f"{folder} has traces of {before['name']!r} at {', '.join(sorted(known))}, and other servers may serve "
+            f"another model under that name: choose another -o, or delete {folder / FILE} if it is the same model"
+        )
+    about = {
+        "identity": teacher.identity,
+        "name": teacher.name,
+        "servers": sorted(known | set(urls)) if before.get("identity") == teacher.identity else sorted(urls),
+        "system": config.system if config.system is not None else teacher.system,
+        "seed": seed,
+        "grader": grader.identity,
+        "collected": {key: getattr(config, key) for key in COLLECTED},
+    }
+    write_json(folder / FILE, about)
+
+
+def remembered(folder: Path) -> dict[str, Any]:
+    """What `remember_teacher` wrote. Raises UserError where nothing was collected."""
+    about = read_object(folder / FILE)
+    if not {"identity", "system", "seed", "grader", "collected"} <= about.keys():
+        raise UserError(f"{folder} has no traces to select from: give --teacher, without --refilter")
+    return about
+
+
+def plan_of(about: dict[str, Any], questions: Questions, config: ColdstartConfig) -> Plan:
+    return Plan(questions.kept, config, about["identity"], about["system"], about["seed"])
+
+
+def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
+    """The samples of every question that the folder has, in order."""
+    found: dict[str, list[Trace]] = {}
+    for question in plan.questions:
+        for key in plan.keys(question):
+            state = store.state(key)
+            if state is None:
+                continue
+            verdict = store.verdict(key, by.digest(question)) if state == "done" else None
+            grade, scores = store.grades.summaries.get(key), store.scores.summaries.get(key)
+            known = scores.scores if scores is not None and state == "done" else None
+            decided = grade.decided if grade is not None else ""
+            found.setdefault(question.key, []).append(Trace(key, state, verdict, decided, known))
+    return found
