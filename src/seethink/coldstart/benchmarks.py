@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seethink.coldstart.lookalikes import alike, look
+from seethink.coldstart.lookalikes import alike, look, stacked
 from seethink.config import ReadConfig
 from seethink.core.text_measures import words
 from seethink.core.types import Sample
@@ -42,7 +42,7 @@ class Benchmarks:
     grams: dict[tuple[str, ...], str] = field(default_factory=dict)
     """Words in a row -> the benchmark row that has them."""
     digests: dict[str, str] = field(default_factory=dict)
-    looks: np.ndarray = field(default_factory=lambda: np.empty((0, 768), dtype=np.uint8))
+    looks: np.ndarray = field(default_factory=lambda: stacked([]))
     places: list[str] = field(default_factory=list)
     """The benchmark row of every look."""
 
@@ -76,7 +76,7 @@ def read_benchmarks(sources: Iterable[str], config: ReadConfig, golds: ReadGold)
                 found.places.append(place)
     limit = max(COMMON, found.rows // 100)
     found.grams = {gram: place for gram, place in found.grams.items() if counts[gram] <= limit}
-    found.looks = np.stack(looks) if looks else found.looks
+    found.looks = stacked(looks)
     return found
 
 

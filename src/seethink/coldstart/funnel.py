@@ -15,6 +15,8 @@ from seethink.data.quarantine import REASONS
 
 WORDS = {
     "selected": "selected",
+    "missing_column": "no question, or no gold answer",
+    "empty_gold": "no gold answer",
     "duplicate": "asks what an earlier row asks",
     "near_duplicate": "the same with a copy of the picture",
     "contradiction": "asked twice with different answers",

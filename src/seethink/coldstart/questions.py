@@ -21,7 +21,7 @@ import numpy as np
 from PIL.Image import Image
 
 from seethink.coldstart.benchmarks import Benchmarks, read_benchmarks, sources_identity
-from seethink.coldstart.lookalikes import Groups, alike, look
+from seethink.coldstart.lookalikes import Groups, alike, look, stacked
 from seethink.config import ReadConfig
 from seethink.core import types
 from seethink.core.console import Advance, progress_bar, say
@@ -285,7 +285,7 @@ def _copies(firsts: list[Question], looks: dict[str, np.ndarray]) -> dict[int, i
         if len(places) < 2:
             continue
         columns = zip(*([looks[digest] for digest in firsts[place].digests] for place in places), strict=True)
-        stacks = [np.stack(column) for column in columns]
+        stacks = [stacked(list(column)) for column in columns]
         pairs = [set(alike(stack, stack)) for stack in stacks]
         for later, earlier in sorted(set.intersection(*pairs)):
             if earlier < later and places[earlier] not in copies:
@@ -300,7 +300,7 @@ def _without_hits(
     if not benchmarks.rows:
         return found, []
     digests = list(dict.fromkeys(digest for one in found for digest in one.digests))
-    stack = np.stack([looks[digest] for digest in digests]) if digests else np.empty((0, 768), dtype=np.uint8)
+    stack = stacked([looks[digest] for digest in digests])
     pictures = {digests[place]: where for place, where in benchmarks.picture_hits(digests, stack).items()}
     kept: list[Question] = []
     out: list[LeftOut] = []
@@ -329,10 +329,9 @@ def _grouped(kept: list[Question], looks: dict[str, np.ndarray]) -> list[Questio
     digests = list(dict.fromkeys(digest for one in kept for digest in one.digests))
     groups, first = Groups(len(kept)), dict[str, int]()
     alikes = Groups(len(digests))
-    if digests:
-        stack = np.stack([looks[digest] for digest in digests])
-        for one, other in alike(stack, stack):
-            alikes.join(one, other)
+    stack = stacked([looks[digest] for digest in digests])
+    for one, other in alike(stack, stack):
+        alikes.join(one, other)
     picture = {digest: digests[alikes.first(place)] for place, digest in enumerate(digests)}
     for place, question in enumerate(kept):
         for digest in question.digests or [_text(question)]:
