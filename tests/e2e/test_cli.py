@@ -17,6 +17,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 COMMANDS = [
     ["quickstart"],
     ["train"],
+    ["coldstart"],
     ["eval"],
     ["modes"],
     ["select"],

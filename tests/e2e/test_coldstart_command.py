@@ -325,7 +325,7 @@ def test_a_dry_run_shows_prompts_and_sends_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["coldstart.sampels=2"], "coldstart.sampels"),
+        (["coldstart.sampels=2"], "unknown key 'coldstart.sampels'; did you mean 'coldstart.samples'?"),
         (["optim.lr=1"], "only keys of [data], [teacher], [reward], [sft], [coldstart]"),
         (["teacher.base_url=http://x"], "teacher.base_url: give --teacher instead"),
         (["teacher.max_tokens=9"], "teacher.max_tokens: give coldstart.max_tokens instead"),

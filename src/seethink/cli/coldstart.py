@@ -14,9 +14,7 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Examples: `seethink coldstart questions.parquet -o cold --teacher http://127.0.0.1:8000/v1 --model r1v2 "
-    "--dry-run` · `seethink coldstart world:all --limit 600 -o cold --teacher local:runs/quickstart/grpo/best "
-    "coldstart.max_tokens=160` · `seethink coldstart questions.parquet -o cold --refilter sft.max_repetition=0.4`"
+    epilog="Example: `seethink coldstart questions.parquet -o cold --teacher http://127.0.0.1:8000/v1 --model NAME`"
 )
 def coldstart(
     questions: Annotated[str, typer.Argument(help="world:DOMAINS, a file, a folder, or a hub name.")],
@@ -48,7 +46,8 @@ def coldstart(
     """Make verified reasoning traces for SFT: ask a teacher, grade, score, select.
 
     The folder gets data/train.jsonl and data/val.jsonl with their images, a data card, and report.html. Exit code 1:
-    more than 1 % of the samples failed or could not be graded; give the command again.
+    more than 1 % of the samples failed or could not be graded; give the command again. Words such as
+    coldstart.per_question=2 or sft.max_repetition=0.4 change what is selected: with --refilter without a request.
     """
     from seethink.config.coldstart_file import coldstart_settings
     from seethink.studies.coldstart.command import ColdstartCommand

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
 from seethink.coldstart.scores import Tokenize, measure
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, Teacher, Told
+from seethink.config.coldstart import ColdstartConfig
 from seethink.core.console import progress_bar
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.core.version import __version__
@@ -35,26 +39,43 @@ def collect_traces(plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarde
         if not asks:
             return
         tried.update(ask.key for ask in asks)
-        _ask(asks, store, teacher)
+        _ask(asks, store, teacher, plan.config)
         grade_traces(plan, store, rewarder)
 
 
-def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher) -> None:
+def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartConfig) -> None:
     numbers = sorted({ask.number + 1 for ask in asks})
     label = f"traces {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
-    counts: dict[str, int] = {}
-    tokens = 0
+    so_far = _SoFar(config)
     with progress_bar(label, len(asks)) as advance:
 
         def take(ask: Ask, told: Told) -> None:
-            nonlocal tokens
             store.add_trace(ask, told)
-            counts[told.state] = counts.get(told.state, 0) + 1
-            tokens += told.tokens_out or 0
-            others = [f"{count:,} {state}" for state, count in counts.items() if state != "done"]
-            advance(1, ", ".join([f"{tokens:,} tokens", *others]))
+            so_far.add(told)
+            advance(1, so_far.status())
 
         teacher.ask(asks, take)
+
+
+class _SoFar:
+    """What stands beside the bar: tokens a second, what they cost, and the states other than `done`."""
+
+    def __init__(self, config: ColdstartConfig) -> None:
+        self._config, self._started = config, time.monotonic()
+        self._states: Counter[str] = Counter()
+        self._tokens_in = self._tokens_out = 0
+
+    def add(self, told: Told) -> None:
+        self._states[told.state] += 1
+        self._tokens_in += told.tokens_in or 0
+        self._tokens_out += told.tokens_out or 0
+
+    def status(self) -> str:
+        c = self._config
+        parts = [f"{self._tokens_out / max(time.monotonic() - self._started, 1e-9):,.0f} tokens/s"]
+        cost = (self._tokens_in * c.price_in + self._tokens_out * c.price_out) / 1e6
+        parts += [f"cost {cost:,.2f}"] if cost else []
+        return ", ".join(parts + [f"{n:,} {state}" for state, n in sorted(self._states.items()) if state != "done"])
 
 
 def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
@@ -72,6 +93,18 @@ def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
             for (key, question), grade in zip(some, rewarder.grade(pairs), strict=True):
                 store.add_grade(key, by.digest(question), grade, decided(grade, rewarder))
             advance(len(some), "")
+
+
+def judge_right(plan: Plan, store: Store, by: Grader) -> None:
+    """Let the judge, where there is one, read every right trace that it has not read."""
+    if plan.config.judge is None:
+        return
+    right = [
+        (key, question, store.traces[key]["text"])
+        for key, question in finished(plan, store)
+        if store.verdict(key, by.digest(question)) is Verdict.CORRECT
+    ]
+    judge_traces(plan.config.judge, right, store.judgements)
 
 
 def decided(grade: Grade, rewarder: Rewarder) -> str:

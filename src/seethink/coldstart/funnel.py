@@ -37,6 +37,11 @@ WORDS = {
     "rambling": "repeats itself",
     "hallucinated": "says it cannot see the image",
     "language_mixed": "mixes scripts",
+    "not_judged": "not judged yet",
+    "rambling_judged": "rambles, says the judge",
+    "incoherent": "incoherent, says the judge",
+    "mixed_judged": "mixes languages, says the judge",
+    "unsupported": "the reasoning does not lead to the answer, says the judge",
     "control_token": "holds a chat template's token",
     "over_quota": "over the domain's quota",
 }
@@ -167,8 +172,11 @@ def unanswered(outcomes: Sequence[Outcome]) -> tuple[int, int]:
     """(samples that failed or could not be graded, samples in all)."""
     traces = [trace for outcome in outcomes for trace in outcome.traces]
     bad = sum(
-        trace.state == "failed" or (trace.state == "done" and trace.verdict in (None, Verdict.ERROR))
-        for trace in traces
+        trace.state == "failed"
+        or (trace.state == "done" and trace.verdict in (None, Verdict.ERROR))
+        or "not_judged" in outcome.against[trace.key]
+        for outcome in outcomes
+        for trace in outcome.traces
     )
     return bad, len(traces)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from seethink.coldstart.filters import reasons
+from seethink.coldstart.judge import Judgement
 from seethink.coldstart.questions import Question
 from seethink.coldstart.scores import TraceScores, overlap
 from seethink.coldstart.teacher import State
@@ -32,6 +33,8 @@ class Trace:
     decided: str = ""
     scores: TraceScores | None = None
     """None where it is no trace."""
+    judged: Judgement | None = None
+    """None where no judge has read it."""
 
 
 @dataclass(slots=True)
@@ -74,7 +77,7 @@ def _decide(question: Question, traces: Sequence[Trace], config: ColdstartConfig
     good = [trace for trace in traces if not outcome.against[trace.key]]
     if not good:
         outcome.reason = _first_reason(outcome)
-    elif question.choices and outcome.right < config.choice_right:
+    elif question.choices and outcome.right < config.choice_right and not _is_supported(good):
         outcome.reason = "perhaps_chance"
     elif config.max_pass < 1 and outcome.right > config.max_pass * len(traces):
         outcome.reason = "too_easy"
@@ -92,7 +95,26 @@ def _against(trace: Trace, config: ColdstartConfig, filters: SftConfig) -> list[
     found += ["rambling"] if trace.scores.compression > config.max_compression and "rambling" not in found else []
     found += ["control_token"] if trace.scores.control_tokens else []
     found += ["too_short"] if trace.scores.tokens < config.min_tokens else []
+    if config.judge is not None and trace.verdict is Verdict.CORRECT:
+        found += _judged(trace.judged, config)
     return found
+
+
+def _judged(judged: Judgement | None, config: ColdstartConfig) -> list[str]:
+    if judged is None:
+        return ["not_judged"]
+    found = {
+        "rambling_judged": judged.rambling > config.max_rambling,
+        "incoherent": judged.coherent < config.min_coherent,
+        "mixed_judged": judged.mixed,
+        "unsupported": not judged.supports,
+    }
+    return [reason for reason, holds in found.items() if holds]
+
+
+def _is_supported(good: Sequence[Trace]) -> bool:
+    """Whether a judge says of one of the traces that its reasoning leads to the answer: then it is no chance."""
+    return any(trace.judged is not None and trace.judged.supports for trace in good)
 
 
 def _first_reason(outcome: Outcome) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from seethink.coldstart.judge import FILE as JUDGEMENTS
+from seethink.coldstart.judge import StoredJudgement, read_stored
 from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
 from seethink.coldstart.scores import TraceScores
@@ -58,12 +60,13 @@ class Store:
         self.traces: Records[TraceHead] = Records(folder / TRACES, _head)
         self.grades: Records[StoredGrade] = Records(folder / GRADES, _grade)
         self.scores: Records[StoredScores] = Records(folder / SCORES, _scores)
+        self.judgements: Records[StoredJudgement] = Records(folder / JUDGEMENTS, read_stored)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for records in (self.traces, self.grades, self.scores):
+        for records in (self.traces, self.grades, self.scores, self.judgements):
             records.close()
 
     def state(self, key: str) -> State | None:

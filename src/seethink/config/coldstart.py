@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from seethink.config.endpoint import EndpointConfig
 from seethink.config.section import Section
 
 
@@ -38,6 +39,9 @@ class ColdstartConfig(Section):
     )
     quotas: dict[str, int] = Field({}, description="Questions selected per domain, at most, e.g. { biology = 4000 }.")
     val_share: float = Field(0.02, ge=0, lt=1, description="Of the selected questions, for the validation loss.")
+    judge: EndpointConfig | None = Field(None, description="LLM that reads the right traces; unset: none does.")
+    min_coherent: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of less are left out.")
+    max_rambling: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of more are left out.")
     license: str = Field("", description="Licence of the questions, for the data card.")
     price_in: float = Field(0.0, ge=0, description="Price of a million prompt tokens, for the estimate and report.")
     price_out: float = Field(0.0, ge=0, description="Price of a million completion tokens.")

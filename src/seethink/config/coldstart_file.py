@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,8 +76,12 @@ def _checked(kind: type[Kind], table: dict[str, Any], section: str) -> Kind:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        said = (
-            f"{'.'.join((section, *map(str, e['loc'])))}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
-        raise RecipeError("; ".join(said)) from None
+        raise RecipeError("; ".join(_explained(section, kind, e) for e in error.errors())) from None
+
+
+def _explained(section: str, kind: type[BaseModel], error: Any) -> str:
+    where = ".".join((section, *map(str, error["loc"])))
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+    close = difflib.get_close_matches(str(error["loc"][-1]), list(kind.model_fields), n=1, cutoff=0.5)
+    return f"unknown key {where!r}" + (f"; did you mean {f'{section}.{close[0]}'!r}?" if close else "")

@@ -87,6 +87,7 @@ def _facts(questions: Questions, about: dict[str, Any], counts: funnel.Funnel) -
     return [
         ("Teacher", about["teacher"]),
         ("Graded by", about["grader"]),
+        ("Judged by", about["judge"]),
         ("Benchmarks", f"{rows:,} rows kept out of {counts.read:,}" if against else "not checked"),
         ("Licence", about["settings"]["coldstart"]["license"] or "not stated"),
     ]

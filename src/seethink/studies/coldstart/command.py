@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from seethink.coldstart import funnel
-from seethink.coldstart.collect import collect_traces, grader_of, score_traces
+from seethink.coldstart.collect import collect_traces, grader_of, judge_right, score_traces
 from seethink.coldstart.local_teacher import PREFIX, LocalTeacher
 from seethink.coldstart.output import write_data
 from seethink.coldstart.questions import Questions, prepare_questions, stored_questions
@@ -73,6 +73,7 @@ class ColdstartCommand:
                     remember_teacher(self.folder, teacher, local, grader, self.settings.coldstart, self.seed)
                     plan = plan_of(remembered(self.folder), questions, self.settings.coldstart)
                     collect_traces(plan, store, teacher, rewarder, retry_failed=self.retry_failed)
+                judge_right(plan, store, grader)
                 return self._finish(store, plan, questions, grader)
 
     def refilter(self) -> bool:
@@ -160,9 +161,10 @@ class ColdstartCommand:
             "teacher": about["name"],
             "identity": plan.teacher,
             "grader": f"rule or verifier ({verifier})" if verifier else reward.get("function", "rule"),
+            "judge": plan.config.judge.model if plan.config.judge is not None else "none",
             "tokens": counted_in,
             "settings": {
-                "coldstart": {**plan.config.model_dump(mode="json"), "system": plan.system},
+                "coldstart": {**plan.config.model_dump(mode="json", exclude={"judge"}), "system": plan.system},
                 "sft": filters,
                 "reward": reward,
                 "seed": plan.seed,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seethink.coldstart.judge import judge_identity
 from seethink.coldstart.questions import Questions
 from seethink.coldstart.select import Trace
 from seethink.coldstart.store import Grader, Plan, Store
@@ -17,7 +18,7 @@ from seethink.runs.lock import FILE as LOCK
 from seethink.runs.reading import read_object
 
 FILE = "teacher.json"
-COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens")
+COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens", "judge")
 """Keys of `[coldstart]` that say how traces are collected; all others choose among them."""
 
 
@@ -45,7 +46,7 @@ def remember_teacher(
         "system": config.system if config.system is not None else teacher.system,
         "seed": seed,
         "grader": grader.identity,
-        "collected": {key: getattr(config, key) for key in COLLECTED},
+        "collected": config.model_dump(mode="json", include=set(COLLECTED)),
     }
     write_json(folder / FILE, about)
 
@@ -64,6 +65,7 @@ def plan_of(about: dict[str, Any], questions: Questions, config: ColdstartConfig
 
 def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
     """The samples of every question that the folder has, in order."""
+    judge = judge_identity(plan.config.judge) if plan.config.judge is not None else None
     found: dict[str, list[Trace]] = {}
     for question in plan.questions:
         for key in plan.keys(question):
@@ -74,5 +76,7 @@ def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
             grade, scores = store.grades.summaries.get(key), store.scores.summaries.get(key)
             known = scores.scores if scores is not None and state == "done" else None
             decided = grade.decided if grade is not None else ""
-            found.setdefault(question.key, []).append(Trace(key, state, verdict, decided, known))
+            said = store.judgements.summaries.get(key)
+            judged = said.said if said is not None and said.by == judge else None
+            found.setdefault(question.key, []).append(Trace(key, state, verdict, decided, known, judged))
     return found
