@@ -18,6 +18,7 @@ COMMANDS = [
     ["quickstart"],
     ["train"],
     ["coldstart"],
+    ["chat"],
     ["eval"],
     ["modes"],
     ["select"],

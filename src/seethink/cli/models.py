@@ -1,4 +1,4 @@
-"""Commands on a model itself: parts, export."""
+"""Commands on a model itself: parts, export, chat."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from seethink.cli.options import Seed
 from seethink.core.console import console
 
 app = typer.Typer()
@@ -47,3 +48,30 @@ def export(
     from seethink.export import export_run
 
     console.print(f"model: {escape(str(export_run(run, out, checkpoint=checkpoint, dtype=dtype)))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink chat runs/nano-grpo/best --image chart.png --entropy`")
+def chat(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    question: Annotated[str | None, typer.Option(help="Answer this alone; default: what is typed.")] = None,
+    image: Annotated[str, typer.Option(help="Picture that the questions are about.")] = "",
+    mode: Annotated[
+        str, typer.Option(help="slow, nothink, nowait, or a number of thinking tokens (docs/modes.md).")
+    ] = "slow",
+    entropy: Annotated[bool, typer.Option("--entropy", help="Shade each token by its entropy.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 1.0,
+    seed: Seed = 0,
+) -> None:
+    """Ask a model about a picture in the terminal; thoughts are dim. Each question is answered on its own.
+
+    While it runs, /image, /mode and /entropy change the picture, the mode and the shading.
+    """
+    from seethink.models.load import load_model
+    from seethink.studies.chat.session import ChatSession
+    from seethink.studies.chat.terminal import chat as talk
+
+    session = ChatSession(load_model(model), max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    session.show_image(image)
+    session.use_mode(mode)
+    talk(session, question, shaded=entropy)

@@ -18,7 +18,6 @@ from seethink.generate.protocol import Sampling
 from seethink.models.load import load_model
 from seethink.runs.identity import model_identity
 
-PREFIX = "local:"
 STREAM = 2 * 10**6
 """Sets the random numbers of traces apart from those of training steps and of evaluation."""
 AT_ONCE = 256

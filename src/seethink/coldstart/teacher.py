@@ -12,6 +12,8 @@ from seethink.coldstart.questions import Question
 State = Literal["done", "truncated", "empty", "refused", "failed"]
 """`done` alone is a trace. `failed`: the server gave no answer, and the question may be asked again."""
 
+LOCAL = "local:"
+"""Begins the name of a teacher that is a checkpoint on this machine."""
 SYSTEM = (
     "Look at the image closely and solve the problem. First reason step by step inside <think> and </think>. After "
     "</think> summarise the solution briefly and state the final answer in \\boxed{}; for a multiple-choice question "

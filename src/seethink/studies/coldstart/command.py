@@ -12,21 +12,18 @@ from rich.table import Table
 
 from seethink.coldstart import funnel
 from seethink.coldstart.collect import collect_traces, grader_of, judge_right, score_traces
-from seethink.coldstart.local_teacher import PREFIX, LocalTeacher
 from seethink.coldstart.output import write_data
 from seethink.coldstart.questions import Questions, prepare_questions, stored_questions
 from seethink.coldstart.scores import Tokenize
 from seethink.coldstart.select import Outcome, select
 from seethink.coldstart.server_teacher import ServerTeacher
 from seethink.coldstart.store import Grader, Plan, Store
-from seethink.coldstart.teacher import Teacher
+from seethink.coldstart.teacher import LOCAL, Teacher
 from seethink.config.coldstart_file import ColdstartSettings
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
 from seethink.core.redact import visible
 from seethink.core.text_measures import words
-from seethink.data.lengths import processor_identity
-from seethink.models.load import load_chat
 from seethink.report.coldstart_page import write_page
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import command_rewarder
@@ -68,7 +65,7 @@ class ColdstartCommand:
             with Store(self.folder) as store, closing(self._teacher()) as teacher:
                 rewarder = command_rewarder(self.settings.reward, self.folder)
                 with rewarder:
-                    local = [url for url in self.teachers if not url.startswith(PREFIX)]
+                    local = [url for url in self.teachers if not url.startswith(LOCAL)]
                     grader = grader_of(rewarder)
                     remember_teacher(self.folder, teacher, local, grader, self.settings.coldstart, self.seed)
                     plan = plan_of(remembered(self.folder), questions, self.settings.coldstart)
@@ -116,11 +113,13 @@ class ColdstartCommand:
         return questions
 
     def _teacher(self) -> Teacher:
-        local = [name for name in self.teachers if name.startswith(PREFIX)]
+        local = [name for name in self.teachers if name.startswith(LOCAL)]
         if local and len(self.teachers) > 1:
             raise UserError(f"--teacher {local[0]}: a local checkpoint is the only teacher; leave the others out")
         if local:
-            return LocalTeacher(local[0].removeprefix(PREFIX), self.folder, self.settings.coldstart, self.seed)
+            from seethink.coldstart.local_teacher import LocalTeacher  # loads transformers, which takes seconds
+
+            return LocalTeacher(local[0].removeprefix(LOCAL), self.folder, self.settings.coldstart, self.seed)
         if not self.teachers:
             raise UserError("--teacher: give the address of a server, or local:CHECKPOINT")
         if self.model is None:
@@ -176,6 +175,9 @@ def _tokenizer(student: str | None) -> tuple[Tokenize, str, str]:
     """(text -> tokens, what lengths are counted in, the same for machines)."""
     if student is None:
         return words, "words, and CJK characters", "words 1"
+    from seethink.data.lengths import processor_identity
+    from seethink.models.load import load_chat
+
     chat = load_chat(student)
     return chat.response_ids, f"tokens of {student}", f"tokens {processor_identity(chat)}"
 
