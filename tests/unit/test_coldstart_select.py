@@ -73,6 +73,15 @@ def test_the_reason_of_a_question(traces: list[Trace], reason: str) -> None:
     assert bool(outcome.chosen) == (reason == "selected")
 
 
+def test_surprising_traces_can_be_left_out() -> None:
+    known, unknown = replace(trace("a"), perplexity=9.0), trace("b")
+    assert chosen([known], max_perplexity=8.5).reason == "surprising"
+    assert chosen([known], max_perplexity=9.0).reason == chosen([known]).reason == "selected"
+    assert chosen([unknown], max_perplexity=8.5).reason == "selected"
+    with pytest.raises(ValueError, match=r"needs coldstart\.student"):
+        ColdstartConfig(perplexity=True)
+
+
 def test_every_reason_is_kept_the_first_one_first() -> None:
     outcome = chosen([trace("a", W, worst_repetition=0.9, foreign_scripts=("CJK",), tokens=9000)])
     assert outcome.against == {"a": ["wrong_answer", "too_long", "rambling", "language_mixed"]}

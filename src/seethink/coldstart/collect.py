@@ -95,16 +95,22 @@ def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
             advance(len(some), "")
 
 
-def judge_right(plan: Plan, store: Store, by: Grader) -> None:
-    """Let the judge, where there is one, read every right trace that it has not read."""
-    if plan.config.judge is None:
+def read_right(plan: Plan, store: Store, by: Grader) -> None:
+    """What is measured of the right traces alone: perplexity under the student, and what the judge says, on demand."""
+    config = plan.config
+    if not config.perplexity and config.judge is None:
         return
     right = [
         (key, question, store.traces[key]["text"])
         for key, question in finished(plan, store)
         if store.verdict(key, by.digest(question)) is Verdict.CORRECT
     ]
-    judge_traces(plan.config.judge, right, store.judgements)
+    if config.perplexity and config.student is not None:
+        from seethink.coldstart.perplexity import measure_perplexity  # loads transformers, which takes seconds
+
+        measure_perplexity(config.student, store.folder, right, store.perplexity)
+    if config.judge is not None:
+        judge_traces(config.judge, right, store.judgements)
 
 
 def decided(grade: Grade, rewarder: Rewarder) -> str:

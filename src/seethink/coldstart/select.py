@@ -33,6 +33,8 @@ class Trace:
     decided: str = ""
     scores: TraceScores | None = None
     """None where it is no trace."""
+    perplexity: float | None = None
+    """Under the student; None where it was not measured."""
     judged: Judgement | None = None
     """None where no judge has read it."""
 
@@ -95,6 +97,8 @@ def _against(trace: Trace, config: ColdstartConfig, filters: SftConfig) -> list[
     found += ["rambling"] if trace.scores.compression > config.max_compression and "rambling" not in found else []
     found += ["control_token"] if trace.scores.control_tokens else []
     found += ["too_short"] if trace.scores.tokens < config.min_tokens else []
+    if config.max_perplexity is not None and (trace.perplexity or 0.0) > config.max_perplexity:
+        found.append("surprising")
     if config.judge is not None and trace.verdict is Verdict.CORRECT:
         found += _judged(trace.judged, config)
     return found

@@ -19,7 +19,7 @@ from seethink.config.coldstart import ColdstartConfig
 from seethink.core.redact import redact_text
 from seethink.core.types import Grade, Verdict
 
-TRACES, GRADES, SCORES = "traces.jsonl", "grades.jsonl", "scores.jsonl"
+TRACES, GRADES, SCORES, PERPLEXITY = "traces.jsonl", "grades.jsonl", "scores.jsonl", "perplexity.jsonl"
 TEMPLATE = 1
 """Changes where the same question is put to a teacher in other words."""
 MOST_CUT = 2
@@ -52,6 +52,14 @@ class StoredScores:
     scores: TraceScores
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPerplexity:
+    by: str
+    """A hash of the student."""
+    perplexity: float | None
+    """None where question and trace do not fit into the student."""
+
+
 class Store:
     """What a folder has: traces, their grades and scores, each in an append-only file."""
 
@@ -60,13 +68,14 @@ class Store:
         self.traces: Records[TraceHead] = Records(folder / TRACES, _head)
         self.grades: Records[StoredGrade] = Records(folder / GRADES, _grade)
         self.scores: Records[StoredScores] = Records(folder / SCORES, _scores)
+        self.perplexity: Records[StoredPerplexity] = Records(folder / PERPLEXITY, _perplexity)
         self.judgements: Records[StoredJudgement] = Records(folder / JUDGEMENTS, read_stored)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for records in (self.traces, self.grades, self.scores, self.judgements):
+        for records in (self.traces, self.grades, self.scores, self.perplexity, self.judgements):
             records.close()
 
     def state(self, key: str) -> State | None:
@@ -157,6 +166,10 @@ def _head(record: dict[str, Any]) -> TraceHead:
 
 def _grade(record: dict[str, Any]) -> StoredGrade:
     return StoredGrade(record["by"], Verdict(record["verdict"]), record["decided"])
+
+
+def _perplexity(record: dict[str, Any]) -> StoredPerplexity:
+    return StoredPerplexity(record["by"], record["perplexity"])
 
 
 def _scores(record: dict[str, Any]) -> StoredScores:

@@ -39,6 +39,8 @@ class ColdstartConfig(Section):
     )
     quotas: dict[str, int] = Field({}, description="Questions selected per domain, at most, e.g. { biology = 4000 }.")
     val_share: float = Field(0.02, ge=0, lt=1, description="Of the selected questions, for the validation loss.")
+    perplexity: bool = Field(False, description="Measure how surprising each right trace is to coldstart.student.")
+    max_perplexity: float | None = Field(None, gt=1, description="More surprising traces are left out; unset: none.")
     judge: EndpointConfig | None = Field(None, description="LLM that reads the right traces; unset: none does.")
     min_coherent: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of less are left out.")
     max_rambling: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of more are left out.")
@@ -52,4 +54,6 @@ class ColdstartConfig(Section):
             raise ValueError(
                 "coldstart.max_pass needs coldstart.adaptive=false: a question that is solved at once is sampled once"
             )
+        if self.perplexity and self.student is None:
+            raise ValueError("coldstart.perplexity needs coldstart.student, the model to be trained")
         return self

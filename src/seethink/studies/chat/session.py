@@ -70,10 +70,11 @@ class ChatSession:
             room = min(room, chat.context - len(prompt.input_ids))
             if room < 1:
                 raise UserError(f"the question fills the model's {chat.context} positions; ask a shorter one")
-        self._generator.on_draw = _Stream(self._loaded, show)
+        stream = self._generator.on_draw = _Stream(self._loaded, show)
         self._asked += 1
         sampling = Sampling(room, self._temperature, rules=rules)
         ((completion,),) = self._generator.generate([prompt], 1, sampling, (self._seed, STREAM, self._asked))
+        stream.end()
         return completion
 
 
@@ -85,18 +86,33 @@ class _Stream:
         self._stop, self._show = set(loaded.stop_ids), show
         self._context: list[int] = []
         self._pending: list[int] = []
+        self._entropy = 0.0
+        """Of the token that begins the pending ones: a character that several share is its own."""
 
     def __call__(self, draw: Draw) -> None:
         token = int(draw.token_ids[0])
         if token in self._stop:
             return
+        if not self._pending:
+            self._entropy = float(draw.entropies[0])
         self._pending.append(token)
-        before = self._decoded(self._context) if self._context else ""
-        text = self._decoded(self._context + self._pending)[len(before) :]
-        if text.endswith(BROKEN) and len(self._pending) < LONGEST:
-            return
+        if not self._text().endswith(BROKEN) or len(self._pending) == LONGEST:
+            self._show_pending()
+
+    def end(self) -> None:
+        """Show what is left: the bytes of a character that never became whole."""
+        if self._pending:
+            self._show_pending()
+
+    def _show_pending(self) -> None:
+        text = self._text()
         self._context, self._pending = self._pending, []
-        self._show(text, float(draw.entropies[0]))
+        self._show(text, self._entropy)
+
+    def _text(self) -> str:
+        """What the pending tokens add to those before."""
+        before = self._decoded(self._context) if self._context else ""
+        return self._decoded(self._context + self._pending)[len(before) :]
 
     def _decoded(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from seethink.coldstart import funnel
-from seethink.coldstart.collect import collect_traces, grader_of, judge_right, score_traces
+from seethink.coldstart.collect import collect_traces, grader_of, read_right, score_traces
 from seethink.coldstart.output import write_data
 from seethink.coldstart.questions import Questions, prepare_questions, stored_questions
 from seethink.coldstart.scores import Tokenize
@@ -22,6 +22,7 @@ from seethink.coldstart.teacher import LOCAL, Teacher
 from seethink.config.coldstart_file import ColdstartSettings
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
+from seethink.core.exits import RunStopped
 from seethink.core.redact import visible
 from seethink.core.text_measures import words
 from seethink.report.coldstart_page import write_page
@@ -63,14 +64,13 @@ class ColdstartCommand:
         with FolderLock(self.folder, "-o "):
             questions = self._questions()
             with Store(self.folder) as store, closing(self._teacher()) as teacher:
-                rewarder = command_rewarder(self.settings.reward, self.folder)
-                with rewarder:
+                with command_rewarder(self.settings.reward, self.folder) as rewarder, _resumable():
                     local = [url for url in self.teachers if not url.startswith(LOCAL)]
                     grader = grader_of(rewarder)
                     remember_teacher(self.folder, teacher, local, grader, self.settings.coldstart, self.seed)
                     plan = plan_of(remembered(self.folder), questions, self.settings.coldstart)
                     collect_traces(plan, store, teacher, rewarder, retry_failed=self.retry_failed)
-                judge_right(plan, store, grader)
+                read_right(plan, store, grader)
                 return self._finish(store, plan, questions, grader)
 
     def refilter(self) -> bool:
@@ -169,6 +169,15 @@ class ColdstartCommand:
                 "seed": plan.seed,
             },
         }
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C ends the command with what is there; the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise RunStopped("stopped; what came back is stored, and the same command goes on from there") from None
 
 
 def _tokenizer(student: str | None) -> tuple[Tokenize, str, str]:

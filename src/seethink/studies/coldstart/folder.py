@@ -78,5 +78,9 @@ def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
             decided = grade.decided if grade is not None else ""
             said = store.judgements.summaries.get(key)
             judged = said.said if said is not None and said.by == judge else None
-            found.setdefault(question.key, []).append(Trace(key, state, verdict, decided, known, judged))
+            measured = store.perplexity.summaries.get(key)
+            perplexity = measured.perplexity if measured is not None else None
+            found.setdefault(question.key, []).append(
+                Trace(key, state, verdict, decided, known, perplexity=perplexity, judged=judged)
+            )
     return found
