@@ -121,7 +121,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Finis
 def test_states_and_reasons(made: tuple[Path, Finished, ScriptedOpenAI]) -> None:
     out, finished, _ = made
     assert finished.returncode == 1, finished.stderr
-    assert "1 of 36 samples failed or could not be graded" in finished.stdout
+    assert "1 of 36 samples failed or could not be graded; the last one: not a chat completion" in finished.stdout
     found = states(out)
     assert [found[f"p{n}"] for n in (0, 1, 4, 5, 6, 12, 15, 16)] == [
         ["done"], ["done"] * 3, ["empty"] * 3, ["truncated"] * 2, ["refused"] * 3, ["failed"], ["done"] * 2,
@@ -329,7 +329,8 @@ def test_a_dry_run_shows_prompts_and_sends_nothing(tmp_path: Path) -> None:
         (["optim.lr=1"], "only keys of [data], [teacher], [reward], [sft], [coldstart]"),
         (["teacher.base_url=http://x"], "teacher.base_url: give --teacher instead"),
         (["teacher.max_tokens=9"], "teacher.max_tokens: give coldstart.max_tokens instead"),
-        (["--refilter", "--samples", "2"], "--refilter sends nothing"),
+        (["--refilter", "--samples", "2"], "--refilter sends nothing, and 'coldstart.samples=2' says what is sent"),
+        (["--refilter", "--dry-run"], "--refilter sends nothing"),
         (["--refilter"], "no traces to select from"),
         ([], "--teacher: give the address of a server, or local:CHECKPOINT"),
         (["--teacher", "http://127.0.0.1:9/v1"], "--model: give the name"),

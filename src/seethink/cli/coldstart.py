@@ -51,10 +51,14 @@ def coldstart(
     """
     from seethink.config.coldstart_file import coldstart_settings
     from seethink.studies.coldstart.command import ColdstartCommand
+    from seethink.studies.coldstart.folder import COLLECTED
 
     given = [*(words or []), *([] if samples is None else [f"coldstart.samples={samples}"])]
-    if refilter and (samples is not None or retry_failed or dry_run):
-        raise UserError("--refilter sends nothing: leave --samples, --retry-failed and --dry-run out")
+    if refilter and (retry_failed or dry_run):
+        raise UserError("--refilter sends nothing: leave --retry-failed and --dry-run out")
+    collected = [word for word in given if refilter and word.partition("=")[0].removeprefix("coldstart.") in COLLECTED]
+    if collected:
+        raise UserError(f"--refilter sends nothing, and {collected[0]!r} says what is sent: leave one of them out")
     command = ColdstartCommand(
         questions,
         out,

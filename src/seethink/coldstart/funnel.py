@@ -23,7 +23,7 @@ WORDS = {
     "benchmark_text": "words of a benchmark",
     "benchmark_image": "a picture of a benchmark",
     "not_asked": "not asked yet",
-    "failed": "the server gave no answer",
+    "failed": "no answer came",
     "truncated": "cut off at the length limit",
     "empty": "no text",
     "refused": "refused",

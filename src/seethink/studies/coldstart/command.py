@@ -142,8 +142,8 @@ class ColdstartCommand:
         say(visible(f"report: {page}"))
         bad, samples = funnel.unanswered(outcomes)
         if bad:
-            said = f"{bad:,} of {samples:,} samples failed or could not be graded"
-            say(f"{said}: give the command again, with --retry-failed for those that failed", "yellow")
+            said = f"{bad:,} of {samples:,} samples failed or could not be graded{_last_error(store, outcomes)}"
+            say(visible(f"{said}. Give the command again, with --retry-failed for those that failed"), "yellow")
         return bad <= funnel.UNANSWERED * samples
 
     def _about(self, plan: Plan, by: Grader, counted_in: str) -> dict[str, Any]:
@@ -189,6 +189,12 @@ def _tokenizer(student: str | None) -> tuple[Tokenize, str, str]:
 
     chat = load_chat(student)
     return chat.response_ids, f"tokens of {student}", f"tokens {processor_identity(chat)}"
+
+
+def _last_error(store: Store, outcomes: Sequence[Outcome]) -> str:
+    """What the last failed sample says of itself."""
+    failed = [trace.key for outcome in outcomes for trace in outcome.traces if trace.state == "failed"]
+    return f"; the last one: {store.traces[failed[-1]].get('error', '')}" if failed else ""
 
 
 def _refuse_chance(questions: Questions, samples: int, needed: int) -> None:
