@@ -19,6 +19,7 @@ COMMANDS = [
     ["train"],
     ["coldstart"],
     ["chat"],
+    ["serve"],
     ["eval"],
     ["modes"],
     ["select"],

@@ -1,4 +1,4 @@
-"""Commands on a model itself: parts, export, chat."""
+"""Commands on a model itself: parts, export, chat, serve."""
 
 from __future__ import annotations
 
@@ -75,3 +75,25 @@ def chat(
     session.show_image(image)
     session.use_mode(mode)
     talk(session, question, shaded=entropy)
+
+
+@app.command(epilog="Example: `seethink serve runs/nano-grpo/best --port 8000`")
+def serve(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; others than loopback need --api-key-env.")
+    ] = "127.0.0.1",
+    api_key_env: Annotated[
+        str | None, typer.Option(help="NAME of the environment variable with the key that clients must send.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response, whatever is asked.")] = 4096,
+) -> None:
+    """Serve a model as an OpenAI-compatible server, to try a verifier, teacher or benchmark against it.
+
+    One decoder answers one group of requests after the other: for load, serve an export with vLLM.
+    """
+    from seethink.models.load import load_model
+    from seethink.studies.serve.run import run_server
+
+    run_server(load_model(model), host, port, api_key_env=api_key_env, max_new_tokens=max_new_tokens)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from seethink.config import LogConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Sample
 from seethink.data.images import ImageRef, check_image
-from seethink.data.token_pieces import BROKEN, LONGEST
 from seethink.generate.in_process.generator import InProcessGenerator
-from seethink.generate.in_process.sampling import Draw
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
+from seethink.studies.chat.stream import Show, TokenStream
 from seethink.studies.modes.inference_modes import MODES, ModesConfig, Variant, mode_rules, without_think
 
 STREAM = 3 * 10**6
 """Sets the random numbers of a chat apart from those of training, evaluation and traces."""
-
-Show = Callable[[str, float], None]
-"""(text that a token adds, entropy in nats of the distribution that it was drawn from)."""
 
 
 class ChatSession:
@@ -70,49 +64,9 @@ class ChatSession:
             room = min(room, chat.context - len(prompt.input_ids))
             if room < 1:
                 raise UserError(f"the question fills the model's {chat.context} positions; ask a shorter one")
-        stream = self._generator.on_draw = _Stream(self._loaded, show)
+        stream = self._generator.on_draw = TokenStream(self._loaded, show)
         self._asked += 1
         sampling = Sampling(room, self._temperature, rules=rules)
         ((completion,),) = self._generator.generate([prompt], 1, sampling, (self._seed, STREAM, self._asked))
         stream.end()
         return completion
-
-
-class _Stream:
-    """Turns drawn tokens into the texts that they add, whole characters at a time."""
-
-    def __init__(self, loaded: LoadedModel, show: Show) -> None:
-        self._tokenizer: Any = loaded.chat.tokenizer
-        self._stop, self._show = set(loaded.stop_ids), show
-        self._context: list[int] = []
-        self._pending: list[int] = []
-        self._entropy = 0.0
-        """Of the token that begins the pending ones: a character that several share is its own."""
-
-    def __call__(self, draw: Draw) -> None:
-        token = int(draw.token_ids[0])
-        if token in self._stop:
-            return
-        if not self._pending:
-            self._entropy = float(draw.entropies[0])
-        self._pending.append(token)
-        if not self._text().endswith(BROKEN) or len(self._pending) == LONGEST:
-            self._show_pending()
-
-    def end(self) -> None:
-        """Show what is left: the bytes of a character that never became whole."""
-        if self._pending:
-            self._show_pending()
-
-    def _show_pending(self) -> None:
-        text = self._text()
-        self._context, self._pending = self._pending, []
-        self._show(text, self._entropy)
-
-    def _text(self) -> str:
-        """What the pending tokens add to those before."""
-        before = self._decoded(self._context) if self._context else ""
-        return self._decoded(self._context + self._pending)[len(before) :]
-
-    def _decoded(self, token_ids: list[int]) -> str:
-        return str(self._tokenizer.decode(token_ids))
