@@ -18,6 +18,7 @@ from helpers.asking import file_of, picture, problems
 from helpers.command_line import run_command
 from helpers.nano import load_nano
 from seethink.config.endpoint import EndpointConfig
+from seethink.core.errors import UserError
 from seethink.endpoint.batch import Request, ask_all
 from seethink.endpoint.chat import ChatSettings, Message, image_part, text_part
 from seethink.models.load import LoadedModel
@@ -156,9 +157,20 @@ def test_a_served_model_is_a_teacher(server: ModelServer, tmp_path: Path, monkey
     assert set(states) <= {"done", "truncated", "empty"}
 
 
-def test_others_are_let_in_with_a_key_alone(loaded: LoadedModel) -> None:
-    from seethink.core.errors import UserError
+def test_a_decoder_that_fails_is_a_500_and_the_next_request_is_answered(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise MemoryError
 
+    with monkeypatch.context() as patched:
+        patched.setattr(server.engine._generator, "generate", fails)
+        status, text = post(server, body())
+    assert (status, json.loads(text)["error"]["message"]) == (500, "the decoder failed: MemoryError")
+    assert post(server, body())[0] == 200
+
+
+def test_others_are_let_in_with_a_key_alone(loaded: LoadedModel) -> None:
     with pytest.raises(UserError, match=r"--host 0\.0\.0\.0 lets others in"):
         run_server(loaded, "0.0.0.0", 0, api_key_env=None, max_new_tokens=8)
     with pytest.raises(UserError, match="NOT_SET_HERE, which is not set"):

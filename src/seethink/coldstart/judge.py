@@ -126,9 +126,9 @@ def judge_traces(
     requests = (Request(key, messages(question.question, text)) for key, question, text in waiting)
     with progress_bar("judge", len(waiting)) as advance:
         for outcome in ask_all(config, requests, role="judge", total=len(waiting)):
-            said = _judgement(outcome)
-            if said is not None:
-                stored.append({"key": outcome.key, "by": by, **asdict(said)})
+            judgement = _judgement(outcome)
+            if judgement is not None:
+                stored.append({"key": outcome.key, "by": by, **asdict(judgement)})
             advance(1, "")
 
 

@@ -57,7 +57,7 @@ def _rough(looks: np.ndarray) -> np.ndarray:
 def _unit(looks: np.ndarray) -> np.ndarray:
     """[N, C] of mean 0 and length 1: their products are correlations."""
     centred = looks.astype(np.float32) - looks.mean(axis=1, keepdims=True, dtype=np.float32)
-    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
 
 
 def _principal(units: np.ndarray) -> np.ndarray:

@@ -88,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream(asked)
             else:
                 job = self.server.engine.submit(asked)
+                if (error := job.answer.exception()) is not None:
+                    raise RequestError(f"the decoder failed: {type(error).__name__}", 500)
                 self._send(200, self._completion(job, asked, job.answer.result()))
         except RequestError as error:
             self._error(error.status, str(error))
@@ -140,7 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.request.logprobs:
             texts = self.server.engine.loaded.chat.token_texts(one.token_ids)
             pairs = zip(texts, one.generator_logprobs, strict=True)
-            content = [{"token": t, "logprob": p, "bytes": None, "top_logprobs": []} for t, p in pairs]
+            content: list[dict[str, Any]] = [
+                {"token": t, "logprob": p, "bytes": None, "top_logprobs": []} for t, p in pairs
+            ]
             choice["logprobs"] = {"content": content}
         return choice
 
@@ -152,7 +156,12 @@ class _Handler(BaseHTTPRequestHandler):
         pieces: Queue[str | None] = Queue()
         shown = TokenStream(self.server.engine.loaded, lambda text, _: pieces.put(text))
         job = self.server.engine.submit(asked, shown)
-        job.answer.add_done_callback(lambda _: (shown.end(), pieces.put(None)))
+
+        def end(_: object) -> None:
+            shown.end()
+            pieces.put(None)
+
+        job.answer.add_done_callback(end)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
