@@ -29,14 +29,14 @@ import numpy as np
 import psutil
 from PIL import Image
 
-SIDE = 336
+SIDE = 224
 _PROBLEM = re.compile(rb"Problem (\d+)")
 _SEED = re.compile(rb'"seed": ?(\d+)')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.I)
 
 
 def make_questions(folder: Path, count: int) -> Path:
-    """A JSONL file and a JPEG of noisy fields per question (about 30 KB)."""
+    """A JSONL file and a JPEG of noisy fields per question (about 15 KB)."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "questions.jsonl"
     with path.open("w") as file:

@@ -16,13 +16,15 @@ from seethink.studies.chat.session import ChatSession
 from seethink.studies.chat.terminal import Printer, _plain
 from seethink.world.make import world_samples
 
+SLOW = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def loaded(random_nano: Path) -> LoadedModel:
     return load_nano(random_nano)
 
 
-@pytest.mark.parametrize("mode", ["slow", "nothink", "nowait", "5"])
+@pytest.mark.parametrize("mode", ["slow", "5", *(pytest.param(m, marks=SLOW) for m in ("nothink", "nowait"))])
 def test_the_pieces_are_the_response(loaded: LoadedModel, mode: str) -> None:
     session, shown = ChatSession(loaded, max_new_tokens=24), list[tuple[str, float]]()
     session.use_mode(mode)
@@ -37,6 +39,7 @@ def test_the_pieces_are_the_response(loaded: LoadedModel, mode: str) -> None:
         assert "<think>" not in text
 
 
+@pytest.mark.slow
 def test_the_picture_matters_and_the_same_question_is_drawn_anew(loaded: LoadedModel, tmp_path: Path) -> None:
     session = ChatSession(loaded, max_new_tokens=12)
     texts = []
@@ -71,6 +74,7 @@ def test_thoughts_are_dim_until_they_end() -> None:
     assert seen == [False, True, True, False, False]
 
 
+@pytest.mark.slow
 def test_the_command_answers_questions_and_obeys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world_samples("world:math", "test", 1, 0)[0].pictures()[0].save(tmp_path / "digits.png")
     typed = (

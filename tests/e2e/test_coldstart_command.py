@@ -166,6 +166,7 @@ def test_a_second_call_asks_nothing_and_changes_nothing(made: tuple[Path, Finish
     assert (final_files(out), len(server.asks)) == (before, asked)
 
 
+@pytest.mark.slow
 def test_refiltering_sends_nothing_and_gives_the_same_bytes_twice(
     made: tuple[Path, Finished, ScriptedOpenAI], tmp_path: Path
 ) -> None:
@@ -215,6 +216,7 @@ def test_the_card_and_the_page(made: tuple[Path, Finished, ScriptedOpenAI]) -> N
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.slow
 def test_what_failed_is_asked_again_on_demand(tmp_path: Path) -> None:
     source, broken = problems(tmp_path / "q", 5), {3: lambda ask: sends(200, "{}")}
     with ScriptedOpenAI(by_number(broken)) as server:
@@ -255,6 +257,7 @@ def test_a_verifier_that_is_down_leaves_grades_open(tmp_path: Path) -> None:
     assert "decided by the verifier" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_options_need_two_right_answers(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "q.jsonl", [
         {"id": str(n), "question": f"Problem {n}?", "choices": ["x", "y", "z"], "answer": "B"} for n in range(3)
@@ -276,6 +279,7 @@ def test_options_need_two_right_answers(tmp_path: Path) -> None:
     assert first_reasons(tmp_path / "out") == {"perhaps_chance": 1}
 
 
+@pytest.mark.slow
 def test_several_servers_share_the_work_and_their_limits_hold(tmp_path: Path) -> None:
     source, busy = problems(tmp_path / "q", 24), [Concurrency(), Concurrency()]
     with (
@@ -292,6 +296,7 @@ def test_several_servers_share_the_work_and_their_limits_hold(tmp_path: Path) ->
     assert len(lines(tmp_path / "out/data/train.jsonl")) + len(lines(tmp_path / "out/data/val.jsonl")) == 24
 
 
+@pytest.mark.slow
 def test_another_server_of_the_same_name_is_another_teacher(tmp_path: Path) -> None:
     source = problems(tmp_path / "q", 2)
     with ScriptedOpenAI(solves) as one, ScriptedOpenAI(solves) as two:
@@ -357,6 +362,15 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
 
 
+def test_a_folder_among_the_data_is_refused(tmp_path: Path) -> None:
+    source = problems(tmp_path / "q", 1).parent
+    ended = run_command("coldstart", str(source), "-o", str(source / "out"), "--refilter", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "lies inside" in ended.stderr
+    assert not (source / "out").exists()
+
+
+@pytest.mark.slow
 def test_settings_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "cold.toml").write_text(
         "[coldstart]\nsamples = 1\nquotas = { maths = 1 }\n[sft]\nmax_repetition = 0.3\n"
@@ -387,16 +401,26 @@ def test_a_row_reads_back_as_the_sample_that_was_asked(tmp_path: Path) -> None:
     assert bodies[1][0]["content"].endswith("\n\nBe exact.")
 
 
-def test_a_local_checkpoint_is_a_teacher_and_what_it_draws_stays_the_same(random_nano: Path, tmp_path: Path) -> None:
-    words = ["--teacher", f"local:{random_nano}", "--limit", "6", "--samples", "2", "coldstart.max_tokens=12"]
-    runs = [run("world:math", tmp_path / name, None, *words) for name in ("a", "b")]
-    assert [ended.returncode for ended in runs] == [0, 0], runs[0].stderr
-    texts = [
-        {(t["id"], t["sample"]): (t["state"], t.get("text")) for t in lines(tmp_path / name / "traces.jsonl")}
-        for name in ("a", "b")
-    ]
-    assert texts[0] == texts[1]
-    assert len(texts[0]) >= 6
-    narrow = run("world:math", tmp_path / "c", None, *words[:-1], "coldstart.max_tokens=100000")
-    assert narrow.returncode == 1
-    assert "coldstart.max_tokens=100000: lower it" in (tmp_path / "c/traces.jsonl").read_text()
+def local(model: Path, out: Path, *words: str) -> tuple[Finished, dict[tuple[str, int], tuple[str, str]]]:
+    """A run with a local teacher, and its samples by problem and number."""
+    where = ["--teacher", f"local:{model}", "--limit", "4", "--samples", "2"]
+    ended = run("world:math", out, None, *where, *words)
+    traces = lines(out / "traces.jsonl")
+    return ended, {(t["id"], t["sample"]): (t["state"], t.get("text") or t.get("error")) for t in traces}
+
+
+def test_a_local_checkpoint_is_a_teacher(random_nano: Path, tmp_path: Path) -> None:
+    ended, samples = local(random_nano, tmp_path / "a", "coldstart.max_tokens=12")
+    assert ended.returncode == 0, ended.stderr
+    assert len(samples) >= 4
+    assert {state for state, _ in samples.values()} <= {"done", "truncated", "empty"}
+
+
+@pytest.mark.slow
+def test_what_a_local_checkpoint_draws_stays_the_same(random_nano: Path, tmp_path: Path) -> None:
+    first, again = (local(random_nano, tmp_path / name, "coldstart.max_tokens=12")[1] for name in ("a", "b"))
+    assert first == again
+    ended, samples = local(random_nano, tmp_path / "c", "coldstart.max_tokens=100000")
+    assert ended.returncode == 1
+    assert "coldstart.max_tokens=100000: lower it" in ended.stdout
+    assert {state for state, _ in samples.values()} == {"failed"}

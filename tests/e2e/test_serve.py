@@ -80,6 +80,7 @@ def test_a_completion_has_what_clients_read(server: ModelServer) -> None:
     assert found["usage"]["prompt_tokens"] > 16, "the picture's tokens are in it"
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_text_alone_in_company_and_in_a_stream(server: ModelServer) -> None:
     alone = [text_of(json.loads(post(server, body(seed=n))[1])["choices"][0]["message"]) for n in range(6)]
     with ThreadPoolExecutor(6) as pool:
@@ -135,6 +136,7 @@ def test_no_picture_is_fetched_or_read_from_the_disk(url: str) -> None:
         read_request(json.dumps({"messages": [message]}).encode())
 
 
+@pytest.mark.slow
 def test_our_client_is_served(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVED_KEY", KEY)
     config = EndpointConfig(base_url=f"{address(server)}/v1", model="any", api_key_env="SERVED_KEY")
@@ -145,6 +147,7 @@ def test_our_client_is_served(server: ModelServer, monkeypatch: pytest.MonkeyPat
     assert found.reply.prompt_tokens
 
 
+@pytest.mark.slow
 def test_a_served_model_is_a_teacher(server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVED_KEY", KEY)
     words = ["--teacher", f"{address(server)}/v1", "--model", "any", "teacher.api_key_env=SERVED_KEY"]

@@ -38,6 +38,7 @@ def test_perplexity_is_that_of_a_plain_forward(random_nano: Path, tmp_path: Path
         assert value == pytest.approx(nll.exp().item(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_trace_that_does_not_fit_has_none(random_nano: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (one,) = prepare_questions(str(problems(tmp_path / "q", 1)), out, ReadConfig(), read_gold).kept

@@ -140,6 +140,19 @@ def test_the_stage_is_done_once_for_the_same_data(tmp_path: Path, monkeypatch: p
     assert again.kept[0].key == first.kept[0].key, "a corrected gold asks no teacher anew"
 
 
+@pytest.mark.parametrize("image", ["images/../../secret.png", "/etc/passwd", "x.png"])
+def test_a_folder_that_was_tampered_with_leads_nowhere(tmp_path: Path, image: str) -> None:
+    prepare(problems(tmp_path / "q", 1), tmp_path / "out")
+    path = tmp_path / "out" / "questions.jsonl"
+    row = json.loads(path.read_text())
+    write_jsonl(path, [row | {"images": [image]}])
+    with pytest.raises(DataError, match="is no picture of the folder"):
+        stage.stored_questions(tmp_path / "out")
+    write_jsonl(path, [row | {"more": 1}])
+    with pytest.raises(DataError, match="is not what this version writes"):
+        stage.stored_questions(tmp_path / "out")
+
+
 def test_no_question_left(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "q.jsonl", [{"question": "How many?", "answer": None}])
     with pytest.raises(DataError, match=r"no question is left of 1 rows: .*q\.jsonl, row 1"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ FILE, LEFT_OUT, ABOUT, IMAGES = "questions.jsonl", "left_out.jsonl", "questions.
 VERSION = 1
 """Changes where the same data give other questions than before."""
 _SUFFIXES = {b"\x89PN": "png", b"\xff\xd8\xff": "jpg", b"RIF": "webp", b"GIF": "gif", b"BM": "bmp"}
+_PICTURE = re.compile(rf"{IMAGES}/[0-9a-f]{{32}}\.[a-z]{{3,4}}")
 _AT_ONCE = 64
 """Rows whose pictures are in memory at one time."""
 
@@ -163,11 +165,17 @@ def stored_questions(folder: Path) -> Questions:
     about = read_object(folder / ABOUT)
     if not about:
         raise DataError(f"{folder} has no questions yet: give the command without --refilter first")
-    return Questions(_stored(folder / FILE, Question), _stored(folder / LEFT_OUT, LeftOut), about)
-
-
-def _stored(path: Path, kind: type[Any]) -> list[Any]:
-    return [kind(**record) for _, record in require_lines(path)]
+    try:
+        kept = [Question(**record) for _, record in require_lines(folder / FILE)]
+        left_out = [LeftOut(**record) for _, record in require_lines(folder / LEFT_OUT)]
+        strange = next((name for one in kept for name in one.images if not _PICTURE.fullmatch(name)), None)
+    except TypeError as error:
+        raise DataError(f"{folder / FILE} is not what this version writes ({error}): delete {folder / ABOUT}") from None
+    if strange is not None:
+        raise DataError(
+            f"{folder / FILE} names {strange[:80]!r}, which is no picture of the folder: delete {folder / ABOUT}"
+        )
+    return Questions(kept, left_out, about)
 
 
 # ---- rows and their pictures

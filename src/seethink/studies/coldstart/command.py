@@ -60,7 +60,7 @@ class ColdstartCommand:
 
     def run(self) -> bool:
         """Collect, select and report. False where more than a hundredth of the samples failed or were not graded."""
-        claim_folder(self.folder)
+        claim_folder(self.folder, self.source)
         with FolderLock(self.folder, "-o "):
             questions = self._questions()
             with Store(self.folder) as store, closing(self._teacher()) as teacher:
@@ -75,7 +75,7 @@ class ColdstartCommand:
 
     def refilter(self) -> bool:
         """Select anew from what the folder has; nothing is sent."""
-        claim_folder(self.folder)
+        claim_folder(self.folder, self.source)
         with FolderLock(self.folder, "-o "), Store(self.folder) as store:
             about, questions = remembered(self.folder), stored_questions(self.folder)
             plan = plan_of(about, questions, self._as_collected(about))
@@ -83,7 +83,7 @@ class ColdstartCommand:
 
     def dry_run(self) -> None:
         """Prepare the questions, print prompts as they would be sent, and estimate. Nothing is sent."""
-        claim_folder(self.folder)
+        claim_folder(self.folder, self.source)
         with FolderLock(self.folder, "-o "):
             questions = self._questions()
             with Store(self.folder) as store, closing(self._teacher()) as teacher:

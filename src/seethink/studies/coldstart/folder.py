@@ -22,8 +22,11 @@ COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_token
 """Keys of `[coldstart]` that say how traces are collected; all others choose among them."""
 
 
-def claim_folder(folder: Path) -> None:
-    """Raises UserError where a folder has files and was not made by this command."""
+def claim_folder(folder: Path, source: str) -> None:
+    """Raises UserError where a folder has files of something else, or lies among the data that are read."""
+    data = Path(source).expanduser()
+    if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
+        raise UserError(f"-o {str(folder)!r} lies inside {source}, which would be read with it: choose another folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
         raise UserError(f"-o {str(folder)!r} has files that are not of a cold start: choose another folder")
 
