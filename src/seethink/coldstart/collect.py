@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
@@ -15,7 +14,7 @@ from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, Teacher, Told
 from seethink.config.coldstart import ColdstartConfig
 from seethink.core.console import progress_bar
-from seethink.core.types import Grade, Sample, Verdict
+from seethink.core.types import Grade, Verdict
 from seethink.core.version import __version__
 from seethink.rewards.rewarder import Rewarder
 
@@ -125,7 +124,7 @@ def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
     waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, by)]
     with progress_bar("scores", len(waiting)) as advance:
         for key, question in waiting:
-            scores = measure(_with_pictures(question), store.traces[key]["text"], tokenize)
+            scores = measure(question.sample(None), store.traces[key]["text"], tokenize)
             store.scores.append({"key": key, "by": by, **asdict(scores)})
             advance(1, "")
 
@@ -133,28 +132,6 @@ def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
 def _is_scored(store: Store, key: str, by: str) -> bool:
     found = store.scores.summaries.get(key)
     return found is not None and found.by == by
-
-
-class _Unopened:
-    """Stands for a picture where it matters only that there is one."""
-
-    sha256 = ""
-    size = (1, 1)
-
-    def load(self) -> Any:
-        raise AssertionError("scores look at no picture")
-
-
-def _with_pictures(question: Question) -> Sample:
-    sample = question.sample(None)
-    return Sample(
-        sample.id,
-        sample.question,
-        tuple(_Unopened() for _ in question.images),
-        answer=sample.answer,
-        choices=sample.choices,
-        system=sample.system,
-    )
 
 
 def finished(plan: Plan, store: Store) -> Iterator[tuple[str, Question]]:

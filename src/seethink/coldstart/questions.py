@@ -46,6 +46,17 @@ _AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Unopened:
+    """Stands for a picture where it matters only that there is one: it is not decoded."""
+
+    sha256: str
+    size: tuple[int, int] = (1, 1)
+
+    def load(self) -> Image:
+        raise AssertionError("nothing looks at this picture")
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """One question as it is stored."""
 
@@ -73,8 +84,10 @@ class Question:
         return "multiple choice" if self.choices else "open"
 
     def sample(self, folder: Path | None) -> Sample:
-        """With the gold answer, for the grader; with a `folder` also with its pictures."""
-        images = tuple(check_image(name, folder) for name in self.images) if folder is not None else ()
+        """With the gold answer, for the grader; its pictures are those in `folder`, or unopened without one."""
+        images: tuple[types.ImageRef | Image, ...] = tuple(map(Unopened, self.digests))
+        if folder is not None:
+            images = tuple(check_image(name, folder) for name in self.images)
         return Sample(
             id=self.id,
             question=self.question,
