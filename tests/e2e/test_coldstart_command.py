@@ -230,6 +230,7 @@ def test_what_failed_is_asked_again_on_demand(tmp_path: Path) -> None:
     assert first_reasons(tmp_path / "out") == {}
 
 
+@pytest.mark.slow
 def test_a_verifier_that_is_down_leaves_grades_open(tmp_path: Path) -> None:
     """An error is no wrong answer: it is graded again, and nothing more is asked meanwhile."""
     words = ["coldstart.samples=2", "reward.verifier.max_retries=0", "reward.verifier.canary_every=0"]
@@ -307,6 +308,7 @@ def test_another_server_of_the_same_name_is_another_teacher(tmp_path: Path) -> N
     assert not two.asks
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_prompts_and_sends_nothing(tmp_path: Path) -> None:
     source = problems(tmp_path / "q", 6)
     with ScriptedOpenAI(solves) as server:

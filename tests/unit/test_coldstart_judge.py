@@ -121,6 +121,7 @@ def test_what_the_judge_says_is_stored_and_thresholds_come_last(tmp_path: Path) 
         assert len(server.asks) == asked
 
 
+@pytest.mark.slow
 def test_a_judge_can_say_that_one_right_answer_of_options_is_no_chance(tmp_path: Path) -> None:
     rows = [{"id": str(n), "question": f"Problem {n}?", "choices": ["x", "y"], "answer": "B"} for n in range(2)]
     seen: list[str] = []

@@ -114,6 +114,14 @@ def test_traces_that_are_nearly_the_same_count_once() -> None:
     assert len({"0", "1"} & set(picked)) == 1
 
 
+def test_training_measures_only_what_it_filters_by() -> None:
+    sample = Sample("s", "Q?", answer="7")
+    text = "<think>Wait, " + "so it is 所以. " * 30 + "</think>7"
+    whole, part = measure(sample, text, words), measure(sample, text, words, filtered_by=True)
+    assert replace(whole, compression=0.0, critical_words=0, control_tokens=0, sketch=()) == part
+    assert (whole.critical_words, part.foreign_scripts) == (1, ("CJK",))
+
+
 def test_too_easy_questions_can_be_left_out() -> None:
     traces = [trace("a"), trace("b"), trace("c", W), trace("d")]
     assert chosen(traces, adaptive=False, max_pass=0.7).reason == "too_easy"

@@ -36,7 +36,7 @@ def verify_traces(
     dropped: Counter[str] = Counter()
     for sample in samples:
         verdict = next(grades).verdict if sample.answer else Verdict.CORRECT
-        against = reasons(measure(sample, sample.response or "", tokenize), verdict, config)
+        against = reasons(measure(sample, sample.response or "", tokenize, filtered_by=True), verdict, config)
         if against:
             dropped[against[0]] += 1
         else:

@@ -52,8 +52,11 @@ class TraceScores:
     """The smallest hashes of its word 5-grams, in order: what `overlap` compares traces by."""
 
 
-def measure(sample: Sample, response: str, tokenize: Tokenize) -> TraceScores:
-    """The scores of a response to a sample. `tokenize` gives its tokens."""
+def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: bool = False) -> TraceScores:
+    """The scores of a response to a sample. `tokenize` gives its tokens.
+
+    With `filtered_by`, only those that training filters by; the others, which take longer, are 0.
+    """
     tokens = tokenize(response)
     whole = repetition(tokens)
     foreign = foreign_scripts(response, f"{whole_question(sample)}\n{sample.answer}")
@@ -62,12 +65,12 @@ def measure(sample: Sample, response: str, tokenize: Tokenize) -> TraceScores:
         tokens=len(tokens),
         repetition=whole,
         worst_repetition=max(whole, _in_windows(tokens)),
-        compression=compression(response),
+        compression=0.0 if filtered_by else compression(response),
         foreign_scripts=tuple(sorted(foreign)),
         hallucinations=len(hallucinations(sample, response)),
-        critical_words=sum(1 for _ in word_spans(response, CRITICAL_WORDS)),
-        control_tokens=len(_CONTROL.findall(response)),
-        sketch=_sketch(response),
+        critical_words=0 if filtered_by else sum(1 for _ in word_spans(response, CRITICAL_WORDS)),
+        control_tokens=0 if filtered_by else len(_CONTROL.findall(response)),
+        sketch=() if filtered_by else _sketch(response),
     )
 
 
