@@ -17,6 +17,9 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 COMMANDS = [
     ["quickstart"],
     ["train"],
+    ["coldstart"],
+    ["chat"],
+    ["serve"],
     ["eval"],
     ["modes"],
     ["select"],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from seethink.config.coldstart import ColdstartConfig
 from seethink.data.fields import IMAGE_COLUMNS
 from seethink.data.styles import STATED
 from seethink.models.parts import FAMILIES
@@ -37,3 +38,13 @@ def test_the_page_of_data_lists_the_columns_and_types() -> None:
     page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     for name in (*ANSWER_TYPES, *IMAGE_COLUMNS, *STATED["seethink"].columns):
         assert f"`{name}`" in page, name
+
+
+def test_the_page_of_the_cold_start_lists_every_key_and_each_is_read() -> None:
+    page = (ROOT / "docs" / "coldstart.md").read_text(encoding="utf-8")
+    files = [path for path in (ROOT / "src/seethink").rglob("*.py") if path.parent.name != "config"]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    for key, field in ColdstartConfig.model_fields.items():
+        assert f"| `{key}` |" in page, key
+        assert field.description, key
+        assert re.search(rf"(\.{key}\b|\[\"{key}\"\])", source), key

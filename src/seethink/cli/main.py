@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from seethink.cli import bench, data, evaluate, lab, models, train, verifier, world
+from seethink.cli import bench, coldstart, data, evaluate, lab, models, train, verifier, world
 from seethink.core.console import console, make_streams_lenient
 from seethink.core.errors import OtherRankError, UserError
 from seethink.core.exits import EXIT_OTHER_RANK, EXIT_RESUME, EXIT_WATCHDOG, RunStopped, StoppedByWatchdog
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     add_completion=False,
 )
-for group in (train.app, evaluate.app, models.app, data.app):
+for group in (train.app, coldstart.app, evaluate.app, models.app, data.app):
     app.add_typer(group)
 app.add_typer(world.app, name="world")
 app.add_typer(verifier.app, name="verifier")

@@ -1,4 +1,4 @@
-"""Commands on a model itself: parts, export."""
+"""Commands on a model itself: parts, export, chat, serve."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from seethink.cli.options import Seed
 from seethink.core.console import console
 
 app = typer.Typer()
@@ -47,3 +48,52 @@ def export(
     from seethink.export import export_run
 
     console.print(f"model: {escape(str(export_run(run, out, checkpoint=checkpoint, dtype=dtype)))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink chat runs/nano-grpo/best --image chart.png --entropy`")
+def chat(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    question: Annotated[str | None, typer.Option(help="Answer this alone; default: what is typed.")] = None,
+    image: Annotated[str, typer.Option(help="Picture that the questions are about.")] = "",
+    mode: Annotated[
+        str, typer.Option(help="slow, nothink, nowait, or a number of thinking tokens (docs/modes.md).")
+    ] = "slow",
+    entropy: Annotated[bool, typer.Option("--entropy", help="Shade each token by its entropy.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 1.0,
+    seed: Seed = 0,
+) -> None:
+    """Ask a model about a picture in the terminal; thoughts are dim. Each question is answered on its own.
+
+    While it runs, /image, /mode and /entropy change the picture, the mode and the shading.
+    """
+    from seethink.models.load import load_model
+    from seethink.studies.chat.session import ChatSession
+    from seethink.studies.chat.terminal import chat as talk
+
+    session = ChatSession(load_model(model), max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    session.show_image(image)
+    session.use_mode(mode)
+    talk(session, question, shaded=entropy)
+
+
+@app.command(epilog="Example: `seethink serve runs/nano-grpo/best --port 8000`")
+def serve(
+    model: Annotated[str, typer.Argument(help="`nano`, a checkpoint folder, or a hub name.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; others than loopback need --api-key-env.")
+    ] = "127.0.0.1",
+    api_key_env: Annotated[
+        str | None, typer.Option(help="NAME of the environment variable with the key that clients must send.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest response, whatever is asked.")] = 4096,
+) -> None:
+    """Serve a model as an OpenAI-compatible server, to try a verifier, teacher or benchmark against it.
+
+    One decoder answers one group of requests after the other: for load, serve an export with vLLM.
+    """
+    from seethink.models.load import load_model
+    from seethink.studies.serve.run import run_server
+
+    run_server(load_model(model), host, port, api_key_env=api_key_env, max_new_tokens=max_new_tokens)

@@ -1,22 +1,15 @@
-"""Teacher traces -> verified traces: rejection sampling, then length, repetition and language filters (paper 2)."""
+"""Thresholds on the scores of traces (paper 2): which reasons speak against a trace. Pure functions."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from seethink.coldstart.scores import Tokenize, TraceScores, measure
 from seethink.config import SftConfig
-from seethink.core.denials import hallucinations
-from seethink.core.text_measures import foreign_scripts, repetition, whole_question
 from seethink.core.types import Grade, Sample, Verdict
-from seethink.rewards.format import has_think_format
 
-MIN_WINDOW = 32
-"""Tokens. Fewer repeat themselves by chance."""
-
-Tokenize = Callable[[str], Sequence[int]]
 GradePairs = Callable[[Sequence[tuple[Sample, str]]], list[Grade]]
 
 
@@ -43,37 +36,23 @@ def verify_traces(
     dropped: Counter[str] = Counter()
     for sample in samples:
         verdict = next(grades).verdict if sample.answer else Verdict.CORRECT
-        reason = _reject(sample, verdict, config, tokenize)
-        if reason is None:
-            kept.append(sample)
+        against = reasons(measure(sample, sample.response or "", tokenize, filtered_by=True), verdict, config)
+        if against:
+            dropped[against[0]] += 1
         else:
-            dropped[reason] += 1
+            kept.append(sample)
     return kept, FilterReport(len(samples), len(kept), dict(dropped.most_common()))
 
 
-def _reject(sample: Sample, verdict: Verdict, config: SftConfig, tokenize: Tokenize) -> str | None:
-    """The first reason against a trace, or None."""
-    response = sample.response or ""
-    if config.require_think and not has_think_format(response):
-        return "bad_format"
-    if verdict is Verdict.ERROR:
-        return "not_graded"
-    if verdict is not Verdict.CORRECT:
-        return "wrong_answer"
-    tokens = tokenize(response)
-    if len(tokens) > config.max_response_tokens:
-        return "too_long"
-    if _most_repetition(tokens) > config.max_repetition:
-        return "rambling"
-    if config.drop_hallucinated and hallucinations(sample, response):
-        return "hallucinated"
-    if config.latin_only and foreign_scripts(response, f"{whole_question(sample)}\n{sample.answer}"):
-        return "language_mixed"
-    return None
-
-
-def _most_repetition(tokens: Sequence[int]) -> float:
-    """The repetition of the whole trace, or of that third of it which repeats itself most: a loop may come late."""
-    length = max(MIN_WINDOW, math.ceil(len(tokens) / 3))
-    starts = (*range(0, max(1, len(tokens) - length), length // 4), max(0, len(tokens) - length))
-    return max(repetition(tokens), *(repetition(tokens[start : start + length]) for start in starts))
+def reasons(scores: TraceScores, verdict: Verdict, config: SftConfig) -> list[str]:
+    """Every reason against a trace, the one that counts first; none for a trace to keep."""
+    found = {
+        "bad_format": config.require_think and not scores.think_format,
+        "not_graded": verdict is Verdict.ERROR,
+        "wrong_answer": verdict in (Verdict.WRONG, Verdict.NO_ANSWER),
+        "too_long": scores.tokens > config.max_response_tokens,
+        "rambling": scores.worst_repetition > config.max_repetition,
+        "hallucinated": config.drop_hallucinated and scores.hallucinations > 0,
+        "language_mixed": config.latin_only and bool(scores.foreign_scripts),
+    }
+    return [reason for reason, holds in found.items() if holds]

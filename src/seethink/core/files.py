@@ -25,16 +25,32 @@ WAITING = ".seethink-tmp"
 
 def write_text(path: Path, text: str) -> None:
     """Replace the file in one move: a reader, or a run after a crash, sees the old text or the new one."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace the file in one move: a reader, or a run after a crash, sees the old content or the new one."""
     waiting = path.with_name(f".{path.name}{WAITING}")
     try:
-        with waiting.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with waiting.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(waiting, path)
     except BaseException:
         with contextlib.suppress(OSError):
             waiting.unlink(missing_ok=True)
+        raise
+
+
+def append_whole(file: int, content: bytes) -> None:
+    """Add to an open file all or nothing: what a full disk took is taken back, so that no line is torn or double."""
+    before = os.fstat(file).st_size
+    try:
+        if os.write(file, content) < len(content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        os.ftruncate(file, before)
         raise
 
 

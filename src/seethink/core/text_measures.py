@@ -6,9 +6,10 @@ question does not use.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -18,8 +19,19 @@ from seethink.core.types import Completion, Sample
 FORMULAE = frozenset({"LATIN", "GREEK"})
 """Scripts of mathematics and of the think tags, which belong in every language."""
 
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 
-def repetition(tokens: Sequence[int], n: int = 4) -> float:
+
+def words(text: str) -> list[str]:
+    """Words in lower case; every Chinese, Japanese or Korean character is one.
+
+    >>> words("The sum, of 3 角?")
+    ['the', 'sum', 'of', '3', '角']
+    """
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def repetition(tokens: Sequence[Hashable], n: int = 4) -> float:
     """Share of n-grams that repeat an earlier one: 0 without repetition, near 1 for a loop."""
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

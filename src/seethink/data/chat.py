@@ -176,7 +176,7 @@ def _chosen_template(owner: Any) -> Any:
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:
     """The turns of a sample's prompt, as chat templates take them."""
-    user = {"role": "user", "content": _content(sample)}
+    user = {"role": "user", "content": content_parts(sample)}
     return [{"role": "system", "content": [_text(sample.system)]}, user] if sample.system else [user]
 
 
@@ -184,7 +184,7 @@ def _text(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-def _content(sample: Sample) -> list[dict[str, str]]:
+def content_parts(sample: Sample) -> list[dict[str, str]]:
     """The content parts of a question; images come first unless `<image>` marks say where they stand."""
     text = _with_choices(sample)
     if "<image>" not in text:

@@ -120,8 +120,8 @@ class VllmServer:
         if status in BUSY:
             raise RateLimitedError(retry_after_s(head))
         if status >= 300:
-            kind = RequestRefusedError if status < 500 and status != 408 else ServerError
-            raise kind(f"{self.url}/{path}: HTTP {status}: {self._shown(data)}")
+            said = f"{self.url}/{path}: HTTP {status}: {self._shown(data)}"
+            raise RequestRefusedError(said, status=status) if status < 500 and status != 408 else ServerError(said)
         try:
             return json.loads(data) if data else {}
         except (ValueError, RecursionError):

@@ -162,6 +162,18 @@ def refuse_wrong_tensors(model: Any, told: Any) -> None:
         raise ModelError(f"its weights cannot be used: {said}. Use a complete checkpoint, with its own config.json")
 
 
+def load_chat(source: str) -> Chat:
+    """The chat of a model without its weights: tokenizer, processor and template. Raises ModelError."""
+    prepare_transformers()
+    from transformers import AutoProcessor
+
+    path = model_path(source)
+    check_source(source, path)
+    refuse_unreachable(source, path)
+    with unreadable(source):
+        return Chat(AutoProcessor.from_pretrained(path))
+
+
 def load_recipe_model(recipe: Recipe, device: torch.device | None = None) -> LoadedModel:
     """The model that a recipe starts from, on `device`, or where `load_model` puts it."""
     return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, recipe.parts.modules, device or default_device())

@@ -54,7 +54,7 @@ class Rollouts:
 
     def data(self) -> dict[str, Any]:
         scale = self.entropy_scale()
-        return {"images": self.album.uris, "groups": self.groups, "scale": scale, "spans": self.spans}
+        return {"images": self.album.uris, "groups": self.groups, "scale": scale, "spans": self.spans, "shaded": True}
 
     def entropy_scale(self) -> float:
         """The entropy, in nats, that is shaded darkest: the 99th percentile, at least 0.5."""

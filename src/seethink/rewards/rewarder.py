@@ -120,9 +120,9 @@ def second_opinions(rewarder: Rewarder, pairs: Sequence[tuple[Sample, str]], gra
     return rewarder._ask_verifier(pairs, grades) if rewarder._verifier is not None else grades
 
 
-def command_rewarder(config: RewardConfig | None) -> Rewarder:
+def command_rewarder(config: RewardConfig | None, run_folder: Path | None = None) -> Rewarder:
     """By rules without a `config`. For commands: `reward.function` may lie in the folder where they are given."""
-    return Rewarder(config or RewardConfig(), function_folder=Path.cwd())
+    return Rewarder(config or RewardConfig(), run_folder=run_folder, function_folder=Path.cwd())
 
 
 def _open_verifier(config: RewardConfig, run_folder: Path | None) -> Verifier | None:

@@ -6,7 +6,6 @@ out, and so is what is written under `expendable`.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from seethink.core.console import say
-from seethink.core.files import finite_or_none, write_json_lines
+from seethink.core.files import append_whole, finite_or_none, write_json_lines
 from seethink.runs.reading import read_steps
 
 
@@ -40,20 +39,9 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
     with expendable(path.name):
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _write_whole(file, (json.dumps(record) + "\n").encode())
+            append_whole(file, (json.dumps(record) + "\n").encode())
         finally:
             os.close(file)
-
-
-def _write_whole(file: int, content: bytes) -> None:
-    """All or nothing: what a full disk took of the content is taken back, so that no line is torn or double."""
-    before = os.fstat(file).st_size
-    try:
-        if os.write(file, content) < len(content):
-            raise OSError(errno.ENOSPC, "No space left on device")
-    except OSError:
-        os.ftruncate(file, before)
-        raise
 
 
 class StepLines:
@@ -74,7 +62,7 @@ class StepLines:
 
     def _write_waiting(self) -> None:
         try:
-            _write_whole(self._file, self._waiting)
+            append_whole(self._file, self._waiting)
             self._waiting = b""
         except OSError as error:
             lines = self._waiting.count(b"\n")

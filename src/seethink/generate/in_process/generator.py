@@ -41,6 +41,8 @@ class InProcessGenerator:
         self._parameters = sum(p.numel() for p in loaded.model.parameters())
         self._running: list[_Answers] = []
         self.policy_version = 0
+        self.on_draw: Callable[[Draw], None] | None = None
+        """Called with what every step draws, for callers that show a response while it grows."""
 
     @torch.inference_mode()
     def generate(
@@ -71,8 +73,11 @@ class InProcessGenerator:
                     self._running.append(_Answers(batch, entering, group_size, uniforms))
                     logits.append(batch.first_logits)
                 with threads_for(self._rows * self._parameters):
-                    ended, following = self._take(self._draw(torch.cat(logits), sampling))
+                    draw = self._draw(torch.cat(logits), sampling)
+                    ended, following = self._take(draw)
                     logits = [self._advance(torch.cat(following))] if following else []
+                if self.on_draw is not None:
+                    self.on_draw(draw)
                 for answers in ended:
                     for place, completions in answers.collect(self._loaded, self._stop, self.policy_version):
                         groups[place] = completions

@@ -1,6 +1,6 @@
 // The embedded data, and what is derived from it once: entropies, counts, and which groups share a prompt.
 const byId = (id) => document.getElementById(id);
-const { images, groups, scale, spans } = JSON.parse(byId("rollout-data").textContent);
+const { images, groups, scale, spans, shaded } = JSON.parse(byId("rollout-data").textContent);
 
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 const known = (values) => values.filter((value) => value !== null);

@@ -53,15 +53,16 @@ function completion(one) {
   const header = make("header");
   const detail = Object.entries(one.parts).map(([name, value]) => `${name} ${value === null ? "–" : value}`);
   const about = detail.length ? ` (${detail.join(", ")})` : "";
-  header.append(make("span", MARKS[one.verdict], "verdict"));
-  header.append(make("span", `reward ${one.reward === null ? "–" : one.reward.toFixed(2)}${about}`));
+  header.append(make("span", one.mark ?? MARKS[one.verdict], "verdict"));
+  if (shaded) header.append(make("span", `reward ${one.reward === null ? "–" : one.reward.toFixed(2)}${about}`));
   if (one.advantage !== null) {
     const advantage = make("span", "advantage ");
     advantage.append(make("span", signed(one.advantage), one.advantage > 0 ? "up" : one.advantage < 0 ? "down" : ""));
     header.append(advantage);
   }
   if (one.extracted !== null) header.append(make("span", `answered ${one.extracted}`));
-  header.append(make("span", one.entropies ? `${one.tokens.length} tokens, mean entropy ${one.entropy.toFixed(2)}` : "no entropies recorded"));
+  const size = one.entropies ? `${one.tokens.length} tokens, mean entropy ${one.entropy.toFixed(2)}` : "no entropies recorded";
+  header.append(make("span", one.size ?? size));
   if (one.truncated) header.append(make("span", "truncated", "down"));
   if (one.hallucinated?.length) header.append(make("span", "says it cannot see", "down"));
   card.append(header, tokens(one));

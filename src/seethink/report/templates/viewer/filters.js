@@ -2,19 +2,19 @@
 const nats = (value) => (value === null ? "" : `${value.toFixed(2)} nats`);
 
 const TOGGLES = [
-  { name: "split", label: "Split rewards", group: (group) => new Set(group.rewards).size > 1,
+  { name: "split", label: "Split rewards", absent: !shaded, group: (group) => new Set(group.rewards).size > 1,
     about: "Groups whose completions have different rewards; GRPO learns from these groups alone." },
-  { name: "confident", label: "Wrong but confident",
+  { name: "confident", label: "Wrong but confident", absent: !shaded,
     one: (one) => one.verdict === "wrong" && one.entropy !== null && one.entropy <= limits.confident,
     about: `Wrong, with a mean token entropy of at most ${nats(limits.confident)}: the lowest quarter of all completions.` },
-  { name: "hesitant", label: "High critical entropy",
+  { name: "hesitant", label: "High critical entropy", absent: !shaded,
     one: (one) => one.criticalEntropy !== null && one.criticalEntropy >= limits.hesitant,
     about: `A mean entropy at critical words of at least ${nats(limits.hesitant)}: the highest quarter of the completions with a critical word.` },
-  { name: "critical", label: "Critical words", one: (one) => one.critical.length > 0,
+  { name: "critical", label: "Critical words", absent: !shaded, one: (one) => one.critical.length > 0,
     about: "At least one critical word." },
   { name: "hallucinated", label: "Hallucinated", one: (one) => one.hallucinated?.length > 0, absent: !spans,
     about: "Says that it cannot see the image." },
-  { name: "again", label: "Prompt seen again", group: (group) => others(group).length > 0,
+  { name: "again", label: "Prompt seen again", absent: !shaded, group: (group) => others(group).length > 0,
     about: "The same prompt was answered at another step or stage, so that the records can be compared." },
 ];
 

@@ -1,0 +1,142 @@
+"""Stages 2 to 4 run: traces are asked for, graded and scored, from wherever the files are."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from seethink.coldstart.judge import judge_traces
+from seethink.coldstart.questions import Question
+from seethink.coldstart.scores import Tokenize, measure
+from seethink.coldstart.store import Grader, Plan, Store
+from seethink.coldstart.teacher import Ask, Teacher, Told
+from seethink.config.coldstart import ColdstartConfig
+from seethink.core.console import progress_bar
+from seethink.core.types import Grade, Verdict
+from seethink.core.version import __version__
+from seethink.rewards.rewarder import Rewarder
+
+GRADED_AT_ONCE = 256
+"""Traces whose grades are lost where the process is killed."""
+
+
+def grader_of(rewarder: Rewarder) -> Grader:
+    return Grader({"seethink": __version__, **rewarder.identity})
+
+
+def collect_traces(plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarder, *, retry_failed: bool) -> None:
+    """Ask, grade, and ask again about what is not solved, until every question is solved or has all its samples.
+
+    Samples that failed are asked again with `retry_failed`, once.
+    """
+    by, tried = grader_of(rewarder), set[str]()
+    grade_traces(plan, store, rewarder)
+    while True:
+        asks = [a for a in plan.open_asks(store, by, retry_failed=retry_failed) if a.key not in tried]
+        if not asks:
+            return
+        tried.update(ask.key for ask in asks)
+        _ask(asks, store, teacher, plan.config)
+        grade_traces(plan, store, rewarder)
+
+
+def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartConfig) -> None:
+    numbers = sorted({ask.number + 1 for ask in asks})
+    label = f"traces {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
+    so_far = _SoFar(config)
+    with progress_bar(label, len(asks)) as advance:
+
+        def take(ask: Ask, told: Told) -> None:
+            store.add_trace(ask, told)
+            so_far.add(told)
+            advance(1, so_far.status())
+
+        teacher.ask(asks, take)
+
+
+class _SoFar:
+    """What stands beside the bar: tokens a second, what they cost, and the states other than `done`."""
+
+    def __init__(self, config: ColdstartConfig) -> None:
+        self._config, self._started = config, time.monotonic()
+        self._states: Counter[str] = Counter()
+        self._tokens_in = self._tokens_out = 0
+
+    def add(self, told: Told) -> None:
+        self._states[told.state] += 1
+        self._tokens_in += told.tokens_in or 0
+        self._tokens_out += told.tokens_out or 0
+
+    def status(self) -> str:
+        c = self._config
+        parts = [f"{self._tokens_out / max(time.monotonic() - self._started, 1e-9):,.0f} tokens/s"]
+        cost = (self._tokens_in * c.price_in + self._tokens_out * c.price_out) / 1e6
+        parts += [f"cost {cost:,.2f}"] if cost else []
+        return ", ".join(parts + [f"{n:,} {state}" for state, n in sorted(self._states.items()) if state != "done"])
+
+
+def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
+    """Grade every trace that has no grade of this grader, or none because of an error."""
+    by = grader_of(rewarder)
+    waiting = [
+        (key, question)
+        for key, question in finished(plan, store)
+        if store.verdict(key, by.digest(question)) in (None, Verdict.ERROR)
+    ]
+    with progress_bar("grades", len(waiting)) as advance:
+        for start in range(0, len(waiting), GRADED_AT_ONCE):
+            some = waiting[start : start + GRADED_AT_ONCE]
+            pairs = [(question.sample(None), store.traces[key]["text"]) for key, question in some]
+            for (key, question), grade in zip(some, rewarder.grade(pairs), strict=True):
+                store.add_grade(key, by.digest(question), grade, decided(grade, rewarder))
+            advance(len(some), "")
+
+
+def read_right(plan: Plan, store: Store, by: Grader) -> None:
+    """What is measured of the right traces alone: perplexity under the student, and what the judge says, on demand."""
+    config = plan.config
+    if not config.perplexity and config.judge is None:
+        return
+    right = [
+        (key, question, store.traces[key]["text"])
+        for key, question in finished(plan, store)
+        if store.verdict(key, by.digest(question)) is Verdict.CORRECT
+    ]
+    if config.perplexity and config.student is not None:
+        from seethink.coldstart.perplexity import measure_perplexity  # loads transformers, which takes seconds
+
+        measure_perplexity(config.student, store.folder, right, store.perplexity)
+    if config.judge is not None:
+        judge_traces(config.judge, right, store.judgements)
+
+
+def decided(grade: Grade, rewarder: Rewarder) -> str:
+    """Who decided: the rules, the verifier, or the recipe's own function."""
+    if "function_sha256" in rewarder.identity.get("reward", {}):
+        return "function"
+    return "verifier" if grade.reason.startswith("verifier: ") else "rule"
+
+
+def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
+    """Measure every trace that has no scores counted in the tokens of `by`."""
+    waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, by)]
+    with progress_bar("scores", len(waiting)) as advance:
+        for key, question in waiting:
+            scores = measure(question.sample(None), store.traces[key]["text"], tokenize)
+            store.scores.append({"key": key, "by": by, **asdict(scores)})
+            advance(1, "")
+
+
+def _is_scored(store: Store, key: str, by: str) -> bool:
+    found = store.scores.summaries.get(key)
+    return found is not None and found.by == by
+
+
+def finished(plan: Plan, store: Store) -> Iterator[tuple[str, Question]]:
+    """(key, question) of every trace that is one."""
+    for question in plan.questions:
+        for key in plan.keys(question):
+            if store.state(key) == "done":
+                yield key, question
