@@ -38,6 +38,9 @@ def records(stage: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if not k.startswith(UNTIMED)} for line in lines]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quickstart") / "run"
@@ -69,7 +72,6 @@ def test_stages_hand_their_weights_on_and_freeze_what_they_should(run: Path) -> 
     assert last["connector"] > 0.0
 
 
-@pytest.mark.slow
 def test_a_second_call_finds_everything_done(run: Path) -> None:
     before = (run / "grpo" / "metrics.jsonl").read_bytes()
     result = quickstart(run)
@@ -77,7 +79,6 @@ def test_a_second_call_finds_everything_done(run: Path) -> None:
     assert (run / "grpo" / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics(run: Path, tmp_path: Path) -> None:
     assert quickstart(tmp_path / "again").returncode == 0
     for stage in ("coldstart", "grpo", "connector"):

@@ -221,7 +221,7 @@ def test_a_card_that_is_too_small(tmp_path: Path, data: Path) -> None:
     check = one(report, "memory", "fits")
     assert check.status is Status.FAIL
     assert "optim.gradient_checkpointing=true" in check.advice
-    assert "no sharding yet" in one(report, "memory", "other GPUs").found
+    assert "cluster.trainers=2" in one(report, "memory", "all GPUs").advice
     assert one(examine(tmp_path, data=data, gpus="1x80"), "memory", "fits").status is Status.PASS
 
 

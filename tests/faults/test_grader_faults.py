@@ -202,6 +202,7 @@ def test_a_deadline_kills_the_worker_and_masks_the_item() -> None:
     assert get_pool().counts["grader_timeout"] == before + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_machine_that_stops_takes_no_time_from_a_task(stopped: bool) -> None:
     """SIGSTOP, suspend and a busy machine: the task goes on, or is tried again by a new worker."""

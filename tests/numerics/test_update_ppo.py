@@ -117,6 +117,7 @@ def test_value_clip_of_the_recipe_is_used(nano64: LoadedModel) -> None:
     assert recorded["loss/value"].sum().item() == pytest.approx(0.5 * (2.0 - 0.3) ** 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_critic_learns_a_constant_reward(nano: LoadedModel) -> None:
     episode = random_episode(nano, [[1.0] * 3, [1.0] * 3])
     overrides = ("ppo.critic_lr=3e-3", "optim.lr=1e-9")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from seethink.core.errors import UserError
 from seethink.core.types import Sample
-from seethink.data.chat import Chat, _content
+from seethink.data.chat import Chat, content_parts
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH
 from seethink.world.draw import SIZE
 from seethink.world.make import world_samples
@@ -63,15 +63,15 @@ def test_images_stand_where_the_marks_are(chat: Chat) -> None:
 
 def test_parts_of_a_question() -> None:
     image, ask = {"type": "image"}, {"type": "text", "text": "Q?"}
-    assert _content(sample("Q?")) == [ask]
-    assert _content(sample("Q?", images=(picture(0), picture(1)))) == [image, image, ask]
-    assert _content(sample("Q?<image>", images=(picture(0),))) == [ask, image]
-    assert _content(sample("<image>Q?", images=(picture(0),))) == [image, ask]
-    assert _content(sample("<image><image>", images=(picture(0), picture(1)))) == [image, image]
+    assert content_parts(sample("Q?")) == [ask]
+    assert content_parts(sample("Q?", images=(picture(0), picture(1)))) == [image, image, ask]
+    assert content_parts(sample("Q?<image>", images=(picture(0),))) == [ask, image]
+    assert content_parts(sample("<image>Q?", images=(picture(0),))) == [image, ask]
+    assert content_parts(sample("<image><image>", images=(picture(0), picture(1)))) == [image, image]
 
 
 def text_of(given: Sample) -> str:
-    return _content(given)[-1]["text"]
+    return content_parts(given)[-1]["text"]
 
 
 def test_options_are_appended_once() -> None:

@@ -171,6 +171,7 @@ def test_any_text_gets_a_verdict(response: str, gold: str) -> None:
     assert isinstance(verdict(response, gold), Verdict)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.data_too_large])
 @given(
     st.text(alphabet="\\{}$()[]boxedfrac ^_!|,;0129xA-+*/=<>.\n", max_size=400).map(

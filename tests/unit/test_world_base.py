@@ -184,7 +184,8 @@ def test_perception_asks_for_nothing_but_what_can_be_seen() -> None:
         assert all(answer.removeprefix("The answer is ").rstrip(".") in seen for answer in answers)
 
 
-@pytest.mark.parametrize("name", ["resampler", pytest.param("qwen", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resampler", "qwen"])
 def test_the_first_phase_of_relatives_learns_the_nanos_image_tokens(name: str) -> None:
     """Eight steps at a high rate come nearer to them; the language model stays."""
     variant = VARIANTS[name]

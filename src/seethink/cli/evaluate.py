@@ -21,7 +21,7 @@ _BENCH = "Benchmarks"
 
 @app.command(
     "eval",
-    epilog="Examples: `seethink eval nano --data world:all --size 100 --samples 1`; "
+    epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`; "
     "`seethink eval models/mine --bench logicvista,wemath --data benchmarks --runs 2 --limit 100`; "
     "`seethink eval --server http://127.0.0.1:8000/v1 --model NAME --bench paper --data benchmarks`; "
     "`seethink eval --compare evals/a evals/b`",

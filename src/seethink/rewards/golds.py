@@ -33,6 +33,8 @@ _LETTER_TEXT = re.compile(
 )
 _SHOWN = re.compile(r"(?<![A-Za-z])(?:[(\[（]\s*([A-Ja-j])\s*[)\]）]|([A-J])\s*[.):：．、）])\s*(?=\S)")
 _MAX_SHOWN = 80
+_SAME_VALUE = 0.02
+"""Relative difference up to which numbers are one value, rounded in several ways."""
 
 
 def read_gold(gold: Any, answer_type: str | None = None, choices: Sequence[str] = (), question: str = "") -> str:
@@ -94,7 +96,20 @@ def _several(golds: list[str], answer_type: str | None, choices: Sequence[str], 
     text = read[0] if len(read) == 1 else json.dumps(read, ensure_ascii=False)
     if len(read) > 1 and len(allowed(text)) != len(read):
         raise RowError("bad_gold", f"expected at most {MAX_ALLOWED} short answers, found a list of {len(golds)}")
+    values = [value for one in read if (value := _number(one)) is not None]
+    if values and max(values) - min(values) > _SAME_VALUE * max(map(abs, values)):
+        said = f'found {read[0]!r} and others, which are not one value; give one text ("1, 2") where all must be stated'
+        raise RowError("bad_gold", said)
     return text
+
+
+def _number(text: str) -> float | None:
+    """The value of a plain number; None for anything else."""
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _as_text(gold: str | float) -> str:
@@ -234,7 +249,7 @@ def bare_answers(answer: str, choices: Sequence[str]) -> list[str]:
 
     The doctor asks the grader about each: a gold that was read with more than the answer matches none.
     """
-    if choices and len(answer) > 1:  # a set of letters
+    if choices and len(answer) != 1:  # a set of letters, or none
         return [answer]
     if choices:
         text = choices[ord(answer) - ord("A")]

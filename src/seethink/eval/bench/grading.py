@@ -26,7 +26,7 @@ def by_rule(pairs: Sequence[Pair]) -> list[Grade]:
     """The grader of the rewards."""
     problems = [gold_problem(item) for item, _ in pairs]
     good = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
-    grades = iter(grade_batch([(text, i.gold, i.answer_type, i.choices or None) for i, text in good]))
+    grades = iter(grade_batch([(text, i.gold, i.answer_type, i.choices or None, i.question) for i, text in good]))
     return [_unmatchable(item, why) if why else next(grades) for (item, _), why in zip(pairs, problems, strict=True)]
 
 
