@@ -9,7 +9,6 @@ import typer
 
 from seethink.core.console import console
 from seethink.core.files import claim_file, json_with
-from seethink.report.page import claim_report
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan, missing_models
 from seethink.studies.lab.plan_table import plan_table
@@ -25,7 +24,7 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
         console.print(plan_table(plan, cores))
         return None
     claim_file(out / INDEX, json_with("experiments"), "an index of `seethink lab`", "--out ")
-    claim_report(out / "report.html")
+    claim_file(out / "report.html", lambda _: (out / INDEX).is_file(), "a report of `seethink lab`", "--out ")
     with FolderLock(out, "--out "):
         outcome = run_plan(plan, out, cores, _say)
         page = write_reports(out)
