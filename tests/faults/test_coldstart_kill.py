@@ -79,7 +79,8 @@ def test_kills_at_random_points_lose_nothing(tmp_path: Path) -> None:
                 asked = seeds(server)
                 assert asked.keys() == once.keys()
                 again = sum(asked.values()) - sum(once.values())
-                assert again <= kills * AT_ONCE, f"point {point}: {again} requests were sent twice"
+                # Those in flight, and those whose answers had come and were being written.
+                assert again <= 2 * kills * AT_ONCE, f"point {point}: {again} requests were sent twice"
     finally:
         calls.close()
 
