@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +13,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers.nano import gradients, load_nano, make_samples, nano_recipe, random_episode, relative_error
+from helpers.nano import (
+    gradients,
+    load_nano,
+    make_samples,
+    nano_recipe,
+    random_episode,
+    relative_error,
+    without_upcasts,
+)
 from helpers.ranks import on_ranks
 from helpers.training import batcher_of, make_critic, make_policy
 from seethink.config import Recipe
 from seethink.core.errors import OtherRankError
-from seethink.dist import sharding
+from seethink.models import units
 from seethink.dist.agreement import all_or_none, from_all, from_main
 from seethink.dist.gradients import sum_gradients
-from seethink.dist.sharding import whole
+from seethink.models.shares import whole
 from seethink.dist.world import is_main, rank, world_size
 from seethink.entropy.meter import Tokens
 from seethink.models.load import LoadedModel
@@ -80,9 +89,10 @@ def all_cases(model: Path, shard: str = "none") -> tuple[dict[str, torch.Tensor]
     loaded = load_nano(model, torch.float64)
     for name, (stage, words, images) in CASES.items():
         recipe = nano_recipe(model, "optim.warmup_ratio=0.0", f"cluster.shard={shard}", *words, stage=stage)
-        vectors[f"{name}: moved"], measured[name] = take_step(_copy(loaded), recipe, images)
-        if stage == "grpo" and recipe.algorithm.epochs == 1:
-            vectors[f"{name}: gradient"] = one_gradient(_copy(loaded), recipe, images)
+        with nullcontext() if stage == "ppo" else without_upcasts():  # the critic's values are float32
+            vectors[f"{name}: moved"], measured[name] = take_step(_copy(loaded), recipe, images)
+            if stage == "grpo" and recipe.algorithm.epochs == 1:
+                vectors[f"{name}: gradient"] = one_gradient(_copy(loaded), recipe, images)
     return vectors, measured
 
 
@@ -102,7 +112,7 @@ def one_gradient(loaded: LoadedModel, recipe: Recipe, images: tuple[int, ...]) -
 
 def save_cases(model: Path, out: Path, shard: str) -> None:
     if shard == "zero3":
-        sharding.LARGE_ENCODER = 0  # the vision encoder block by block
+        units.LARGE_ENCODER = 0  # the vision encoder block by block
     vectors, measured = all_cases(model, shard)
     copies = from_all({name: vector.sum().item() for name, vector in vectors.items()})
     assert all(copy == copies[0] for copy in copies), "the ranks' weights differ"

@@ -94,8 +94,19 @@ def outcome(run: Path) -> dict[str, Any]:
     files = [*(run / "rollouts").glob("*.jsonl"), *(run / "images").glob("*"), *last.rglob("*")]
     files += list((run / "best").rglob("*"))
     for file in sorted(f for f in files if f.is_file() and f.name not in ("manifest.json", "seethink.json")):
-        kept[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
+        kept[str(file.relative_to(run))] = _digest(file)
     return kept
+
+
+def _digest(file: Path) -> str:
+    """Of a file's bytes; of an optimizer's shares without the notes on them, which safetensors writes in any order."""
+    content = file.read_bytes()
+    if file.parent.name == "shares":
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        header["__metadata__"]["DCP_SHARDING_INFO"] = json.loads(header["__metadata__"]["DCP_SHARDING_INFO"])
+        content = json.dumps(header, sort_keys=True).encode() + content[end:]
+    return hashlib.sha256(content).hexdigest()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -6,27 +6,26 @@ come from a seed. The golden files therefore change only with the training code,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from seethink.config import FOREIGN, Recipe, make_recipe
 from seethink.core.types import Completion, Grade, Prompt, RolloutGroup, Sample, Verdict
 from seethink.data.chat import Chat
-from seethink.dist.sharding import whole
 from seethink.models.load import LoadedModel, load_model
+from seethink.models.shares import whole
 from seethink.pretrain.nano import build_model, build_processor
 from seethink.rl.rollout import Episode
 from seethink.world.draw import SIZE
-
-if TYPE_CHECKING:
-    import pytest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 WORDS = ("what", "is", "the", "sum", "of", "red", "and", "blue", "digits", "in", "this", "picture")
@@ -49,6 +48,22 @@ def load_nano(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     if dtype == torch.float64:
         loaded.chat = _DoubleChat(loaded.chat.processor)
     return loaded
+
+
+@contextmanager
+def without_upcasts() -> Iterator[None]:
+    """`x.to(torch.float32)` and `x.float()`, as families write them for norms and rotary angles, leave a float64 tensor
+    as it is: what differs then is the order of sums alone."""
+    to, as_float = torch.Tensor.to, torch.Tensor.float
+
+    def keep(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        wanted = kwargs.get("dtype", next((a for a in args if isinstance(a, torch.dtype)), None))
+        return self if self.dtype == torch.float64 and wanted == torch.float32 else to(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", keep)
+        patch.setattr(torch.Tensor, "float", lambda self: self if self.dtype == torch.float64 else as_float(self))
+        yield
 
 
 class _DoubleChat(Chat):

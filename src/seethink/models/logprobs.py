@@ -112,7 +112,8 @@ def mass_of(
 
     `hidden_NH` are the last hidden states that predict the tokens; the head runs on the chosen ones alone.
     """
-    mass_N = torch.full((len(hidden_NH),), torch.nan, device=hidden_NH.device)
+    at_least_float32 = torch.promote_types(hidden_NH.dtype, torch.float32)
+    mass_N = torch.full((len(hidden_NH),), torch.nan, dtype=at_least_float32, device=hidden_NH.device)
     if not ids or not chosen_N.any():
         return mass_N
     to_logits = output_head(model)
@@ -124,5 +125,5 @@ def mass_of(
         if banned_ids:
             logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=hidden.device), float("-inf"))
         masses.append(logits_NV.softmax(-1)[:, targets].sum(-1))
-    mass_N[chosen_N] = torch.cat(masses).to(mass_N.dtype)
+    mass_N[chosen_N] = torch.cat(masses)
     return mass_N
