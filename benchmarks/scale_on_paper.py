@@ -19,9 +19,9 @@ from pathlib import Path
 from shapes import SHAPES, save_shape
 
 from seethink.config import Recipe, load_recipe
-from seethink.dist.sharding import unit_sizes
 from seethink.doctor.memory import Load, estimate
 from seethink.models.describe import meta_model
+from seethink.models.units import unit_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = 384

@@ -6,15 +6,15 @@ the order of sums.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, save_family
-from helpers.nano import completion, gradients, nano_recipe, random_episode, relative_error
+from helpers.nano import completion, gradients, nano_recipe, random_episode, relative_error, without_upcasts
 from helpers.training import make_critic, make_loss, make_policy, microbatches, update
 from seethink.config import Recipe
 from seethink.core.types import RolloutGroup, Sample
@@ -27,16 +27,9 @@ SIZES = ((40, 40), (80, 30), (30, 64))
 
 
 @pytest.fixture
-def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`x.to(torch.float32)` and `x.float()` leave a float64 tensor as it is."""
-    to, as_float = torch.Tensor.to, torch.Tensor.float
-
-    def keep(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        wanted = kwargs.get("dtype", next((a for a in args if isinstance(a, torch.dtype)), None))
-        return self if self.dtype == torch.float64 and wanted == torch.float32 else to(self, *args, **kwargs)
-
-    monkeypatch.setattr(torch.Tensor, "to", keep)
-    monkeypatch.setattr(torch.Tensor, "float", lambda self: self if self.dtype == torch.float64 else as_float(self))
+def _float64() -> Iterator[None]:
+    with without_upcasts():
+        yield
 
 
 @pytest.fixture(scope="module", params=FAMILY_PARAMS)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from seethink.config import load_recipe
-from seethink.dist import sharding
-from seethink.dist.sharding import unit_sizes, units
 from seethink.doctor.check import Status
 from seethink.doctor.memory import Load, estimate
 from seethink.doctor.run import diagnose
+from seethink.models import units as units_module
 from seethink.models.describe import meta_model
+from seethink.models.units import unit_sizes, units
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -68,5 +68,5 @@ def test_units_hold_every_weight_once(tmp_path: Path) -> None:
 
 def test_a_large_encoder_is_gathered_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = meta_model(str(save_shape("internvl3-8b", tmp_path)))
-    monkeypatch.setattr(sharding, "LARGE_ENCODER", 1)
+    monkeypatch.setattr(units_module, "LARGE_ENCODER", 1)
     assert len(units(model)) == 28 + 24 + 2

@@ -20,16 +20,13 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
 
 from seethink.core.errors import UserError
 from seethink.dist.world import world_size
 from seethink.models.load import default_device
-from seethink.models.parts import family_of
 from seethink.models.scorer import TokenScorer
+from seethink.models.units import units
 
-LARGE_ENCODER = 4
-"""Times a decoder layer. InternViT-300M has 1.3 layers of its 8B model, InternViT-6B has 11 of its 38B model."""
 Zero = Literal["zero2", "zero3"]
 
 
@@ -161,54 +158,9 @@ def shard(scorer: TokenScorer, zero: Zero, *, replicas: int, compute_dtype: torc
     return Shards(scorer, init_device_mesh(device, shape, mesh_dim_names=names), zero, compute_dtype)
 
 
-def loading_device(zero: str) -> torch.device:
-    """Where a model is loaded: in main memory where it is to be sharded, since it may not fit on one device."""
-    return torch.device("cpu") if zero != "none" and world_size() > 1 else default_device()
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor with all its shares; every rank must call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
 def _start_reduction(scorer: TokenScorer, zero: Tensor) -> Tensor:
     """A forward that uses no weight: its backward begins and ends FSDP's reduction of what was accumulated."""
     return zero * 1
-
-
-def units(model: Any) -> list[nn.Module]:
-    """What is gathered as one, the innermost first: each decoder layer, the connector, the vision encoder.
-
-    A vision encoder that is large beside a decoder layer is gathered block by block.
-    """
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    named = dict(model.named_modules())
-    family = family_of(model)
-    # A list of modules has no forward that could gather it.
-    outer = [named[p] for paths in (family.connector, family.vision) for p in paths if p in named]
-    outer = [unit for unit in outer if not isinstance(unit, nn.ModuleList)]
-    inside = {id(m) for unit in outer for m in unit.modules()}
-    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-    decoder, encoder = [m for m in layers if id(m) not in inside], [m for m in layers if id(m) in inside]
-    if sum(map(_numel, encoder)) > LARGE_ENCODER * max(map(_numel, decoder), default=0):
-        decoder += encoder
-    return [unit for unit in [*decoder, *outer] if _numel(unit)]
-
-
-def unit_sizes(model: Any) -> list[int]:
-    """Weights of each unit, without those of the units inside it."""
-    seen: set[int] = set()
-    sizes = []
-    for unit in units(model):
-        own = [p for p in unit.parameters() if id(p) not in seen]
-        seen.update(map(id, own))
-        sizes.append(sum(p.numel() for p in own))
-    return sizes
-
-
-def _numel(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def _shard(module: nn.Module, **how: Any) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 from torch import nn
 
 from seethink.config import PARTS, Part, Recipe
-from seethink.dist.sharding import unit_sizes
 from seethink.generate.in_process.generator import PREFILL_ROWS
 from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
+from seethink.models.units import unit_sizes
 from seethink.rl.prompt_groups import PROMPTS_SHARE
 
 LOGIT_COPIES = 6

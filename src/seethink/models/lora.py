@@ -68,7 +68,18 @@ def merged_state(model: nn.Module, weights: dict[str, Tensor] | None = None) -> 
             continue
         owner, _, rest = name.partition(".base_layer.")
         if rest == "weight" and owner in layers:
-            up, down = (given[f"{owner}{_ADAPTER}{side}.default.weight"] for side in "BA")
-            tensor = tensor + (up @ down * layers[owner].scaling["default"]).to(tensor)
+            b, a = (given[adapter] for adapter in adapter_names(owner))
+            tensor = tensor + adapter_product(layers[owner], b, a).to(tensor)
         state[name.replace(".base_layer.", ".")] = tensor
     return state
+
+
+def adapter_names(layer: str) -> tuple[str, str]:
+    """The names of B and A of a layer's adapter."""
+    return f"{layer}{_ADAPTER}B.default.weight", f"{layer}{_ADAPTER}A.default.weight"
+
+
+def adapter_product(layer: Any, b: Tensor, a: Tensor) -> Tensor:
+    """What an adapter adds to its layer's weight: scaling * B A."""
+    product: Tensor = b @ a * layer.scaling["default"]
+    return product

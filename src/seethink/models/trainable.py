@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from rich.table import Table
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from seethink.config import PARTS, LoraConfig, OptimConfig, Part, PartsConfig, part_lr
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
+from seethink.models.shares import own_share
 
 
 class FrozenPartMovedError(RuntimeError):
@@ -105,7 +105,7 @@ class PartsProof:
         moved = total = 0.0
         for name, parameter in named.items():
             start = self._start[name].to(parameter.device).double()
-            moved += float((_own_share(parameter).double() - start).square().sum())
+            moved += float((own_share(parameter.detach()).double() - start).square().sum())
             total += float(start.square().sum())
         moved, total = self._over_ranks(moved), self._over_ranks(total)
         return float((moved / max(total, 1e-30)) ** 0.5)
@@ -148,11 +148,6 @@ class PartsProof:
         return table
 
 
-def _own_share(parameter: nn.Parameter) -> Tensor:
-    weight = parameter.detach()
-    return weight.to_local() if isinstance(weight, DTensor) else weight
-
-
 def _copy(parameter: nn.Parameter) -> Tensor:
     """On the CPU, so that the accelerator's memory does not pay for the proof."""
-    return _own_share(parameter).to("cpu", copy=True)
+    return own_share(parameter.detach()).to("cpu", copy=True)

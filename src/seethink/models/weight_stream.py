@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seethink.models.lora import is_adapter
+from seethink.models.lora import adapter_names, adapter_product, is_adapter
+from seethink.models.shares import whole
 
 
 def checkpoint_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
@@ -24,7 +25,7 @@ def checkpoint_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, Te
         if is_adapter(name):
             continue
         plain = name.replace(".base_layer.", ".")
-        tensor = _whole(parameter.detach()) + _adapted(model, name) if plain != name else _whole(parameter.detach())
+        tensor = whole(parameter.detach()) + _adapted(model, name) if plain != name else whole(parameter.detach())
         yield names[plain], tensor.to(dtype)
 
 
@@ -50,11 +51,5 @@ def _adapted(model: Any, name: str) -> Tensor | float:
     owner, _, kind = name.partition(".base_layer.")
     if kind != "weight":
         return 0.0
-    delta: Tensor = model.get_submodule(owner).get_delta_weight("default")
-    return _whole(delta)
-
-
-def _whole(tensor: Any) -> Tensor:
-    gather = getattr(tensor, "full_tensor", None)
-    whole: Tensor = gather() if gather is not None else tensor
-    return whole
+    b, a = (whole(model.get_parameter(adapter).detach()) for adapter in adapter_names(owner))
+    return adapter_product(model.get_submodule(owner), b, a)

@@ -1,23 +1,23 @@
 """An optimizer's state on disk: whole in one file, or each rank's shares in files of its own.
 
 Shares are written and read by torch's distributed checkpointing (DCP) in its safetensors form, so that nothing is
-pickled, and any number of ranks reads what any other number wrote.
+pickled, and any number of ranks reads what any other number wrote. DCP takes seconds to import: it is imported where
+shares are.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from seethink.core.errors import UserError
 from seethink.dist.world import is_distributed
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.api import CheckpointException
 
 SHARES = "train_state/shares"
 
@@ -51,6 +51,10 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
 
 def save_shares(tensors: dict[str, Tensor], folder: Path) -> None:
     """Each rank writes its own shares of `tensors`; every rank must call it. Raises OSError where one fails."""
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
         # In one order: after a resume the optimizer has its entries in another.
@@ -66,6 +70,10 @@ def load_shares(folder: Path, prefix: str, optimizer: torch.optim.Optimizer) -> 
     """
     if not folder.is_dir():
         return {}
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     parameters = _parameters(optimizer)
     reader = HuggingFaceStorageReader(str(folder))
     found: dict[str, Tensor] = {}
@@ -86,9 +94,12 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
     """A whole tensor sharded as the parameter is."""
-    if isinstance(parameter, DTensor) and not isinstance(value, DTensor) and value.ndim:
-        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
-    return value
+    if not hasattr(parameter, "placements") or hasattr(value, "placements") or not value.ndim:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    sharded: Any = parameter
+    return distribute_tensor(value, sharded.device_mesh, sharded.placements)
 
 
 def _first(error: CheckpointException) -> str:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from seethink.config import OptimConfig
-from seethink.dist.sharding import whole
+from seethink.models.shares import whole
 
 
 def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from seethink.dist.agreement import agree, all_or_none, joined_rows
 from seethink.dist.dealing import own_sequences
 from seethink.dist.gradients import sum_gradients
 from seethink.dist.padding import with_idle_batches
-from seethink.dist.sharding import Shards, shard
 from seethink.dist.world import world_size
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
@@ -26,6 +25,9 @@ from seethink.models.vision_cache import keep_features
 from seethink.rl.batching import Batcher, by_prefix
 from seethink.rl.packing import PackedSequence
 from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
+
+if TYPE_CHECKING:
+    from seethink.dist.sharding import Shards
 
 LossFn = Callable[[TokenOutputs, Microbatch], tuple[Tensor, dict[str, Tensor]]]
 """(outputs, batch) -> (this micro-batch's share of the step's loss, per-token metrics [N])."""
@@ -183,6 +185,9 @@ class Policy:
 def _shards(scorer: TokenScorer, cluster: ClusterConfig | None) -> Shards | None:
     if cluster is None or cluster.shard == "none" or world_size() == 1:
         return None
+    # FSDP takes seconds to import, which one process need not pay.
+    from seethink.dist.sharding import shard
+
     return shard(scorer, cluster.shard, replicas=cluster.replicas, compute_dtype=scorer.compute_dtype)
 
 

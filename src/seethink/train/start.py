@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from seethink.config import Recipe
 from seethink.core.console import console, progress_bar, say
 from seethink.core.errors import UserError
@@ -22,13 +24,12 @@ from seethink.data.quarantine import Quarantine
 from seethink.dist.agreement import agree, from_main
 from seethink.dist.generator import DealtGenerator
 from seethink.dist.rewarder import MainRewarder
-from seethink.dist.sharding import loading_device
-from seethink.dist.world import is_main, join_ranks
+from seethink.dist.world import is_main, join_ranks, world_size
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import eval_reading, load_source_task
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Generator
-from seethink.models.load import LoadedModel, load_recipe_model
+from seethink.models.load import LoadedModel, default_device, load_recipe_model
 from seethink.models.scorer import TokenScorer
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
@@ -116,7 +117,7 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
 def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """GRPO or PPO in a folder that is prepared; returns the last checkpoint."""
     folder, data, algorithm = Path(recipe.out), recipe.data, recipe.algorithm
-    loaded = load_recipe_model(recipe, loading_device(recipe.cluster.shard))
+    loaded = load_recipe_model(recipe, _loading_device(recipe))
     reference = _reference(recipe)
     quarantine = Quarantine(folder / QUARANTINE)
     samples = load_fitting(
@@ -153,7 +154,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
 def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """Supervised fine-tuning in a folder that is prepared; returns the weights with the best validation loss."""
     folder, seed, best = Path(recipe.out), recipe.seed, Path(recipe.out) / "best"
-    loaded = load_recipe_model(recipe, loading_device(recipe.cluster.shard))
+    loaded = load_recipe_model(recipe, _loading_device(recipe))
     quarantine = Quarantine(folder / QUARANTINE)
     traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=beginning.same_data)
     last_step = total_steps(len(traces), recipe.sft)
@@ -198,6 +199,12 @@ def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Pol
         temperature=1.0 if recipe.stage == "sft" else recipe.rollout.temperature,
         seed=recipe.seed,
     )
+
+
+def _loading_device(recipe: Recipe) -> torch.device:
+    """Where a model is loaded: in main memory where it is to be sharded, since it may not fit on one device."""
+    sharded = recipe.cluster.shard != "none" and world_size() > 1
+    return torch.device("cpu") if sharded else default_device()
 
 
 def _reference(recipe: Recipe) -> TokenScorer | None:

@@ -9,13 +9,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seethink.core.types import Grade, Verdict
 from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.generations import Generation
 from seethink.eval.bench.prompts import MARK
-from seethink.rewards.verifier.verifier import Verifier, VerifierConfig, VerifyItem
+
+if TYPE_CHECKING:
+    from seethink.rewards.verifier.verifier import Verifier, VerifierConfig
 
 _CODE = ("seethink.rewards.grader", "seethink.eval.bench", "seethink.eval.tasks")
 _SHOWN = 400
@@ -87,6 +89,8 @@ class BenchGrader:
 
     def _ask(self, verifier: Verifier, items: Sequence[Item], grades: list[Grade], by: list[str]) -> None:
         """Second opinions, as rewards have them: about the answer that was found, never the thinking."""
+        from seethink.rewards.verifier.verifier import VerifyItem
+
         places = [n for n, g in enumerate(grades) if g.verdict is Verdict.WRONG and g.extracted and items[n].gold]
         about = [
             VerifyItem(items[n].question.replace(MARK, ""), items[n].gold, grades[n].extracted or "") for n in places
