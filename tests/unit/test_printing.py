@@ -121,7 +121,7 @@ def test_what_was_lost_is_said_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("target", ["/dev/full", "closed", "a pipe without a reader"])
 def test_a_process_ends_as_it_would_have(target: str) -> None:
     """The interpreter flushes stdout once more at its end, and would make an exit code of 120 of a failure."""
-    code = "from seethink.cli.main import main; main()"
+    code = "from seethink.cli.main import command; command()"
     command = [sys.executable, "-c", code, "--version"]
     stdout: int | None = None
     if target == "closed":
@@ -138,3 +138,23 @@ def test_a_process_ends_as_it_would_have(target: str) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ("No space left on device" in ended.stderr) == (target == "/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("sys.exit(75)", 75), ("pass", 0), ("sys.exit('a word')", 1), ("raise KeyError", 1)]
+)
+def test_an_end_at_once_keeps_the_code_what_was_printed_and_exit_handlers(ending: str, code: int) -> None:
+    lines = [
+        "import atexit, sys, seethink.cli.main as cli",
+        "def main():",
+        "    atexit.register(print, 'a handler')",
+        "    print('printed')",
+        f"    {ending}",
+        "cli.main = main",
+        "cli.command()",
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", "\n".join(lines)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (ended.returncode, ended.stdout) == (code, "printed\na handler\n")
+    assert ("KeyError" in ended.stderr, "a word" in ended.stderr) == ("Key" in ending, "word" in ending)
