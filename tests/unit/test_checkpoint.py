@@ -19,8 +19,8 @@ from seethink.runs.checkpoint import (
     clear_leftovers,
     load_tensors,
     newest_checkpoint,
-    restore_weights,
     save_checkpoint,
+    stored_weights,
 )
 from seethink.runs.optimizer_state import CheckpointError, optimizer_tensors, restore_optimizer
 from seethink.runs.rng import restore_rng, rng_state, seed_everything
@@ -176,7 +176,7 @@ def test_training_goes_on_to_the_last_bit(tmp_path: Path, random_nano: Path, loa
 
     again = load_model(str(random_nano))
     resumed = trained(again, 0)
-    restore_weights(again, checkpoint, load_tensors(checkpoint))
+    again.model.load_state_dict(stored_weights(again.model, checkpoint, load_tensors(checkpoint)))
     restore_optimizer("policy", resumed, load_tensors(checkpoint))
     saved, restored = optimizer_tensors("policy", optimizer), optimizer_tensors("policy", resumed)
     assert saved.keys() == restored.keys()

@@ -22,7 +22,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
 from seethink.core.errors import UserError
-from seethink.dist.world import world_size
+from seethink.dist.agreement import agree
+from seethink.dist.world import is_main, world_size
 from seethink.models.load import default_device
 from seethink.models.scorer import TokenScorer
 from seethink.models.units import units
@@ -34,8 +35,12 @@ class Shards:
     """The weights of a scorer, sharded over the ranks. Whatever gathers or reduces is called by every rank."""
 
     def __init__(self, scorer: TokenScorer, mesh: DeviceMesh, zero: Zero, compute_dtype: torch.dtype) -> None:
-        """Shards in place; freeze parts before and make the optimizer after. Weights stay float32 where they rest."""
+        """Shards in place; freeze parts before and make the optimizer after. Weights stay float32 where they rest.
+
+        They are those of rank 0: others may have the model on the meta device.
+        """
         root: Any = scorer
+        whole = scorer.model.state_dict() if is_main() else {}
         self._root = root
         self.zero = zero
         self._depth = 0
@@ -52,6 +57,7 @@ class Shards:
         for module in self._modules:
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo has no pre-multiplied sum
+        self._materialise(whole)
         # A rank without work has no forward, which would tell FSDP which module is the root.
         with torch.no_grad():
             root.start_reduction(torch.zeros(()))
@@ -114,9 +120,21 @@ class Shards:
         return dict(state)
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take whole weights, which every rank must have."""
+        """Take the whole weights that rank 0 gives; names that are not in them keep what they have."""
         given: dict[str, Any] = dict(state)
-        set_model_state_dict(self._root.model, given, options=StateDictOptions(full_state_dict=True))
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
+        set_model_state_dict(self._root.model, given, options=options)
+
+    def _materialise(self, whole: dict[str, Tensor]) -> None:
+        """Give ranks whose model is on the meta device storage, then rank 0's weights and buffers to all."""
+        model: nn.Module = self._root.model
+        if not agree(any(p.is_meta for p in model.parameters()), "any"):
+            return
+        if not is_main():
+            model.to_empty(device=default_device())
+        self.load(whole)
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
 
     def _keep_whole(self, keep: bool) -> None:
         for module in self._modules:

@@ -111,9 +111,11 @@ def _load(
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
         refuse_damaged_files(path)
         loader: Any = AutoModelForImageTextToText
+        where = {"device_map": "meta"} if device.type == "meta" else {}
         model, told = loader.from_pretrained(
-            path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True, **REPORTING
+            path, dtype=torch.float32, trust_remote_code=trust_remote_code, use_safetensors=True, **where, **REPORTING
         )
+        model.tie_weights()  # which the meta device undoes
         refuse_wrong_tensors(model, told)
         attach_family(model, modules)
         use_prefix_attention(model)
@@ -155,7 +157,8 @@ def refuse_damaged_files(path: str) -> None:
 def refuse_wrong_tensors(model: Any, told: Any) -> None:
     """Raises ModelError where tensors of a loaded model were missing, too many, of another shape or not finite."""
     wrong = misfits(told)
-    if broken := not_finite(model.state_dict().items()):
+    on_meta = model.device.type == "meta"
+    if not on_meta and (broken := not_finite(model.state_dict().items())):
         wrong["not finite"] = broken
     if wrong:
         said = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in wrong.items())
@@ -175,7 +178,10 @@ def load_chat(source: str) -> Chat:
 
 
 def load_recipe_model(recipe: Recipe, device: torch.device | None = None) -> LoadedModel:
-    """The model that a recipe starts from, on `device`, or where `load_model` puts it."""
+    """The model that a recipe starts from, on `device`, or where `load_model` puts it.
+
+    On the meta device no weight is read: the model has its shapes alone.
+    """
     return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, recipe.parts.modules, device or default_device())
 
 

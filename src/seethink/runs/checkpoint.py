@@ -305,28 +305,18 @@ def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return load_file(checkpoint.path / TENSORS)
 
 
-def restore_weights(
-    loaded: LoadedModel,
-    checkpoint: Checkpoint,
-    tensors: dict[str, torch.Tensor],
-    *,
-    trust_remote_code: bool = False,
-    load: Callable[[Weights], object] | None = None,
-) -> None:
-    """Weights of a checkpoint into a model that is already built, whose parameters the optimizer holds.
+def stored_weights(
+    model: Any, checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], *, trust_remote_code: bool = False
+) -> Weights:
+    """A checkpoint's weights by the names that a model which is already built has for them.
 
-    The folder has adapters merged; they come from `tensors` instead, and what lies beneath them stays as it started.
-    `load` takes the weights where ranks share them.
+    The folder has adapters merged; they come from `tensors` instead, and what lies beneath them is left out, since it
+    stays as it started.
     """
     from transformers import AutoModelForImageTextToText
 
     saved = AutoModelForImageTextToText.from_pretrained(
-        checkpoint.path, dtype=loaded.model.dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        checkpoint.path, dtype=model.dtype, use_safetensors=True, trust_remote_code=trust_remote_code
     ).state_dict()
-    state = {}
-    for name, current in loaded.model.state_dict().items():
-        if is_adapter(name):
-            state[name] = tensors[f"lora/{name}"]
-        else:
-            state[name] = current if ".base_layer." in name else saved[name]
-    (load or loaded.model.load_state_dict)(state)
+    names = [name for name in model.state_dict() if ".base_layer." not in name]
+    return {name: tensors[f"lora/{name}"] if is_adapter(name) else saved[name] for name in names}

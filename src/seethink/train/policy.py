@@ -15,7 +15,7 @@ from seethink.dist.agreement import agree, all_or_none, joined_rows
 from seethink.dist.dealing import own_sequences
 from seethink.dist.gradients import sum_gradients
 from seethink.dist.padding import with_idle_batches
-from seethink.dist.world import world_size
+from seethink.dist.world import is_main, world_size
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
 from seethink.models.scorer import TokenOutputs, TokenScorer
@@ -99,12 +99,15 @@ class Policy:
         """The model's whole weights; where they are sharded, in main memory of rank 0, and every rank must call it."""
         return self.model.state_dict() if self.shards is None else self.shards.state()
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take whole weights."""
+    def take(self, read: Callable[[], dict[str, Tensor]]) -> None:
+        """Take the whole weights that `read` gives; where they are sharded, rank 0 alone reads them.
+
+        Names that are not in them keep what they have.
+        """
         if self.shards is None:
-            self.model.load_state_dict(state)
+            self.model.load_state_dict(read(), strict=False)
         else:
-            self.shards.load(state)
+            self.shards.load(all_or_none(lambda: read() if is_main() else {}, lambda error: True))
 
     @torch.no_grad()
     def outputs(self, microbatches: Sequence[Microbatch]) -> list[TokenOutputs]:

@@ -202,9 +202,11 @@ def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Pol
 
 
 def _loading_device(recipe: Recipe) -> torch.device:
-    """Where a model is loaded: in main memory where it is to be sharded, since it may not fit on one device."""
-    sharded = recipe.cluster.shard != "none" and world_size() > 1
-    return torch.device("cpu") if sharded else default_device()
+    """Where a model is loaded. One that is to be sharded is in the main memory of rank 0, which gives the others their
+    shares: it may not fit on one device, nor several times into a machine's memory."""
+    if recipe.cluster.shard == "none" or world_size() == 1:
+        return default_device()
+    return torch.device("cpu" if is_main() else "meta")
 
 
 def _reference(recipe: Recipe) -> TokenScorer | None:

@@ -28,8 +28,8 @@ from seethink.runs.checkpoint import (
     export_whole,
     load_tensors,
     require_room,
-    restore_weights,
     save_checkpoint,
+    stored_weights,
 )
 from seethink.runs.identity import versions
 from seethink.runs.optimizer_state import SHARES, CheckpointError, load_shares, optimizer_tensors, restore_optimizer
@@ -85,9 +85,7 @@ class Checkpoints:
 
     def _restore(self, checkpoint: Checkpoint, *, trust_remote_code: bool) -> None:
         tensors, state, policy = load_tensors(checkpoint), checkpoint.state, self._policy
-        restore_weights(
-            policy.loaded, checkpoint, tensors, trust_remote_code=trust_remote_code, load=policy.load_state_dict
-        )
+        policy.take(lambda: stored_weights(policy.model, checkpoint, tensors, trust_remote_code=trust_remote_code))
         shares = load_shares(checkpoint.path / SHARES, "policy", policy.optimizer)
         restore_optimizer("policy", policy.optimizer, tensors | shares)
         for name, thing in self._others.items():
