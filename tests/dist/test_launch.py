@@ -22,6 +22,11 @@ from seethink.train.start import train
 pytestmark = pytest.mark.slow
 
 
+def short(folder: Path, name: str, stage: str, **overrides: Any) -> Path:
+    steps = {"sft.epochs": 2} if stage == "sft" else {"algorithm.steps": 4}
+    return stage_recipe(folder, name, stage, **steps | overrides)
+
+
 def tokens(run: Path) -> dict[str, list[Any]]:
     """What every stored step sampled."""
     kept = ("text", "token_ids", "reward", "tokens")
@@ -54,7 +59,7 @@ def same_run(ours: Path, whole: Path) -> None:
 def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GRPO run on two ranks that nothing interrupted."""
     folder = tmp_path_factory.mktemp("ranks")
-    train_on_ranks(2, stage_recipe(folder, "two", "grpo"))
+    train_on_ranks(2, short(folder, "two", "grpo"))
     return folder / "two"
 
 
@@ -62,8 +67,8 @@ def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("stage", "ranks", "shard"), [("sft", 2, "none"), ("ppo", 3, "zero2"), ("lora", 2, "zero2"), ("grpo", 2, "zero3")]
 )
 def test_several_processes_make_the_run_of_one(tmp_path: Path, stage: str, ranks: int, shard: str) -> None:
-    train(load_recipe(stage_recipe(tmp_path, "whole", stage)))
-    train_on_ranks(ranks, stage_recipe(tmp_path, "shared", stage, **{"cluster.shard": shard}))
+    train(load_recipe(short(tmp_path, "whole", stage)))
+    train_on_ranks(ranks, short(tmp_path, "shared", stage, **{"cluster.shard": shard}))
     same_run(tmp_path / "shared", tmp_path / "whole")
 
 
@@ -72,7 +77,7 @@ def test_it_resumes_on_another_number_of_processes(tmp_path: Path, on_two: Path,
     """2 -> 1, 2 -> 3: the tokens afterwards are those of the run that went on with 2."""
     run = tmp_path / "two"
     shutil.copytree(on_two, run)
-    recipe = stage_recipe(tmp_path, run.name, "grpo")
+    recipe = short(tmp_path, run.name, "grpo")
     (run / "done.json").unlink()
     newest = sorted((run / "checkpoints").glob("step_*"))[-1]
     shutil.rmtree(newest)
@@ -86,7 +91,7 @@ def test_it_resumes_on_another_number_of_processes(tmp_path: Path, on_two: Path,
 
 def test_a_killed_rank_costs_nothing(tmp_path: Path, on_two: Path) -> None:
     """The other one ends, and the run goes on from its newest checkpoint to the very same end."""
-    process = start_launch(stage_recipe(tmp_path, "two", "grpo"), trainers=2)
+    process = start_launch(short(tmp_path, "two", "grpo"), trainers=2)
     run = tmp_path / "two"
     _wait_for(lambda: (run / "checkpoints" / "step_000002").exists())
     os.kill(_ranks_of(process.pid)[1], signal.SIGKILL)
@@ -95,7 +100,7 @@ def test_a_killed_rank_costs_nothing(tmp_path: Path, on_two: Path) -> None:
 
 
 def test_a_stopped_run_says_75_and_goes_on(tmp_path: Path, on_two: Path) -> None:
-    recipe = stage_recipe(tmp_path, "two", "grpo")
+    recipe = short(tmp_path, "two", "grpo")
     process = start_launch(recipe, trainers=2)
     _wait_for(lambda: len(numbers(tmp_path / "two")) >= 1)
     process.send_signal(signal.SIGTERM)
@@ -106,7 +111,7 @@ def test_a_stopped_run_says_75_and_goes_on(tmp_path: Path, on_two: Path) -> None
 
 
 def test_a_mistake_is_said_once_and_not_tried_again(tmp_path: Path) -> None:
-    recipe = stage_recipe(tmp_path, "wrong", "grpo", **{"data.train": "nothing.jsonl"})
+    recipe = short(tmp_path, "wrong", "grpo", **{"data.train": "nothing.jsonl"})
     done = launch(recipe, trainers=2)
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1
@@ -115,7 +120,7 @@ def test_a_mistake_is_said_once_and_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_train_sends_several_trainers_to_launch(tmp_path: Path) -> None:
-    recipe = stage_recipe(tmp_path, "two", "grpo", **{"cluster.trainers": 2})
+    recipe = short(tmp_path, "two", "grpo", **{"cluster.trainers": 2})
     refused = run_command("train", str(recipe))
     assert refused.returncode == 2
     assert "seethink launch" in refused.stderr
