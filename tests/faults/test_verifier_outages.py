@@ -105,8 +105,7 @@ def test_16_a_very_long_pause_is_an_outage() -> None:
         assert verifier.metrics()["verifier/down"] == 1.0
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("on_down", ["wait", "rule_only"])
+@pytest.mark.parametrize(("status", "on_down"), [(429, "wait"), (503, "rule_only")])
 def test_16_a_pause_of_years_is_cut_and_counts_as_down(
     status: int, on_down: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

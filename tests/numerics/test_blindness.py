@@ -86,7 +86,7 @@ def failed(guard: BlindnessGuard, out: Path) -> list[str]:
         pytest.param("grpo", ("optim.micro_tokens=600",), marks=pytest.mark.slow),
         pytest.param("grpo", ("rollout.temperature=0.7",), marks=pytest.mark.slow),
         pytest.param("grpo", ("dtype=bfloat16",), marks=pytest.mark.slow),
-        ("sft", ()),
+        pytest.param("sft", (), marks=pytest.mark.slow),
         pytest.param("sft", ("dtype=bfloat16",), marks=pytest.mark.slow),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_look_leaves_no_trace(base: LoadedModel, samples: list[Sample], tmp_pa
     assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
-@pytest.mark.parametrize(("step", "due"), [(0, True), (4, False), (5, True)])
+@pytest.mark.parametrize(("step", "due"), [pytest.param(0, True, marks=pytest.mark.slow), (4, False), (5, True)])
 def test_when_it_looks(base: LoadedModel, samples: list[Sample], tmp_path: Path, step: int, due: bool) -> None:
     assert bool(make_guard(base, samples[:4], tmp_path).check(step)) == due
     assert make_guard(base, samples[:4], tmp_path, "blindness.every=0").check(step) == {}

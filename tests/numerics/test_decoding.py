@@ -79,7 +79,7 @@ def early_decoder(early: LoadedModel) -> InProcessGenerator:
     return InProcessGenerator(early)
 
 
-@pytest.mark.parametrize("group_size", [1, 3])
+@pytest.mark.parametrize("group_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("images", [IMAGES, (0, 0, 0), (2,)], ids=["mixed", "text only", "alone"])
 def test_greedy_equals_transformers_generate(
     frozen_nano: LoadedModel, decoder: InProcessGenerator, images: tuple[int, ...], group_size: int
@@ -90,7 +90,7 @@ def test_greedy_equals_transformers_generate(
     assert tokens(ours) == [[ids] * group_size for ids in theirs]
 
 
-@pytest.mark.parametrize("group_size", [1, 2])
+@pytest.mark.parametrize("group_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_greedy_with_stops_equals_transformers_generate(
     early: LoadedModel, early_decoder: InProcessGenerator, group_size: int
 ) -> None:

@@ -42,8 +42,15 @@ def drawn(loaded: LoadedModel, prompts: PromptList, temperature: float) -> list[
     return InProcessGenerator(loaded).generate(prompts, 3, sampling, (5,))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("dtype", "temperature"),
+    [
+        (torch.float64, 0.6),
+        (torch.float32, 1.0),
+        pytest.param(torch.float64, 1.0, marks=pytest.mark.slow),
+        pytest.param(torch.float32, 0.6, marks=pytest.mark.slow),
+    ],
+)
 def test_sampling_and_scoring_agree_with_full_logits(random_nano: Path, dtype: torch.dtype, temperature: float) -> None:
     """1e-6 nats apart at most; in float32 another order of the forward's sums moves the logits themselves by more.
 
