@@ -2,6 +2,7 @@
 # make test         the fast tests, which reach every module: minutes
 # make test-all     the slow tests: kills and signals, every model family, the report in a browser, fuzzing
 # make test-vllm    the tests that vLLM serves seethink's models and samples for it (CPU; its own environment of 2.5 GB)
+# make test-ray     the tests that a Ray cluster trains, and goes on when it loses a machine (CPU; its own environment)
 # make lint         ruff, mypy and import-linter (a package imports only packages below it)
 # make docs         the pages of docs/ and the Python API as a site: build/site/index.html
 
@@ -9,9 +10,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+RAY := .venv-ray
 HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
-.PHONY: setup quickstart test test-all test-vllm lint docs
+.PHONY: setup quickstart test test-all test-vllm test-ray lint docs
 setup: $(VENV)/.installed
 
 # torch first and pinned: where no CUDA device is present the plain name could bring gigabytes of CUDA.
@@ -49,6 +51,17 @@ $(VLLM)/.installed: tests/serving/requirements.txt
 
 test-vllm: setup $(VLLM)/.installed
 	$(BIN)/python -m pytest tests/serving
+
+# Ray beside seethink's own environment, which the .pth file adds.
+$(RAY)/.installed: tests/dist/ray_requirements.txt $(VENV)/.installed
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/pip install -q --no-deps -r tests/dist/ray_requirements.txt
+	{ echo "$(CURDIR)/src"; $(BIN)/python -c 'import site; print(site.getsitepackages()[0])'; } \
+	  > "$$($(RAY)/bin/python -c 'import site; print(site.getsitepackages()[0])')/seethink.pth"
+	touch $@
+
+test-ray: setup $(RAY)/.installed
+	$(BIN)/python -m pytest tests/dist/test_ray.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

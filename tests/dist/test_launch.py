@@ -14,45 +14,13 @@ from typing import Any
 import pytest
 
 from helpers.command_line import run_command
-from helpers.killing import outcome, stage_recipe
+from helpers.killing import outcome
+from helpers.same_run import assert_same_run, numbers, short
 from helpers.ranks import launch, start_launch, train_on_ranks
 from seethink.config import load_recipe
 from seethink.train.start import train
 
 pytestmark = pytest.mark.slow
-
-
-def short(folder: Path, name: str, stage: str, **overrides: Any) -> Path:
-    steps = {"sft.epochs": 2} if stage == "sft" else {"algorithm.steps": 4}
-    return stage_recipe(folder, name, stage, **steps | overrides)
-
-
-def tokens(run: Path) -> dict[str, list[Any]]:
-    """What every stored step sampled."""
-    kept = ("text", "token_ids", "reward", "tokens")
-    return {
-        path.name: [
-            {key: completion[key] for key in kept if key in completion}
-            for line in path.read_text().splitlines()
-            for completion in json.loads(line)["completions"]
-        ]
-        for path in sorted((run / "rollouts").glob("*.jsonl"))
-    }
-
-
-def numbers(run: Path) -> list[dict[str, float]]:
-    clock = ("time/", "throughput/")
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if not k.startswith(clock) and v is not None} for r in records]
-
-
-def same_run(ours: Path, whole: Path) -> None:
-    """The same tokens, and the same numbers up to the order of sums."""
-    assert tokens(ours) == tokens(whole)
-    found, expected = numbers(ours), numbers(whole)
-    assert [r["step"] for r in found] == [r["step"] for r in expected]
-    for record, other in zip(found, expected, strict=True):
-        assert record == pytest.approx(other, rel=2e-3, abs=2e-4)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +37,7 @@ def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_several_processes_make_the_run_of_one(tmp_path: Path, stage: str, ranks: int, shard: str) -> None:
     train(load_recipe(short(tmp_path, "whole", stage)))
     train_on_ranks(ranks, short(tmp_path, "shared", stage, **{"cluster.shard": shard}))
-    same_run(tmp_path / "shared", tmp_path / "whole")
+    assert_same_run(tmp_path / "shared", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
@@ -86,7 +54,7 @@ def test_it_resumes_on_another_number_of_processes(tmp_path: Path, on_two: Path,
     else:
         train_on_ranks(ranks, recipe, resume=True)
     assert newest.exists()
-    same_run(run, on_two)
+    assert_same_run(run, on_two)
 
 
 def test_a_killed_rank_costs_nothing(tmp_path: Path, on_two: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -13,6 +16,10 @@ from seethink.core.console import console, say
 from seethink.core.errors import UserError, as_user_error
 from seethink.core.exits import RunStopped
 from seethink.core.files import claim_file, json_with, write_text
+
+if TYPE_CHECKING:
+    from seethink.config import Recipe
+    from seethink.dist.launch import Start
 
 app = typer.Typer()
 
@@ -95,10 +102,17 @@ def launch(
     overrides: Overrides = None,
     resume: Resume = False,
     allow: Allow = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Place them on a Ray cluster: HOST:PORT, `auto` (that of this machine) or `local` (one for this run).",
+        ),
+    ] = None,
 ) -> None:
-    """Train one stage on several processes of this machine, and go on where one of them dies.
+    """Train one stage on several processes of this machine or of a Ray cluster, and go on where one of them dies.
 
-    With rollout.engine=vllm it starts the vLLM servers too, unless vllm.urls names some.
+    With rollout.engine=vllm it starts the vLLM servers too, on this machine, unless vllm.urls names some.
 
     Exit codes are those of `seethink train`.
     """
@@ -107,13 +121,32 @@ def launch(
     from seethink.dist.servers import local_servers
 
     resolved = load_recipe(recipe, overrides)
-    cluster = resolved.cluster
     words = [str(recipe), *(overrides or []), *(["--resume"] if resume else [])]
     words += [word for key in allow or [] for word in ("--allow", key)]
-    with local_servers(resolved):
-        code = start(words, trainers=cluster.trainers, max_restarts=cluster.max_restarts)
+    with _starter(ray, resolved) as start_ranks, local_servers(resolved):
+        code = start(words, start_ranks, max_restarts=resolved.cluster.max_restarts)
     if code:
         raise typer.Exit(code)
+
+
+@contextmanager
+def _starter(ray: str | None, recipe: Recipe) -> Iterator[Start]:
+    """What starts the ranks: here, or on a Ray cluster."""
+    from seethink.dist.launch import start_here
+    from seethink.dist.servers import needs_servers
+
+    cluster = recipe.cluster
+    if ray is None:
+        yield partial(start_here, trainers=cluster.trainers)
+        return
+    if needs_servers(recipe):
+        raise UserError("with --ray, start the vLLM servers yourself and name them in vllm.urls (docs/scale.md)")
+    try:
+        from seethink.dist.ray import connected
+    except ImportError:
+        raise UserError("--ray needs the ray library on every machine: pip install 'seethink[ray]'") from None
+    with connected(ray, cluster.trainers, cluster.timeout_s) as placed:
+        yield placed.start
 
 
 @app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")

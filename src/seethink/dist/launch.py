@@ -1,7 +1,8 @@
-"""Starts the ranks of a run on this machine, watches them, and goes on from the newest checkpoint where one died.
+"""Starts the ranks of a run, watches them, and goes on from the newest checkpoint where one died.
 
 torchrun can start the same ranks, on several machines too. This launcher knows the exit codes of a run besides: it does
-not begin again what a user must correct, and hands on "stopped, resume me". Ranks talk over the loopback interface alone.
+not begin again what a user must correct, and hands on "stopped, resume me". `start_here` starts ranks on this machine,
+which talk over the loopback interface alone; `dist/ray.py` places them on a cluster.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from seethink.core.console import say
 from seethink.core.exits import EXIT_OTHER_RANK, EXIT_RESUME, EXIT_WATCHDOG
@@ -30,20 +31,37 @@ LAST_WORDS_S = 30.0
 """How long ranks may take to end by themselves after one of them died."""
 
 
+class Process(Protocol):
+    """One rank, as `subprocess.Popen` has it."""
+
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
+Start = Callable[[list[str], Path], Sequence[Process]]
+"""Starts `seethink train WORDS` on every rank; all but rank 0 write to `output_of(folder, rank)`."""
+
+
 @dataclass
 class _Ranks:
     """The processes of one start."""
 
-    processes: list[subprocess.Popen[bytes]]
+    processes: Sequence[Process]
     folder: Path
     """Where all but rank 0 write what they would print: it is what rank 0 prints, unless they fail alone."""
     first: tuple[int, int] | None = None
     """(rank, exit code) of the first that ended otherwise than well."""
     died_at: float = field(default=0.0)
 
-    def watch(self) -> int:
-        """Wait for all; the exit code of the first cause."""
+    def watch(self, asked: Sequence[int]) -> int:
+        """Wait for all; the exit code of the first cause. Every signal that comes to `asked` is handed on as SIGTERM."""
+        handed_on = 0
         while any(process.poll() is None for process in self.processes):
+            if len(asked) > handed_on:
+                handed_on += 1
+                self.signal(signal.SIGTERM)
             self._note()
             if self.first is not None and self.first[1] not in FINAL and time.monotonic() > self.died_at + LAST_WORDS_S:
                 self.signal(signal.SIGKILL)
@@ -64,7 +82,7 @@ class _Ranks:
         """Print the last words of the rank that failed first, unless rank 0 ended the same way and has said it."""
         if self.first is None or self.processes[0].returncode == self.first[1]:
             return
-        words = _output_of(self.folder, self.first[0]).read_text(encoding="utf-8", errors="replace")
+        words = output_of(self.folder, self.first[0]).read_text(encoding="utf-8", errors="replace")
         sys.stderr.write(f"rank {self.first[0]}:\n{words[-LAST_WORDS:]}\n")
 
     def signal(self, number: int) -> None:
@@ -73,29 +91,23 @@ class _Ranks:
                 process.send_signal(number)
 
 
-def launch(words: Sequence[str], *, trainers: int, max_restarts: int) -> int:
-    """Run `seethink train` with these words on `trainers` processes; returns the run's exit code.
+def launch(words: Sequence[str], start: Start, *, max_restarts: int) -> int:
+    """Run `seethink train` with these words on the processes that `start` starts; returns the run's exit code.
 
     A run whose process crashed or was killed goes on from its newest checkpoint, at most `max_restarts` times.
     """
-    running: list[_Ranks] = []
     asked: list[int] = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        for ranks in running:
-            ranks.signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         for attempt in range(max_restarts + 1):
             with TemporaryDirectory(prefix="seethink-launch-") as meeting:
                 again = ["--resume"] if attempt and "--resume" not in words else []
-                ranks = _start([*words, *again], trainers, Path(meeting))
-                running[:] = [ranks]
-                if asked:  # while they were being started
-                    ranks.signal(signal.SIGTERM)
-                code = ranks.watch()
+                ranks = _Ranks(start([*words, *again], Path(meeting)), Path(meeting))
+                code = ranks.watch(asked)
                 ranks.tell()
             if code in FINAL or asked or attempt == max_restarts:
                 return _shell_code(code)
@@ -111,11 +123,13 @@ def launch(words: Sequence[str], *, trainers: int, max_restarts: int) -> int:
     raise AssertionError("a start either ends the run or is followed by another")
 
 
-def _output_of(folder: Path, rank: int) -> Path:
+def output_of(folder: Path, rank: int) -> Path:
+    """Where a rank's output is kept."""
     return folder / f"rank{rank}.txt"
 
 
-def _start(words: list[str], trainers: int, folder: Path) -> _Ranks:
+def start_here(words: list[str], folder: Path, *, trainers: int) -> list[subprocess.Popen[bytes]]:
+    """Start the ranks on this machine."""
     command = [sys.executable, "-m", "seethink", "train", *words]
     threads = str(max(1, (os.cpu_count() or 1) // trainers))
     shared: dict[str, Any] = {
@@ -127,7 +141,7 @@ def _start(words: list[str], trainers: int, folder: Path) -> _Ranks:
     processes = []
     for number in range(trainers):
         own = {"RANK": str(number), "LOCAL_RANK": str(number)}
-        with _output_of(folder, number).open("wb") as output:
+        with output_of(folder, number).open("wb") as output:
             stream = output if number else None
             processes.append(
                 # Of a session of its own: Ctrl-C comes once, from here.
@@ -135,7 +149,7 @@ def _start(words: list[str], trainers: int, folder: Path) -> _Ranks:
                     command, env=os.environ | shared | own, stdout=stream, stderr=stream, start_new_session=True
                 )
             )
-    return _Ranks(processes, folder)
+    return processes
 
 
 def _named(code: int) -> str:

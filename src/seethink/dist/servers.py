@@ -68,6 +68,11 @@ class _Server:
         return self.log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
 
 
+def needs_servers(recipe: Recipe) -> bool:
+    """Whether a run samples in vLLM servers that nobody has started."""
+    return recipe.stage != "sft" and recipe.rollout.engine == "vllm" and not recipe.vllm.urls
+
+
 @contextmanager
 def local_servers(recipe: Recipe) -> Iterator[None]:
     """The servers that a recipe needs and nobody has started, for the time of the block; ranks find them by URLS.
@@ -75,7 +80,7 @@ def local_servers(recipe: Recipe) -> Iterator[None]:
     One that ends is started anew on the same port, at most `cluster.max_restarts` times; a rank that finds it gives it
     the weights again.
     """
-    if recipe.stage == "sft" or recipe.rollout.engine != "vllm" or recipe.vllm.urls:
+    if not needs_servers(recipe):
         yield
         return
     with TemporaryDirectory(prefix="seethink-servers-") as folder:

@@ -1,0 +1,82 @@
+"""A Ray cluster trains the run of one process, and goes on when it loses a machine (`make test-ray`)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from helpers.command_line import run_command
+from helpers.same_run import assert_same_run, short
+from seethink.config import load_recipe
+from seethink.train.start import train
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-ray" / "bin" / "python"
+needs_ray = pytest.mark.skipif(not PYTHON.exists(), reason="no Ray environment; `make test-ray` makes it")
+RANKS = {"cluster.trainers": 2, "cluster.timeout_s": 120}
+
+
+def in_ray_environment(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "160"}
+    command = [str(PYTHON), *words]
+    return subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=500, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run on one process."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(load_recipe(short(folder, "whole", "grpo")))
+    return folder / "whole"
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_trains_the_run_of_one_process(whole: Path, tmp_path: Path) -> None:
+    recipe = short(tmp_path, "placed", "grpo", **RANKS)
+    done = in_ray_environment("-m", "seethink", "launch", recipe.name, "--ray", "local", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ray: 1 machine(s), 2 ranks" in done.stdout
+    assert "checkpoint: " in done.stdout  # what rank 0 says
+    assert_same_run(tmp_path / "placed", whole)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_lost_machine_costs_nothing(whole: Path, tmp_path: Path) -> None:
+    recipe = short(tmp_path, "placed", "grpo", **RANKS)
+    done = in_ray_environment(str(ROOT / "tests" / "dist" / "ray_loss.py"), str(recipe), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the run goes on from its newest checkpoint (restart 1 of 3)" in done.stdout
+    assert_same_run(tmp_path / "placed", whole)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+    recipe = short(tmp_path, "wrong", "grpo", **RANKS, **{"data.train": "nothing.jsonl"})
+    done = in_ray_environment("-m", "seethink", "launch", str(recipe), "--ray", "local", folder=tmp_path)
+    assert done.returncode == 2
+    assert (done.stdout + done.stderr).count("error:") == 1
+    assert "nothing.jsonl" in done.stdout + done.stderr
+
+
+def test_servers_are_the_users_own(tmp_path: Path) -> None:
+    recipe = short(tmp_path, "served", "grpo", **RANKS, **{"rollout.engine": "vllm"})
+    refused = run_command("launch", str(recipe), "--ray", "local")
+    assert refused.returncode == 2
+    assert "vllm.urls" in refused.stderr
+
+
+def test_the_library_is_asked_for(tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray") is not None:
+        pytest.skip("Ray is in this environment")
+    refused = run_command("launch", str(short(tmp_path, "placed", "grpo", **RANKS)), "--ray", "local")
+    assert refused.returncode == 2
+    assert "pip install 'seethink[ray]'" in refused.stderr
