@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from seethink.core.files import claim_file, json_with, write_json
 from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
+from seethink.dist.launch import launch, start_here
+from seethink.dist.servers import local_servers, needs_servers
 from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.task import Task
@@ -32,7 +35,7 @@ from seethink.models.load import LoadedModel, load_recipe_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.runs.folder import seconds_so_far
 from seethink.runs.lock import FolderLock
-from seethink.runs.reading import read_object
+from seethink.runs.reading import final_model, read_object
 from seethink.train.start import train
 from seethink.world.scenes import OTHER_DOMAINS
 
@@ -67,11 +70,12 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage
     """Train and evaluate every stage under `out`; returns the path of report.html."""
     from seethink.report.page import claim_report
 
-    recipes = {stage: _stage_recipe(stage, out, seed, overrides) for stage in stages}
+    words = {stage: _stage_words(stage, out, seed, overrides) for stage in stages}
+    recipes = {stage: load_recipe(path, found) for stage, (path, found) in words.items()}
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
     with FolderLock(out, "--out "):
-        return _run_stages(out, seed, recipes, "" if overrides else spread_note())
+        return _run_stages(out, seed, recipes, words, "" if overrides else spread_note())
 
 
 def spread_note(runs: Path = RUNS) -> str:
@@ -85,7 +89,9 @@ def spread_note(runs: Path = RUNS) -> str:
     )
 
 
-def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe], note: str) -> Path:
+def _run_stages(
+    out: Path, seed: int, recipes: dict[Stage, Recipe], words: dict[Stage, tuple[Path, list[str]]], note: str
+) -> Path:
     from seethink.report import write_report
 
     started, stages = time.perf_counter(), tuple(recipes)
@@ -96,14 +102,34 @@ def _run_stages(out: Path, seed: int, recipes: dict[Stage, Recipe], note: str) -
     for stage, recipe in recipes.items():
         console.rule(stage.name)
         recipe = recipe.model_copy(update={"model": model})
-        model = str(train(recipe, resume=True))
+        model = str(_train(recipe, *words[stage]))
         evaluator.run(model, stage.name, out / stage.folder)
     _describe(out, stages, time.perf_counter() - started, note)
     return write_report(out)
 
 
-def _stage_recipe(stage: Stage, out: Path, seed: int, overrides: list[str]) -> Recipe:
-    """The shipped recipe, moved under `out`.
+def _train(recipe: Recipe, path: Path, words: list[str]) -> Path:
+    """Train one stage, in this process or in those that it asks for; `path` and `words` are what made the recipe.
+
+    Raises SystemExit where processes of their own ended otherwise than well; they have said why.
+    """
+    if recipe.cluster.trainers == 1 and not needs_servers(recipe):
+        return train(recipe, resume=True)
+    start = partial(start_here, trainers=recipe.cluster.trainers)
+    with local_servers(recipe):
+        code = launch(
+            [str(path), *words, f"model={json.dumps(recipe.model)}", "--resume"],
+            start,
+            max_restarts=recipe.cluster.max_restarts,
+        )
+    last = final_model(Path(recipe.out))
+    if code or last is None:
+        raise SystemExit(code or 1)
+    return last
+
+
+def _stage_words(stage: Stage, out: Path, seed: int, overrides: list[str]) -> tuple[Path, list[str]]:
+    """The shipped recipe, and the words that move it under `out`.
 
     An override `grpo:KEY=VALUE` is for that stage alone; another one is for every stage that reads its section.
     """
@@ -113,7 +139,7 @@ def _stage_recipe(stage: Stage, out: Path, seed: int, overrides: list[str]) -> R
     shared = [o for o in overrides if ":" not in o.partition("=")[0]]
     common = [o for o in shared if o.partition(".")[0] not in foreign]
     folder = json.dumps(str(out / stage.folder))
-    return load_recipe(path, [f"out={folder}", f"seed={seed}", *common, *own])
+    return path, [f"out={folder}", f"seed={seed}", *common, *own]
 
 
 class _Evaluator:
