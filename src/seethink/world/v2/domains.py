@@ -1,0 +1,66 @@
+"""The domains, and which of them each stage may draw.
+
+- Cold start draws `cold`, in daylight. RL draws `rl`, the same four tasks in another palette with less contrast: what
+  the connector has to bridge.
+- `tuning` never comes in a cold start or in RL.
+- `held` are tasks and compositions that no training stage poses; `captions` are shown with captions alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seethink.world.v2.scene import Domain, Family
+from seethink.world.v2.tasks import chains, charts, compare, looks, reckon, search
+
+FAMILIES: dict[str, Family] = {
+    "reckon": reckon.FAMILY,
+    "compare": compare.FAMILY,
+    "charts": charts.FAMILY,
+    "search": search.FAMILY,
+    "looks": looks.FAMILY,
+    "chains": chains.FAMILY,
+}
+BOTH = ("reckon", "compare")
+
+_CORE = (
+    Domain("sums", ("reckon",), ("digits",), low=0),
+    Domain("search", ("search",), ("digits",)),
+    Domain("looks", ("looks",), ("digits", "dots"), noun="the {} value"),
+    Domain("chains", ("chains",), ("arrows",), tasks=("end",)),
+)
+_OTHERS = (
+    Domain("dice", BOTH, ("dice",), high=6, noun="the {} die", plural="dice"),
+    Domain("shapes", BOTH, ("shapes",), high=6, noun="the number of {} shapes", plural="shapes", most=4),
+    Domain("bars", (*BOTH, "charts"), ("bars",), noun="the {} bar", plural="bars"),
+    Domain("clocks", BOTH, ("clocks",), high=12, noun="the {} clock", plural="clocks"),
+)
+_TUNING = (
+    Domain("tallies", BOTH, ("tallies",), noun="the {} tally", plural="tallies"),
+    Domain("tables", (*BOTH, "charts"), ("line",), noun="the {} point", plural="points"),
+    Domain("emoji", BOTH, ("emoji",), high=6, noun="the number of {} pictures", plural="pictures", most=4),
+)
+_HELD = (
+    Domain("second", ("compare",), ("digits",), low=0, tasks=("second",)),
+    Domain("dicesearch", ("search",), ("dice",), high=6, noun="the {} die", plural="dice"),
+    Domain("chainsum", ("chains",), ("numbered",), low=0, tasks=("add",)),
+    Domain("mixed", BOTH, ("digits", "dice", "dots"), high=6, noun="the {} value", plural="values"),
+)
+_CAPTIONS = (
+    Domain("gauges", BOTH, ("gauges",), noun="the {} gauge", plural="gauges"),
+    Domain("roman", BOTH, ("roman",)),
+)
+_RL = tuple(replace(domain, name=f"{domain.name}_dusk", palette="dusk") for domain in _CORE)
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "core": tuple(domain.name for domain in _CORE),
+    "cold": tuple(domain.name for domain in (*_CORE, *_OTHERS)),
+    "rl": tuple(domain.name for domain in _RL),
+    "tuning": tuple(domain.name for domain in _TUNING),
+    "held": tuple(domain.name for domain in _HELD),
+    "captions": tuple(domain.name for domain in _CAPTIONS),
+}
+DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (*_RL, *_CORE, *_OTHERS, *_TUNING, *_HELD, *_CAPTIONS)}
+GROUPS["other"] = tuple(name for name in DOMAINS if name not in GROUPS["rl"])
+GROUPS["all"] = tuple(DOMAINS)
+"""`other` is everything that is out-of-domain for RL."""

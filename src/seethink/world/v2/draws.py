@@ -1,0 +1,45 @@
+"""Random choices that are the same on every machine and Python: all of them come from `Random.random()`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Draws:
+    """A stream of choices that a key fixes.
+
+    >>> Draws("search", 3).below(10) == Draws("search", 3).below(10)
+    True
+    """
+
+    def __init__(self, *key: object) -> None:
+        self._uniform = random.Random("/".join(map(str, key))).random
+
+    def below(self, count: int) -> int:
+        """0 to count - 1."""
+        return int(self._uniform() * count)
+
+    def between(self, low: int, high: int) -> int:
+        """`low` to `high`, both included."""
+        return low + int(self._uniform() * (high - low + 1))
+
+    def chance(self, share: float) -> bool:
+        return self._uniform() < share
+
+    def pick(self, options: Sequence[T]) -> T:
+        return options[int(self._uniform() * len(options))]
+
+    def some(self, options: Sequence[T], count: int) -> list[T]:
+        """`count` different ones in random order."""
+        left = list(options)
+        for i in range(count):
+            j = i + int(self._uniform() * (len(left) - i))
+            left[i], left[j] = left[j], left[i]
+        return left[:count]
+
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        return self.some(options, len(options))
