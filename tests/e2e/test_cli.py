@@ -31,6 +31,7 @@ COMMANDS = [
     ["lab", "run"],
     ["lab", "report"],
     ["world", "make"],
+    ["world", "floors"],
     ["world", "base"],
 ]
 

@@ -17,7 +17,7 @@ app = typer.Typer(help="The procedural visual worlds and the nano base models.",
 
 @app.command(
     "make",
-    epilog="Examples: `seethink world make data/math.parquet --source world:math --size 1000`; "
+    epilog="Example: `seethink world make data/math.parquet --source world:math --size 1000`; "
     "`seethink world make data/cold.parquet --source 'world2:cold:traces?stage=coldstart' --preview cold.png`",
 )
 def make(

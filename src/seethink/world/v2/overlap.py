@@ -8,10 +8,13 @@ from hashlib import blake2b
 from itertools import combinations_with_replacement
 
 from seethink.core.types import Sample
+from seethink.world.v2.items import Item
 
 
-def content(sample: Sample) -> str:
+def content(sample: Sample | Item) -> str:
     """What a sample shows and asks. Of other worlds' samples and of files: the pictures' pixels and the question."""
+    if isinstance(sample, Item):
+        return sample.content
     if "content" in sample.meta:
         return str(sample.meta["content"])
     found = blake2b(sample.question.encode(), digest_size=8)
@@ -20,7 +23,7 @@ def content(sample: Sample) -> str:
     return found.hexdigest()
 
 
-def overlaps(draws: Mapping[str, Iterable[Sample]]) -> dict[tuple[str, str], int]:
+def overlaps(draws: Mapping[str, Iterable[Sample | Item]]) -> dict[tuple[str, str], int]:
     """How many samples of each draw have a content that the other draw has too; (a, a) counts repeats within a.
 
     Example: `overlaps({"rl": rl_samples, "test": test_samples})["rl", "test"] == 0`
