@@ -258,7 +258,7 @@ def test_a_chart_shows_its_values(domain: str) -> None:
     for item in drawn(domain):
         picture = np.asarray(item.image, dtype=int)
         for thing in item.problem.things:
-            color = palette("day").color(thing.name)[:3]
+            color = palette("day").color(thing.name)
             left = 14 * thing.cells[0]
             near = np.abs(picture[:, left : left + 14] - color).max(axis=-1) < 45
             rows = np.flatnonzero(near.sum(axis=1) >= 4)
@@ -275,7 +275,7 @@ def test_a_probe_says_where_its_thing_stands(domain: str) -> None:
         for probe in forms.probes(item):
             x, y = (int(v * SIZE - CELL / 2) for v in probe.place)
             own = picture[y : y + CELL, x : x + CELL]
-            color = palette(DOMAINS[domain].palette).color(probe.name)[:3]
+            color = palette(DOMAINS[domain].palette).color(probe.name)
             assert (np.abs(own - color).max(axis=-1) < 60).sum() >= 8, (item.key.id, probe)
 
 

@@ -89,7 +89,7 @@ CARDS = (Thing("red", 4, (0,), "digits"), Thing("blue", 9, (3,), "digits"), Thin
 
 
 def item(problem: Problem, *choices: str) -> Item:
-    return Item(Key(0, "eval", "test", "sums", 1, 0), problem, choices)
+    return Item(Key(0, "eval", "test", "sums", 1, 0), problem, choices, "")
 
 
 SUM = item(Problem(CARDS, "reckon", "terms", "What is ...?", "10", ("red", "blue", "green"), "+-"))

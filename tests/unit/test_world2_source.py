@@ -28,6 +28,8 @@ def test_sources() -> None:
     assert (read.damage.image, read.damage.share) == ("blank", 0.5)
     assert parse("world2:all").domains == tuple(DOMAINS)
     assert parse("world2:all?levels=3").levels == (3,)
+    assert parse("world2:captions:probes?stage=base").form == "probes"
+    assert parse("world2:tuning,cold:traces?stage=tuning").domains == (*GROUPS["tuning"], *GROUPS["cold"])
 
 
 def test_what_takes_the_first_world_takes_the_second() -> None:
@@ -52,6 +54,10 @@ def test_what_takes_the_first_world_takes_the_second() -> None:
         ("world2:dice?levels=x", "levels='x'"),
         ("world2:dice:traces?denials=0.5", "denials are traces of the first world"),
         ("world2:dice?size=3", "no option 'size'.*besides stage and levels"),
+        ("world2:held?stage=rl", "the domain 'second' is for stage=eval alone: no stage trains on it"),
+        ("world2:roman?stage=base", "the domain 'roman' is for stage=eval, and for stage=base in the forms captions"),
+        ("world2:captions:traces?stage=tuning", "the domain 'gauges' is for stage=eval"),
+        ("world2:tables:traces?stage=coldstart", "the domain 'tables' never comes in a cold start or in RL"),
         ("world2:dice?image=dark", "choose from blank, crop, absent"),
     ],
 )
@@ -75,7 +81,7 @@ def test_damage_leaves_the_other_items_as_they_are() -> None:
         assert is_blank or one.pictures()[0].tobytes() == two.pictures()[0].tobytes()
 
 
-@pytest.mark.parametrize("source", ["world2:cold:traces?stage=coldstart", "world2:all:worked", "world2:search"])
+@pytest.mark.parametrize("source", ["world2:cold:traces?stage=coldstart", "world2:cold,tuning:worked", "world2:search"])
 def test_parquet_gives_the_same_samples_back(source: str, tmp_path: Path) -> None:
     from seethink.world.make import write_parquet
 

@@ -20,52 +20,56 @@ CELL = SIZE // COLUMNS
 """Pixels per side of a cell: one image token of a model that folds 2 x 2 patches of 14 pixels."""
 NOISE = 3.0
 """Standard deviation of the sensor noise, in grey levels."""
-
-WIDEST = CELL
-"""Pixels of the widest mask."""
+BANK = 192
+"""Pixels per side of the noisy grounds, of which every picture has a window."""
+TINTS = 16
+"""Variations of each colour."""
 
 Mask = NDArray[np.float32]
 """[height, 3 * width] from 0 (clear) to 1 (covered), the same for the three channels of a pixel."""
 Color = NDArray[np.float32]
-"""[3 * width] or [height, 3 * width] from 0 to 255: the channels of a row of pixels."""
-TINTS = 16
-"""Variations of each colour."""
+"""[CELL, 3 * CELL] or of a mask's shape, from 0 to 255: the channels of pixels, with their noise."""
 
 
 class Palette:
-    """The colours of a picture. Example: `PALETTES["dusk"].color("red")`"""
+    """The colours of a picture, with sensor noise. Example: `palette("dusk").color("red")`"""
 
     def __init__(self, ground: tuple[int, int], tone: tuple[int, int, int], ink: str, **colors: str) -> None:
         """`ground`: lowest and highest grey behind all, which `tone` is added to; `ink` and `colors` are RRGGBB."""
         rng = np.random.default_rng(3)
-        self.ink = _row(_rgb(ink))
-        self._grounds = [
-            np.tile(_row(np.float32(grey) + np.array(tone, np.float32), SIZE), (SIZE, 1)) for grey in range(*ground)
-        ]
+
+        def noisy(color: NDArray[np.float32], side: int) -> Color:
+            tile = np.tile(color, (side, side))
+            return np.clip(tile + rng.normal(0.0, NOISE, tile.shape), 0, 255).astype(np.float32)
+
+        self._names = {name: _rgb(color) for name, color in colors.items()}
+        self._inks = [noisy(_rgb(ink), CELL) for _ in range(TINTS)]
+        self._grounds = [noisy(np.array(tone, np.float32) + g, BANK).astype(np.uint8) for g in range(*ground, 2)]
         self._tints = {
-            name: [_row(np.clip(_rgb(color) + rng.integers(-12, 13, size=3), 0, 255)) for _ in range(TINTS)]
-            for name, color in colors.items()
+            name: [noisy(color + rng.integers(-12, 13, size=3), CELL) for _ in range(TINTS)]
+            for name, color in self._names.items()
         }
 
-    def ground(self, draws: Draws) -> NDArray[np.float32]:
-        """An empty picture."""
-        return draws.pick(self._grounds).copy()
+    def ground(self, draws: Draws) -> NDArray[np.uint8]:
+        """An empty picture, [SIZE, 3 * SIZE]."""
+        top, left = draws.below(BANK - SIZE), 3 * draws.below(BANK - SIZE)
+        return draws.pick(self._grounds)[top : top + SIZE, left : left + 3 * SIZE].copy()
 
     def tint(self, name: str, draws: Draws) -> Color:
         """The named colour with a little random variation."""
         return draws.pick(self._tints[name])
 
-    def color(self, name: str) -> Color:
-        """One variation of the named colour."""
-        return self._tints[name][0]
+    def ink(self, draws: Draws) -> Color:
+        """What is drawn on a coloured card."""
+        return draws.pick(self._inks)
+
+    def color(self, name: str) -> NDArray[np.float32]:
+        """[3] The named colour itself."""
+        return self._names[name]
 
 
 def _rgb(text: str) -> NDArray[np.float32]:
     return np.array([int(text[i : i + 2], 16) for i in (0, 2, 4)], np.float32)
-
-
-def _row(color: NDArray[np.float32], width: int = WIDEST) -> Color:
-    return np.tile(color, width).astype(np.float32)
 
 
 @cache
@@ -102,12 +106,6 @@ def palette(name: str) -> Palette:
     )
 
 
-@cache
-def noise_bank() -> NDArray[np.float32]:
-    """[192, 3 * 192] of sensor noise, of which every picture has a window."""
-    return np.random.default_rng(2).normal(0.0, NOISE, size=(192, 192 * 3)).astype(np.float32)
-
-
 class Canvas:
     """Pixels that masks are blended over, in the order of the calls.
 
@@ -125,18 +123,10 @@ class Canvas:
         """Blend `color` where the mask covers, with the mask's top left corner at (x, y), inside the picture."""
         height, width = mask.shape
         patch = self.pixels[y : y + height, 3 * x : 3 * x + width]
-        blend = color[..., :width] - patch
+        blend = color[:height, :width] - patch
         blend *= mask
-        patch += blend
-
-    def fill(self, x0: int, y0: int, x1: int, y1: int, color: Color) -> None:
-        self.pixels[y0:y1, 3 * x0 : 3 * x1] = color[: 3 * (x1 - x0)]
+        blend += patch
+        patch[...] = blend
 
     def finish(self) -> Image.Image:
-        """The picture with its noise."""
-        top, left = self.draws.below(192 - SIZE), 3 * self.draws.below(192 - SIZE)
-        noisy = self.pixels
-        noisy += noise_bank()[top : top + SIZE, left : left + 3 * SIZE]
-        np.maximum(noisy, 0, out=noisy)
-        np.minimum(noisy, 255, out=noisy)
-        return Image.fromarray(noisy.astype(np.uint8).reshape(SIZE, SIZE, 3))
+        return Image.frombuffer("RGB", (SIZE, SIZE), self.pixels, "raw", "RGB", 0, 1)

@@ -3,11 +3,15 @@
 - Cold start draws `cold`, in daylight. RL draws `rl`, the same four tasks in another palette with less contrast: what
   the connector has to bridge.
 - `tuning` never comes in a cold start or in RL.
-- `held` are tasks and compositions that no training stage poses; `captions` are shown with captions alone.
+- `held` are tasks and compositions that no training stage poses; `captions` are shown to the base model with captions
+  and reading probes alone.
+
+`refusal` says where a source breaks these rules.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from seethink.world.v2.scene import Domain, Family
@@ -64,3 +68,19 @@ DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (*_RL, *_CORE, *
 GROUPS["other"] = tuple(name for name in DOMAINS if name not in GROUPS["rl"])
 GROUPS["all"] = tuple(DOMAINS)
 """`other` is everything that is out-of-domain for RL."""
+
+
+def refusal(stage: str, form: str, domains: Iterable[str]) -> str | None:
+    """Why a stage may not draw a form of these domains; None where it may."""
+    for group, allowed, rule in (
+        ("held", stage == "eval", "is for stage=eval alone: no stage trains on it"),
+        ("captions", stage == "eval" or (stage == "base" and form in ("captions", "probes")), CAPTIONS_RULE),
+        ("tuning", stage not in ("coldstart", "rl"), "never comes in a cold start or in RL"),
+    ):
+        found = [name for name in domains if name in GROUPS[group]]
+        if found and not allowed:
+            return f"{found[0]!r} {rule}"
+    return None
+
+
+CAPTIONS_RULE = "is for stage=eval, and for stage=base in the forms captions and probes"

@@ -35,11 +35,13 @@ class Draws:
 
     def some(self, options: Sequence[T], count: int) -> list[T]:
         """`count` different ones in random order."""
-        left = list(options)
+        left, uniform = list(options), self._uniform
+        size = len(left)
         for i in range(count):
-            j = i + int(self._uniform() * (len(left) - i))
+            j = i + int(uniform() * (size - i))
             left[i], left[j] = left[j], left[i]
-        return left[:count]
+        del left[count:]
+        return left
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
         return self.some(options, len(options))

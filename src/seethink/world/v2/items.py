@@ -62,6 +62,8 @@ class Item:
     key: Key
     problem: Problem
     choices: tuple[str, ...]
+    content: str
+    """What the picture shows and what is asked, as a hash; handwriting, noise, palette and options are left out."""
 
     @property
     def answer(self) -> str:
@@ -102,11 +104,6 @@ class Item:
         """The teacher's whole response."""
         return f"<think>{self.thought.text} {self.conclusion}</think>The answer is {self.answer}."
 
-    @property
-    def content(self) -> str:
-        """What the picture shows and what is asked, as a hash; handwriting, noise, palette and options are left out."""
-        return digest(self.problem)
-
 
 def digest(problem: Problem) -> str:
     """16 hex digits of a problem's content."""
@@ -133,11 +130,11 @@ def make_item(key: Key) -> Item:
     for _ in range(TRIES):
         problem = family.pose(domain, key.level, draws, None)
         problems = _siblings(problem, domain, key.level, draws) if is_choice and not problem.rivals else [problem]
-        owned = [problem for problem in problems if owner(digest(problem)) == (key.stage, key.split)]
+        owned = [(each, content) for each in problems if owner(content := digest(each)) == (key.stage, key.split)]
         if owned:
-            problem = draws.pick(owned)
+            problem, content = draws.pick(owned)
             texts = [problem.answer, *problem.rivals] if problem.rivals else [each.answer for each in problems]
-            return Item(key, problem, tuple(draws.shuffled(texts)) if is_choice else ())
+            return Item(key, problem, tuple(draws.shuffled(texts)) if is_choice else (), content)
     raise AssertionError(f"{key} owns no scene among {TRIES:,}")
 
 

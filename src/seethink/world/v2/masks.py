@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from seethink.world.digits import SPLITS, Split, load_digits
-from seethink.world.v2.canvas import CELL, Mask
+from seethink.world.v2.canvas import CELL, SIZE, Mask
 from seethink.world.v2.names import EMOJI
 
 SCALE = 4
@@ -220,6 +220,18 @@ def segment(rise: int, width: int) -> Mask:
     height = abs(rise) + 5
     y0, y1 = (height - 2.5, 2.5) if rise >= 0 else (2.5, height - 2.5)
     return drawn(width, height, lambda pen, at: pen.line(at(0, y0, width, y1), fill=255, width=6))
+
+
+@cache
+def line(strength: float) -> Mask:
+    """One row of pixels across the picture."""
+    return np.full((1, 3 * SIZE), strength, np.float32)
+
+
+@cache
+def block(width: int, height: int) -> Mask:
+    """A rectangle that covers."""
+    return np.ones((height, 3 * width), np.float32)
 
 
 @cache

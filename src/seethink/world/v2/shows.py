@@ -18,6 +18,8 @@ from seethink.world.v2.scene import COLUMNS, Thing
 SLOT = SIZE // SLOTS
 UNIT = 11
 """Pixels per unit of a chart."""
+GREY = np.full((SIZE, 3 * SIZE), 70, np.float32)
+"""The colour of lines."""
 BASE = SIZE - 4
 """The row of a chart's zero."""
 
@@ -54,7 +56,7 @@ def _scratch(canvas: Canvas, thing: Thing) -> None:
     if thing.scratched:
         cell = thing.cells[0]
         mask = masks.scratch(canvas.draws.below(2))
-        color = canvas.palette.color("red" if thing.name == "black" else "black")
+        color = canvas.tint("red" if thing.name == "black" else "black")
         canvas.stamp(mask, CELL * (cell % COLUMNS), CELL * (cell // COLUMNS), color)
 
 
@@ -67,7 +69,7 @@ def _dots(canvas: Canvas, thing: Thing, split: Split) -> None:
 def _dice(canvas: Canvas, thing: Thing, split: Split) -> None:
     x, y = corner(canvas, thing.cells[0])
     canvas.stamp(masks.card(), x, y, canvas.tint(thing.name))
-    canvas.stamp(masks.dots(masks.PIPS[thing.value], 2.4, 6.4), x, y, canvas.palette.ink)
+    canvas.stamp(masks.dots(masks.PIPS[thing.value], 2.4, 6.4), x, y, canvas.palette.ink(canvas.draws))
 
 
 def _clocks(canvas: Canvas, thing: Thing, split: Split) -> None:
@@ -120,23 +122,22 @@ def _numbered(canvas: Canvas, thing: Thing, split: Split) -> None:
 
 def _grid(canvas: Canvas) -> None:
     for unit in range(10):
-        strength = 0.5 if unit % 3 == 0 else 0.18
-        row = canvas.pixels[BASE - UNIT * unit]
-        row += strength * (canvas.palette.color("black")[0] - row)
+        canvas.stamp(masks.line(0.5 if unit % 3 == 0 else 0.18), 0, BASE - UNIT * unit, GREY)
 
 
 def _bars(canvas: Canvas, things: Sequence[Thing]) -> None:
     for thing in things:
         width = canvas.draws.between(8, 12)
         left = SLOT * thing.cells[0] + canvas.draws.between(0, SLOT - width)
-        canvas.fill(left, BASE - UNIT * thing.value, left + width, BASE, canvas.tint(thing.name))
+        color = canvas.tint(thing.name)
+        for top in range(BASE - UNIT * thing.value, BASE, CELL):
+            canvas.stamp(masks.block(width, min(CELL, BASE - top)), left, top, color)
 
 
 def _line(canvas: Canvas, things: Sequence[Thing]) -> None:
     at = [(SLOT * thing.cells[0] + SLOT // 2, BASE - UNIT * thing.value) for thing in things]
-    grey = np.full(3 * SIZE, 90, np.float32)
     for (x0, y0), (x1, y1) in pairwise(at):
-        canvas.stamp(masks.segment(y0 - y1, x1 - x0), x0, min(y0, y1) - 2, grey)
+        canvas.stamp(masks.segment(y0 - y1, x1 - x0), x0, min(y0, y1) - 2, GREY)
     for (x, y), thing in zip(at, things, strict=True):
         canvas.stamp(masks.disc(4.5), x - 5, y - 5, canvas.tint(thing.name))
 

@@ -1,6 +1,6 @@
 """The second world as data: `world2:DOMAINS[:FORM][?OPTIONS]` sources.
 
-- DOMAINS: names separated by commas, or a group: core, cold, rl, tuning, held, captions, other, all.
+- DOMAINS: names or groups, separated by commas; the groups are core, cold, rl, tuning, held, captions, other and all.
 - FORM: none for questions alone (RL, evaluation), or one of FORMS.
 - OPTIONS: `stage=base|coldstart|rl|tuning|eval` (default eval), `levels=1-4`, and the damage to pictures of the first
   world (`image=blank&share=0.1`).
@@ -18,7 +18,7 @@ from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS, Split
 from seethink.world.v2 import forms
-from seethink.world.v2.domains import DOMAINS, GROUPS
+from seethink.world.v2.domains import DOMAINS, GROUPS, refusal
 from seethink.world.v2.items import STAGES, Item, Key, make_item
 from seethink.world.v2.scene import LEVELS
 
@@ -49,7 +49,7 @@ def parse(source: str) -> Source:
     """Raises UserError that says what may stand where."""
     head, _, options = source.removeprefix(PREFIX).partition("?")
     names, _, form = head.partition(":")
-    domains = GROUPS.get(names) or tuple(names.split(","))
+    domains = tuple(dict.fromkeys(each for name in names.split(",") for each in GROUPS.get(name, (name,))))
     for name in domains:
         if name not in DOMAINS:
             known = ", ".join((*DOMAINS, *GROUPS))
@@ -62,6 +62,8 @@ def parse(source: str) -> Source:
     stage, levels = own.pop("stage", "eval"), _levels(source, own.pop("levels", ""))
     if stage not in STAGES:
         raise UserError(f"{source!r}: no stage {stage!r}; choose from {', '.join(STAGES)}")
+    if why := refusal(stage, form, domains):
+        raise UserError(f"{source!r}: the domain {why}")
     if "denials" in own:
         raise UserError(f"{source!r}: denials are traces of the first world; choose from stage, levels, image, share")
     try:

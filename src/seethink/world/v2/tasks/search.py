@@ -61,7 +61,7 @@ def pose(domain: Domain, level: int, draws: Draws, like: Problem | None) -> Prob
     while True:
         values = draws.some(range(domain.low, top + 1), cards)
         total = sum(draws.some(values, size))
-        if sum(sum(some) == total for some in combinations(values, size)) > MOST_RIGHT[size]:
+        if list(map(sum, combinations(values, size))).count(total) > MOST_RIGHT[size]:
             continue
         misses = sum(not hit for _, hit in attempts(values, size, total))
         if fewest <= misses <= most:
