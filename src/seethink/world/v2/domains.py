@@ -45,7 +45,7 @@ _TUNING = (
     Domain("emoji", BOTH, ("emoji",), high=6, noun="the number of {} pictures", plural="pictures", most=4),
 )
 _HELD = (
-    Domain("second", ("compare",), ("digits",), low=0, tasks=("second",)),
+    Domain("second", ("compare",), ("digits",), low=0, most=6, tasks=("second",)),
     Domain("dicesearch", ("search",), ("dice",), high=6, noun="the {} die", plural="dice"),
     Domain("chainsum", ("chains",), ("numbered",), low=0, tasks=("add",)),
     Domain("mixed", BOTH, ("digits", "dice", "dots"), high=6, noun="the {} value", plural="values"),
