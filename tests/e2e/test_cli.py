@@ -32,6 +32,7 @@ COMMANDS = [
     ["lab", "report"],
     ["world", "make"],
     ["world", "floors"],
+    ["world", "examine"],
     ["world", "base"],
 ]
 

