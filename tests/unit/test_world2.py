@@ -60,9 +60,9 @@ def test_a_key_fixes_every_byte(key: Key) -> None:
 
 def test_an_item_is_the_same_on_every_machine() -> None:
     item = make_item(Key(0, "rl", "train", "looks_dusk", 2, 0))
-    assert item.prompt == "What is the brown value minus the black value?"
-    assert sha256(item.trace.encode()).hexdigest().startswith("c49801e2990e1146"), item.trace
-    assert item.content == "9287ff1e34519229"
+    assert item.prompt == "What is the purple value plus the brown value?"
+    assert sha256(item.trace.encode()).hexdigest().startswith("afdbf9e8e21d15b4"), item.trace
+    assert item.content == "8ecfba9882e18003"
 
 
 @pytest.mark.parametrize("id", ["", "search", "search-2-rl-train-0-x", "search-2-rl-train-0-0-0"])
@@ -185,8 +185,8 @@ def test_ownership_is_shared_out_as_declared() -> None:
     assert set(SHARES) == {(stage, split) for stage in STAGES for split in SPLITS}
     draws = Draws("owners")
     owners = [owner(f"{draws.below(2**62) * 4:016x}") for _ in range(4000)]
-    assert owners.count(("base", "train")) / 4000 == pytest.approx(0.34, abs=0.03)
-    assert owners.count(("eval", "test")) / 4000 == pytest.approx(0.11, abs=0.02)
+    assert owners.count(("base", "train")) / 4000 == pytest.approx(0.33, abs=0.03)
+    assert owners.count(("eval", "test")) / 4000 == pytest.approx(0.17, abs=0.02)
 
 
 def test_splits_share_no_handwritten_digit() -> None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
+from itertools import combinations
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+@cache
+def _subsets(of: int, count: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(combinations(range(of), count))
 
 
 class Draws:
@@ -42,6 +49,10 @@ class Draws:
             left[i], left[j] = left[j], left[i]
         del left[count:]
         return left
+
+    def places(self, of: int, count: int) -> tuple[int, ...]:
+        """`count` of the places 0 to `of` - 1, in order; one draw."""
+        return self.pick(_subsets(of, count))
 
     def shuffled(self, options: Sequence[T]) -> list[T]:
         return self.some(options, len(options))

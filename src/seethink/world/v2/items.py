@@ -25,14 +25,14 @@ from seethink.world.v2.shows import draw_picture
 
 STAGES = ("base", "coldstart", "rl", "tuning", "eval")
 SHARES: dict[tuple[str, Split], float] = {
-    ("base", "train"): 0.34,
-    ("coldstart", "train"): 0.16,
-    ("rl", "train"): 0.16,
-    ("tuning", "train"): 0.12,
+    ("base", "train"): 0.33,
+    ("coldstart", "train"): 0.14,
+    ("rl", "train"): 0.14,
+    ("tuning", "train"): 0.11,
     ("eval", "train"): 0.02,
     **{(stage, "val"): 0.01 for stage in STAGES},
     **{(stage, "test"): 0.01 for stage in STAGES[:-1]},
-    ("eval", "test"): 0.11,
+    ("eval", "test"): 0.17,
 }
 """The share of all scenes that a stage's split owns. Evaluations read the stage `eval`."""
 TRIES = 20_000

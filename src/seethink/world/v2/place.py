@@ -41,7 +41,7 @@ def place(domain: Domain, names: Sequence[str], values: Sequence[int], draws: Dr
     show = domain.shows[0]
     if show in COUNTED:
         return _scattered(show, names, values, draws)
-    cells = sorted(draws.some(range(SLOTS if show in CHARTS else NUM_CELLS), len(names)))
+    cells = draws.places(SLOTS if show in CHARTS else NUM_CELLS, len(names))
     shows = [show if len(domain.shows) == 1 else draws.pick(domain.shows) for _ in names]
     return tuple(
         Thing(name, value, (cell,), own) for name, value, cell, own in zip(names, values, cells, shows, strict=True)

@@ -61,7 +61,7 @@ def _scratch(canvas: Canvas, thing: Thing) -> None:
 
 
 def _dots(canvas: Canvas, thing: Thing, split: Split) -> None:
-    spots = tuple(sorted(canvas.draws.some(range(9), thing.value)))
+    spots = canvas.draws.places(9, thing.value)
     canvas.stamp(masks.dots(spots, 2.7, 7.4), *corner(canvas, thing.cells[0]), canvas.tint(thing.name))
     _scratch(canvas, thing)
 

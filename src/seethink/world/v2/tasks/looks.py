@@ -15,15 +15,15 @@ SCRATCHED, CHANGED = 0.5, 0.7
 """The share of values with a scratch on one look, and of the scratches that change what it shows."""
 MOST_CHANGED = 5
 """Most values of a picture whose looks differ, which bounds the trace."""
-PAIRS = tuple(cell for cell in range(NUM_CELLS) if cell % 2 == 0)
-"""Left cells of two neighbours; the digit or the dots may stand left."""
+NUM_PAIRS = NUM_CELLS // 2
+"""Pairs of neighbouring cells; the digit or the dots may stand left."""
 
 
 def pose(domain: Domain, level: int, draws: Draws, like: Problem | None) -> Problem:
     """`level` values, read and added; one value alone is read."""
     while True:
         names = draws.some(COLORS, level)
-        cells = sorted(draws.some(PAIRS, level))
+        cells = [2 * pair for pair in draws.places(NUM_PAIRS, level)]
         values = [draws.between(domain.low, domain.high) for _ in names]
         signs = like.signs if like else ("" if level == 1 else draws.pick("+-") if level == 2 else "+" * (level - 1))
         result = reckon(values, signs)
