@@ -50,10 +50,11 @@ def test_mistakes_are_counted_by_reason_and_ungraded_responses_left_out() -> Non
     assert accuracy_table([sums]).row_count == mistake_table([sums]).row_count == 1
 
 
-def test_other_data_are_refused() -> None:
-    finished = run_command("world", "examine", "nano", "--data", "world:math")
+@pytest.mark.parametrize("data", ["world:math", "world2:dice:probes"])
+def test_other_data_are_refused(data: str) -> None:
+    finished = run_command("world", "examine", "nano", "--data", data)
     assert finished.returncode == 2
-    assert "is not of the second world: give world2:DOMAINS" in finished.stderr
+    assert "are not questions about the second world: give world2:DOMAINS" in finished.stderr
 
 
 @pytest.mark.slow

@@ -279,6 +279,14 @@ def test_a_probe_says_where_its_thing_stands(domain: str) -> None:
             assert (np.abs(own - color).max(axis=-1) < 60).sum() >= 8, (item.key.id, probe)
 
 
+def test_turns_about_a_picture() -> None:
+    item = drawn("looks")[5]
+    (question, caption), (asked, answer), *probes = forms.turns(item)
+    assert (question, asked, answer) == (forms.DESCRIBE, item.prompt, forms.direct(item.answer))
+    assert see_caption(caption).values == see(item.problem.things).values
+    assert len(probes) == len(item.problem.things)
+
+
 def test_forms_of_a_sample() -> None:
     for form in FORMS:
         (sample,) = samples(f"world2:looks:{form}?stage=base&levels=4", "train", 1, 0)

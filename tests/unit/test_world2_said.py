@@ -144,6 +144,7 @@ CASES = [
     (SUM, "<think>I see red 4, blue 8, green 3. 4 + 8 = 13, 13 - 3 = 9. so 9.</think>The answer is 9.", "misread"),
     (SUM, "<think>I see red 4, blue 9. 4 + 9 = 13. so 13.</think>The answer is 13.", "not read"),
     (SUM, f"<think>{READ} 4 + 8 = 12, 12 - 3 = 9. so 9.</think>The answer is 9.", "copied wrongly"),
+    (SUM, f"<think>{READ} 4 + 9 = 13, 13 - 0 = 13. so 13.</think>The answer is 13.", "copied wrongly"),
     (SUM, f"<think>{READ} 4 + 9 = 13, 12 - 3 = 9. so 9.</think>The answer is 9.", "copied wrongly"),
     (SUM, f"<think>{READ} 4 + 9 = 12, 12 - 3 = 9. so 9.</think>The answer is 9.", "computed wrongly"),
     (SUM, f"<think>{READ} 4 + 9 = 13. so 13.</think>The answer is 13.", "other"),

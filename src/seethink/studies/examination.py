@@ -28,7 +28,7 @@ from seethink.rewards.rewarder import command_rewarder
 from seethink.world.v2.items import Item, item_of
 from seethink.world.v2.mistakes import KINDS, mistake
 from seethink.world.v2.said import Attempt, first_attempts
-from seethink.world.v2.source import PREFIX
+from seethink.world.v2.source import ASKED_AS, PREFIX, parse
 
 Graded = tuple[Item, str, bool]
 """(item, response, whether it is right)."""
@@ -56,8 +56,8 @@ def examine(
 
     Without `samples`, one greedy response per item. Raises UserError for other data than the second world's.
     """
-    if not data.startswith(PREFIX):
-        raise UserError(f"--data {data!r} is not of the second world: give {PREFIX}DOMAINS[?OPTIONS]")
+    if not data.startswith(PREFIX) or ASKED_AS.get(parse(data).form):
+        raise UserError(f"--data {data!r} are not questions about the second world: give {PREFIX}DOMAINS[?OPTIONS]")
     if out is not None:
         claim_file(out, json_with("examinations", "data"), "a result of `seethink world examine`")
     config = EvalConfig(data=data, size=size, samples=samples, greedy=not samples, max_new_tokens=max_new_tokens)

@@ -125,10 +125,10 @@ def _nearest(train: Sequence[Item], test: Sequence[Item]) -> list[str]:
     """The answer of the nearest training picture with the question's task and level, else of the nearest of all."""
     known, asked = coarse(train), coarse(test)
     distances = (asked**2).sum(1)[:, None] + (known**2).sum(1)[None] - 2 * asked @ known.T
-    forms = np.array([hash((item.problem.task, item.key.level)) for item in train])
+    forms = [(item.problem.task, item.key.level) for item in train]
     guesses = []
     for item, row in zip(test, distances, strict=True):
-        own = forms == hash((item.problem.task, item.key.level))
+        own = np.array([form == (item.problem.task, item.key.level) for form in forms])
         at = int(np.argmin(np.where(own, row, np.inf) if own.any() else row))
         guesses.append(_as_option(item, train[at]))
     return guesses

@@ -70,6 +70,12 @@ def worked(item: Item) -> str:
     return f"{item.thought.text} {item.conclusion} {direct(item.answer)}"
 
 
+def turns(item: Item) -> list[tuple[str, str]]:
+    """(question, answer) turns about one picture: its caption, the question with a direct answer, and every probe."""
+    asked = [(probe.question, direct(probe.answer)) for probe in probes(item)]
+    return [(DESCRIBE, caption(item.problem.things)), (item.prompt, direct(item.answer)), *asked]
+
+
 def probes(item: Item) -> list[Probe]:
     """One for each thing that is shown."""
     noun = DOMAINS[item.key.domain].noun

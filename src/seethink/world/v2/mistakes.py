@@ -83,7 +83,7 @@ def _unread(problem: Problem, said: Said) -> bool:
 
 def _miscopied(problem: Problem, said: Said) -> bool:
     known = {reading.value for reading in said.readings} | {reading.second for reading in said.readings}
-    known |= {number for _, _, number in said.hops} | {problem.number}
+    known |= {number for _, _, number in said.hops} | ({problem.number} if problem.number else set())
     for equation in said.equations:
         if not {equation.a, equation.b} <= known:
             return True

@@ -34,6 +34,10 @@ FORMS = {
 }
 
 
+ASKED_AS = {"captions": ":captions", "probes": ":probes", "text": ":text", "worked": ":text"}
+"""How evaluation asks the items of a form; the others are asked as questions about pictures."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A source that has been read. Example: `parse("world2:rl:traces?stage=coldstart&levels=1-4")`"""
@@ -85,13 +89,14 @@ def _levels(source: str, text: str) -> tuple[int, ...]:
 
 
 def one_domain(source: str, domain: str) -> str:
-    """The source of a single domain as evaluation reads it: without its form, with its options.
+    """The source of a single domain as evaluation reads it: with its options, and with a form that asks otherwise.
 
-    >>> one_domain("world2:all:traces?levels=1-4", "dice")
-    'world2:dice?levels=1-4'
+    >>> one_domain("world2:all:traces?levels=1-4", "dice"), one_domain("world2:all:probes", "dice")
+    ('world2:dice?levels=1-4', 'world2:dice:probes')
     """
-    _, mark, options = source.partition("?")
-    return f"{PREFIX}{domain}{mark}{options}"
+    head, mark, options = source.partition("?")
+    form = ASKED_AS.get(head.removeprefix(PREFIX).partition(":")[2], "")
+    return f"{PREFIX}{domain}{form}{mark}{options}"
 
 
 def samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
