@@ -22,6 +22,7 @@ from seethink.world.v2.domains import DOMAINS, FAMILIES, GROUPS
 from seethink.world.v2.draws import Draws
 from seethink.world.v2.items import SHARES, STAGES, Item, Key, item_of, make_item, owner
 from seethink.world.v2.overlap import overlaps
+from seethink.world.v2.place import COUNTED, elsewhere
 from seethink.world.v2.reader import see, see_caption, solve
 from seethink.world.v2.scene import LEVELS
 from seethink.world.v2.source import FORMS, samples, to_sample
@@ -60,9 +61,9 @@ def test_a_key_fixes_every_byte(key: Key) -> None:
 
 def test_an_item_is_the_same_on_every_machine() -> None:
     item = make_item(Key(0, "rl", "train", "looks_dusk", 2, 0))
-    assert item.prompt == "What is the purple value plus the brown value?"
-    assert sha256(item.trace.encode()).hexdigest().startswith("afdbf9e8e21d15b4"), item.trace
-    assert item.content == "8ecfba9882e18003"
+    assert item.prompt == "What is the pink value minus the teal value?"
+    assert sha256(item.trace.encode()).hexdigest().startswith("8c7d4c23cb5e3e05"), item.trace
+    assert item.content == "9b47e394b9d5f573"
 
 
 @pytest.mark.parametrize("id", ["", "search", "search-2-rl-train-0-x", "search-2-rl-train-0-0-0"])
@@ -162,6 +163,23 @@ def assert_disjoint(sizes: dict[tuple[str, str], int], seed: int) -> None:
     shared = overlaps(draws)
     assert all(n == 0 for (a, b), n in shared.items() if a != b), shared
     assert all(shared[name, name] <= 0.02 * len(items) for name, items in draws.items()), "scenes are repeated"
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_things_elsewhere_stay_in_order(domain: str) -> None:
+    """Places are drawn anew until the stage owns them: reading order, neighbours and the number of cells stay."""
+    draws = Draws("elsewhere", domain)
+    for item in drawn(domain):
+        things = item.problem.things
+        cells = elsewhere(things, draws)
+        assert [len(own) for own in cells] == [len(thing.cells) for thing in things]
+        flat = [cell for own in cells for cell in own]
+        assert len(set(flat) & set(range(16))) == len(flat)
+        places, before = [own[0] for own in cells], [thing.cells[0] for thing in things]
+        if things[0].show not in COUNTED:
+            assert np.argsort(places).tolist() == np.argsort(before).tolist()
+        if things[0].arrow:
+            assert np.diff(places).tolist() == np.diff(before).tolist()
 
 
 def test_overlaps_are_counted() -> None:

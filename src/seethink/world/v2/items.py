@@ -6,11 +6,12 @@ which stage and split may draw it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
-from itertools import permutations
+from itertools import accumulate, chain, permutations
 from typing import NamedTuple
 
 from PIL.Image import Image
@@ -20,6 +21,7 @@ from seethink.world.digits import SPLITS, Split
 from seethink.world.questions import LETTERS
 from seethink.world.v2.domains import DOMAINS, FAMILIES
 from seethink.world.v2.draws import Draws
+from seethink.world.v2.place import elsewhere
 from seethink.world.v2.scene import LEVELS, Domain, Problem, Thought
 from seethink.world.v2.shows import draw_picture
 
@@ -35,7 +37,8 @@ SHARES: dict[tuple[str, Split], float] = {
     ("eval", "test"): 0.17,
 }
 """The share of all scenes that a stage's split owns. Evaluations read the stage `eval`."""
-TRIES = 20_000
+TRIES, PLACES = 1000, 40
+"""Scenes that are posed for an item at most, and places that are tried for each."""
 
 
 class Key(NamedTuple):
@@ -107,18 +110,25 @@ class Item:
 
 def digest(problem: Problem) -> str:
     """16 hex digits of a problem's content."""
-    shown = [tuple(thing) for thing in problem.things]
-    return blake2b(repr((problem.question, shown)).encode(), digest_size=8).hexdigest()
+    return _with_cells(_without_cells(problem), [thing.cells for thing in problem.things])
+
+
+def _without_cells(problem: Problem) -> bytes:
+    shown = [(t.name, t.value, t.show, t.arrow, t.scratched) for t in problem.things]
+    return repr((problem.question, shown)).encode()
+
+
+def _with_cells(content: bytes, cells: Sequence[Sequence[int]]) -> str:
+    return blake2b(content + bytes(chain.from_iterable(cells)), digest_size=8).hexdigest()
 
 
 def owner(content: str) -> tuple[str, Split]:
     """The stage and split that own a content, in the shares of SHARES."""
-    place = int(content, 16) / 2**64
-    for owned, share in SHARES.items():
-        place -= share
-        if place < 0:
-            return owned
-    return "eval", "test"
+    return _OWNERS[bisect(_ENDS, int(content, 16) / 2**64)]
+
+
+_OWNERS = (*SHARES, ("eval", "test"))
+_ENDS = tuple(accumulate(SHARES.values()))
 
 
 def make_item(key: Key) -> Item:
@@ -130,12 +140,23 @@ def make_item(key: Key) -> Item:
     for _ in range(TRIES):
         problem = family.pose(domain, key.level, draws, None)
         problems = _siblings(problem, domain, key.level, draws) if is_choice and not problem.rivals else [problem]
-        owned = [(each, content) for each in problems if owner(content := digest(each)) == (key.stage, key.split)]
-        if owned:
-            problem, content = draws.pick(owned)
+        if problems and (found := _owned(draws.pick(problems), key, draws)):
+            problem, content = found
             texts = [problem.answer, *problem.rivals] if problem.rivals else [each.answer for each in problems]
             return Item(key, problem, tuple(draws.shuffled(texts)) if is_choice else (), content)
     raise AssertionError(f"{key} owns no scene among {TRIES:,}")
+
+
+def _owned(problem: Problem, key: Key, draws: Draws) -> tuple[Problem, str] | None:
+    """(the problem with its things at places that the key's stage and split own, its content), or None."""
+    shown = _without_cells(problem)
+    for _ in range(PLACES):
+        cells = elsewhere(problem.things, draws)
+        content = _with_cells(shown, cells)
+        if owner(content) == (key.stage, key.split):
+            things = tuple(t._replace(cells=own) for t, own in zip(problem.things, cells, strict=True))
+            return replace(problem, things=things), content
+    return None
 
 
 def _siblings(problem: Problem, domain: Domain, level: int, draws: Draws) -> list[Problem]:

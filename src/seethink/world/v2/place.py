@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
+from math import isqrt
 from pathlib import Path
 
 from seethink.world.v2.draws import Draws
 from seethink.world.v2.names import COLORS, EMOJI
-from seethink.world.v2.scene import NUM_CELLS, Domain, Thing
+from seethink.world.v2.scene import COLUMNS, NUM_CELLS, Domain, Thing
 
 TABLES = Path(__file__).parents[1] / "assets" / "tables.json"
 SLOTS = 8
@@ -65,6 +67,27 @@ def _scattered(show: str, names: Sequence[str], values: Sequence[int], draws: Dr
         things.append(Thing(name, value, tuple(sorted(own)), show))
     order = EMOJI if show == "emoji" else COLORS
     return tuple(sorted(things, key=lambda thing: order.index(thing.name)))
+
+
+def elsewhere(things: Sequence[Thing], draws: Draws) -> list[tuple[int, ...]]:
+    """Other cells for each thing, drawn as the first were: the reading order, and what stands beside what, stay."""
+    first = things[0]
+    if first.arrow:
+        return _moved_square(things, draws)
+    if first.show in COUNTED:
+        cells = draws.some(range(NUM_CELLS), sum(thing.value for thing in things))
+        ends = list(accumulate(thing.value for thing in things))
+        return [tuple(sorted(cells[end - thing.value : end])) for end, thing in zip(ends, things, strict=True)]
+    if len(things) > 1 and first.name == things[1].name:
+        pairs = draws.places(NUM_CELLS // 2, len(things) // 2)
+        return [(2 * pairs[i // 2] + thing.cells[0] % 2,) for i, thing in enumerate(things)]
+    return [(cell,) for cell in draws.places(SLOTS if first.show in CHARTS else NUM_CELLS, len(things))]
+
+
+def _moved_square(things: Sequence[Thing], draws: Draws) -> list[tuple[int, ...]]:
+    side = isqrt(len(things))
+    top, left = draws.between(0, COLUMNS - side), draws.between(0, COLUMNS - side)
+    return [((top + i // side) * COLUMNS + left + i % side,) for i in range(len(things))]
 
 
 @cache
