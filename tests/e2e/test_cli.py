@@ -31,6 +31,8 @@ COMMANDS = [
     ["lab", "run"],
     ["lab", "report"],
     ["world", "make"],
+    ["world", "floors"],
+    ["world", "examine"],
     ["world", "base"],
 ]
 

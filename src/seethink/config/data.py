@@ -30,8 +30,8 @@ class ReadConfig(Section):
 
 class DataConfig(ReadConfig):
     train: str = Field(
-        description="`world:DOMAINS[:traces][?OPTIONS]`, a file, a folder, or org/name with allow_download."
+        description="`world:` or `world2:DOMAINS[:FORM][?OPTIONS]`, a file, a folder, or org/name with allow_download."
     )
-    train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for world:.")
+    train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for a world.")
     val: str | None = Field(None, description="Held-out samples, for the validation loss (SFT) and blindness.")
     val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")

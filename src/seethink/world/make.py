@@ -1,4 +1,7 @@
-"""The world as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: `damage.py`), and Parquet files of them."""
+"""The worlds as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: `damage.py`), and Parquet files of them.
+
+Sources that begin with `world2:` are read by `seethink.world.v2.source`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from seethink.world.digits import SPLITS, Split
 from seethink.world.questions import TASKS, Item, make_item
 from seethink.world.scenes import DOMAINS, OTHER_DOMAINS
 from seethink.world.trace import teacher_trace
+from seethink.world.v2 import source as second
 
 PREFIX = "world:"
 MARK = b"seethink"
@@ -26,11 +30,23 @@ MARK = b"seethink"
 
 
 def is_world(source: str) -> bool:
-    return source.startswith(PREFIX)
+    return source.startswith((PREFIX, second.PREFIX))
+
+
+def all_domains(source: str) -> str:
+    """The source of every domain of the same world.
+
+    >>> all_domains("world2:rl?stage=rl")
+    'world2:all'
+    """
+    return f"{second.PREFIX if source.startswith(second.PREFIX) else PREFIX}all"
 
 
 def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
     """`world:math,dice:traces` -> (("math", "dice"), True). `all` and `other` name groups of domains."""
+    if source.startswith(second.PREFIX):
+        read = second.parse(source)
+        return read.domains, read.form == "traces"
     names, _, kind = source.removeprefix(PREFIX).partition("?")[0].partition(":")
     domains = {"all": tuple(DOMAINS), "other": OTHER_DOMAINS}.get(names) or tuple(names.split(","))
     unknown = [name for name in domains if name not in DOMAINS]
@@ -55,6 +71,8 @@ def one_domain(source: str, domain: str) -> str:
     >>> one_domain("world:all:traces?image=blank", "dice")
     'world:dice?image=blank'
     """
+    if source.startswith(second.PREFIX):
+        return second.one_domain(source, domain)
     _, mark, options = source.partition("?")
     return f"{PREFIX}{domain}{mark}{options}"
 
@@ -64,6 +82,8 @@ def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]
 
     Item i of a domain depends on (seed, split, domain, i) alone.
     """
+    if source.startswith(second.PREFIX):
+        return second.samples(source, split, size, seed)
     (domains, traces), damage = parse_source(source), parse_options(source)
     if damage.denials and not traces:
         raise UserError(f"{source!r}: denials are of traces; add ':traces' before the '?'")

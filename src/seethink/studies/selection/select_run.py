@@ -32,7 +32,7 @@ from seethink.studies.selection.checkpoints import (
     measure_checkpoints,
 )
 from seethink.studies.selection.ranking import Scored, Selection, refuse_unknown, select
-from seethink.world.make import is_world, parse_source
+from seethink.world.make import all_domains, is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
 NAME_WIDTH = 14
@@ -64,7 +64,7 @@ def select_run(
     if export is not None:
         refuse_full_folder(export, "--export")
     trained_on = read_key(run, "data", "train", str) or ""
-    source = data or read_key(run, "eval", "data", str) or ("world:all" if is_world(trained_on) else None)
+    source = data or read_key(run, "eval", "data", str) or (all_domains(trained_on) if is_world(trained_on) else None)
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
     read, reward = make_reading(words), _reward(recipe, words)
