@@ -125,7 +125,7 @@ def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
     with progress_bar("scores", len(waiting)) as advance:
         for key, question in waiting:
             scores = measure(question.sample(None), store.traces[key]["text"], tokenize)
-            store.scores.append({"key": key, "by": by, **asdict(scores)})
+            store.scores.add({"key": key, "by": by, **asdict(scores)})
             advance(1, "")
 
 

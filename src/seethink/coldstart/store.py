@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -92,11 +92,11 @@ class Store:
         said = {name: getattr(told, name) for name in Told.__slots__}
         if told.error is not None:
             said["error"] = redact_text(told.error)
-        self.traces.append({"key": ask.key, **about, **{name: x for name, x in said.items() if x is not None}})
+        self.traces.add({"key": ask.key, **about, **{name: x for name, x in said.items() if x is not None}})
 
     def add_grade(self, key: str, by: str, grade: Grade, decided: str) -> None:
         said = {"verdict": str(grade.verdict), "extracted": grade.extracted, "reason": grade.reason}
-        self.grades.append({"key": key, "by": by, "decided": decided, **said})
+        self.grades.add({"key": key, "by": by, "decided": decided, **said})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +160,19 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()[:32]
 
 
-def _head(record: dict[str, Any]) -> TraceHead:
+def _head(record: Mapping[str, Any]) -> TraceHead:
     return TraceHead(record["key"], record["state"], record.get("tokens_in"), record.get("tokens_out"))
 
 
-def _grade(record: dict[str, Any]) -> StoredGrade:
+def _grade(record: Mapping[str, Any]) -> StoredGrade:
     return StoredGrade(record["by"], Verdict(record["verdict"]), record["decided"])
 
 
-def _perplexity(record: dict[str, Any]) -> StoredPerplexity:
+def _perplexity(record: Mapping[str, Any]) -> StoredPerplexity:
     return StoredPerplexity(record["by"], record["perplexity"])
 
 
-def _scores(record: dict[str, Any]) -> StoredScores:
+def _scores(record: Mapping[str, Any]) -> StoredScores:
     table = {name: record[name] for name in TraceScores.__slots__}
     tuples = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
     return StoredScores(record["by"], TraceScores(**{**table, **tuples}))
