@@ -64,6 +64,8 @@ def chosen(
         ([trace("a", compression=8.0)], "selected"),
         ([trace("a", hallucinations=1)], "hallucinated"),
         ([trace("a", foreign_scripts=("CJK",))], "language_mixed"),
+        ([trace("a", other_script=0.1)], "selected"),
+        ([trace("a", other_script=0.11)], "language_switched"),
         ([trace("a", control_tokens=1)], "control_token"),
     ],
 )

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
-from seethink.coldstart.scores import Tokenize, measure
+from seethink.coldstart.scores import VERSION, Tokenize, measure
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, Teacher, Told
 from seethink.config.coldstart import ColdstartConfig
@@ -120,7 +120,8 @@ def decided(grade: Grade, rewarder: Rewarder) -> str:
 
 
 def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
-    """Measure every trace that has no scores counted in the tokens of `by`."""
+    """Measure every trace that has no scores of this version counted in the tokens of `by`."""
+    by = f"{by}, scores {VERSION}"
     waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, by)]
     with progress_bar("scores", len(waiting)) as advance:
         for key, question in waiting:

@@ -37,6 +37,7 @@ WORDS = {
     "rambling": "repeats itself",
     "hallucinated": "says it cannot see the image",
     "language_mixed": "mixes scripts",
+    "language_switched": "goes from one language to another",
     "surprising": "too surprising to the student",
     "not_judged": "not judged yet",
     "rambling_judged": "rambles, says the judge",

@@ -10,11 +10,20 @@ from dataclasses import dataclass
 
 from seethink.config import LogConfig
 from seethink.core.denials import hallucinations
-from seethink.core.text_measures import compression, foreign_scripts, repetition, whole_question, words
+from seethink.core.text_measures import (
+    compression,
+    foreign_scripts,
+    repetition,
+    sentence_scripts,
+    whole_question,
+    words,
+)
 from seethink.core.types import Sample
 from seethink.entropy.critical import word_spans
 from seethink.rewards.format import has_think_format
 
+VERSION = 2
+"""Changes where the same trace has other scores than before: they are then measured anew."""
 MIN_WINDOW = 32
 """Tokens. Fewer repeat themselves by chance."""
 CRITICAL_WORDS: tuple[str, ...] = LogConfig.model_fields["critical_words"].default
@@ -50,6 +59,10 @@ class TraceScores:
     """Texts such as `<|im_end|>` that a tokenizer takes for the end of a turn."""
     sketch: tuple[int, ...] = ()
     """The smallest hashes of its word 5-grams, in order: what `overlap` compares traces by."""
+    sentence_scripts: tuple[str, ...] = ()
+    """The main scripts of its longer sentences, the most frequent first: more than one where it changes language."""
+    other_script: float = 0.0
+    """Share of the longer sentences' words that are in a sentence of another script than the most frequent one."""
 
 
 def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: bool = False) -> TraceScores:
@@ -60,6 +73,7 @@ def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: b
     tokens = tokenize(response)
     whole = repetition(tokens)
     foreign = foreign_scripts(response, f"{whole_question(sample)}\n{sample.answer}")
+    by_script = {} if filtered_by else sentence_scripts(response)
     return TraceScores(
         think_format=has_think_format(response),
         tokens=len(tokens),
@@ -71,6 +85,8 @@ def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: b
         critical_words=0 if filtered_by else sum(1 for _ in word_spans(response, CRITICAL_WORDS)),
         control_tokens=0 if filtered_by else len(_CONTROL.findall(response)),
         sketch=() if filtered_by else _sketch(response),
+        sentence_scripts=tuple(by_script),
+        other_script=round(1 - max(by_script.values(), default=1.0), 4),
     )
 
 

@@ -95,6 +95,7 @@ def _against(trace: Trace, config: ColdstartConfig, filters: SftConfig) -> list[
         return ["not_graded"]
     found = reasons(trace.scores, trace.verdict, filters)
     found += ["rambling"] if trace.scores.compression > config.max_compression and "rambling" not in found else []
+    found += ["language_switched"] if trace.scores.other_script > config.max_other_script else []
     found += ["control_token"] if trace.scores.control_tokens else []
     found += ["too_short"] if trace.scores.tokens < config.min_tokens else []
     if config.max_perplexity is not None and (trace.perplexity or 0.0) > config.max_perplexity:

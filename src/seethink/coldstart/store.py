@@ -173,6 +173,6 @@ def _perplexity(record: Mapping[str, Any]) -> StoredPerplexity:
 
 
 def _scores(record: Mapping[str, Any]) -> StoredScores:
-    table = {name: record[name] for name in TraceScores.__slots__}
+    table = {name: record[name] for name in TraceScores.__slots__ if name in record}
     tuples = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
     return StoredScores(record["by"], TraceScores(**{**table, **tuples}))

@@ -33,6 +33,12 @@ class ColdstartConfig(Section):
     per_question: int = Field(1, gt=0, description="Traces selected per question, at most: the shortest right ones.")
     min_tokens: int = Field(0, ge=0, description="Shorter traces are not selected.")
     max_compression: float = Field(8.0, gt=1, description="Traces that zlib shrinks more than so many times are loops.")
+    max_other_script: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of a trace in sentences of another script than most: above it, languages switch.",
+    )
     max_alike: float = Field(0.8, gt=0, le=1, description="Overlap of word 5-grams above which two traces are one.")
     max_pass: float = Field(
         1.0, gt=0, le=1, description="Questions with a larger share of right traces are too easy; 1: none is."
