@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -50,6 +50,9 @@ class ColdstartConfig(Section):
     judge: EndpointConfig | None = Field(None, description="LLM that reads the right traces; unset: none does.")
     min_coherent: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of less are left out.")
     max_rambling: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of more are left out.")
+    format: Literal["jsonl", "parquet"] = Field(
+        "jsonl", description="Of data/train and data/val: jsonl beside their images, or parquet with them inside."
+    )
     license: str = Field("", description="Licence of the questions, for the data card.")
     price_in: float = Field(0.0, ge=0, description="Price of a million prompt tokens, for the estimate and report.")
     price_out: float = Field(0.0, ge=0, description="Price of a million completion tokens.")
