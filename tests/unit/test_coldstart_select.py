@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, State, Told, one_form, told
 from seethink.config import SftConfig
 from seethink.config.coldstart import ColdstartConfig
+from seethink.config.coldstart_file import coldstart_settings
 from seethink.core.text_measures import words
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.studies.coldstart.folder import traces_of
@@ -145,6 +147,13 @@ def test_quotas_do_not_depend_on_the_order() -> None:
     assert sum(q.domain == "b" and q.key in taken for q in questions) == 10
     random.Random(1).shuffle(questions)
     assert {o.question.key for o in select(questions, traces, config, SftConfig()) if o.chosen} == taken
+    words = ["coldstart.quotas.*=4", "coldstart.quotas.a=3", "coldstart.val_share=0.0"]
+    counts = Counter(
+        o.question.domain
+        for o in select(questions, traces, coldstart_settings(None, words).coldstart, SftConfig())
+        if o.chosen
+    )
+    assert counts == {"a": 3, "b": 4}
 
 
 def test_questions_about_one_picture_stay_together() -> None:

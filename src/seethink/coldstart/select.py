@@ -154,7 +154,7 @@ def _fill_quotas(outcomes: Sequence[Outcome], quotas: Mapping[str, int]) -> None
     taken: Counter[str] = Counter()
     for outcome in sorted((o for o in outcomes if o.chosen), key=lambda o: o.question.key):
         domain = outcome.question.domain
-        if taken[domain] >= quotas.get(domain, taken[domain] + 1):
+        if taken[domain] >= quotas.get(domain, quotas.get("*", taken[domain] + 1)):
             outcome.reason, outcome.chosen = "over_quota", []
         taken[domain] += 1
 

@@ -43,7 +43,9 @@ class ColdstartConfig(Section):
     max_pass: float = Field(
         1.0, gt=0, le=1, description="Questions with a larger share of right traces are too easy; 1: none is."
     )
-    quotas: dict[str, int] = Field({}, description="Questions selected per domain, at most, e.g. { biology = 4000 }.")
+    quotas: dict[str, int] = Field(
+        {}, description="Questions selected per domain, at most, e.g. { biology = 4000, '*' = 500 }; *: each other."
+    )
     val_share: float = Field(0.02, ge=0, lt=1, description="Of the selected questions, for the validation loss.")
     perplexity: bool = Field(False, description="Measure how surprising each right trace is to coldstart.student.")
     max_perplexity: float | None = Field(None, gt=1, description="More surprising traces are left out; unset: none.")
