@@ -14,6 +14,7 @@ from seethink.core.text_measures import (
     scripts,
     sentence_scripts,
     text_metrics,
+    worst_repetition,
 )
 from seethink.core.types import Completion, Sample
 
@@ -23,6 +24,14 @@ def test_repetition() -> None:
     assert repetition([1, 2, 3, 4, 5]) == 0.0
     assert repetition([1] * 7) == 0.75
     assert repetition([1, 2, 3, 4, 1, 2, 3, 4]) == pytest.approx(1 / 5)
+
+
+def test_the_part_that_repeats_itself_most_is_found() -> None:
+    rng = random.Random(1)
+    for size in (0, 3, 31, 32, 33, 64, 65, 200):
+        tokens = [rng.randrange(9) for _ in range(size)]
+        starts = (*range(0, max(1, size - 32), 8), max(0, size - 32))
+        assert worst_repetition(tokens, 32) == max(repetition(tokens[start : start + 32]) for start in starts)
 
 
 def test_compression_tells_a_loop_from_a_text() -> None:

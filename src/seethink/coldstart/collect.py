@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
@@ -126,7 +125,7 @@ def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
     with progress_bar("scores", len(waiting)) as advance:
         for key, question in waiting:
             scores = measure(question.sample(None), store.traces[key]["text"], tokenize)
-            store.scores.add({"key": key, "by": by, **asdict(scores)})
+            store.add_scores(key, by, scores)
             advance(1, "")
 
 

@@ -17,6 +17,7 @@ from seethink.core.text_measures import (
     sentence_scripts,
     whole_question,
     words,
+    worst_repetition,
 )
 from seethink.core.types import Sample
 from seethink.entropy.critical import word_spans
@@ -78,7 +79,7 @@ def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: b
         think_format=has_think_format(response),
         tokens=len(tokens),
         repetition=whole,
-        worst_repetition=max(whole, _in_windows(tokens)),
+        worst_repetition=max(whole, worst_repetition(tokens, max(MIN_WINDOW, math.ceil(len(tokens) / 3)))),
         compression=0.0 if filtered_by else compression(response),
         foreign_scripts=tuple(sorted(foreign)),
         hallucinations=len(hallucinations(sample, response)),
@@ -88,13 +89,6 @@ def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: b
         sentence_scripts=tuple(by_script),
         other_script=round(1 - max(by_script.values(), default=1.0), 4),
     )
-
-
-def _in_windows(tokens: Sequence[Hashable]) -> float:
-    """The repetition of that third which repeats itself most."""
-    length = max(MIN_WINDOW, math.ceil(len(tokens) / 3))
-    starts = (*range(0, max(1, len(tokens) - length), length // 4), max(0, len(tokens) - length))
-    return max(repetition(tokens[start : start + length]) for start in starts)
 
 
 def _sketch(text: str) -> tuple[int, ...]:

@@ -98,6 +98,9 @@ class Store:
         said = {"verdict": str(grade.verdict), "extracted": grade.extracted, "reason": grade.reason}
         self.grades.add({"key": key, "by": by, "decided": decided, **said})
 
+    def add_scores(self, key: str, by: str, scores: TraceScores) -> None:
+        self.scores.add({"key": key, "by": by, **{name: getattr(scores, name) for name in TraceScores.__slots__}})
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

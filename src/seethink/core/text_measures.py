@@ -43,7 +43,23 @@ def words(text: str) -> list[str]:
 
 def repetition(tokens: Sequence[Hashable], n: int = 4) -> float:
     """Share of n-grams that repeat an earlier one: 0 without repetition, near 1 for a loop."""
-    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return _repeated(ngrams(tokens, n))
+
+
+def worst_repetition(tokens: Sequence[Hashable], length: int, n: int = 4) -> float:
+    """The repetition of that part of `length` tokens which repeats itself most; parts begin every quarter length."""
+    numbers: dict[tuple[Hashable, ...], int] = {}
+    grams = [numbers.setdefault(gram, len(numbers)) for gram in ngrams(tokens, n)]
+    starts = (*range(0, max(1, len(tokens) - length), length // 4), max(0, len(tokens) - length))
+    return max(_repeated(grams[start : start + length - n + 1]) for start in starts)
+
+
+def ngrams(tokens: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
+    """Every n tokens in a row."""
+    return list(zip(*(tokens[start:] for start in range(n)), strict=False))
+
+
+def _repeated(grams: Sequence[Hashable]) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
