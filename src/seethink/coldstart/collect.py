@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
+from seethink.coldstart.reward_model import score_by_model
 from seethink.coldstart.scores import VERSION, Tokenize, measure
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, Teacher, Told
@@ -94,9 +95,10 @@ def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
 
 
 def read_right(plan: Plan, store: Store, by: Grader) -> None:
-    """What is measured of the right traces alone: perplexity under the student, and what the judge says, on demand."""
+    """What is measured of the right traces alone, on demand: perplexity under the student, what a reward model and a
+    judge say."""
     config = plan.config
-    if not config.perplexity and config.judge is None:
+    if not config.perplexity and config.judge is None and config.reward_model is None:
         return
     right = [
         (key, question, store.traces[key]["text"])
@@ -107,6 +109,8 @@ def read_right(plan: Plan, store: Store, by: Grader) -> None:
         from seethink.coldstart.perplexity import measure_perplexity  # loads transformers, which takes seconds
 
         measure_perplexity(config.student, store.folder, right, store.perplexity)
+    if config.reward_model is not None:
+        score_by_model(config.reward_model, store.folder, right, store.rewards)
     if config.judge is not None:
         judge_traces(config.judge, right, store.judgements)
 

@@ -125,6 +125,7 @@ def card(questions: Questions, outcomes: Sequence[Outcome], about: dict[str, Any
         f"| Licence of the questions | {_cell(license or 'not stated')} |",
         f"| Teacher | {_cell(about['teacher'])} |",
         f"| Graded by | {_cell(about['grader'])} |",
+        f"| Reward model | {_cell(about['reward_model'])} |",
         f"| Judged by | {_cell(about['judge'])} |",
         f"| Benchmarks kept out | {_cell(', '.join(questions.about['identity']['against']) or 'not checked')} |",
         f"| Lengths counted in | {_cell(about['tokens'])} |",

@@ -13,6 +13,9 @@ from seethink.coldstart.judge import FILE as JUDGEMENTS
 from seethink.coldstart.judge import StoredJudgement, read_stored
 from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
+from seethink.coldstart.reward_model import FILE as REWARDS
+from seethink.coldstart.reward_model import StoredReward
+from seethink.coldstart.reward_model import read_stored as read_reward
 from seethink.coldstart.scores import TraceScores
 from seethink.coldstart.teacher import Ask, State, Told
 from seethink.config.coldstart import ColdstartConfig
@@ -69,13 +72,14 @@ class Store:
         self.grades: Records[StoredGrade] = Records(folder / GRADES, _grade)
         self.scores: Records[StoredScores] = Records(folder / SCORES, _scores)
         self.perplexity: Records[StoredPerplexity] = Records(folder / PERPLEXITY, _perplexity)
+        self.rewards: Records[StoredReward] = Records(folder / REWARDS, read_reward)
         self.judgements: Records[StoredJudgement] = Records(folder / JUDGEMENTS, read_stored)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for records in (self.traces, self.grades, self.scores, self.perplexity, self.judgements):
+        for records in (self.traces, self.grades, self.scores, self.perplexity, self.rewards, self.judgements):
             records.close()
 
     def state(self, key: str) -> State | None:

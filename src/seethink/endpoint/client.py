@@ -21,7 +21,7 @@ from seethink.config.endpoint import EndpointConfig
 from seethink.config.teacher import TeacherConfig
 from seethink.endpoint.breaker import Breaker
 from seethink.endpoint.chat import ChatSettings, Message, Reply
-from seethink.endpoint.connection import GREEDY, Connection
+from seethink.endpoint.connection import GREEDY
 from seethink.endpoint.errors import (
     RateLimitedError,
     RequestRefusedError,
@@ -30,6 +30,7 @@ from seethink.endpoint.errors import (
     UnreadableReplyError,
 )
 from seethink.endpoint.limits import Limiter, backoff_s
+from seethink.endpoint.scoring import connect
 from seethink.endpoint.token_budget import TokenBudget
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Client:
         `api_key_env` names a variable that holds no usable key.
         """
         self._config = config
-        self._connection = Connection(config)
+        self._connection = connect(config)
         self._limiter = Limiter(config.max_concurrency, config.requests_per_minute)
         tokens = config.tokens_per_minute if isinstance(config, TeacherConfig) else None
         self._budget = TokenBudget(tokens) if tokens is not None else None

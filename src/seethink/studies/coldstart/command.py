@@ -19,6 +19,7 @@ from seethink.coldstart.select import Outcome, select
 from seethink.coldstart.server_teacher import ServerTeacher
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import LOCAL, Teacher
+from seethink.config.coldstart import ColdstartConfig
 from seethink.config.coldstart_file import ColdstartSettings
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
@@ -39,6 +40,8 @@ from seethink.studies.coldstart.folder import (
     traces_of,
 )
 
+SERVERS = {"judge", "reward_model"}
+"""Keys of `[coldstart]` that hold addresses, which neither card nor page shows."""
 SHOWN = 2
 """Prompts that a dry run prints."""
 
@@ -64,6 +67,7 @@ class ColdstartCommand:
         with FolderLock(self.folder, "-o "):
             questions = self._questions()
             with Store(self.folder) as store, closing(self._teacher()) as teacher:
+                _refuse_unmeasured(self.settings.coldstart, store)
                 with command_rewarder(self.settings.reward, self.folder) as rewarder, _resumable():
                     local = [url for url in self.teachers if not url.startswith(LOCAL)]
                     grader = grader_of(rewarder)
@@ -79,6 +83,7 @@ class ColdstartCommand:
         with FolderLock(self.folder, "-o "), Store(self.folder) as store:
             about, questions = remembered(self.folder), stored_questions(self.folder)
             plan = plan_of(about, questions, self._as_collected(about))
+            _refuse_unmeasured(plan.config, store)
             return self._finish(store, plan, questions, Grader(about["grader"]))
 
     def dry_run(self) -> None:
@@ -127,7 +132,8 @@ class ColdstartCommand:
         return ServerTeacher(self.settings.servers(self.teachers, self.model), self.folder, self.settings.coldstart)
 
     def _as_collected(self, about: dict[str, Any]) -> Any:
-        table = {**self.settings.coldstart.model_dump(), **{key: about["collected"][key] for key in COLLECTED}}
+        known = {key: value for key, value in about["collected"].items() if key in COLLECTED}
+        table = {**self.settings.coldstart.model_dump(), **known}
         return type(self.settings.coldstart).model_validate(table)
 
     def _finish(self, store: Store, plan: Plan, questions: Questions, by: Grader) -> bool:
@@ -160,10 +166,11 @@ class ColdstartCommand:
             "teacher": about["name"],
             "identity": plan.teacher,
             "grader": f"rule or verifier ({verifier})" if verifier else reward.get("function", "rule"),
+            "reward_model": plan.config.reward_model.model if plan.config.reward_model is not None else "none",
             "judge": plan.config.judge.model if plan.config.judge is not None else "none",
             "tokens": counted_in,
             "settings": {
-                "coldstart": {**plan.config.model_dump(mode="json", exclude={"judge"}), "system": plan.system},
+                "coldstart": {**plan.config.model_dump(mode="json", exclude=SERVERS), "system": plan.system},
                 "sft": filters,
                 "reward": reward,
                 "seed": plan.seed,
@@ -195,6 +202,14 @@ def _last_error(store: Store, outcomes: Sequence[Outcome]) -> str:
     """What the last failed sample says of itself."""
     failed = [trace.key for outcome in outcomes for trace in outcome.traces if trace.state == "failed"]
     return f"; the last one: {store.traces[failed[-1]].get('error', '')}" if failed else ""
+
+
+def _refuse_unmeasured(config: ColdstartConfig, store: Store) -> None:
+    """Raises UserError for a threshold on something that nobody measures."""
+    if config.max_perplexity is not None and not config.perplexity and not len(store.perplexity):
+        raise UserError("coldstart.max_perplexity needs coldstart.perplexity=true and coldstart.student")
+    if config.min_reward is not None and config.reward_model is None:
+        raise UserError("coldstart.min_reward needs coldstart.reward_model.base_url and coldstart.reward_model.model")
 
 
 def _refuse_chance(questions: Questions, samples: int, needed: int) -> None:
