@@ -352,6 +352,10 @@ def test_a_dry_run_shows_prompts_and_sends_nothing(tmp_path: Path) -> None:
     assert "completion tokens a request" in measured.stdout
     row = next(line for line in measured.stdout.splitlines() if "completion tokens a request" in line)
     assert " 12 " in row, "what each of the three took"
+    assert run("anything", tmp_path / "out", None, "--refilter").returncode == 0
+    counts = json.loads((tmp_path / "out/data/funnel.json").read_text())["questions"]
+    assert (counts["read"], counts["selected"]) == (3, 3), "a dry run leaves what was collected alone"
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".dry-run")]
 
 
 @pytest.mark.parametrize(

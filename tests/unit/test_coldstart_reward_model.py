@@ -145,6 +145,17 @@ def test_a_threshold_on_what_nobody_measures_is_a_mistake(tmp_path: Path) -> Non
         assert not server.asks
 
 
+def test_a_reward_model_that_is_none_is_known_before_the_teacher_is_asked(tmp_path: Path) -> None:
+    source = problems(tmp_path / "q", 2)
+    with ScriptedOpenAI(lambda ask: says("7")) as server:
+        words = ["--teacher", server.base_url, "--model", "m", "coldstart.reward_model.model=taste"]
+        words += [f"coldstart.reward_model.base_url={server.base_url}", "coldstart.reward_model.max_retries=0"]
+        done = run_command("coldstart", str(source), "-o", "out", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not a reply of /pooling" in done.stderr
+    assert {ask.path for ask in server.asks} == {"/pooling"}
+
+
 def test_a_key_that_is_not_set_is_said() -> None:
     config = RewardModelConfig(base_url="http://127.0.0.1:1/v1", model="m", api_key_env="NO_SUCH_KEY")
     assert config.root == "http://127.0.0.1:1"

@@ -118,6 +118,12 @@ def test_traces_that_are_nearly_the_same_count_once() -> None:
     assert len({"0", "1"} & set(picked)) == 1
 
 
+def test_tokens_of_a_template_and_control_characters_are_counted() -> None:
+    sample = Sample("a", "Why?", answer="7")
+    texts = ("So\t\r\n7.", "So 7.<|im_end|>", "So\x1b[31m 7.\x00")
+    assert [measure(sample, text, words).control_tokens for text in texts] == [0, 1, 2]
+
+
 def test_training_measures_only_what_it_filters_by() -> None:
     sample = Sample("s", "Q?", answer="7")
     text = "<think>Wait, " + "so it is 所以. " * 30 + "</think>7"

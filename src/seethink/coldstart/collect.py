@@ -16,6 +16,7 @@ from seethink.config.coldstart import ColdstartConfig
 from seethink.core.console import progress_bar
 from seethink.core.types import Grade, Verdict
 from seethink.core.version import __version__
+from seethink.endpoint.batch import ask_all
 from seethink.rewards.rewarder import Rewarder
 
 GRADED_AT_ONCE = 256
@@ -92,6 +93,13 @@ def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
             for (key, question), grade in zip(some, rewarder.grade(pairs), strict=True):
                 store.add_grade(key, by.digest(question), grade, decided(grade, rewarder))
             advance(len(some), "")
+
+
+def reach_readers(config: ColdstartConfig) -> None:
+    """Raises UserError where the judge or the reward model does not answer: known before the teacher is paid."""
+    for role, server in (("judge", config.judge), ("reward model", config.reward_model)):
+        if server is not None:
+            list(ask_all(server, (), role=role))
 
 
 def read_right(plan: Plan, store: Store, by: Grader) -> None:

@@ -46,7 +46,7 @@ WORDS = {
     "incoherent": "incoherent, says the judge",
     "mixed_judged": "mixes languages, says the judge",
     "unsupported": "the reasoning does not lead to the answer, says the judge",
-    "control_token": "holds a chat template's token",
+    "control_token": "holds a chat template's token or a control character",
     "over_quota": "over the domain's quota",
 }
 """Reasons in words, in the order of the stages. Rows that cannot be read have the reasons of `data/quarantine.py`."""

@@ -29,7 +29,7 @@ MIN_WINDOW = 32
 """Tokens. Fewer repeat themselves by chance."""
 CRITICAL_WORDS: tuple[str, ...] = LogConfig.model_fields["critical_words"].default
 GRAM, SKETCH = 5, 32
-_CONTROL = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>")
 
 Tokenize = Callable[[str], Sequence[Hashable]]
 
@@ -57,7 +57,7 @@ class TraceScores:
     critical_words: int
     """`Wait`, `Alternatively` and the like (paper 5.1), where a sentence begins or not."""
     control_tokens: int
-    """Texts such as `<|im_end|>` that a tokenizer takes for the end of a turn."""
+    """Texts such as `<|im_end|>` that a tokenizer takes for the end of a turn, and characters such as NUL and ESC."""
     sketch: tuple[int, ...] = ()
     """The smallest hashes of its word 5-grams, in order: what `overlap` compares traces by."""
     sentence_scripts: tuple[str, ...] = ()

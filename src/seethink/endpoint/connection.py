@@ -22,6 +22,8 @@ from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, Serv
 from seethink.endpoint.limits import retry_after_s
 
 _SHOWN_CHARS = 300
+_MOST_TOKENS = 10**9
+"""A count above this is none."""
 _ERROR_BODY_BYTES = 4096
 """More of an error is read than is shown, so that a key in it is found whole and cut out."""
 
@@ -82,7 +84,7 @@ def _joined(content: Any, kind: str) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
 
 
 class _HttpResponse(Protocol):

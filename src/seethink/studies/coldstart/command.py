@@ -6,14 +6,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.table import Table
 
 from seethink.coldstart import funnel
-from seethink.coldstart.collect import collect_traces, grader_of, read_right, score_traces
+from seethink.coldstart.collect import collect_traces, grader_of, reach_readers, read_right, score_traces
 from seethink.coldstart.output import write_data
-from seethink.coldstart.questions import Questions, prepare_questions, stored_questions
+from seethink.coldstart.questions import (
+    Questions,
+    are_stored,
+    prepare_questions,
+    questions_identity,
+    stored_questions,
+)
 from seethink.coldstart.scores import Tokenize
 from seethink.coldstart.select import Outcome, select
 from seethink.coldstart.server_teacher import ServerTeacher
@@ -33,6 +40,7 @@ from seethink.runs.lock import FolderLock
 from seethink.studies.coldstart.estimate import Estimate, estimate
 from seethink.studies.coldstart.folder import (
     COLLECTED,
+    TEACHER,
     claim_folder,
     plan_of,
     remember_teacher,
@@ -64,10 +72,11 @@ class ColdstartCommand:
     def run(self) -> bool:
         """Collect, select and report. False where more than a hundredth of the samples failed or were not graded."""
         claim_folder(self.folder, self.source)
-        with FolderLock(self.folder, "-o "):
-            questions = self._questions()
-            with Store(self.folder) as store, closing(self._teacher()) as teacher:
+        with FolderLock(self.folder, "-o "), closing(self._teacher(self.folder)) as teacher:
+            questions = self._questions(self.folder)
+            with Store(self.folder) as store:
                 _refuse_unmeasured(self.settings.coldstart, store)
+                reach_readers(self.settings.coldstart)
                 with command_rewarder(self.settings.reward, self.folder) as rewarder, _resumable():
                     local = [url for url in self.teachers if not url.startswith(LOCAL)]
                     grader = grader_of(rewarder)
@@ -89,24 +98,33 @@ class ColdstartCommand:
     def dry_run(self) -> None:
         """Prepare the questions, print prompts as they would be sent, and estimate. Nothing is sent."""
         claim_folder(self.folder, self.source)
-        with FolderLock(self.folder, "-o "):
-            questions = self._questions()
-            with Store(self.folder) as store, closing(self._teacher()) as teacher:
-                config = self.settings.coldstart
+        with FolderLock(self.folder, "-o "), self._aside() as folder, closing(self._teacher(folder)) as teacher:
+            questions, config = self._questions(folder), self.settings.coldstart
+            with Store(self.folder) as store:
                 system = config.system if config.system is not None else teacher.system
                 plan = Plan(questions.kept, config, teacher.identity, system, self.seed)
                 for question in questions.kept[:SHOWN]:
                     say(visible(f"--- {question.id}\n{teacher.rendered(question)}"))
-                console.print(
-                    _estimate_table(estimate(plan, store, self.folder), self.settings.coldstart.price_out > 0, plan)
-                )
+                console.print(_estimate_table(estimate(plan, store, folder), config.price_out > 0, plan))
 
     # ---- steps
 
-    def _questions(self) -> Questions:
+    @contextmanager
+    def _aside(self) -> Iterator[Path]:
+        """Where a dry run prepares questions: those that traces were collected for stay, for --refilter."""
+        identity = questions_identity(
+            self.source, self.settings.data, limit=self.limit, seed=self.seed, against=self.against
+        )
+        if are_stored(self.folder, identity) or not (self.folder / TEACHER).exists():
+            yield self.folder
+            return
+        with TemporaryDirectory(dir=self.folder, prefix=".dry-run-") as folder:
+            yield Path(folder)
+
+    def _questions(self, folder: Path) -> Questions:
         questions = prepare_questions(
             self.source,
-            self.folder,
+            folder,
             self.settings.data,
             read_gold,
             limit=self.limit,
@@ -117,19 +135,20 @@ class ColdstartCommand:
         say(visible(_said(questions)))
         return questions
 
-    def _teacher(self) -> Teacher:
+    def _teacher(self, folder: Path) -> Teacher:
+        """`folder` has the pictures."""
         local = [name for name in self.teachers if name.startswith(LOCAL)]
         if local and len(self.teachers) > 1:
             raise UserError(f"--teacher {local[0]}: a local checkpoint is the only teacher; leave the others out")
         if local:
             from seethink.coldstart.local_teacher import LocalTeacher  # loads transformers, which takes seconds
 
-            return LocalTeacher(local[0].removeprefix(LOCAL), self.folder, self.settings.coldstart, self.seed)
+            return LocalTeacher(local[0].removeprefix(LOCAL), folder, self.settings.coldstart, self.seed)
         if not self.teachers:
             raise UserError("--teacher: give the address of a server, or local:CHECKPOINT")
         if self.model is None:
             raise UserError("--model: give the name under which the server knows the teacher")
-        return ServerTeacher(self.settings.servers(self.teachers, self.model), self.folder, self.settings.coldstart)
+        return ServerTeacher(self.settings.servers(self.teachers, self.model), folder, self.settings.coldstart)
 
     def _as_collected(self, about: dict[str, Any]) -> Any:
         known = {key: value for key, value in about["collected"].items() if key in COLLECTED}

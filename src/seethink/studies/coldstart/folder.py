@@ -18,7 +18,7 @@ from seethink.core.files import write_json
 from seethink.runs.lock import FILE as LOCK
 from seethink.runs.reading import read_object
 
-FILE = "teacher.json"
+TEACHER = "teacher.json"
 COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens", "judge", "reward_model")
 """Keys of `[coldstart]` that say how traces are collected; all others choose among them."""
 
@@ -36,12 +36,12 @@ def remember_teacher(
     folder: Path, teacher: Teacher, urls: Sequence[str], grader: Grader, config: ColdstartConfig, seed: int
 ) -> None:
     """Write teacher.json. Raises UserError where other servers have the name of the folder's teacher."""
-    before = read_object(folder / FILE)
+    before = read_object(folder / TEACHER)
     known = set(before.get("servers", ()))
     if before.get("identity") == teacher.identity and known and urls and not known & set(urls):
         raise UserError(
             f"{folder} has traces of {before['name']!r} at {', '.join(sorted(known))}, and other servers may serve "
-            f"another model under that name: choose another -o, or delete {folder / FILE} if it is the same model"
+            f"another model under that name: choose another -o, or delete {folder / TEACHER} if it is the same model"
         )
     about = {
         "identity": teacher.identity,
@@ -52,12 +52,12 @@ def remember_teacher(
         "grader": grader.identity,
         "collected": config.model_dump(mode="json", include=set(COLLECTED)),
     }
-    write_json(folder / FILE, about)
+    write_json(folder / TEACHER, about)
 
 
 def remembered(folder: Path) -> dict[str, Any]:
     """What `remember_teacher` wrote. Raises UserError where nothing was collected."""
-    about = read_object(folder / FILE)
+    about = read_object(folder / TEACHER)
     if not {"identity", "system", "seed", "grader", "collected"} <= about.keys():
         raise UserError(f"{folder} has no traces to select from: give --teacher, without --refilter")
     return about
