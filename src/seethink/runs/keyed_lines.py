@@ -79,7 +79,7 @@ class KeyedLines:
         records = list(records)
         lines = [encoded(record) for record in records]
         try:
-            append_whole(self._file, b"".join(lines))
+            append_whole(self._file, b"".join(lines), self._end)
         except OSError as error:
             raise UserError(f"{self.path} cannot be written: {error}; make room and give the command again") from None
         for record, line in zip(records, lines, strict=True):
