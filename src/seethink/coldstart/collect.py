@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
 from seethink.coldstart.reward_model import score_by_model
-from seethink.coldstart.scores import VERSION, Tokenize, measure
+from seethink.coldstart.scores import Counting, measure
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, Teacher, Told
 from seethink.config.coldstart import ColdstartConfig
@@ -27,10 +27,13 @@ def grader_of(rewarder: Rewarder) -> Grader:
     return Grader({"seethink": __version__, **rewarder.identity})
 
 
-def collect_traces(plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarder, *, retry_failed: bool) -> None:
+def collect_traces(
+    plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarder, counting: Counting, *, retry_failed: bool
+) -> None:
     """Ask, grade, and ask again about what is not solved, until every question is solved or has all its samples.
 
-    Samples that failed are asked again with `retry_failed`, once.
+    Samples that failed are asked again with `retry_failed`, once. Traces are scored as they come: a teacher takes
+    longer over one than that.
     """
     by, tried = grader_of(rewarder), set[str]()
     grade_traces(plan, store, rewarder)
@@ -39,11 +42,11 @@ def collect_traces(plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarde
         if not asks:
             return
         tried.update(ask.key for ask in asks)
-        _ask(asks, store, teacher, plan.config)
+        _ask(asks, store, teacher, plan.config, counting)
         grade_traces(plan, store, rewarder)
 
 
-def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartConfig) -> None:
+def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartConfig, counting: Counting) -> None:
     numbers = sorted({ask.number + 1 for ask in asks})
     label = f"traces {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
     so_far = _SoFar(config)
@@ -51,6 +54,8 @@ def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartC
 
         def take(ask: Ask, told: Told) -> None:
             store.add_trace(ask, told)
+            if told.state == "done":
+                _score(store, ask.key, ask.question, told.text, counting)
             so_far.add(told)
             advance(1, so_far.status())
 
@@ -130,15 +135,17 @@ def decided(grade: Grade, rewarder: Rewarder) -> str:
     return "verifier" if grade.reason.startswith("verifier: ") else "rule"
 
 
-def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
-    """Measure every trace that has no scores of this version counted in the tokens of `by`."""
-    by = f"{by}, scores {VERSION}"
-    waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, by)]
+def score_traces(plan: Plan, store: Store, counting: Counting) -> None:
+    """Measure every trace that has no scores counted so."""
+    waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, counting.by)]
     with progress_bar("scores", len(waiting)) as advance:
         for key, question in waiting:
-            scores = measure(question.sample(None), store.traces[key]["text"], tokenize)
-            store.add_scores(key, by, scores)
+            _score(store, key, question, store.traces[key]["text"], counting)
             advance(1, "")
+
+
+def _score(store: Store, key: str, question: Question, text: str, counting: Counting) -> None:
+    store.add_scores(key, counting.by, measure(question.sample(None), text, counting.tokenize))
 
 
 def _is_scored(store: Store, key: str, by: str) -> bool:

@@ -35,6 +35,17 @@ Tokenize = Callable[[str], Sequence[Hashable]]
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """What lengths are counted in."""
+
+    tokenize: Tokenize
+    unit: str
+    """In words, for people."""
+    by: str
+    """The same as an identity: other scores have another one."""
+
+
+@dataclass(frozen=True, slots=True)
 class TraceScores:
     """Measures of one trace.
 

@@ -21,7 +21,7 @@ from seethink.coldstart.questions import (
     questions_identity,
     stored_questions,
 )
-from seethink.coldstart.scores import Tokenize
+from seethink.coldstart.scores import VERSION, Counting
 from seethink.coldstart.select import Outcome, select
 from seethink.coldstart.server_teacher import ServerTeacher
 from seethink.coldstart.store import Grader, Plan, Store
@@ -77,14 +77,15 @@ class ColdstartCommand:
             with Store(self.folder) as store:
                 _refuse_unmeasured(self.settings.coldstart, store)
                 reach_readers(self.settings.coldstart)
+                counting = _counting(self.settings.coldstart.student)
                 with command_rewarder(self.settings.reward, self.folder) as rewarder, _resumable():
                     local = [url for url in self.teachers if not url.startswith(LOCAL)]
                     grader = grader_of(rewarder)
                     remember_teacher(self.folder, teacher, local, grader, self.settings.coldstart, self.seed)
                     plan = plan_of(remembered(self.folder), questions, self.settings.coldstart)
-                    collect_traces(plan, store, teacher, rewarder, retry_failed=self.retry_failed)
+                    collect_traces(plan, store, teacher, rewarder, counting, retry_failed=self.retry_failed)
                 read_right(plan, store, grader)
-                return self._finish(store, plan, questions, grader)
+                return self._finish(store, plan, questions, grader, counting)
 
     def refilter(self) -> bool:
         """Select anew from what the folder has; nothing is sent."""
@@ -93,7 +94,8 @@ class ColdstartCommand:
             about, questions = remembered(self.folder), stored_questions(self.folder)
             plan = plan_of(about, questions, self._as_collected(about))
             _refuse_unmeasured(plan.config, store)
-            return self._finish(store, plan, questions, Grader(about["grader"]))
+            counting = _counting(plan.config.student)
+            return self._finish(store, plan, questions, Grader(about["grader"]), counting)
 
     def dry_run(self) -> None:
         """Prepare the questions, print prompts as they would be sent, and estimate. Nothing is sent."""
@@ -155,11 +157,10 @@ class ColdstartCommand:
         table = {**self.settings.coldstart.model_dump(), **known}
         return type(self.settings.coldstart).model_validate(table)
 
-    def _finish(self, store: Store, plan: Plan, questions: Questions, by: Grader) -> bool:
-        tokenize, counted_in, name = _tokenizer(plan.config.student)
-        score_traces(plan, store, tokenize, name)
+    def _finish(self, store: Store, plan: Plan, questions: Questions, by: Grader, counting: Counting) -> bool:
+        score_traces(plan, store, counting)
         outcomes = select(questions.kept, traces_of(plan, store, by), plan.config, self.settings.sft)
-        about = self._about(plan, by, counted_in)
+        about = self._about(plan, by, counting.unit)
         data = write_data(self.folder, store, questions, outcomes, about)
         page = write_page(self.folder, store, questions, outcomes, about)
         console.print(_funnel_table(questions, outcomes))
@@ -206,15 +207,16 @@ def _resumable() -> Iterator[None]:
         raise RunStopped("stopped; what came back is stored, and the same command goes on from there") from None
 
 
-def _tokenizer(student: str | None) -> tuple[Tokenize, str, str]:
-    """(text -> tokens, what lengths are counted in, the same for machines)."""
+def _counting(student: str | None) -> Counting:
+    """In words, or in the tokens of the model to be trained. Raises ModelError."""
     if student is None:
-        return words, "words, and CJK characters", "words 1"
+        return Counting(words, "words, and CJK characters", f"words 1, scores {VERSION}")
     from seethink.data.lengths import processor_identity
     from seethink.models.load import load_chat
 
     chat = load_chat(student)
-    return chat.response_ids, f"tokens of {student}", f"tokens {processor_identity(chat)}"
+    by = f"tokens {processor_identity(chat)}, scores {VERSION}"
+    return Counting(chat.response_ids, f"tokens of {student}", by)
 
 
 def _last_error(store: Store, outcomes: Sequence[Outcome]) -> str:
