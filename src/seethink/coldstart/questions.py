@@ -22,7 +22,7 @@ import numpy as np
 from PIL.Image import Image
 
 from seethink.coldstart.benchmarks import Benchmarks, read_benchmarks, sources_identity
-from seethink.coldstart.lookalikes import Groups, alike, look, stacked
+from seethink.coldstart.lookalikes import Groups, alike, look, look_of_jpeg, stacked
 from seethink.config import ReadConfig
 from seethink.core import types
 from seethink.core.console import Advance, progress_bar, say
@@ -275,6 +275,8 @@ def _kept(image: Image | types.ImageRef, folder: Path) -> tuple[str, str, np.nda
         waiting = path.with_name(f".{path.name}-{os.urandom(4).hex()}{WAITING}")  # two rows may show one picture
         waiting.write_bytes(content)
         os.replace(waiting, path)
+    if suffix == "jpg" and isinstance(image, ImageRef) and image.sha256 == digest:
+        return path.name, digest, look_of_jpeg(content)
     return path.name, digest, look(image if isinstance(image, Image) else image.load())
 
 
