@@ -198,6 +198,31 @@ def test_training_drops_none_of_the_rows(made: tuple[Path, Finished, ScriptedOpe
     assert report["kept"] == len(train) > 10
 
 
+def test_parquet_has_the_same_rows_with_their_pictures_inside(
+    made: tuple[Path, Finished, ScriptedOpenAI], tmp_path: Path
+) -> None:
+    out, contents = tmp_path / "out", set()
+    shutil.copytree(made[0], out)
+    before = final_files(out)
+    for _ in range(2):
+        assert run("anything", out, None, "--refilter", "coldstart.format=parquet").returncode == 1
+        names = sorted(path.name for path in (out / "data").iterdir())
+        assert names == ["README.md", "funnel.json", "train.parquet", "val.parquet"]
+        contents.add((out / "data/train.parquet").read_bytes())
+    assert len(contents) == 1
+    for name in ("train", "val"):
+        first, second = (read(path) for path in (made[0] / f"data/{name}.jsonl", out / f"data/{name}.parquet"))
+        assert first == second
+    run("anything", out, None, "--refilter")
+    assert final_files(out) == before
+
+
+def read(path: Path) -> list[tuple[object, ...]]:
+    """The samples of a file, as training reads them, with the hashes of their pictures."""
+    samples = load_samples(str(path), "train", 100, 0)
+    return [(s.id, s.question, s.answer, s.domain, s.response, [i.sha256 for i in s.images]) for s in samples]  # type: ignore[union-attr]
+
+
 def sft_recipe(folder: Path, data: Path) -> Recipe:
     own = {"train": str(data / "train.jsonl"), "val": str(data / "val.jsonl")}
     return make_recipe({"name": "t", "stage": "sft", "out": str(folder / "run"), "data": own})
@@ -327,6 +352,10 @@ def test_a_dry_run_shows_prompts_and_sends_nothing(tmp_path: Path) -> None:
     assert "completion tokens a request" in measured.stdout
     row = next(line for line in measured.stdout.splitlines() if "completion tokens a request" in line)
     assert " 12 " in row, "what each of the three took"
+    assert run("anything", tmp_path / "out", None, "--refilter").returncode == 0
+    counts = json.loads((tmp_path / "out/data/funnel.json").read_text())["questions"]
+    assert (counts["read"], counts["selected"]) == (3, 3), "a dry run leaves what was collected alone"
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".dry-run")]
 
 
 @pytest.mark.parametrize(

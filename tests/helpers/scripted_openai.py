@@ -42,6 +42,7 @@ class Ask:
     """Monotonic time of arrival."""
     nth: int
     """1 for the first request with this question, gold and answer."""
+    path: str = ""
 
 
 def says(text: str, finish_reason: str = "stop", tokens: int | None = None, **fields: object) -> Reply:
@@ -224,25 +225,28 @@ class ScriptedOpenAI:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, object]) -> None:
         """Record the request and play the script's reply."""
-        prompt = str(body["messages"][-1]["content"])  # type: ignore[index]
+        prompt = str(body["messages"][-1]["content"]) if "messages" in body else str(body["text_2"])  # type: ignore[index]
         # Other prompts than the reward verifier's have other fields; the script sees them whole.
         names, graded = ("question", "reference", "candidate"), " candidate>" in prompt
         fields = {name: _between(prompt, name) if graded else "" for name in names}
         with self._lock:
-            if fields["question"] == "What is 1 + 1?" or prompt == GREETING:
+            is_chat = handler.path.endswith("/chat/completions")
+            if fields["question"] == "What is 1 + 1?" or (prompt == GREETING and is_chat):
                 self.greetings += 1
                 reply = says_no()
             else:
                 headers = {name.lower(): value for name, value in handler.headers.items()}
-                ask = self._record(fields, prompt, headers, body)
+                ask = self._record(fields, prompt, headers, body, handler.path)
                 reply = self.script(ask)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             reply(handler)
 
-    def _record(self, fields: dict[str, str], prompt: str, headers: dict[str, str], body: dict[str, object]) -> Ask:
+    def _record(
+        self, fields: dict[str, str], prompt: str, headers: dict[str, str], body: dict[str, object], path: str
+    ) -> Ask:
         data = (fields["question"], fields["reference"], fields["candidate"])
         nth = 1 + sum((ask.question, ask.gold, ask.extracted) == data for ask in self.asks)
-        ask = Ask(*data, prompt=prompt, headers=headers, body=body, at=time.monotonic(), nth=nth)
+        ask = Ask(*data, prompt=prompt, headers=headers, body=body, at=time.monotonic(), nth=nth, path=path)
         self.asks.append(ask)
         return ask
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.asking import file_of, picture, problem, problems
 from helpers.rows import write_jsonl, write_parquet
 from seethink.coldstart import questions as stage
 from seethink.coldstart.benchmarks import grams
-from seethink.coldstart.lookalikes import LEAST, Groups, alike, look
+from seethink.coldstart.lookalikes import LEAST, Groups, alike, look, look_of_jpeg
 from seethink.coldstart.questions import Questions, prepare_questions
 from seethink.config import ReadConfig
+from seethink.data.images import open_image
 from seethink.data.quarantine import DataError
 from seethink.rewards.golds import read_gold
 
@@ -199,3 +201,12 @@ def test_groups_join_through_others() -> None:
     groups.join(4, 2)
     groups.join(1, 4)
     assert [groups.first(item) for item in range(5)] == [0, 1, 1, 3, 1]
+
+
+@pytest.mark.parametrize(("side", "mode", "turned"), [(24, "RGB", 1), (200, "L", 6), (700, "RGB", 3), (300, "CMYK", 1)])
+def test_a_jpeg_looks_the_same_decoded_small(side: int, mode: str, turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    content = file_of(picture(3, side).convert(mode), "JPEG", quality=85, exif=exif)
+    whole = open_image(content, None)
+    assert np.corrcoef(look(whole), look_of_jpeg(content))[0, 1] > 0.99

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, State, Told, one_form, told
 from seethink.config import SftConfig
 from seethink.config.coldstart import ColdstartConfig
+from seethink.config.coldstart_file import coldstart_settings
 from seethink.core.text_measures import words
 from seethink.core.types import Grade, Sample, Verdict
 from seethink.studies.coldstart.folder import traces_of
@@ -64,6 +66,8 @@ def chosen(
         ([trace("a", compression=8.0)], "selected"),
         ([trace("a", hallucinations=1)], "hallucinated"),
         ([trace("a", foreign_scripts=("CJK",))], "language_mixed"),
+        ([trace("a", other_script=0.1)], "selected"),
+        ([trace("a", other_script=0.11)], "language_switched"),
         ([trace("a", control_tokens=1)], "control_token"),
     ],
 )
@@ -114,6 +118,12 @@ def test_traces_that_are_nearly_the_same_count_once() -> None:
     assert len({"0", "1"} & set(picked)) == 1
 
 
+def test_tokens_of_a_template_and_control_characters_are_counted() -> None:
+    sample = Sample("a", "Why?", answer="7")
+    texts = ("So\t\r\n7.", "So 7.<|im_end|>", "So\x1b[31m 7.\x00")
+    assert [measure(sample, text, words).control_tokens for text in texts] == [0, 1, 2]
+
+
 def test_training_measures_only_what_it_filters_by() -> None:
     sample = Sample("s", "Q?", answer="7")
     text = "<think>Wait, " + "so it is 所以. " * 30 + "</think>7"
@@ -143,6 +153,13 @@ def test_quotas_do_not_depend_on_the_order() -> None:
     assert sum(q.domain == "b" and q.key in taken for q in questions) == 10
     random.Random(1).shuffle(questions)
     assert {o.question.key for o in select(questions, traces, config, SftConfig()) if o.chosen} == taken
+    words = ["coldstart.quotas.*=4", "coldstart.quotas.a=3", "coldstart.val_share=0.0"]
+    counts = Counter(
+        o.question.domain
+        for o in select(questions, traces, coldstart_settings(None, words).coldstart, SftConfig())
+        if o.chosen
+    )
+    assert counts == {"a": 3, "b": 4}
 
 
 def test_questions_about_one_picture_stay_together() -> None:

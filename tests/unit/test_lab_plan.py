@@ -46,6 +46,24 @@ def test_one_cold_start_and_one_rl_run_serve_all_experiments_of_a_seed() -> None
     assert all(order.index(job.parent) < order.index(job) for job in order if job.parent)
 
 
+def test_own_answers_and_the_teachers_traces_are_compared_at_one_number_of_rows() -> None:
+    plan, own = planned("own-traces", "post-rl-tuning", scale="nano"), load_scales().scales["nano"].own
+    mine, teachers, most = (
+        plan.jobs[plan.arms[name][arm][0]]
+        for name, arm in (("own-traces", "own"), ("own-traces", "teacher"), ("post-rl-tuning", "c"))
+    )
+    assert [job.recipe.data.train_size for job in (mine, teachers)] == [own.rows] * 2
+    assert mine.recipe == teachers.recipe
+    assert (mine.collect["questions"], teachers.collect, most.collect) == (own.questions, None, None)
+    assert len({mine.key, teachers.key, most.key}) == 3
+    assert mine.train_s > teachers.train_s
+    assert mine.parent is teachers.parent
+    other = {**mine.collect, "questions": 9}
+    assert job_key(mine.recipe, "x", 0, mine.collect) != job_key(mine.recipe, "x", 0, other)
+    with pytest.raises(ValueError, match="stages that train on them"):
+        Arm(parent="cold", stage="rl", traces="own")
+
+
 def test_measurements_are_those_that_any_claim_asks_for() -> None:
     plan = planned("vision-frozen", "inference-modes", "entropy-selection", "connector-frozen")
     (rl,) = plan.arms["inference-modes"]["rl"]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from seethink.coldstart.judge import judge_traces
 from seethink.coldstart.questions import Question
-from seethink.coldstart.scores import Tokenize, measure
+from seethink.coldstart.reward_model import score_by_model
+from seethink.coldstart.scores import Counting, measure
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Ask, Teacher, Told
 from seethink.config.coldstart import ColdstartConfig
 from seethink.core.console import progress_bar
 from seethink.core.types import Grade, Verdict
 from seethink.core.version import __version__
+from seethink.endpoint.batch import ask_all
 from seethink.rewards.rewarder import Rewarder
 
 GRADED_AT_ONCE = 256
@@ -26,10 +27,13 @@ def grader_of(rewarder: Rewarder) -> Grader:
     return Grader({"seethink": __version__, **rewarder.identity})
 
 
-def collect_traces(plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarder, *, retry_failed: bool) -> None:
+def collect_traces(
+    plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarder, counting: Counting, *, retry_failed: bool
+) -> None:
     """Ask, grade, and ask again about what is not solved, until every question is solved or has all its samples.
 
-    Samples that failed are asked again with `retry_failed`, once.
+    Samples that failed are asked again with `retry_failed`, once. Traces are scored as they come: a teacher takes
+    longer over one than that.
     """
     by, tried = grader_of(rewarder), set[str]()
     grade_traces(plan, store, rewarder)
@@ -38,11 +42,11 @@ def collect_traces(plan: Plan, store: Store, teacher: Teacher, rewarder: Rewarde
         if not asks:
             return
         tried.update(ask.key for ask in asks)
-        _ask(asks, store, teacher, plan.config)
+        _ask(asks, store, teacher, plan.config, counting)
         grade_traces(plan, store, rewarder)
 
 
-def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartConfig) -> None:
+def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartConfig, counting: Counting) -> None:
     numbers = sorted({ask.number + 1 for ask in asks})
     label = f"traces {numbers[0]}" + (f"-{numbers[-1]}" if len(numbers) > 1 else "")
     so_far = _SoFar(config)
@@ -50,6 +54,8 @@ def _ask(asks: Sequence[Ask], store: Store, teacher: Teacher, config: ColdstartC
 
         def take(ask: Ask, told: Told) -> None:
             store.add_trace(ask, told)
+            if told.state == "done":
+                _score(store, ask.key, ask.question, told.text, counting)
             so_far.add(told)
             advance(1, so_far.status())
 
@@ -94,10 +100,18 @@ def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
             advance(len(some), "")
 
 
+def reach_readers(config: ColdstartConfig) -> None:
+    """Raises UserError where the judge or the reward model does not answer: known before the teacher is paid."""
+    for role, server in (("judge", config.judge), ("reward model", config.reward_model)):
+        if server is not None:
+            list(ask_all(server, (), role=role))
+
+
 def read_right(plan: Plan, store: Store, by: Grader) -> None:
-    """What is measured of the right traces alone: perplexity under the student, and what the judge says, on demand."""
+    """What is measured of the right traces alone, on demand: perplexity under the student, what a reward model and a
+    judge say."""
     config = plan.config
-    if not config.perplexity and config.judge is None:
+    if not config.perplexity and config.judge is None and config.reward_model is None:
         return
     right = [
         (key, question, store.traces[key]["text"])
@@ -108,6 +122,8 @@ def read_right(plan: Plan, store: Store, by: Grader) -> None:
         from seethink.coldstart.perplexity import measure_perplexity  # loads transformers, which takes seconds
 
         measure_perplexity(config.student, store.folder, right, store.perplexity)
+    if config.reward_model is not None:
+        score_by_model(config.reward_model, store.folder, right, store.rewards)
     if config.judge is not None:
         judge_traces(config.judge, right, store.judgements)
 
@@ -119,14 +135,17 @@ def decided(grade: Grade, rewarder: Rewarder) -> str:
     return "verifier" if grade.reason.startswith("verifier: ") else "rule"
 
 
-def score_traces(plan: Plan, store: Store, tokenize: Tokenize, by: str) -> None:
-    """Measure every trace that has no scores counted in the tokens of `by`."""
-    waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, by)]
+def score_traces(plan: Plan, store: Store, counting: Counting) -> None:
+    """Measure every trace that has no scores counted so."""
+    waiting = [(key, q) for key, q in finished(plan, store) if not _is_scored(store, key, counting.by)]
     with progress_bar("scores", len(waiting)) as advance:
         for key, question in waiting:
-            scores = measure(question.sample(None), store.traces[key]["text"], tokenize)
-            store.scores.append({"key": key, "by": by, **asdict(scores)})
+            _score(store, key, question, store.traces[key]["text"], counting)
             advance(1, "")
+
+
+def _score(store: Store, key: str, question: Question, text: str, counting: Counting) -> None:
+    store.add_scores(key, counting.by, measure(question.sample(None), text, counting.tokenize))
 
 
 def _is_scored(store: Store, key: str, by: str) -> bool:

@@ -37,13 +37,16 @@ WORDS = {
     "rambling": "repeats itself",
     "hallucinated": "says it cannot see the image",
     "language_mixed": "mixes scripts",
+    "language_switched": "goes from one language to another",
     "surprising": "too surprising to the student",
+    "not_scored": "not scored by the reward model yet",
+    "low_reward": "disliked by the reward model",
     "not_judged": "not judged yet",
     "rambling_judged": "rambles, says the judge",
     "incoherent": "incoherent, says the judge",
     "mixed_judged": "mixes languages, says the judge",
     "unsupported": "the reasoning does not lead to the answer, says the judge",
-    "control_token": "holds a chat template's token",
+    "control_token": "holds a chat template's token or a control character",
     "over_quota": "over the domain's quota",
 }
 """Reasons in words, in the order of the stages. Rows that cannot be read have the reasons of `data/quarantine.py`."""
@@ -175,7 +178,7 @@ def unanswered(outcomes: Sequence[Outcome]) -> tuple[int, int]:
     bad = sum(
         trace.state == "failed"
         or (trace.state == "done" and trace.verdict in (None, Verdict.ERROR))
-        or "not_judged" in outcome.against[trace.key]
+        or not {"not_judged", "not_scored"}.isdisjoint(outcome.against[trace.key])
         for outcome in outcomes
         for trace in outcome.traces
     )

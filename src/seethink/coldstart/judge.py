@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def judge_identity(config: EndpointConfig) -> str:
     return f"{config.model} {VERSION}"
 
 
-def read_stored(record: dict[str, Any]) -> StoredJudgement:
+def read_stored(record: Mapping[str, Any]) -> StoredJudgement:
     said = {name: record[name] for name in Judgement.__slots__}
     return StoredJudgement(record["by"], Judgement(**said))
 
@@ -128,7 +128,7 @@ def judge_traces(
         for outcome in ask_all(config, requests, role="judge", total=len(waiting)):
             judgement = _judgement(outcome)
             if judgement is not None:
-                stored.append({"key": outcome.key, "by": by, **asdict(judgement)})
+                stored.add({"key": outcome.key, "by": by, **asdict(judgement)})
             advance(1, "")
 
 

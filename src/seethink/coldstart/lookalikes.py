@@ -5,9 +5,12 @@ Letters: N and M pictures, C = 576 cells of a look (24 x 24 greys).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import numpy as np
+import PIL.Image
+from PIL import ImageOps
 from PIL.Image import Image, Resampling
 from scipy.spatial import cKDTree
 
@@ -26,6 +29,13 @@ def look(image: Image) -> np.ndarray:
     """[C] mean greys of a picture's 24 x 24 cells, whatever its size."""
     small = image.convert("L").resize((SIDE, SIDE), Resampling.BOX)
     return np.asarray(small, dtype=np.uint8).reshape(-1)
+
+
+def look_of_jpeg(content: bytes) -> np.ndarray:
+    """[C] the look of a JPEG that was checked before, decoded at a fraction of its size: in less than half the time."""
+    with PIL.Image.open(io.BytesIO(content), formats=("JPEG",)) as picture:
+        picture.draft("L", (6 * SIDE, 6 * SIDE))
+        return look(ImageOps.exif_transpose(picture))
 
 
 def stacked(looks: list[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seethink.coldstart import funnel
+from seethink.coldstart import funnel, parquet
 from seethink.coldstart.questions import IMAGES, Questions
 from seethink.coldstart.select import Outcome
 from seethink.coldstart.store import Store
@@ -17,25 +17,38 @@ from seethink.core.errors import UserError
 from seethink.core.files import WAITING, write_json, write_text
 from seethink.core.redact import redact, visible
 
-FOLDER, TRAIN, VAL, CARD, COUNTS = "data", "train.jsonl", "val.jsonl", "README.md", "funnel.json"
+FOLDER, TRAIN, VAL, CARD, COUNTS = "data", "train", "val", "README.md", "funnel.json"
+COLUMNS = (
+    "id", "question", "images", "answer", "answer_type", "choices", "domain", "difficulty", "system", "response",
+    "trace",
+)  # fmt: skip
 
 
 def write_data(
     folder: Path, store: Store, questions: Questions, outcomes: Sequence[Outcome], about: dict[str, Any]
 ) -> Path:
-    """Write `data/`: train.jsonl, val.jsonl, images/, README.md and funnel.json, the same bytes for the same selection.
+    """Write `data/`: train and val, images/, README.md and funnel.json, the same bytes for the same selection.
 
-    `about` is what the card says of teacher and settings. Raises UserError where the folder cannot be written.
+    `about` is what the card says of teacher and settings; `coldstart.format` in it says what train and val are: JSONL
+    beside the images, or Parquet with them inside. Raises UserError where the folder cannot be written.
     """
     target = folder / FOLDER
+    within = about["settings"]["coldstart"]["format"] == "parquet"
     try:
         (target / IMAGES).mkdir(parents=True, exist_ok=True)
-        _link_pictures(folder, target, outcomes)
+        _link_pictures(folder, target, [] if within else outcomes)
         for name, held in ((TRAIN, False), (VAL, True)):
             chosen = [outcome for outcome in outcomes if outcome.chosen and outcome.is_validation is held]
-            _write_rows(target / name, _rows(store, chosen))
+            rows = _rows(store, chosen)
+            (target / f"{name}.{'jsonl' if within else 'parquet'}").unlink(missing_ok=True)
+            if within:
+                parquet.write_rows(target / f"{name}.parquet", rows, COLUMNS, folder)
+            else:
+                _write_rows(target / f"{name}.jsonl", rows)
         write_json(target / COUNTS, funnel.as_table(questions, outcomes))
         write_text(target / CARD, card(questions, outcomes, about))
+        if within:
+            (target / IMAGES).rmdir()
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error}; make room and give the command again") from None
     return target
@@ -97,13 +110,13 @@ def _link_pictures(folder: Path, target: Path, outcomes: Iterable[Outcome]) -> N
 def card(questions: Questions, outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
     """What the data are and how they were made, as Markdown."""
     counts = funnel.funnel(questions, outcomes)
-    license = about["settings"]["coldstart"]["license"]
+    license, form = (about["settings"]["coldstart"][key] for key in ("license", "format"))
     lines = ["---", f"license: {json.dumps(license)}", "---"] if license else []
     lines += [
         "# Reasoning traces with images",
         "",
         f"{counts.traces:,} traces of {counts.selected:,} questions, {counts.validation:,} of which are held out "
-        f"(`{VAL}`). Each row has a question with its images, the gold answer, and a response "
+        f"(`{VAL}.{form}`). Each row has a question with its images, the gold answer, and a response "
         "`<think>...</think>answer` whose answer was graded as right. Made by `seethink coldstart`.",
         "",
         "| | |",
@@ -112,6 +125,7 @@ def card(questions: Questions, outcomes: Sequence[Outcome], about: dict[str, Any
         f"| Licence of the questions | {_cell(license or 'not stated')} |",
         f"| Teacher | {_cell(about['teacher'])} |",
         f"| Graded by | {_cell(about['grader'])} |",
+        f"| Reward model | {_cell(about['reward_model'])} |",
         f"| Judged by | {_cell(about['judge'])} |",
         f"| Benchmarks kept out | {_cell(', '.join(questions.about['identity']['against']) or 'not checked')} |",
         f"| Lengths counted in | {_cell(about['tokens'])} |",

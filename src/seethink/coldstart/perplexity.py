@@ -36,7 +36,7 @@ def measure_perplexity(
     with progress_bar("perplexity", len(waiting)) as advance:
         for key, question, text in waiting:
             value = trace_perplexity(loaded, scorer, batcher, question, folder, text)
-            stored.append({"key": key, "by": by, "perplexity": value})
+            stored.add({"key": key, "by": by, "perplexity": value})
             advance(1, "")
 
 

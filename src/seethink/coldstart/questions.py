@@ -22,7 +22,7 @@ import numpy as np
 from PIL.Image import Image
 
 from seethink.coldstart.benchmarks import Benchmarks, read_benchmarks, sources_identity
-from seethink.coldstart.lookalikes import Groups, alike, look, stacked
+from seethink.coldstart.lookalikes import Groups, alike, look, look_of_jpeg, stacked
 from seethink.config import ReadConfig
 from seethink.core import types
 from seethink.core.console import Advance, progress_bar, say
@@ -144,17 +144,8 @@ def prepare_questions(
 
     Raises DataError where the source cannot be read or no question is left.
     """
-    identity = {
-        "version": VERSION,
-        "source": source,
-        "files": [] if is_world(source) else sources_identity([source]),
-        "limit": limit,
-        "seed": seed if is_world(source) else 0,
-        "against": list(against),
-        "against_files": sources_identity(against),
-        "data": config.model_dump(mode="json"),
-    }
-    if read_object(folder / ABOUT).get("identity") == identity and (folder / FILE).is_file():
+    identity = questions_identity(source, config, limit=limit, seed=seed, against=against)
+    if are_stored(folder, identity):
         return stored_questions(folder)
     benchmarks = read_benchmarks(against, config, golds)
     rows = read_rows(source, "train", config, golds=golds, size=limit, seed=seed, graded=True)
@@ -171,6 +162,27 @@ def prepare_questions(
         write_json_lines(folder / name, map(asdict, records))
     write_json(folder / ABOUT, about)  # the last: without it the stage begins again
     return Questions(kept, left_out, about)
+
+
+def questions_identity(
+    source: str, config: ReadConfig, *, limit: int | None, seed: int, against: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that the stage's result depends on."""
+    return {
+        "version": VERSION,
+        "source": source,
+        "files": [] if is_world(source) else sources_identity([source]),
+        "limit": limit,
+        "seed": seed if is_world(source) else 0,
+        "against": list(against),
+        "against_files": sources_identity(against),
+        "data": config.model_dump(mode="json"),
+    }
+
+
+def are_stored(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder has the questions of this identity."""
+    return read_object(folder / ABOUT).get("identity") == identity and (folder / FILE).is_file()
 
 
 def stored_questions(folder: Path) -> Questions:
@@ -263,6 +275,8 @@ def _kept(image: Image | types.ImageRef, folder: Path) -> tuple[str, str, np.nda
         waiting = path.with_name(f".{path.name}-{os.urandom(4).hex()}{WAITING}")  # two rows may show one picture
         waiting.write_bytes(content)
         os.replace(waiting, path)
+    if suffix == "jpg" and isinstance(image, ImageRef) and image.sha256 == digest:
+        return path.name, digest, look_of_jpeg(content)
     return path.name, digest, look(image if isinstance(image, Image) else image.load())
 
 

@@ -10,18 +10,39 @@ from dataclasses import dataclass
 
 from seethink.config import LogConfig
 from seethink.core.denials import hallucinations
-from seethink.core.text_measures import compression, foreign_scripts, repetition, whole_question, words
+from seethink.core.text_measures import (
+    compression,
+    foreign_scripts,
+    repetition,
+    sentence_scripts,
+    whole_question,
+    words,
+    worst_repetition,
+)
 from seethink.core.types import Sample
 from seethink.entropy.critical import word_spans
 from seethink.rewards.format import has_think_format
 
+VERSION = 2
+"""Changes where the same trace has other scores than before: they are then measured anew."""
 MIN_WINDOW = 32
 """Tokens. Fewer repeat themselves by chance."""
 CRITICAL_WORDS: tuple[str, ...] = LogConfig.model_fields["critical_words"].default
 GRAM, SKETCH = 5, 32
-_CONTROL = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>")
 
 Tokenize = Callable[[str], Sequence[Hashable]]
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What lengths are counted in."""
+
+    tokenize: Tokenize
+    unit: str
+    """In words, for people."""
+    by: str
+    """The same as an identity: other scores have another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +68,13 @@ class TraceScores:
     critical_words: int
     """`Wait`, `Alternatively` and the like (paper 5.1), where a sentence begins or not."""
     control_tokens: int
-    """Texts such as `<|im_end|>` that a tokenizer takes for the end of a turn."""
+    """Texts such as `<|im_end|>` that a tokenizer takes for the end of a turn, and characters such as NUL and ESC."""
     sketch: tuple[int, ...] = ()
     """The smallest hashes of its word 5-grams, in order: what `overlap` compares traces by."""
+    sentence_scripts: tuple[str, ...] = ()
+    """The main scripts of its longer sentences, the most frequent first: more than one where it changes language."""
+    other_script: float = 0.0
+    """Share of the longer sentences' words that are in a sentence of another script than the most frequent one."""
 
 
 def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: bool = False) -> TraceScores:
@@ -60,25 +85,21 @@ def measure(sample: Sample, response: str, tokenize: Tokenize, *, filtered_by: b
     tokens = tokenize(response)
     whole = repetition(tokens)
     foreign = foreign_scripts(response, f"{whole_question(sample)}\n{sample.answer}")
+    by_script = {} if filtered_by else sentence_scripts(response)
     return TraceScores(
         think_format=has_think_format(response),
         tokens=len(tokens),
         repetition=whole,
-        worst_repetition=max(whole, _in_windows(tokens)),
+        worst_repetition=max(whole, worst_repetition(tokens, max(MIN_WINDOW, math.ceil(len(tokens) / 3)))),
         compression=0.0 if filtered_by else compression(response),
         foreign_scripts=tuple(sorted(foreign)),
         hallucinations=len(hallucinations(sample, response)),
         critical_words=0 if filtered_by else sum(1 for _ in word_spans(response, CRITICAL_WORDS)),
         control_tokens=0 if filtered_by else len(_CONTROL.findall(response)),
         sketch=() if filtered_by else _sketch(response),
+        sentence_scripts=tuple(by_script),
+        other_script=round(1 - max(by_script.values(), default=1.0), 4),
     )
-
-
-def _in_windows(tokens: Sequence[Hashable]) -> float:
-    """The repetition of that third which repeats itself most."""
-    length = max(MIN_WINDOW, math.ceil(len(tokens) / 3))
-    starts = (*range(0, max(1, len(tokens) - length), length // 4), max(0, len(tokens) - length))
-    return max(repetition(tokens[start : start + length]) for start in starts)
 
 
 def _sketch(text: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Stage 5: which traces become training data. A pure function of what is stored: the same files give the same bytes.
 
-Of a question's right traces that no threshold speaks against, the shortest are taken. Questions are split by the group
+Of a question's right traces that no threshold speaks against, those that a reward model likes best are taken, and the
+shortest where there is none. Questions are split by the group
 of their pictures, never by trace.
 """
 
@@ -35,6 +36,8 @@ class Trace:
     """None where it is no trace."""
     perplexity: float | None = None
     """Under the student; None where it was not measured."""
+    reward: float | None = None
+    """Of the reward model; None where there is none, or it has not scored it."""
     judged: Judgement | None = None
     """None where no judge has read it."""
 
@@ -84,7 +87,7 @@ def _decide(question: Question, traces: Sequence[Trace], config: ColdstartConfig
     elif config.max_pass < 1 and outcome.right > config.max_pass * len(traces):
         outcome.reason = "too_easy"
     else:
-        outcome.chosen = _shortest(good, config)
+        outcome.chosen = _best(good, config)
     return outcome
 
 
@@ -95,13 +98,22 @@ def _against(trace: Trace, config: ColdstartConfig, filters: SftConfig) -> list[
         return ["not_graded"]
     found = reasons(trace.scores, trace.verdict, filters)
     found += ["rambling"] if trace.scores.compression > config.max_compression and "rambling" not in found else []
+    found += ["language_switched"] if trace.scores.other_script > config.max_other_script else []
     found += ["control_token"] if trace.scores.control_tokens else []
     found += ["too_short"] if trace.scores.tokens < config.min_tokens else []
     if config.max_perplexity is not None and (trace.perplexity or 0.0) > config.max_perplexity:
         found.append("surprising")
+    if config.reward_model is not None and trace.verdict is Verdict.CORRECT:
+        found += _rewarded(trace.reward, config)
     if config.judge is not None and trace.verdict is Verdict.CORRECT:
         found += _judged(trace.judged, config)
     return found
+
+
+def _rewarded(reward: float | None, config: ColdstartConfig) -> list[str]:
+    if reward is None:
+        return ["not_scored"]
+    return ["low_reward"] if config.min_reward is not None and reward < config.min_reward else []
 
 
 def _judged(judged: Judgement | None, config: ColdstartConfig) -> list[str]:
@@ -132,10 +144,10 @@ def _first_reason(outcome: Outcome) -> str:
     return outcome.against[nearest.key][0]
 
 
-def _shortest(good: Sequence[Trace], config: ColdstartConfig) -> list[str]:
-    """The shortest traces of which no two are nearly the same."""
+def _best(good: Sequence[Trace], config: ColdstartConfig) -> list[str]:
+    """The traces of the highest reward, or the shortest ones, of which no two are nearly the same."""
     chosen: list[Trace] = []
-    for trace in sorted(good, key=lambda trace: (_scores(trace).tokens, trace.key)):
+    for trace in sorted(good, key=lambda trace: (-(trace.reward or 0.0), _scores(trace).tokens, trace.key)):
         if len(chosen) == config.per_question:
             break
         if all(overlap(_scores(trace), _scores(other)) <= config.max_alike for other in chosen):
@@ -153,7 +165,7 @@ def _fill_quotas(outcomes: Sequence[Outcome], quotas: Mapping[str, int]) -> None
     taken: Counter[str] = Counter()
     for outcome in sorted((o for o in outcomes if o.chosen), key=lambda o: o.question.key):
         domain = outcome.question.domain
-        if taken[domain] >= quotas.get(domain, taken[domain] + 1):
+        if taken[domain] >= quotas.get(domain, quotas.get("*", taken[domain] + 1)):
             outcome.reason, outcome.chosen = "over_quota", []
         taken[domain] += 1
 

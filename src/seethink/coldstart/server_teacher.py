@@ -10,19 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seethink.coldstart.questions import ABOUT, Question
+from seethink.coldstart.questions import Question
+from seethink.coldstart.shown import content
 from seethink.coldstart.teacher import SYSTEM, Ask, State, Take, Told, told
 from seethink.config.coldstart import ColdstartConfig
 from seethink.config.endpoint import EndpointConfig
 from seethink.core.console import say
-from seethink.core.errors import UserError
-from seethink.core.files import read_file
 from seethink.core.redact import visible
-from seethink.core.types import Sample
-from seethink.data.chat import content_parts
 from seethink.endpoint.batch import Outcome, Request, ServerUnusableError, ask_all
 from seethink.endpoint.batch import State as Ended
-from seethink.endpoint.chat import ChatSettings, Message, image_part, text_part
+from seethink.endpoint.chat import ChatSettings, Message
 
 _STATES: dict[Ended, State] = {
     Ended.ANSWERED: "done",
@@ -112,22 +109,8 @@ class ServerTeacher:
         sample = question.asked(None)
         said = [self._config.system if self._config.system is not None else self.system, sample.system]
         system = "\n\n".join(text for text in said if text)
-        user = Message(role="user", content=self._parts(question, sample))
+        user = Message(role="user", content=content(question, sample, self._folder))
         return [Message(role="system", content=system), user] if system else [user]
-
-    def _parts(self, question: Question, sample: Sample) -> list[dict[str, Any]]:
-        """Texts and pictures in their order; a picture's bytes are sent as they lie in the folder."""
-        names = iter(question.images)
-        said = content_parts(sample)
-        return [text_part(p["text"]) if p["type"] == "text" else self._picture(next(names)) for p in said]
-
-    def _picture(self, name: str) -> dict[str, Any]:
-        try:
-            return image_part(read_file(self._folder / name))
-        except OSError as error:
-            raise UserError(
-                f"a picture cannot be read: {error}; delete {self._folder / ABOUT} to make it anew"
-            ) from None
 
 
 def _told(outcome: Outcome, server: EndpointConfig) -> Told:

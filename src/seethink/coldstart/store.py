@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,9 @@ from seethink.coldstart.judge import FILE as JUDGEMENTS
 from seethink.coldstart.judge import StoredJudgement, read_stored
 from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
+from seethink.coldstart.reward_model import FILE as REWARDS
+from seethink.coldstart.reward_model import StoredReward
+from seethink.coldstart.reward_model import read_stored as read_reward
 from seethink.coldstart.scores import TraceScores
 from seethink.coldstart.teacher import Ask, State, Told
 from seethink.config.coldstart import ColdstartConfig
@@ -69,13 +72,14 @@ class Store:
         self.grades: Records[StoredGrade] = Records(folder / GRADES, _grade)
         self.scores: Records[StoredScores] = Records(folder / SCORES, _scores)
         self.perplexity: Records[StoredPerplexity] = Records(folder / PERPLEXITY, _perplexity)
+        self.rewards: Records[StoredReward] = Records(folder / REWARDS, read_reward)
         self.judgements: Records[StoredJudgement] = Records(folder / JUDGEMENTS, read_stored)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for records in (self.traces, self.grades, self.scores, self.perplexity, self.judgements):
+        for records in (self.traces, self.grades, self.scores, self.perplexity, self.rewards, self.judgements):
             records.close()
 
     def state(self, key: str) -> State | None:
@@ -92,11 +96,14 @@ class Store:
         said = {name: getattr(told, name) for name in Told.__slots__}
         if told.error is not None:
             said["error"] = redact_text(told.error)
-        self.traces.append({"key": ask.key, **about, **{name: x for name, x in said.items() if x is not None}})
+        self.traces.add({"key": ask.key, **about, **{name: x for name, x in said.items() if x is not None}})
 
     def add_grade(self, key: str, by: str, grade: Grade, decided: str) -> None:
         said = {"verdict": str(grade.verdict), "extracted": grade.extracted, "reason": grade.reason}
-        self.grades.append({"key": key, "by": by, "decided": decided, **said})
+        self.grades.add({"key": key, "by": by, "decided": decided, **said})
+
+    def add_scores(self, key: str, by: str, scores: TraceScores) -> None:
+        self.scores.add({"key": key, "by": by, **{name: getattr(scores, name) for name in TraceScores.__slots__}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,19 +167,19 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()[:32]
 
 
-def _head(record: dict[str, Any]) -> TraceHead:
+def _head(record: Mapping[str, Any]) -> TraceHead:
     return TraceHead(record["key"], record["state"], record.get("tokens_in"), record.get("tokens_out"))
 
 
-def _grade(record: dict[str, Any]) -> StoredGrade:
+def _grade(record: Mapping[str, Any]) -> StoredGrade:
     return StoredGrade(record["by"], Verdict(record["verdict"]), record["decided"])
 
 
-def _perplexity(record: dict[str, Any]) -> StoredPerplexity:
+def _perplexity(record: Mapping[str, Any]) -> StoredPerplexity:
     return StoredPerplexity(record["by"], record["perplexity"])
 
 
-def _scores(record: dict[str, Any]) -> StoredScores:
-    table = {name: record[name] for name in TraceScores.__slots__}
+def _scores(record: Mapping[str, Any]) -> StoredScores:
+    table = {name: record[name] for name in TraceScores.__slots__ if name in record}
     tuples = {name: tuple(value) for name, value in table.items() if isinstance(value, list)}
     return StoredScores(record["by"], TraceScores(**{**table, **tuples}))

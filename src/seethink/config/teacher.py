@@ -11,3 +11,8 @@ class TeacherConfig(EndpointConfig):
     """One of the servers; several differ in their address alone."""
 
     call_timeout_s: float = Field(default=600.0, gt=0, description="Deadline of one trace, last byte included.")
+    tokens_per_minute: float | None = Field(
+        default=None,
+        gt=0,
+        description="Of prompts and replies, by the server's count and per server; unset for no limit.",
+    )

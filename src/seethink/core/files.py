@@ -43,9 +43,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
-def append_whole(file: int, content: bytes) -> None:
-    """Add to an open file all or nothing: what a full disk took is taken back, so that no line is torn or double."""
-    before = os.fstat(file).st_size
+def append_whole(file: int, content: bytes, before: int | None = None) -> None:
+    """Add to an open file all or nothing: what a full disk took is taken back, so that no line is torn or double.
+
+    `before` is the file's size, where it is known.
+    """
+    before = os.fstat(file).st_size if before is None else before
     try:
         if os.write(file, content) < len(content):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -69,21 +72,22 @@ def read_file(path: Path, most: int = MOST) -> bytes:
 
     Raises OSError for anything else under that name: a device may never end, and a pipe may never begin.
     """
-    require_file(path)
-    if path.stat().st_size > most:
-        raise OSError(f"{path} has {path.stat().st_size:,} bytes, more than the {most:,} that are read")
+    size = require_file(path)
+    if size > most:
+        raise OSError(f"{path} has {size:,} bytes, more than the {most:,} that are read")
     return path.read_bytes()
 
 
-def require_file(path: Path) -> None:
-    """Raises OSError where the path is not an ordinary file, or a link to one."""
+def require_file(path: Path) -> int:
+    """The size in bytes. Raises OSError where the path is not an ordinary file, or a link to one."""
     try:
-        mode = path.stat().st_mode
+        about = path.stat()
     except ValueError as error:  # a NUL in the name
         raise OSError(f"{str(path)!r} is not the name of a file: {error}") from None
-    if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in KINDS if is_kind(mode)), "a device")
+    if not stat.S_ISREG(about.st_mode):
+        kind = next((name for is_kind, name in KINDS if is_kind(about.st_mode)), "a device")
         raise OSError(f"{path} is {kind}, where a file was expected")
+    return about.st_size
 
 
 def inside(folder: Path, relative: Any) -> Path | None:

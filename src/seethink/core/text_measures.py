@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +21,14 @@ from seethink.core.types import Completion, Sample
 FORMULAE = frozenset({"LATIN", "GREEK"})
 """Scripts of mathematics and of the think tags, which belong in every language."""
 
+LEAST_WORDS = 8
+"""Words of a sentence that is in some language; a shorter one may be a formula or a heading."""
+_FORMULA = re.compile(r"\$[^$\n]*\$|\\\(.*?\\\)|\\\[.*?\\\]|\\[a-z]+|</?think>", re.I)
+_SENTENCE_END = re.compile(r"[\n。！？]|[.!?](?=\s)")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA")
+_KANA = 0.1
+"""Share of a Japanese sentence's characters that are kana, at least."""
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 
 
@@ -33,7 +43,23 @@ def words(text: str) -> list[str]:
 
 def repetition(tokens: Sequence[Hashable], n: int = 4) -> float:
     """Share of n-grams that repeat an earlier one: 0 without repetition, near 1 for a loop."""
-    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return _repeated(ngrams(tokens, n))
+
+
+def worst_repetition(tokens: Sequence[Hashable], length: int, n: int = 4) -> float:
+    """The repetition of that part of `length` tokens which repeats itself most; parts begin every quarter length."""
+    numbers: dict[tuple[Hashable, ...], int] = {}
+    grams = [numbers.setdefault(gram, len(numbers)) for gram in ngrams(tokens, n)]
+    starts = (*range(0, max(1, len(tokens) - length), length // 4), max(0, len(tokens) - length))
+    return max(_repeated(grams[start : start + length - n + 1]) for start in starts)
+
+
+def ngrams(tokens: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
+    """Every n tokens in a row."""
+    return list(zip(*(tokens[start:] for start in range(n)), strict=False))
+
+
+def _repeated(grams: Sequence[Hashable]) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
@@ -51,12 +77,54 @@ def scripts(text: str) -> frozenset[str]:
     if text.isascii():
         return frozenset({"LATIN"}) if any(c.isalpha() for c in text) else frozenset()
     letters = {c for c in unicodedata.normalize("NFKC", text) if c.isalpha()}
-    return frozenset(unicodedata.name(c, "UNNAMED").split()[0] for c in letters)
+    return frozenset(map(_script, letters))
 
 
 def foreign_scripts(text: str, question: str = "") -> frozenset[str]:
     """Scripts of the text that neither the question nor mathematics uses."""
     return frozenset() if text.isascii() else scripts(text) - scripts(question) - FORMULAE
+
+
+def sentence_scripts(text: str) -> dict[str, float]:
+    """Script -> share of the words of all longer sentences that are in a sentence of this script.
+
+    The largest share comes first; CJK is Chinese, and HIRAGANA a sentence with kana. Formulas and single letters count
+    for nothing, and Chinese and Japanese characters as words. It tells a text that goes from one language to another
+    with other letters; two languages with the same letters are one here.
+    """
+    if text.isascii():
+        return {"LATIN": 1.0}
+    found = Counter[str]()
+    for sentence in _SENTENCE_END.split(_FORMULA.sub(" ", unicodedata.normalize("NFKC", text))):
+        counts = _words_by_script(sentence)
+        if counts.total() >= LEAST_WORDS:
+            found[_main_script(counts)] += counts.total()
+    return {script: count / found.total() for script, count in found.most_common()}
+
+
+def _words_by_script(sentence: str) -> Counter[str]:
+    counts = Counter[str]()
+    for word in _LETTERS.findall(sentence):
+        script = _script(word[0])
+        if script in _EAST_ASIAN:
+            counts.update(map(_script, word))
+        elif len(word) > 1:
+            counts[script] += 1
+    return counts
+
+
+def _main_script(counts: Counter[str]) -> str:
+    east_asian = {script: counts[script] for script in _EAST_ASIAN}
+    characters = sum(east_asian.values())
+    others = max((n for script, n in counts.items() if script not in _EAST_ASIAN), default=0)
+    if characters < others:
+        return max(counts.keys() - set(_EAST_ASIAN), key=counts.__getitem__)
+    return "CJK" if east_asian["CJK"] > (1 - _KANA) * characters else "HIRAGANA"
+
+
+@lru_cache(maxsize=8192)
+def _script(char: str) -> str:
+    return unicodedata.name(char, "UNNAMED").split()[0]
 
 
 def text_metrics(pairs: Sequence[tuple[Sample, Completion]]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from seethink.endpoint.client import Client
 from seethink.endpoint.connection import GREEDY, Connection
 from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, ServerError, UnreadableReplyError
 from seethink.endpoint.limits import backoff_s
+from seethink.endpoint.scoring import connect
 
 GREETING = "Reply with the word OK."
 _GREETING_TOKENS = 16
@@ -209,7 +210,7 @@ class _Work:
 
     async def _greet(self) -> None:
         """Raises ServerUnusableError where no attempt finds a server that takes requests."""
-        connection = Connection(self._config)
+        connection = connect(self._config)
         try:
             await self._greet_by(connection)
         finally:

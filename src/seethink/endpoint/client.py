@@ -18,9 +18,10 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from seethink.config.endpoint import EndpointConfig
+from seethink.config.teacher import TeacherConfig
 from seethink.endpoint.breaker import Breaker
 from seethink.endpoint.chat import ChatSettings, Message, Reply
-from seethink.endpoint.connection import GREEDY, Connection
+from seethink.endpoint.connection import GREEDY
 from seethink.endpoint.errors import (
     RateLimitedError,
     RequestRefusedError,
@@ -29,6 +30,8 @@ from seethink.endpoint.errors import (
     UnreadableReplyError,
 )
 from seethink.endpoint.limits import Limiter, backoff_s
+from seethink.endpoint.scoring import connect
+from seethink.endpoint.token_budget import TokenBudget
 
 T = TypeVar("T")
 
@@ -61,8 +64,10 @@ class Client:
         `api_key_env` names a variable that holds no usable key.
         """
         self._config = config
-        self._connection = Connection(config)
+        self._connection = connect(config)
         self._limiter = Limiter(config.max_concurrency, config.requests_per_minute)
+        tokens = config.tokens_per_minute if isinstance(config, TeacherConfig) else None
+        self._budget = TokenBudget(tokens) if tokens is not None else None
         server = f"{role} {config.model} at {config.base_url}"
         self._breaker = Breaker(config.max_retries + 1, self._probe, server, while_down)
         self._greeting = greeting
@@ -172,7 +177,7 @@ class Client:
                 raise ServerDownError
             start = time.monotonic()
             try:
-                reply = await self._connection.complete(messages, settings)
+                reply = await self._complete(messages, settings)
             except ServerError as error:
                 if not _may_pass_later(error):
                     self._breaker.success()
@@ -183,6 +188,23 @@ class Client:
         self._breaker.success()
         self._traffic.latencies_s.append(time.monotonic() - start)
         return read(reply)
+
+    async def _complete(self, messages: Sequence[Message], settings: ChatSettings) -> Reply:
+        """One request, when the tokens of the last minute leave room for it."""
+        budget = self._budget
+        if budget is None:
+            return await self._connection.complete(messages, settings)
+        reserved = await budget.reserve(settings.max_tokens or self._config.max_tokens)
+        try:
+            reply = await self._connection.complete(messages, settings)
+        except (RateLimitedError, RequestRefusedError):
+            budget.cancel(reserved)
+            raise
+        except BaseException:
+            budget.lose(reserved)
+            raise
+        budget.settle(reserved, reply.prompt_tokens, reply.tokens)
+        return reply
 
     async def _probe(self) -> str | None:
         try:

@@ -22,6 +22,8 @@ from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, Serv
 from seethink.endpoint.limits import retry_after_s
 
 _SHOWN_CHARS = 300
+_MOST_TOKENS = 10**9
+"""A count above this is none."""
 _ERROR_BODY_BYTES = 4096
 """More of an error is read than is shown, so that a key in it is found whole and cut out."""
 
@@ -82,7 +84,7 @@ def _joined(content: Any, kind: str) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
 
 
 class _HttpResponse(Protocol):
@@ -102,7 +104,6 @@ class Connection:
         """Raises UserError where `api_key_env` names a variable that holds no usable key."""
         self._config = config
         self._key = _read_key(config.api_key_env)
-        self._url = f"{config.base_url}/chat/completions"
         # The library's client proper spends milliseconds of this process on every request; its HTTP client does not.
         self._http = DefaultAsyncHttpxClient(
             # A compressed body could unpack to any size.
@@ -124,35 +125,7 @@ class Connection:
 
         Raises ServerError (RequestRefusedError for a refusal) or RateLimitedError.
         """
-        try:
-            async with asyncio.timeout(self._config.call_timeout_s):
-                body = await self._body(messages, settings)
-        except TimeoutError:
-            raise ServerError(f"no answer within {self._config.call_timeout_s:g} s") from None
-        try:
-            return _Completion.model_validate_json(body).reply
-        except (ValidationError, IndexError):
-            raise ServerError(f"not a chat completion: {self._shown(body)}") from None
-
-    async def close(self) -> None:
-        """Close the sockets."""
-        await self._http.aclose()
-
-    def _redact(self, text: str) -> str:
-        return text.replace(self._key, "[redacted]") if self._key else text
-
-    def _shown(self, body: bytes) -> str:
-        """The start of a body as one printable line without the key."""
-        text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
-        printable = "".join(char if char.isprintable() else " " for char in text)
-        return self._redact(" ".join(printable.split()))[:_SHOWN_CHARS] or "(empty)"
-
-    async def _body(self, messages: Sequence[Message], settings: ChatSettings) -> bytes:
-        """POST and read at most the cap. The library's own errors are dropped: they hold the request and its key."""
-        body = bytearray()
         max_tokens = settings.max_tokens or self._config.max_tokens
-        # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
-        max_bytes = 65_536 + 64 * max_tokens
         chosen = {"top_p": settings.top_p, "seed": settings.seed}
         asked = {
             "model": self._config.model,
@@ -163,12 +136,46 @@ class Connection:
             **{name: value for name, value in chosen.items() if value is not None},
             **settings.extra,
         }
+        # Enough for max_tokens of escaped JSON and some thinking besides, far from 10 MB.
+        body = await self.post("chat/completions", json.dumps(asked).encode(), 65_536 + 64 * max_tokens)
         try:
-            async with self._http.stream("POST", self._url, content=json.dumps(asked).encode()) as response:
+            return _Completion.model_validate_json(body).reply
+        except (ValidationError, IndexError):
+            raise ServerError(f"not a chat completion: {self.shown(body)}") from None
+
+    async def post(self, route: str, content: bytes, most: int) -> bytes:
+        """The body of the reply to `content`, at most `most` bytes, at a route below the address.
+
+        Raises ServerError (RequestRefusedError for a refusal) or RateLimitedError.
+        """
+        try:
+            async with asyncio.timeout(self._config.call_timeout_s):
+                return await self._body(f"{self._config.base_url}/{route}", content, most)
+        except TimeoutError:
+            raise ServerError(f"no answer within {self._config.call_timeout_s:g} s") from None
+
+    async def close(self) -> None:
+        """Close the sockets."""
+        await self._http.aclose()
+
+    def _redact(self, text: str) -> str:
+        return text.replace(self._key, "[redacted]") if self._key else text
+
+    def shown(self, body: bytes) -> str:
+        """The start of a body as one printable line without the key."""
+        text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
+        printable = "".join(char if char.isprintable() else " " for char in text)
+        return self._redact(" ".join(printable.split()))[:_SHOWN_CHARS] or "(empty)"
+
+    async def _body(self, url: str, content: bytes, most: int) -> bytes:
+        """POST and read at most the cap. The library's own errors are dropped: they hold the request and its key."""
+        body = bytearray()
+        try:
+            async with self._http.stream("POST", url, content=content) as response:
                 async for chunk in response.aiter_bytes():
                     body += chunk
-                    if len(body) > max_bytes:
-                        raise ServerError(f"reply longer than {max_bytes} bytes")
+                    if len(body) > most:
+                        raise ServerError(f"reply longer than {most} bytes")
         except (ServerError, RateLimitedError):
             raise
         except Exception as error:  # the HTTP library's own errors differ between openai releases
@@ -185,7 +192,7 @@ class Connection:
         wait = retry_after_s(response.headers.get("retry-after"))
         if status == 429:
             raise RateLimitedError(wait)
-        message = f"HTTP {status}: {self._shown(await _head(response))}"
+        message = f"HTTP {status}: {self.shown(await _head(response))}"
         is_refusal = status < 500 and status != 408
         raise RequestRefusedError(message, status=status) if is_refusal else ServerError(message, wait)
 

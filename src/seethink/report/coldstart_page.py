@@ -87,6 +87,7 @@ def _facts(questions: Questions, about: dict[str, Any], counts: funnel.Funnel) -
     return [
         ("Teacher", about["teacher"]),
         ("Graded by", about["grader"]),
+        ("Reward model", about["reward_model"]),
         ("Judged by", about["judge"]),
         ("Benchmarks", f"{rows:,} rows kept out of {counts.read:,}" if against else "not checked"),
         ("Licence", about["settings"]["coldstart"]["license"] or "not stated"),
@@ -203,7 +204,6 @@ def _completion(store: Store, outcome: Outcome, trace: Trace) -> dict[str, Any]:
     grade = store.grades.get(trace.key)
     against = [funnel.words_of(reason) for reason in outcome.against[trace.key]]
     mark = "✓ selected" if trace.key in outcome.chosen else "; ".join(against) or "right, not needed"
-    scores = trace.scores
     return {
         "tokens": [visible(record.get("text") or record.get("error") or "")],
         "entropies": None,
@@ -213,13 +213,20 @@ def _completion(store: Store, outcome: Outcome, trace: Trace) -> dict[str, Any]:
         "advantage": None,
         "verdict": str(trace.verdict or Verdict.ERROR),
         "mark": visible(mark),
-        "size": _size(scores) if scores is not None else "",
+        "size": _size(trace),
         "extracted": None if grade.get("extracted") is None else visible(str(grade["extracted"])),
         "truncated": trace.state == "truncated",
         "hallucinated": None,
     }
 
 
-def _size(scores: Any) -> str:
-    repeated = 100 * scores.worst_repetition
-    return f"{scores.tokens:,} tokens, {repeated:.0f} % repeated at worst, compression {scores.compression:.1f}"
+def _size(trace: Trace) -> str:
+    """What was measured of a trace, in words."""
+    scores = trace.scores
+    if scores is None:
+        return ""
+    parts = [f"{scores.tokens:,} tokens", f"{100 * scores.worst_repetition:.0f} % repeated at worst"]
+    parts.append(f"compression {scores.compression:.1f}")
+    parts += [f"perplexity {trace.perplexity:.1f}"] if trace.perplexity is not None else []
+    parts += [f"reward {trace.reward:.3g}"] if trace.reward is not None else []
+    return ", ".join(parts)

@@ -6,19 +6,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.table import Table
 
 from seethink.coldstart import funnel
-from seethink.coldstart.collect import collect_traces, grader_of, read_right, score_traces
+from seethink.coldstart.collect import collect_traces, grader_of, reach_readers, read_right, score_traces
 from seethink.coldstart.output import write_data
-from seethink.coldstart.questions import Questions, prepare_questions, stored_questions
-from seethink.coldstart.scores import Tokenize
+from seethink.coldstart.questions import (
+    Questions,
+    are_stored,
+    prepare_questions,
+    questions_identity,
+    stored_questions,
+)
+from seethink.coldstart.scores import VERSION, Counting
 from seethink.coldstart.select import Outcome, select
 from seethink.coldstart.server_teacher import ServerTeacher
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import LOCAL, Teacher
+from seethink.config.coldstart import ColdstartConfig
 from seethink.config.coldstart_file import ColdstartSettings
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
@@ -32,6 +40,7 @@ from seethink.runs.lock import FolderLock
 from seethink.studies.coldstart.estimate import Estimate, estimate
 from seethink.studies.coldstart.folder import (
     COLLECTED,
+    TEACHER,
     claim_folder,
     plan_of,
     remember_teacher,
@@ -39,6 +48,8 @@ from seethink.studies.coldstart.folder import (
     traces_of,
 )
 
+SERVERS = {"judge", "reward_model"}
+"""Keys of `[coldstart]` that hold addresses, which neither card nor page shows."""
 SHOWN = 2
 """Prompts that a dry run prints."""
 
@@ -61,17 +72,20 @@ class ColdstartCommand:
     def run(self) -> bool:
         """Collect, select and report. False where more than a hundredth of the samples failed or were not graded."""
         claim_folder(self.folder, self.source)
-        with FolderLock(self.folder, "-o "):
-            questions = self._questions()
-            with Store(self.folder) as store, closing(self._teacher()) as teacher:
+        with FolderLock(self.folder, "-o "), closing(self._teacher(self.folder)) as teacher:
+            questions = self._questions(self.folder)
+            with Store(self.folder) as store:
+                _refuse_unmeasured(self.settings.coldstart, store)
+                reach_readers(self.settings.coldstart)
+                counting = _counting(self.settings.coldstart.student)
                 with command_rewarder(self.settings.reward, self.folder) as rewarder, _resumable():
                     local = [url for url in self.teachers if not url.startswith(LOCAL)]
                     grader = grader_of(rewarder)
                     remember_teacher(self.folder, teacher, local, grader, self.settings.coldstart, self.seed)
                     plan = plan_of(remembered(self.folder), questions, self.settings.coldstart)
-                    collect_traces(plan, store, teacher, rewarder, retry_failed=self.retry_failed)
+                    collect_traces(plan, store, teacher, rewarder, counting, retry_failed=self.retry_failed)
                 read_right(plan, store, grader)
-                return self._finish(store, plan, questions, grader)
+                return self._finish(store, plan, questions, grader, counting)
 
     def refilter(self) -> bool:
         """Select anew from what the folder has; nothing is sent."""
@@ -79,29 +93,40 @@ class ColdstartCommand:
         with FolderLock(self.folder, "-o "), Store(self.folder) as store:
             about, questions = remembered(self.folder), stored_questions(self.folder)
             plan = plan_of(about, questions, self._as_collected(about))
-            return self._finish(store, plan, questions, Grader(about["grader"]))
+            _refuse_unmeasured(plan.config, store)
+            counting = _counting(plan.config.student)
+            return self._finish(store, plan, questions, Grader(about["grader"]), counting)
 
     def dry_run(self) -> None:
         """Prepare the questions, print prompts as they would be sent, and estimate. Nothing is sent."""
         claim_folder(self.folder, self.source)
-        with FolderLock(self.folder, "-o "):
-            questions = self._questions()
-            with Store(self.folder) as store, closing(self._teacher()) as teacher:
-                config = self.settings.coldstart
+        with FolderLock(self.folder, "-o "), self._aside() as folder, closing(self._teacher(folder)) as teacher:
+            questions, config = self._questions(folder), self.settings.coldstart
+            with Store(self.folder) as store:
                 system = config.system if config.system is not None else teacher.system
                 plan = Plan(questions.kept, config, teacher.identity, system, self.seed)
                 for question in questions.kept[:SHOWN]:
                     say(visible(f"--- {question.id}\n{teacher.rendered(question)}"))
-                console.print(
-                    _estimate_table(estimate(plan, store, self.folder), self.settings.coldstart.price_out > 0, plan)
-                )
+                console.print(_estimate_table(estimate(plan, store, folder), config.price_out > 0, plan))
 
     # ---- steps
 
-    def _questions(self) -> Questions:
+    @contextmanager
+    def _aside(self) -> Iterator[Path]:
+        """Where a dry run prepares questions: those that traces were collected for stay, for --refilter."""
+        identity = questions_identity(
+            self.source, self.settings.data, limit=self.limit, seed=self.seed, against=self.against
+        )
+        if are_stored(self.folder, identity) or not (self.folder / TEACHER).exists():
+            yield self.folder
+            return
+        with TemporaryDirectory(dir=self.folder, prefix=".dry-run-") as folder:
+            yield Path(folder)
+
+    def _questions(self, folder: Path) -> Questions:
         questions = prepare_questions(
             self.source,
-            self.folder,
+            folder,
             self.settings.data,
             read_gold,
             limit=self.limit,
@@ -112,29 +137,30 @@ class ColdstartCommand:
         say(visible(_said(questions)))
         return questions
 
-    def _teacher(self) -> Teacher:
+    def _teacher(self, folder: Path) -> Teacher:
+        """`folder` has the pictures."""
         local = [name for name in self.teachers if name.startswith(LOCAL)]
         if local and len(self.teachers) > 1:
             raise UserError(f"--teacher {local[0]}: a local checkpoint is the only teacher; leave the others out")
         if local:
             from seethink.coldstart.local_teacher import LocalTeacher  # loads transformers, which takes seconds
 
-            return LocalTeacher(local[0].removeprefix(LOCAL), self.folder, self.settings.coldstart, self.seed)
+            return LocalTeacher(local[0].removeprefix(LOCAL), folder, self.settings.coldstart, self.seed)
         if not self.teachers:
             raise UserError("--teacher: give the address of a server, or local:CHECKPOINT")
         if self.model is None:
             raise UserError("--model: give the name under which the server knows the teacher")
-        return ServerTeacher(self.settings.servers(self.teachers, self.model), self.folder, self.settings.coldstart)
+        return ServerTeacher(self.settings.servers(self.teachers, self.model), folder, self.settings.coldstart)
 
     def _as_collected(self, about: dict[str, Any]) -> Any:
-        table = {**self.settings.coldstart.model_dump(), **{key: about["collected"][key] for key in COLLECTED}}
+        known = {key: value for key, value in about["collected"].items() if key in COLLECTED}
+        table = {**self.settings.coldstart.model_dump(), **known}
         return type(self.settings.coldstart).model_validate(table)
 
-    def _finish(self, store: Store, plan: Plan, questions: Questions, by: Grader) -> bool:
-        tokenize, counted_in, name = _tokenizer(plan.config.student)
-        score_traces(plan, store, tokenize, name)
+    def _finish(self, store: Store, plan: Plan, questions: Questions, by: Grader, counting: Counting) -> bool:
+        score_traces(plan, store, counting)
         outcomes = select(questions.kept, traces_of(plan, store, by), plan.config, self.settings.sft)
-        about = self._about(plan, by, counted_in)
+        about = self._about(plan, by, counting.unit)
         data = write_data(self.folder, store, questions, outcomes, about)
         page = write_page(self.folder, store, questions, outcomes, about)
         console.print(_funnel_table(questions, outcomes))
@@ -160,10 +186,11 @@ class ColdstartCommand:
             "teacher": about["name"],
             "identity": plan.teacher,
             "grader": f"rule or verifier ({verifier})" if verifier else reward.get("function", "rule"),
+            "reward_model": plan.config.reward_model.model if plan.config.reward_model is not None else "none",
             "judge": plan.config.judge.model if plan.config.judge is not None else "none",
             "tokens": counted_in,
             "settings": {
-                "coldstart": {**plan.config.model_dump(mode="json", exclude={"judge"}), "system": plan.system},
+                "coldstart": {**plan.config.model_dump(mode="json", exclude=SERVERS), "system": plan.system},
                 "sft": filters,
                 "reward": reward,
                 "seed": plan.seed,
@@ -180,21 +207,30 @@ def _resumable() -> Iterator[None]:
         raise RunStopped("stopped; what came back is stored, and the same command goes on from there") from None
 
 
-def _tokenizer(student: str | None) -> tuple[Tokenize, str, str]:
-    """(text -> tokens, what lengths are counted in, the same for machines)."""
+def _counting(student: str | None) -> Counting:
+    """In words, or in the tokens of the model to be trained. Raises ModelError."""
     if student is None:
-        return words, "words, and CJK characters", "words 1"
+        return Counting(words, "words, and CJK characters", f"words 1, scores {VERSION}")
     from seethink.data.lengths import processor_identity
     from seethink.models.load import load_chat
 
     chat = load_chat(student)
-    return chat.response_ids, f"tokens of {student}", f"tokens {processor_identity(chat)}"
+    by = f"tokens {processor_identity(chat)}, scores {VERSION}"
+    return Counting(chat.response_ids, f"tokens of {student}", by)
 
 
 def _last_error(store: Store, outcomes: Sequence[Outcome]) -> str:
     """What the last failed sample says of itself."""
     failed = [trace.key for outcome in outcomes for trace in outcome.traces if trace.state == "failed"]
     return f"; the last one: {store.traces[failed[-1]].get('error', '')}" if failed else ""
+
+
+def _refuse_unmeasured(config: ColdstartConfig, store: Store) -> None:
+    """Raises UserError for a threshold on something that nobody measures."""
+    if config.max_perplexity is not None and not config.perplexity and not len(store.perplexity):
+        raise UserError("coldstart.max_perplexity needs coldstart.perplexity=true and coldstart.student")
+    if config.min_reward is not None and config.reward_model is None:
+        raise UserError("coldstart.min_reward needs coldstart.reward_model.base_url and coldstart.reward_model.model")
 
 
 def _refuse_chance(questions: Questions, samples: int, needed: int) -> None:

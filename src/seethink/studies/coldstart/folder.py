@@ -8,6 +8,7 @@ from typing import Any
 
 from seethink.coldstart.judge import judge_identity
 from seethink.coldstart.questions import Questions
+from seethink.coldstart.reward_model import reward_identity
 from seethink.coldstart.select import Trace
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Teacher
@@ -17,8 +18,8 @@ from seethink.core.files import write_json
 from seethink.runs.lock import FILE as LOCK
 from seethink.runs.reading import read_object
 
-FILE = "teacher.json"
-COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens", "judge")
+TEACHER = "teacher.json"
+COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens", "judge", "reward_model")
 """Keys of `[coldstart]` that say how traces are collected; all others choose among them."""
 
 
@@ -35,12 +36,12 @@ def remember_teacher(
     folder: Path, teacher: Teacher, urls: Sequence[str], grader: Grader, config: ColdstartConfig, seed: int
 ) -> None:
     """Write teacher.json. Raises UserError where other servers have the name of the folder's teacher."""
-    before = read_object(folder / FILE)
+    before = read_object(folder / TEACHER)
     known = set(before.get("servers", ()))
     if before.get("identity") == teacher.identity and known and urls and not known & set(urls):
         raise UserError(
             f"{folder} has traces of {before['name']!r} at {', '.join(sorted(known))}, and other servers may serve "
-            f"another model under that name: choose another -o, or delete {folder / FILE} if it is the same model"
+            f"another model under that name: choose another -o, or delete {folder / TEACHER} if it is the same model"
         )
     about = {
         "identity": teacher.identity,
@@ -51,12 +52,12 @@ def remember_teacher(
         "grader": grader.identity,
         "collected": config.model_dump(mode="json", include=set(COLLECTED)),
     }
-    write_json(folder / FILE, about)
+    write_json(folder / TEACHER, about)
 
 
 def remembered(folder: Path) -> dict[str, Any]:
     """What `remember_teacher` wrote. Raises UserError where nothing was collected."""
-    about = read_object(folder / FILE)
+    about = read_object(folder / TEACHER)
     if not {"identity", "system", "seed", "grader", "collected"} <= about.keys():
         raise UserError(f"{folder} has no traces to select from: give --teacher, without --refilter")
     return about
@@ -69,6 +70,7 @@ def plan_of(about: dict[str, Any], questions: Questions, config: ColdstartConfig
 def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
     """The samples of every question that the folder has, in order."""
     judge = judge_identity(plan.config.judge) if plan.config.judge is not None else None
+    rewarded = reward_identity(plan.config.reward_model) if plan.config.reward_model is not None else None
     found: dict[str, list[Trace]] = {}
     for question in plan.questions:
         for key in plan.keys(question):
@@ -81,9 +83,11 @@ def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
             decided = grade.decided if grade is not None else ""
             said = store.judgements.summaries.get(key)
             judged = said.said if said is not None and said.by == judge else None
+            liked = store.rewards.summaries.get(key)
+            reward = liked.reward if liked is not None and liked.by == rewarded else None
             measured = store.perplexity.summaries.get(key)
             perplexity = measured.perplexity if measured is not None else None
             found.setdefault(question.key, []).append(
-                Trace(key, state, verdict, decided, known, perplexity=perplexity, judged=judged)
+                Trace(key, state, verdict, decided, known, perplexity=perplexity, reward=reward, judged=judged)
             )
     return found

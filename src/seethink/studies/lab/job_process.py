@@ -33,8 +33,14 @@ DONE = "measured.json"
 def main(folder: Path) -> None:
     about = read_object(folder / FILE)
     _stop_with_parent()
+    recipe = None if about["recipe"] is None else Recipe.model_validate(about["recipe"])
+    if recipe is not None and about["collect"] is not None:
+        from seethink.studies.lab.own_traces import with_own_traces
+
+        with _timed(folder, "collect"):
+            recipe = with_own_traces(recipe, folder, about["collect"])
     with _timed(folder, "train"):
-        model = _train(about)
+        model = _train(recipe, about["model"])
     _measure_all(model, folder, about["measurements"])
 
 
@@ -64,13 +70,13 @@ def finished(folder: Path) -> dict[str, Any]:
     return read_object(folder / DONE)
 
 
-def _train(about: dict[str, Any]) -> str:
+def _train(recipe: Recipe | None, base: str) -> str:
     """The model to measure: trained here, or a base model as it is."""
-    if about["recipe"] is None:
-        return str(about["model"])
+    if recipe is None:
+        return base
     from seethink.train.start import train
 
-    return str(train(Recipe.model_validate(about["recipe"]), resume=True))
+    return str(train(recipe, resume=True))
 
 
 @contextmanager

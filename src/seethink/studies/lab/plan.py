@@ -48,6 +48,8 @@ class Job:
     model: str
     """The base model of an untrained arm."""
     parent: Job | None = None
+    collect: dict[str, Any] | None = None
+    """How its training data are made of its parent's answers; None: they are those of its recipe."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`eval`, `modes`, `select` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
@@ -111,13 +113,15 @@ def _add_job(plan: Plan, experiment: Experiment, name: str, seed: int, out: Path
     parent = _add_job(plan, experiment, arm.parent, seed, out, recipes) if arm.parent else None
     recipe = None if arm.stage is None else _recipe(plan.scale, arm, seed, recipes[arm.stage])
     origin = parent.key if parent else model_identity(arm.model or "")
-    key = job_key(recipe, origin, seed)
+    collect = {"seed": seed, **plan.scale.own.model_dump(mode="json")} if arm.traces == "own" else None
+    key = job_key(recipe, origin, seed, collect)
     job = plan.jobs.get(key)
     if job is None:
         folder = out / "arms" / f"{arm.stage or arm.model}-s{seed}-{key}"
-        job = Job(key, folder, arm.stage, seed, recipe, arm.model or "", parent)
+        job = Job(key, folder, arm.stage, seed, recipe, arm.model or "", parent, collect)
         if arm.stage is not None:
             job.train_s = plan.scale.seconds[arm.stage] * arm.cost * (arm.length if arm.stage == "rl" else 1.0)
+            job.train_s += plan.scale.seconds["own"] if collect is not None else 0.0
         plan.jobs[key] = job
     job.names.add(f"{experiment.name}/{name}")
     return job
@@ -128,6 +132,7 @@ def _recipe(scale: Scale, arm: Arm, seed: int, file: str) -> Recipe:
     words = [f"seed={seed}", "log.tensorboard=false", *scale.recipes[arm.stage or ""]]
     if arm.stage == "rl":
         words.append(f"algorithm.steps={max(2, round(scale.rl_steps * arm.length))}")
+    words += [f"data.train_size={scale.own.rows}"] if arm.traces is not None else []
     prompts = [word for word in words if word.startswith("rollout.prompts_per_step=")]
     most = int(prompts[-1].partition("=")[2]) if prompts else None
     return load_recipe(recipes_folder() / file, [*words, *(_fitting(word, most) for word in arm.set)])
@@ -159,11 +164,13 @@ def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:
     return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
 
 
-def job_key(recipe: Recipe | None, origin: str | None, seed: int) -> str:
+def job_key(recipe: Recipe | None, origin: str | None, seed: int, collect: dict[str, Any] | None = None) -> str:
     """12 hexadecimal digits. The seed is part of the key even of a base model, whose evaluation depends on it."""
     about: dict[str, Any] = {"origin": origin, "seed": seed, "versions": versions(), "code": code_fingerprint()}
     if recipe is not None:
         about["recipe"] = {k: v for k, v in recipe.as_table().items() if k not in IRRELEVANT}
+    if collect is not None:
+        about["collect"] = collect
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -174,7 +174,7 @@ def write_job(job: Job) -> None:
         assert job.parent is not None or job.model
         model = _model_of(job.parent) if job.parent else job.model
         recipe = job.recipe.model_copy(update={"model": model, "out": str(job.folder)}).as_table()
-    about = {"recipe": recipe, "model": job.model, "measurements": job.measurements}
+    about = {"recipe": recipe, "model": job.model, "collect": job.collect, "measurements": job.measurements}
     write_json(job.folder / job_process.FILE, about)
 
 

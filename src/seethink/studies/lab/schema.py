@@ -31,6 +31,11 @@ class Arm(Section):
         None, description="Which recipe trains it (scales.toml); none: the model as it is."
     )
     set: tuple[str, ...] = Field((), description="Recipe overrides of this arm, as on the command line.")
+    traces: Literal["own", "teacher"] | None = Field(
+        None,
+        description="own: train on verified answers of the parent, as `own` of the scale has them; teacher: on as many "
+        "of the recipe's; none: the recipe's.",
+    )
     length: float = Field(1.0, gt=0, le=4, description="RL steps, as a share of the scale's.")
     cost: float = Field(1.0, gt=0, description="Time of a step against a plain one, for the plan.")
 
@@ -40,6 +45,8 @@ class Arm(Section):
             raise ValueError("give either parent or model")
         if self.stage is None and (self.parent is not None or self.set):
             raise ValueError("an arm without a stage is a base model: give model alone")
+        if self.traces is not None and self.stage not in ("coldstart", "tune", "distil"):
+            raise ValueError("traces is of the stages that train on them: coldstart, tune and distil")
         return self
 
 
@@ -141,12 +148,22 @@ class EvalSize(Section):
     max_new_tokens: int = Field(gt=0, description="Longest response.")
 
 
+class OwnTraces(Section):
+    """How a model's own answers are collected, by `seethink coldstart`."""
+
+    source: str = Field(description="Questions.")
+    questions: int = Field(gt=0, description="That are asked.")
+    rows: int = Field(gt=0, description="That are trained on; the same number of the teacher's in the arm beside it.")
+    set: tuple[str, ...] = Field(description="Words of `seethink coldstart`.")
+
+
 class Scale(Section):
     """How large everything is. Times are of one core, measured; the plan adds them up."""
 
     recipes: dict[str, tuple[str, ...]] = Field(description="Stage -> overrides of its recipe.")
     rl_steps: int = Field(gt=0, description="Episodes of an RL arm of length 1.")
     eval: EvalSize = Field(description="Of every arm that a claim asks about.")
+    own: OwnTraces = Field(description="Of every arm with traces = 'own'.")
     probe: int = Field(gt=0, description="Items per domain for modes, checkpoints and hallucination.")
     budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
     seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")

@@ -1,0 +1,69 @@
+"""A reward model scores the right traces, pictures included (paper 2). Scores are stored and decide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seethink.coldstart.questions import Question
+from seethink.coldstart.records import Records
+from seethink.coldstart.shown import content
+from seethink.config.reward_model import RewardModelConfig
+from seethink.core.console import progress_bar
+from seethink.endpoint.batch import Outcome, Request, State, ask_all
+from seethink.endpoint.chat import Message
+
+FILE = "rewards.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReward:
+    by: str
+    reward: float
+
+
+def reward_identity(config: RewardModelConfig) -> str:
+    """What a score depends on besides the trace."""
+    return f"{config.model} {config.route}"
+
+
+def read_stored(record: Mapping[str, Any]) -> StoredReward:
+    return StoredReward(record["by"], float(record["reward"]))
+
+
+def score_by_model(
+    config: RewardModelConfig,
+    folder: Path,
+    traces: Sequence[tuple[str, Question, str]],
+    stored: Records[StoredReward],
+) -> None:
+    """Score (key, question, text) that have no score of this model. What gets none is asked another time.
+
+    Raises ServerUnusableError where the server cannot be reached or gives no single number.
+    """
+    by = reward_identity(config)
+    waiting = [one for one in traces if (known := stored.summaries.get(one[0])) is None or known.by != by]
+    if not waiting:
+        return
+    requests = (Request(key, messages(question, folder, text)) for key, question, text in waiting)
+    with progress_bar("reward model", len(waiting)) as advance:
+        for outcome in ask_all(config, requests, role="reward model", total=len(waiting)):
+            if (reward := _reward(outcome)) is not None:
+                stored.add({"key": outcome.key, "by": by, "reward": reward})
+            advance(1, "")
+
+
+def messages(question: Question, folder: Path, trace: str) -> list[Message]:
+    """The question as a teacher has it, and the trace as its answer. It has no gold answer."""
+    sample = question.asked(None)
+    system = [Message(role="system", content=sample.system)] if sample.system else []
+    user = Message(role="user", content=content(question, sample, folder))
+    return [*system, user, Message(role="assistant", content=trace)]
+
+
+def _reward(outcome: Outcome) -> float | None:
+    if outcome.state is not State.ANSWERED or outcome.reply is None:
+        return None
+    return float(outcome.reply.text)

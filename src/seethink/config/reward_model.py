@@ -1,0 +1,23 @@
+"""`coldstart.reward_model`: the server of a model that scores responses. Imports neither torch nor openai."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from seethink.config.endpoint import EndpointConfig
+
+
+class RewardModelConfig(EndpointConfig):
+    """A server such as vLLM's with `--runner pooling`, which answers a chat with one number."""
+
+    route: Literal["pooling", "classify", "score"] = Field(
+        default="pooling",
+        description="What it is asked: pooling (reward models), classify (one class), score (pairs of texts).",
+    )
+
+    @property
+    def root(self) -> str:
+        """The address without /v1: these routes lie beside it, not below."""
+        return self.base_url.removesuffix("/v1")
