@@ -96,8 +96,8 @@ def test_strings_stand_for_paths(tmp_path: Path) -> None:
     cases.write_text(json.dumps({"prediction": "42", "gold": "42"}) + "\n")
     assert seethink.grade_file(str(cases), str(out)).verdicts == {"correct": 1}  # type: ignore[arg-type]
     assert out.is_file()
-    (tmp_path / "own_reward.py").write_text("def half(response, sample):\n    return 0.5\n")
-    config = seethink.RewardConfig(function="own_reward:half")
+    (tmp_path / "half_reward.py").write_text("def half(response, sample):\n    return 0.5\n")
+    config = seethink.RewardConfig(function="half_reward:half")
     with seethink.Rewarder(config, run_folder=str(tmp_path), function_folder=str(tmp_path)) as rewarder:  # type: ignore[arg-type]
         assert rewarder.grade([(SAMPLES[0], "42")])[0].accuracy == 0.5
     rows = tmp_path / "rows.jsonl"
