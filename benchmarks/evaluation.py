@@ -31,11 +31,11 @@ from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.generations import Generation, Settings
 from seethink.eval.bench.grades import BenchGrader
 from seethink.eval.bench.grading import by_rule
-from seethink.eval.bench.lines import KeyedLines
 from seethink.eval.bench.load import Loaded
 from seethink.eval.bench.runner import BenchRun, generations_path
 from seethink.eval.bench.sources import Source
 from seethink.eval.bench.statistics import bench_score
+from seethink.runs.keyed_lines import KeyedLines
 
 SOURCE = Source(kind="json", name="made.json", read=lambda row: None)
 BENCH = Benchmark(

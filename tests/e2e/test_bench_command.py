@@ -21,8 +21,8 @@ from helpers.benchmarks import logicvista_json, png, small, wemath_json
 from helpers.command_line import run_command
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says, sends
 from helpers.verifying import hurry  # noqa: F401
-from seethink.eval.bench.lines import KeyedLines
 from seethink.eval.tasks import registry
+from seethink.runs.keyed_lines import KeyedLines
 
 pytestmark = pytest.mark.usefixtures("hurry", "small_benchmarks")
 

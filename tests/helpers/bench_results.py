@@ -7,11 +7,11 @@ from pathlib import Path
 from helpers.benchmarks import logicvista_json, small
 from seethink.eval.bench.generations import Generation, Settings
 from seethink.eval.bench.grades import BenchGrader
-from seethink.eval.bench.lines import KeyedLines
 from seethink.eval.bench.load import load
 from seethink.eval.bench.results import item_records, score_record, write_results
 from seethink.eval.bench.runner import BenchRun, generations_path
 from seethink.eval.bench.statistics import bench_score
+from seethink.runs.keyed_lines import KeyedLines
 
 HOSTILE = '</pre><script>alert(1)</script>\x1b[31m"quoted"\ttab\nline'
 LONG = "<think>" + "x" * 40_000 + "</think> \\boxed{B}"

@@ -16,9 +16,9 @@ from seethink.eval.bench.benchmark import Item
 from seethink.eval.bench.generations import PROTOCOLS, Generation, Settings, generation_key, prompt_digest
 from seethink.eval.bench.grades import BenchGrader
 from seethink.eval.bench.grading import only_number
-from seethink.eval.bench.lines import KeyedLines
 from seethink.eval.tasks.mme_puzzles import LETTERS, hashi, points24, skyscraper, yinyang
 from seethink.eval.tasks.mme_reasoning import solved
+from seethink.runs.keyed_lines import KeyedLines
 
 
 def answered(text: str, finish: str = "stop", reasoning: str = "") -> str | None:

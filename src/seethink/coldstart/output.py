@@ -14,7 +14,7 @@ from seethink.coldstart.questions import IMAGES, Questions
 from seethink.coldstart.select import Outcome
 from seethink.coldstart.store import Store
 from seethink.core.errors import UserError
-from seethink.core.files import WAITING, write_json, write_text
+from seethink.core.files import WAITING, replacing, write_json, write_text
 from seethink.core.redact import redact, visible
 
 FOLDER, TRAIN, VAL, CARD, COUNTS = "data", "train", "val", "README.md", "funnel.json"
@@ -76,15 +76,11 @@ def _rows(store: Store, outcomes: Iterable[Outcome]) -> Iterator[dict[str, Any]]
 
 def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Replace the file in one move; a file without rows goes."""
-    waiting = path.with_name(f".{path.name}{WAITING}")
     count = 0
-    with waiting.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with replacing(path) as file:
         for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
             count += 1
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(waiting, path)
     if not count:
         path.unlink()
 

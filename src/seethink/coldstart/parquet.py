@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from seethink.core.files import WAITING, read_file
+from seethink.core.files import read_file, replacing
 
 AT_ONCE = 128
 """Rows of a row group, whose pictures are in memory at one time."""
@@ -26,19 +25,14 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[
     Raises OSError where a picture cannot be read or the file not be written.
     """
     schema = pa.schema([(name, _KINDS.get(name, pa.string())) for name in columns])
-    waiting, count = path.with_name(f".{path.name}{WAITING}"), 0
-    try:
-        with waiting.open("wb") as file, pa.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-            for some in _batches(rows):
-                full = [_full(row, pictures) for row in some]
-                writer.write_table(pa.Table.from_pylist(full, schema))
-                count += len(full)
-        if count:
-            os.replace(waiting, path)
-        else:
-            path.unlink(missing_ok=True)
-    finally:
-        waiting.unlink(missing_ok=True)
+    count = 0
+    with replacing(path) as file, pa.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+        for some in _batches(rows):
+            full = [_full(row, pictures) for row in some]
+            writer.write_table(pa.Table.from_pylist(full, schema))
+            count += len(full)
+    if not count:
+        path.unlink()
 
 
 def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

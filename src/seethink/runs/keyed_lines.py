@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
 from seethink.core.console import say
 from seethink.core.errors import UserError
-from seethink.core.files import append_whole, require_file
+from seethink.core.files import append_whole, replacing, require_file
 from seethink.core.redact import visible
 from seethink.runs.reading import parse_object
 
@@ -40,7 +41,7 @@ class KeyedLines:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists():
                 require_file(path)
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = self._opened()
             self._scan()
         except OSError as error:
             raise UserError(f"{path} cannot be used: {error}; choose another folder") from None
@@ -85,10 +86,33 @@ class KeyedLines:
         for record, line in zip(records, lines, strict=True):
             self._keep(record, len(line))
 
+    def put_in_order(self, keys: Sequence[str]) -> None:
+        """Have the file hold the last objects of these keys alone, in this order; it is replaced in one move.
+
+        Two runs that end alike then leave the same bytes.
+        """
+        places = [self._places[key] for key in keys]
+        starts = [0, *accumulate(length for _, length in places)]
+        if [start for start, _ in places] == starts[:-1] and self._end == starts[-1]:
+            return
+        try:
+            with replacing(self.path) as file:
+                for key in keys:
+                    file.write(self._line(key))
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error}") from None
+        os.close(self._file)
+        self._file = self._opened()
+        self._places = {key: (start, length) for key, start, (_, length) in zip(keys, starts[:-1], places, strict=True)}
+        self._end = starts[-1]
+
     def close(self) -> None:
         """Have the disk hold everything."""
         os.fsync(self._file)
         os.close(self._file)
+
+    def _opened(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def _keep(self, record: Mapping[str, Any], length: int) -> None:
         """Remember an object that begins where the known part of the file ends.

@@ -6,7 +6,6 @@ Sources that begin with `world2:` are read by `seethink.world.v2.source`.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.parquet
 from PIL.Image import Image
 
 from seethink.core.errors import UserError
-from seethink.core.files import WAITING, claim_file
+from seethink.core.files import claim_file, replacing
 from seethink.core.types import Sample
 from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS, Split
@@ -135,12 +134,8 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
     ]
     table = pa.Table.from_pylist(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    waiting = path.with_name(f".{path.name}{WAITING}")
-    try:
-        pa.parquet.write_table(table.replace_schema_metadata({MARK: b"world"}), waiting)
-        os.replace(waiting, path)
-    finally:
-        waiting.unlink(missing_ok=True)
+    with replacing(path) as file:
+        pa.parquet.write_table(table.replace_schema_metadata({MARK: b"world"}), file)
 
 
 def claim_parquet(path: Path) -> None:

@@ -21,8 +21,8 @@ from seethink.eval.bench.answerers import Answerer, Work
 from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.generations import Generation, Settings, generation_key, prompt_digest
 from seethink.eval.bench.grades import BenchGrader, Graded
-from seethink.eval.bench.lines import KeyedLines
 from seethink.eval.bench.load import Loaded
+from seethink.runs.keyed_lines import KeyedLines
 
 _AT_ONCE = 512
 """Answers that are graded, and held in memory, together."""
