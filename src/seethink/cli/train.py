@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -16,10 +13,6 @@ from seethink.core.console import console, say
 from seethink.core.errors import UserError, as_user_error
 from seethink.core.exits import RunStopped
 from seethink.core.files import claim_file, json_with, write_text
-
-if TYPE_CHECKING:
-    from seethink.config import Recipe
-    from seethink.dist.launch import Start
 
 app = typer.Typer()
 
@@ -117,36 +110,14 @@ def launch(
     Exit codes are those of `seethink train`.
     """
     from seethink.config import load_recipe
-    from seethink.dist.launch import launch as start
-    from seethink.dist.servers import local_servers
+    from seethink.dist.placing import launch_recipe
 
     resolved = load_recipe(recipe, overrides)
     words = [str(recipe), *(overrides or []), *(["--resume"] if resume else [])]
     words += [word for key in allow or [] for word in ("--allow", key)]
-    with _starter(ray, resolved) as start_ranks, local_servers(resolved):
-        code = start(words, start_ranks, max_restarts=resolved.cluster.max_restarts)
+    code = launch_recipe(resolved, words, ray=ray)
     if code:
         raise typer.Exit(code)
-
-
-@contextmanager
-def _starter(ray: str | None, recipe: Recipe) -> Iterator[Start]:
-    """What starts the ranks: here, or on a Ray cluster."""
-    from seethink.dist.launch import start_here
-    from seethink.dist.servers import needs_servers
-
-    cluster = recipe.cluster
-    if ray is None:
-        yield partial(start_here, trainers=cluster.trainers)
-        return
-    if needs_servers(recipe):
-        raise UserError("with --ray, start the vLLM servers yourself and name them in vllm.urls (docs/scale.md)")
-    try:
-        from seethink.dist.ray import connected
-    except ImportError:
-        raise UserError("--ray needs the ray library on every machine: pip install 'seethink[ray]'") from None
-    with connected(ray, cluster.trainers, cluster.timeout_s) as placed:
-        yield placed.start
 
 
 @app.command(epilog="Example: `seethink doctor recipes/nano-grpo.toml model=nano --gpus 8x80 --out doctor.json`")

@@ -40,7 +40,8 @@ class Shards:
         They are those of rank 0: others may have the model on the meta device.
         """
         root: Any = scorer
-        whole = scorer.model.state_dict() if is_main() else {}
+        is_elsewhere = agree(any(p.is_meta for p in scorer.parameters()), "any")
+        whole = scorer.model.state_dict() if is_elsewhere and is_main() else {}
         self._root = root
         self.zero = zero
         self._depth = 0
@@ -57,7 +58,8 @@ class Shards:
         for module in self._modules:
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo has no pre-multiplied sum
-        self._materialise(whole)
+        if is_elsewhere:
+            self._materialise(whole)
         # A rank without work has no forward, which would tell FSDP which module is the root.
         with torch.no_grad():
             root.start_reduction(torch.zeros(()))
@@ -128,8 +130,6 @@ class Shards:
     def _materialise(self, whole: dict[str, Tensor]) -> None:
         """Give ranks whose model is on the meta device storage, then rank 0's weights and buffers to all."""
         model: nn.Module = self._root.model
-        if not agree(any(p.is_meta for p in model.parameters()), "any"):
-            return
         if not is_main():
             model.to_empty(device=default_device())
         self.load(whole)

@@ -11,9 +11,8 @@ import resource
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -24,8 +23,8 @@ from seethink.core.files import claim_file, json_with, write_json
 from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
-from seethink.dist.launch import launch, start_here
-from seethink.dist.servers import local_servers, needs_servers
+from seethink.dist.placing import launch_recipe
+from seethink.dist.servers import needs_servers
 from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.task import Task
@@ -70,12 +69,11 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage
     """Train and evaluate every stage under `out`; returns the path of report.html."""
     from seethink.report.page import claim_report
 
-    words = {stage: _stage_words(stage, out, seed, overrides) for stage in stages}
-    recipes = {stage: load_recipe(path, found) for stage, (path, found) in words.items()}
+    plan = {stage: _planned(stage, out, seed, overrides) for stage in stages}
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
     with FolderLock(out, "--out "):
-        return _run_stages(out, seed, recipes, words, "" if overrides else spread_note())
+        return _run_stages(out, seed, plan, "" if overrides else spread_note())
 
 
 def spread_note(runs: Path = RUNS) -> str:
@@ -89,47 +87,45 @@ def spread_note(runs: Path = RUNS) -> str:
     )
 
 
-def _run_stages(
-    out: Path, seed: int, recipes: dict[Stage, Recipe], words: dict[Stage, tuple[Path, list[str]]], note: str
-) -> Path:
+def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], note: str) -> Path:
     from seethink.report import write_report
 
-    started, stages = time.perf_counter(), tuple(recipes)
-    first = recipes[stages[0]]
+    started, stages = time.perf_counter(), tuple(plan)
+    first = plan[stages[0]].recipe
     evaluator = _Evaluator(first, seed)
     evaluator.run(first.model, "base", out / "base")
     model = first.model
-    for stage, recipe in recipes.items():
+    for stage, planned in plan.items():
         console.rule(stage.name)
-        recipe = recipe.model_copy(update={"model": model})
-        model = str(_train(recipe, *words[stage]))
+        model = str(_train(planned, model))
         evaluator.run(model, stage.name, out / stage.folder)
     _describe(out, stages, time.perf_counter() - started, note)
     return write_report(out)
 
 
-def _train(recipe: Recipe, path: Path, words: list[str]) -> Path:
-    """Train one stage, in this process or in those that it asks for; `path` and `words` are what made the recipe.
+def _train(planned: _Planned, model: str) -> Path:
+    """Train one stage from `model`, in this process or in those that its recipe asks for.
 
     Raises SystemExit where processes of their own ended otherwise than well; they have said why.
     """
+    recipe = planned.recipe.model_copy(update={"model": model})
     if recipe.cluster.trainers == 1 and not needs_servers(recipe):
         return train(recipe, resume=True)
-    start = partial(start_here, trainers=recipe.cluster.trainers)
-    with local_servers(recipe):
-        code = launch(
-            [str(path), *words, f"model={json.dumps(recipe.model)}", "--resume"],
-            start,
-            max_restarts=recipe.cluster.max_restarts,
-        )
+    code = launch_recipe(recipe, [*planned.words, f"model={json.dumps(model)}", "--resume"])
     last = final_model(Path(recipe.out))
     if code or last is None:
         raise SystemExit(code or 1)
     return last
 
 
-def _stage_words(stage: Stage, out: Path, seed: int, overrides: list[str]) -> tuple[Path, list[str]]:
-    """The shipped recipe, and the words that move it under `out`.
+class _Planned(NamedTuple):
+    recipe: Recipe
+    words: list[str]
+    """Of `seethink train`: the recipe's file and what overrides it."""
+
+
+def _planned(stage: Stage, out: Path, seed: int, overrides: list[str]) -> _Planned:
+    """The shipped recipe, moved under `out`.
 
     An override `grpo:KEY=VALUE` is for that stage alone; another one is for every stage that reads its section.
     """
@@ -139,7 +135,8 @@ def _stage_words(stage: Stage, out: Path, seed: int, overrides: list[str]) -> tu
     shared = [o for o in overrides if ":" not in o.partition("=")[0]]
     common = [o for o in shared if o.partition(".")[0] not in foreign]
     folder = json.dumps(str(out / stage.folder))
-    return path, [f"out={folder}", f"seed={seed}", *common, *own]
+    words = [f"out={folder}", f"seed={seed}", *common, *own]
+    return _Planned(load_recipe(path, words), [str(path), *words])
 
 
 class _Evaluator:

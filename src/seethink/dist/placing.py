@@ -1,0 +1,39 @@
+"""A recipe's run on as many processes as it asks for, with the vLLM servers that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from seethink.config import Recipe
+from seethink.core.errors import UserError
+from seethink.dist.launch import Start, launch, start_here
+from seethink.dist.servers import local_servers, needs_servers
+
+
+def launch_recipe(recipe: Recipe, words: Sequence[str], *, ray: str | None = None) -> int:
+    """Run `seethink train WORDS`, which makes `recipe`, on its processes; returns the run's exit code.
+
+    They are processes of this machine, or of the Ray cluster at the address `ray`. Raises UserError where they cannot be
+    placed.
+    """
+    with _starter(recipe, ray) as start, local_servers(recipe):
+        return launch(words, start, max_restarts=recipe.cluster.max_restarts)
+
+
+@contextmanager
+def _starter(recipe: Recipe, ray: str | None) -> Iterator[Start]:
+    """What starts the ranks: here, or on a Ray cluster."""
+    cluster = recipe.cluster
+    if ray is None:
+        yield partial(start_here, trainers=cluster.trainers)
+        return
+    if needs_servers(recipe):
+        raise UserError("with --ray, start the vLLM servers yourself and name them in vllm.urls (docs/scale.md)")
+    try:
+        from seethink.dist.ray import connected
+    except ImportError:
+        raise UserError("--ray needs the ray library on every machine: pip install 'seethink[ray]'") from None
+    with connected(ray, cluster.trainers, cluster.timeout_s) as placed:
+        yield placed.start
