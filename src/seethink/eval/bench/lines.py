@@ -47,8 +47,7 @@ class KeyedLines:
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write records, each with a `key`; they are the operating system's when this returns."""
-        self._file.seek(0, os.SEEK_END)
-        at = self._file.tell()
+        at = os.fstat(self._file.fileno()).st_size
         lines = bytearray()
         for record in records:
             line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
