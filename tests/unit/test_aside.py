@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from seethink.core.aside import Aside
 
 
 def test_what_is_added_is_worked_on_in_order_and_the_rest_is_left() -> None:
-    done: list[int] = []
+    done: list[Any] = []
     begun, go_on = threading.Event(), threading.Event()
 
     def work(found: list[int]) -> None:
@@ -27,11 +28,17 @@ def test_what_is_added_is_worked_on_in_order_and_the_rest_is_left() -> None:
         go_on.set()
     assert done == [1]
 
+    for _ in range(50):  # however short the block is
+        with Aside(done.append) as short:
+            short.add([7])
+    assert done == [1] + 50 * [[7]]
+
+    done = []
     with Aside(done.extend, most=3) as aside:
         aside.add(list(range(10)))
-        while len(done) < 4:
+        while len(done) < 3:
             time.sleep(0.001)
-    assert done == [1, 0, 1, 2]
+    assert done == [0, 1, 2]
 
 
 def test_it_takes_a_tenth_of_a_processor() -> None:

@@ -41,7 +41,7 @@ class Aside(Generic[T]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Wait for the work that is being done; after an error in the block, which may be Ctrl-C, do not."""
         self._over.set()
-        self._threads.shutdown(wait=kind is None, cancel_futures=True)
+        self._threads.shutdown(wait=kind is None, cancel_futures=kind is not None)
         if kind is None and self._running is not None:
             self._running.result()
 
