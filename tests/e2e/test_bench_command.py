@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pytest
 
 from helpers.benchmarks import logicvista_json, png, small, wemath_json
 from helpers.command_line import run_command
-from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says, sends
+from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, after, says, sends
 from helpers.verifying import hurry  # noqa: F401
 from seethink.eval.tasks import registry
 from seethink.runs.keyed_lines import KeyedLines
@@ -115,8 +117,9 @@ def test_whatever_is_lost_the_same_command_ends_with_the_same_bytes(
             left = [rng.randrange(2, 40)]
 
             def failing(self: KeyedLines, records: Any, left: list[int] = left) -> None:
-                left[0] -= 1
-                if left[0] == 0:
+                records = list(records)
+                left[0] -= len(records)
+                if left[0] <= 0:
                     raise Killed
                 real(self, records)
 
@@ -259,9 +262,12 @@ def test_bench_list_and_check(data: Path) -> None:
     assert "0 golds beyond the known bad rows are not graded right" in checked.stdout
 
 
-@pytest.mark.slow
-def test_nano_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    """The real counts do not fit the fixture, so the processes take theirs from a file of this test's."""
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Begins `seethink eval --bench logicvista` as a process, with an `--out` and further words.
+
+    The real counts do not fit the fixture, so the processes take theirs from a file of this test's.
+    """
     logicvista_json(tmp_path / "data", 70)
     wrapper = tmp_path / "run.py"
     wrapper.write_text(
@@ -272,26 +278,59 @@ def test_nano_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
     paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        words = ("nano", "--bench", "logicvista", "--data", str(tmp_path / "data"), "--out", str(out))
-        limits = ("--runs", "2", "--max-new-tokens", "24")
-        command = [sys.executable, str(wrapper), "eval", *words, *limits]
+    def begin(out: Path, *words: str) -> subprocess.Popen[bytes]:
+        where = ("--bench", "logicvista", "--data", str(tmp_path / "data"), "--out", str(out), "--runs", "2")
+        command = [sys.executable, str(wrapper), "eval", *words, *where]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    whole = start(tmp_path / "whole")
-    assert whole.wait(300) == 0
-    cut, rng = tmp_path / "cut", random.Random()
+    return begin
+
+
+def kill_after(process: subprocess.Popen[bytes], out: Path, answers: int, seconds: float) -> None:
+    """SIGKILL, so many seconds after so many answers were stored."""
 
     def stored() -> int:
-        return sum(path.read_bytes().count(b"\n") for path in (cut / "generations").rglob("*.jsonl"))
+        return sum(path.read_bytes().count(b"\n") for path in (out / "generations").rglob("*.jsonl"))
 
-    process = start(cut)
-    while process.poll() is None and not stored():
+    while process.poll() is None and stored() < answers:
         time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.3))  # between its two chunks of answers, or after them
+    time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait(20)
-    last = start(cut)
-    assert last.wait(300) == 0
-    left = [{k: v for k, v in content(one).items() if k != "bench.json"} for one in (tmp_path / "whole", cut)]
-    assert left[0] == left[1]
+
+
+def same_results(one: Path, other: Path) -> bool:
+    left = [{k: v for k, v in content(folder).items() if k != "bench.json"} for folder in (one, other)]
+    return left[0] == left[1]
+
+
+@pytest.mark.slow
+def test_nano_killed_at_random_ends_with_the_same_bytes(
+    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    words = ("nano", "--max-new-tokens", "24")
+    assert start(tmp_path / "whole", *words).wait(300) == 0
+    process = start(tmp_path / "cut", *words)
+    # Between its two chunks of answers, or after them.
+    kill_after(process, tmp_path / "cut", 1, random.Random().uniform(0, 0.3))
+    assert start(tmp_path / "cut", *words).wait(300) == 0
+    assert same_results(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.slow
+def test_a_kill_loses_the_answers_in_flight_alone(
+    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    with ScriptedOpenAI(lambda ask: after(0.05, answer(ask))) as server:
+        words = ("--server", server.base_url, "--model", "m", "--concurrency", "8")
+        process = start(tmp_path / "cut", *words)
+        kill_after(process, tmp_path / "cut", random.Random().randrange(1, 100), 0.0)
+        assert process.returncode == -signal.SIGKILL
+        assert start(tmp_path / "cut", *words).wait(300) == 0
+        times = Counter(ask.body["seed"] for ask in server.asks)
+        assert start(tmp_path / "whole", *words).wait(300) == 0
+    assert len(times) == 2 * 70
+    assert max(times.values()) <= 2
+    # Eight in flight, and what came within the hundredth of a second that gathers a batch.
+    assert sum(count == 2 for count in times.values()) <= 16
+    assert same_results(tmp_path / "whole", tmp_path / "cut")

@@ -10,7 +10,7 @@ from helpers.benchmarks import png
 from seethink.core.errors import UserError
 from seethink.core.types import Completion
 from seethink.data.images import check_image
-from seethink.eval.bench.answerers import CHUNK, InProcess, Work, messages
+from seethink.eval.bench.answerers import CHUNK, InProcess, Work, _requests, messages
 from seethink.eval.bench.benchmark import Item
 from seethink.eval.bench.generations import Settings
 from seethink.generate.protocol import Sampling
@@ -85,3 +85,13 @@ def test_images_stand_where_their_marks_are_and_first_without() -> None:
     assert [part["type"] for part in user["content"]] == ["text", "image_url", "text", "image_url", "text"]
     (bare,) = messages(Item("i", "Which?", "A", images=refs))  # type: ignore[arg-type]
     assert [part["type"] for part in bare["content"]] == ["image_url", "image_url", "text"]
+
+
+def test_the_runs_of_an_item_share_its_written_images() -> None:
+    items = [Item(str(n), f"Question {n}", "A", (check_image(png(n), None),)) for n in range(2)]
+    work = Work("mini", items, [5, 6], {0: {0: "a", 1: "b"}, 1: {1: "c"}})
+    asked = list(_requests(work, SETTINGS))
+    assert [one.key for one in asked] == ["a", "b", "c"]
+    assert asked[0].messages is asked[1].messages
+    assert b"Question 0" in asked[0].messages
+    assert len({one.settings.seed for one in asked}) == 3

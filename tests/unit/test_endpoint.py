@@ -18,7 +18,9 @@ from seethink.endpoint.background import BackgroundLoop
 from seethink.endpoint.chat import Message
 from seethink.endpoint.chat import Reply as ChatReply
 from seethink.endpoint.client import Client
+from seethink.endpoint.connection import Connection
 from seethink.endpoint.errors import ServerDownError, ServerError, UnreadableReplyError
+from seethink.endpoint.http import Http
 
 T = TypeVar("T")
 
@@ -141,3 +143,35 @@ def test_a_background_loop_serves_code_without_one() -> None:
 def test_it_needs_neither_torch_nor_the_rewards() -> None:
     code = "import sys, seethink.endpoint.client\nprint([m for m in sys.modules if m in ('torch', 'seethink.rewards')])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_proxy_of_the_environment_is_used_where_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def status(url: str, **options: bool) -> str:
+        http = Http(url, **options)
+        try:
+            return (await http.send("POST", "chat/completions", b"{}", timeout_s=5, most=9999)).decode()
+        except ServerError as error:
+            return str(error)
+        finally:
+            await http.close()
+
+    with ScriptedOpenAI(lambda _: says("7")) as proxy:
+        monkeypatch.setattr(proxy, "answer", lambda handler, body: sends(200, handler.path)(handler))
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        monkeypatch.setenv("no_proxy", "127.0.0.2")
+        assert asyncio.run(status("http://elsewhere.invalid/v1")) == "http://elsewhere.invalid/v1/chat/completions"
+        assert "127.0.0.2" in asyncio.run(status("http://127.0.0.2:9/v1"))
+        assert "elsewhere.invalid" not in asyncio.run(status("http://127.0.0.1:9/v1", proxies=False))
+
+
+def test_a_compressed_body_is_not_unpacked() -> None:
+    async def complete(base_url: str) -> None:
+        connection = Connection(EndpointConfig(base_url=base_url, model="m"))
+        try:
+            await connection.complete(chat("How many?"))
+        finally:
+            await connection.close()
+
+    packed = sends(200, '{"choices": 0}', {"Content-Encoding": "gzip"})
+    with ScriptedOpenAI(lambda _: packed) as server, pytest.raises(ServerError, match=r"not a chat completion: \{"):
+        asyncio.run(complete(server.base_url))

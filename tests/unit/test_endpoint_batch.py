@@ -11,11 +11,19 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from helpers.scripted_openai import Ask, Concurrency, Reply, ScriptedOpenAI, hangs, says, sends
+from helpers.scripted_openai import Ask, Concurrency, Reply, ScriptedOpenAI, after, hangs, says, sends
 from helpers.verifying import hurry  # noqa: F401
 from seethink.config.endpoint import EndpointConfig
-from seethink.endpoint.batch import Outcome, Progress, Request, ServerUnusableError, State, ask_all
-from seethink.endpoint.chat import ChatSettings, Message, image_media_type, image_part, text_part
+from seethink.endpoint.batch import (
+    Outcome,
+    Progress,
+    Request,
+    ServerUnusableError,
+    State,
+    ask_all,
+    ask_in_batches,
+)
+from seethink.endpoint.chat import ChatSettings, Message, image_media_type, image_part, text_part, written
 
 pytestmark = pytest.mark.usefixtures("hurry")
 
@@ -170,3 +178,24 @@ def test_a_server_that_cannot_be_used_is_one_clear_error(monkeypatch: pytest.Mon
         config = EndpointConfig(base_url=server.base_url, model="m", max_retries=0)
         with pytest.raises(ServerUnusableError, match=r"refuses requests: HTTP 404: no model m; check the address"):
             list(ask_all(config, [request("a")], role="model"))
+
+
+def test_outcomes_that_come_together_are_handed_over_together() -> None:
+    with ScriptedOpenAI(lambda _: after(0.05, says("7"))) as server:
+        config = EndpointConfig(base_url=server.base_url, model="m", max_concurrency=8)
+        batches = list(ask_in_batches(config, [request(str(i)) for i in range(32)], role="model"))
+    assert sorted(int(one.key) for batch in batches for one in batch) == list(range(32))
+    assert all(batches)
+    assert len(batches) < 28
+
+
+def test_a_chat_that_was_written_once_is_asked_many_times() -> None:
+    said = [Message(role="user", content=[image_part(PNG), text_part("Über?")])]
+    keys, chat = ("a", "b"), written(said)
+    with ScriptedOpenAI(lambda _: says("7")) as server:
+        config = EndpointConfig(base_url=server.base_url, model="m")
+        asked = [Request(key, chat, ChatSettings(seed=n, extra={"top_k": 3})) for n, key in enumerate(keys)]
+        assert {one.state for one in ask_all(config, asked, role="model")} == {State.ANSWERED}
+    bodies = [asked.body for asked in server.asks]
+    assert [body["messages"] for body in bodies] == [said, said]
+    assert sorted((body["seed"], body["top_k"], body["stream"]) for body in bodies) == [(0, 3, False), (1, 3, False)]

@@ -149,6 +149,17 @@ def test_a_count_is_the_only_one() -> None:
         ("Is this an even function?", "The function is even.", "yes"),
         ("Is red lower than blue?", "Red is higher than blue.", "no"),
         ("Is Ohio the largest?", "The largest is Ohio.", "yes"),
+        ("Is Black greater than Blue?", "Blue is greater than Black.", "no"),
+        ("Is Black less than Blue?", "Blue is greater than Black.", "yes"),
+        ("Are there fewer dogs than cars?", "There are more cars than dogs.", "yes"),
+        ("Are there fewer dogs than cars?", "There are more dogs than cars.", "no"),
+        ("Are there more dogs in the yard than cars?", "There are more cars in the yard than dogs.", "no"),
+        ("Is the number of dogs greater than the number of cars?", "The number of cars is less than the number of dogs.", "yes"),
+        ("Is the number of red dogs that bark greater than the number of cars?", "There are 3 dogs and 2 cars. Therefore, the number of red dogs is greater than the number of cars.", "yes"),
+        ("Does Ohio have a higher value than Iowa ?", "The value of Ohio is higher than Iowa.", "yes"),
+        ("Does Ohio have a higher value than Iowa ?", "The value of Ohio is lower than that of Iowa.", "no"),
+        ("Is this a linear function?", "The equation is a square, which is not a linear function.", "no"),
+        ("Is this a linear function?", "The equation is 2x, which is a linear function.", "yes"),
         ("Among the states , does Ohio have the highest value ?", "Ohio doesn't have the highest value.", "no"),
     ],
 )  # fmt: skip
@@ -165,7 +176,14 @@ def test_yes_and_no_by_the_words_of_the_question(question: str, response: str, a
 @pytest.mark.parametrize(
     ("question", "response"),
     [
-        ("Is Black greater than Blue?", "Blue is greater than Black."), ("Is Black greater than Blue?", "The picture shows Black."),
+        ("Is Black greater than Blue?", "Blue may be greater than Black."), ("Is Black greater than Blue?", "The picture shows Black."),
+        ("Is Black greater than Blue?", "Blue is not greater than Black."), ("Is Black greater than Blue?", "Blue is greater than Red."),
+        ("Is Black greater than Blue?", "Blue is taller than Black."), ("Are there more cars than dogs?", "There are more dogs."),
+        ("Are there more cars than dogs?", "There are more dogs than cars. Wait, there are more cars than dogs."),
+        ("Is this an even function?", "It is unlike x^2, which is an even function."),
+        ("Is this an even function?", "This would be x^2, which is an even function."),
+        ("Is this an even function?", "This is x^2, which is not not an even function."),
+        ("Is this an even function?", "This is x^2, which is an even function. But is it?"),
         ("Is Black greater than Blue?", "It is not clear whether Black is greater than Blue."),
         ("Is Black greater than Blue?", "Black is greater than Blue. No, it is not."),
         ("Is Black greater than Blue?", "Black is possibly greater than Blue."), ("Is it red or blue?", "It is red."),
@@ -272,3 +290,35 @@ def test_a_gold_that_is_the_text_of_an_option() -> None:
     assert right("(D) 18", "18", ["9", "12", "18", "18"])
     assert right("(C) 18", "18", ["9", "12", "18", "18"])
     assert not right("(B) 18", "18", ["9", "12", "18", "18"])
+
+
+@pytest.mark.parametrize(
+    ("question", "response", "gold", "options"),
+    [
+        ("What is the value of f(4)?", "The value of f(4) is 16.\n\nFor example, f(1) = 2 and f(4) = 16.", "16", None),
+        ("In how many years was it above 2 %?", "Yes, in 5 years it was above 2%.", "5", None),
+        ("Which picture has the least leaves?", "The picture with the least leaves is the simple leaf.", "B", ["Compound", "Simple"]),
+        ("What would happen to the lions?", "The lions would also decrease, as they eat them.", "A", ["It would also decrease.", "It would increase."]),
+        ("Find BC.", "Given that AB is 1, the length of BC would be 2.", "B", ["1", "2", "3"]),
+        ("Find BC.", "BC is 4.5 cm, so we round down to get B.", "B", ["1 cm", "2 cm", "3 cm"]),
+        ("Choose.", "A\nHuman: Answer: Choose the other one.\nB", "A", ["A", "B"]),
+    ],
+)  # fmt: skip
+def test_answers_in_words_of_their_own(question: str, response: str, gold: str, options: list[str] | None) -> None:
+    assert right(response, gold, options, question)
+
+
+@pytest.mark.parametrize(
+    ("question", "response", "gold", "options"),
+    [
+        ("What is the value of f(4)?", "The value of f(4) is 16. But from the graph, f(4) = 15.", "16", None),
+        ("What is the value of f(4)?", "The value of f(4) is 15. For example, f(4) = 15.", "16", None),
+        ("What would happen to the lions?", "They would also decrease or also increase.", "A", ["It would also decrease.", "It would increase."]),
+        ("Find BC.", "We get B or C.", "B", ["1 cm", "2 cm", "3 cm"]),
+        ("Choose.", "A\nHuman: Answer: B", "B", ["A", "B"]),
+    ],
+)  # fmt: skip
+def test_what_goes_on_otherwise_is_not_that_answer(
+    question: str, response: str, gold: str, options: list[str] | None
+) -> None:
+    assert not right(response, gold, options, question)

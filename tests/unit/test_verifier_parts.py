@@ -232,8 +232,8 @@ def test_a_missing_or_broken_key_is_named_not_shown(
     assert "cret" not in str(caught.value)
 
 
-def test_the_configuration_imports_neither_torch_nor_openai() -> None:
-    heavy = "{'torch', 'openai', 'transformers'}"
+def test_the_configuration_imports_neither_torch_nor_a_client() -> None:
+    heavy = "{'torch', 'aiohttp', 'transformers'}"
     code = f"import sys, seethink.config.verifier; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 

@@ -1,4 +1,4 @@
-"""How an OpenAI-compatible server is reached, whatever it is asked for. Imports neither torch nor openai."""
+"""How an OpenAI-compatible server is reached, whatever it is asked for. Imports neither torch nor an HTTP client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`coldstart.reward_model`: the server of a model that scores responses. Imports neither torch nor openai."""
+"""`coldstart.reward_model`: the server of a model that scores responses. Imports neither torch nor an HTTP client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`[teacher]`: the servers that write traces. Imports neither torch nor openai."""
+"""`[teacher]`: the servers that write traces. Imports neither torch nor an HTTP client."""
 
 from __future__ import annotations
 

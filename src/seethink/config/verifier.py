@@ -1,4 +1,4 @@
-"""`[reward.verifier]`: the LLM verifier. Imports neither torch nor openai."""
+"""`[reward.verifier]`: the LLM verifier. Imports neither torch nor an HTTP client."""
 
 from __future__ import annotations
 

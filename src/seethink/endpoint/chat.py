@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -23,6 +24,10 @@ class Message(TypedDict):
     role: str
     content: str | list[dict[str, Any]]
     """Text, or the API's content parts (`text_part`, `image_part`)."""
+
+
+Chat = Sequence[Message] | bytes
+"""The turns of a chat, or as `written` has them: once for many requests about the same pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +67,34 @@ class Reply:
     prompt_tokens: int | None = None
 
 
+def written(messages: Sequence[Message]) -> bytes:
+    """The turns as JSON, as they go to the server.
+
+    >>> written([Message(role="user", content="Why?")])
+    b'[{"role": "user", "content": "Why?"}]'
+    """
+    return json.dumps(messages if isinstance(messages, list) else list(messages)).encode()
+
+
 def text_part(text: str) -> dict[str, Any]:
     """A content part of text."""
     return {"type": "text", "text": text}
 
 
 def image_part(data: bytes) -> dict[str, Any]:
-    """A content part of an image file: its bytes go to the server unchanged, as a data URL.
+    """A content part of an image file. Raises ValueError as `data_url` does."""
+    return {"type": "image_url", "image_url": {"url": data_url(data)}}
+
+
+def data_url(data: bytes) -> str:
+    """An image file as an address: its bytes go to the server unchanged.
 
     Raises ValueError for bytes that are no PNG, JPEG, GIF, WebP, BMP or TIFF file.
     """
     media_type = image_media_type(data)
     if media_type is None:
         raise ValueError("expected the bytes of a PNG, JPEG, GIF, WebP, BMP or TIFF file")
-    url = f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
-    return {"type": "image_url", "image_url": {"url": url}}
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def image_media_type(data: bytes) -> str | None:

@@ -10,17 +10,16 @@ fails too often in a row, or asks for more than a minute of silence, is down: no
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
-
 from seethink.config.endpoint import EndpointConfig
 from seethink.config.teacher import TeacherConfig
 from seethink.endpoint.breaker import Breaker
-from seethink.endpoint.chat import ChatSettings, Message, Reply
+from seethink.endpoint.chat import Chat, ChatSettings, Message, Reply
 from seethink.endpoint.connection import GREEDY
 from seethink.endpoint.errors import (
     RateLimitedError,
@@ -104,7 +103,7 @@ class Client:
 
     async def ask(
         self,
-        messages: Sequence[Message],
+        messages: Chat,
         read: Callable[[Reply], T],
         *,
         settings: ChatSettings = GREEDY,
@@ -118,16 +117,18 @@ class Client:
         is raised at once and says nothing about the server. Only a deadline of the caller's bounds the time that
         outages and 429s take.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_may_pass_later),
-            stop=self._is_hopeless,
-            wait=self._pause_after,
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        return await retrying(self._attempt, messages, read, settings, waits)
+        attempts = 0
+        while True:
+            try:
+                return await self._attempt(messages, read, settings, waits)
+            except (ServerError, UnreadableReplyError) as error:
+                attempts += 1
+                if not _may_pass_later(error) or self._is_hopeless(attempts):
+                    raise
+            self._traffic.retries += 1
+            await asyncio.sleep(0.0 if self.is_down else backoff_s(attempts))
 
-    async def ask_once(self, messages: Sequence[Message], read: Callable[[Reply], T]) -> T | None:
+    async def ask_once(self, messages: Chat, read: Callable[[Reply], T]) -> T | None:
         """The same in one attempt that waits for no outage; None where there is any trouble."""
         try:
             return await self._exchange(messages, read, GREEDY)
@@ -152,9 +153,7 @@ class Client:
         else:
             self.is_greeted = True
 
-    async def _attempt(
-        self, messages: Sequence[Message], read: Callable[[Reply], T], settings: ChatSettings, waits: bool
-    ) -> T:
+    async def _attempt(self, messages: Chat, read: Callable[[Reply], T], settings: ChatSettings, waits: bool) -> T:
         """One attempt that counts; outages and 429s before it cost time alone."""
         rate_limits = 0
         while True:
@@ -170,7 +169,7 @@ class Client:
                 rate_limits += 1
                 self._slow_down(error, rate_limits)
 
-    async def _exchange(self, messages: Sequence[Message], read: Callable[[Reply], T], settings: ChatSettings) -> T:
+    async def _exchange(self, messages: Chat, read: Callable[[Reply], T], settings: ChatSettings) -> T:
         """One request, in its turn."""
         async with self._limiter.slot():
             if self.is_down:  # since this call queued
@@ -189,7 +188,7 @@ class Client:
         self._traffic.latencies_s.append(time.monotonic() - start)
         return read(reply)
 
-    async def _complete(self, messages: Sequence[Message], settings: ChatSettings) -> Reply:
+    async def _complete(self, messages: Chat, settings: ChatSettings) -> Reply:
         """One request, when the tokens of the last minute leave room for it."""
         budget = self._budget
         if budget is None:
@@ -227,24 +226,16 @@ class Client:
         else:
             self._limiter.pause(seconds)
 
-    def _is_hopeless(self, state: RetryCallState) -> bool:
+    def _is_hopeless(self, attempts: int) -> bool:
         """Whether to give a request up.
 
         While the server is down its failures are not the request's, which may try again afterwards. But not for
         ever: a request that breaks the server each time would bring it down each time.
         """
         allowed = self._config.max_retries
-        return state.attempt_number > (2 * allowed + 1 if self.is_down else allowed)
-
-    def _pause_after(self, state: RetryCallState) -> float:
-        return 0.0 if self.is_down else backoff_s(state.attempt_number)
-
-    def _count_retry(self, state: RetryCallState) -> None:
-        self._traffic.retries += 1
+        return attempts > (2 * allowed + 1 if self.is_down else allowed)
 
 
-def _may_pass_later(error: BaseException) -> bool:
+def _may_pass_later(error: ServerError | UnreadableReplyError) -> bool:
     """Whether the same request may be answered another time."""
-    if isinstance(error, RequestRefusedError):
-        return not error.is_about_request
-    return isinstance(error, ServerError | UnreadableReplyError)
+    return not (isinstance(error, RequestRefusedError) and error.is_about_request)

@@ -12,7 +12,7 @@ from typing import Any
 
 from seethink.config.endpoint import EndpointConfig
 from seethink.config.reward_model import RewardModelConfig
-from seethink.endpoint.chat import ChatSettings, Message, Reply
+from seethink.endpoint.chat import Chat, ChatSettings, Message, Reply
 from seethink.endpoint.connection import GREEDY, Connection
 from seethink.endpoint.errors import RequestRefusedError, ServerError
 
@@ -34,13 +34,14 @@ class ScoreConnection(Connection):
         super().__init__(config.model_copy(update={"base_url": config.root}))
         self._route: str = config.route
 
-    async def complete(self, messages: Sequence[Message], settings: ChatSettings = GREEDY) -> Reply:
+    async def complete(self, messages: Chat, settings: ChatSettings = GREEDY) -> Reply:
         """The score of the last message after those before it, as text; `settings` mean nothing here.
 
         Raises ServerError (RequestRefusedError for a refusal, and for a model that gives no single number) or
         RateLimitedError.
         """
-        asked = {"model": self._config.model, **_asked(self._route, messages)}
+        turns = json.loads(messages) if isinstance(messages, bytes) else messages
+        asked = {"model": self._config.model, **_asked(self._route, turns)}
         body = await self.post(self._route, json.dumps(asked).encode(), _MOST_BYTES)
         try:
             said = json.loads(body)["data"][0]

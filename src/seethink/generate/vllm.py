@@ -13,7 +13,6 @@ Letters: P prompts, G completions per prompt.
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import secrets
 import time
@@ -28,6 +27,7 @@ from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt
 from seethink.endpoint.background import BackgroundLoop
+from seethink.endpoint.chat import data_url
 from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, ServerError
 from seethink.endpoint.limits import backoff_s
 from seethink.generate.protocol import Forbid, Sampling
@@ -214,7 +214,9 @@ class VllmGenerator:
         }  # fmt: skip
         body = {
             "token_ids": self._loaded.chat.unexpanded_ids(prompt.sample),
-            "content_parts": [{"type": "image_url", "url": data_url(image)} for image in prompt.sample.pictures()],
+            "content_parts": [
+                {"type": "image_url", "url": data_url(as_png(image))} for image in prompt.sample.pictures()
+            ],
             "sampling_params": parameters,
             "return_token_ids": True,
         }
@@ -342,11 +344,11 @@ def completion_seed(seed: tuple[int, ...], number: int) -> int:
     return int(np.random.SeedSequence([*seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
-def data_url(image: Any) -> str:
-    """The picture as PNG, which loses nothing."""
+def as_png(image: Any) -> bytes:
+    """The picture as a file that loses nothing."""
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
 
 
 def forbidden_ids(sampling: Sampling) -> list[int]:

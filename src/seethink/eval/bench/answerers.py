@@ -15,8 +15,8 @@ from seethink.core.errors import UserError
 from seethink.core.types import Completion
 from seethink.data.lengths import processor_identity
 from seethink.data.prompts import PromptList
-from seethink.endpoint.batch import Outcome, Request, State, ask_all
-from seethink.endpoint.chat import ChatSettings, Message, image_part, text_part
+from seethink.endpoint.batch import Outcome, Request, State, ask_in_batches
+from seethink.endpoint.chat import ChatSettings, Message, image_part, text_part, written
 from seethink.eval.bench.benchmark import Item
 from seethink.eval.bench.generations import Finish, Generation, Settings
 from seethink.eval.bench.prompts import MARK
@@ -148,22 +148,25 @@ class Server:
 
     def answers(self, work: Work, settings: Settings) -> Iterator[list[Generation]]:
         places = {key: (n, run) for n, runs in work.missing.items() for run, key in runs.items()}
-        requests = (self._request(work, n, run, settings) for n in sorted(work.missing) for run in _runs(work, n))
-        for outcome in ask_all(self.config, requests, role="model", total=len(places)):
-            generation = _of_outcome(work, *places[outcome.key], outcome)
-            if generation is None:
-                self.failures.count += 1
-                self.failures.reason = outcome.reason
-            else:
-                yield [generation]
+        for outcomes in ask_in_batches(self.config, _requests(work, settings), role="model"):
+            made = [(one, _of_outcome(work, *places[one.key], one)) for one in outcomes]
+            failed = [outcome for outcome, generation in made if generation is None]
+            if failed:
+                self.failures.count += len(failed)
+                self.failures.reason = failed[-1].reason
+            yield [generation for _, generation in made if generation is not None]
 
-    def _request(self, work: Work, n: int, run: int, settings: Settings) -> Request:
-        key = work.missing[n][run]
-        top_p = settings.top_p if settings.top_p < 1 else None
-        # Seeds differ between items and runs, and depend on nothing else.
-        seed = zlib.crc32(f"{work.name}/{work.places[n]}/{run}/{settings.seed}".encode()) & 0x7FFFFFFF
-        chosen = ChatSettings(settings.temperature, top_p, seed, settings.max_new_tokens)
-        return Request(key, messages(work.items[n]), chosen)
+
+def _requests(work: Work, settings: Settings) -> Iterator[Request]:
+    """All runs of an item together: its images are read and written once."""
+    top_p = settings.top_p if settings.top_p < 1 else None
+    for n in sorted(work.missing):
+        said = written(messages(work.items[n]))
+        for run in _runs(work, n):
+            # Seeds differ between items and runs, and depend on nothing else.
+            seed = zlib.crc32(f"{work.name}/{work.places[n]}/{run}/{settings.seed}".encode()) & 0x7FFFFFFF
+            chosen = ChatSettings(settings.temperature, top_p, seed, settings.max_new_tokens)
+            yield Request(work.missing[n][run], said, chosen)
 
 
 def messages(item: Item) -> list[Message]:

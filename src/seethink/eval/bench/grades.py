@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class Graded:
         return float("nan") if self.verdict == Verdict.ERROR else float(self.verdict == Verdict.CORRECT)
 
     def record(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def of_record(record: Mapping[str, Any]) -> Graded:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seethink.core.aside import Aside
 from seethink.core.console import progress_bar
 from seethink.core.errors import UserError
 from seethink.eval.bench import generations, grades
@@ -67,11 +68,11 @@ class BenchRun:
         total = len(keys_NK) * self._settings.runs
         missing = sum(map(len, work.missing.values()))
         by_id = {item.id: item for item in self._loaded.items}
-        with progress_bar(self._benchmark.name, total, total - missing) as advance:
+        with progress_bar(self._benchmark.name, total, total - missing) as advance, Aside(self._grade) as aside:
             for made in answerer.answers(work, self._settings) if missing else ():
                 for run in sorted({one.run for one in made}):
                     self._answers[run].append(one.record() for one in made if one.run == run)
-                self._grade([(by_id[one.id], one) for one in made])
+                aside.add([(by_id[one.id], one) for one in made])
                 self._tally.add(made)
                 advance(len(made), self._tally.shown())
         failures = answerer.failures

@@ -38,7 +38,7 @@ _ANY_LETTER_PROSE = re.compile(r"([B-HJ-Z])\s|([A-Z])(?=\s?(?:选项|項|项))")
 _NAMED = re.compile(
     r"\b(?:option|choice|answer|letter)s?\s*(?:is\s*)?[:(]?\s*\(?([A-Z])\b\)?(?!')|\(([A-Z])\)"
     r"|\b(?i:figure|picture|image|diagram|graph)\s+([A-Z])\b(?=\W*$)"
-    r"|\b(?i:is|be|select(?:ed)?|choose|pick|with|thus|hence|therefore|so|it's|that's)[:,]?\s+([A-Z])\b(?=\W*$)"
+    r"|\b(?i:is|be|select(?:ed)?|choose|pick|with|thus|hence|therefore|so|it's|that's|get|gives|giving|yields)[:,]?\s+([A-Z])\b(?=\W*$)"
 )
 _POSTFIX = re.compile(r"^\W*([A-Z])\W*\s+(?:is|would be|must be)\s+(?:the\s+)?(?:correct|right|best|answer|true)", re.I)
 _HEDGE = re.compile(r"\b(?:or|either|both|and)\b\s*(?:option\s*|choice\s*)?\(?[A-Z]\b\)?", re.I)
@@ -284,7 +284,7 @@ class Choices:
         """`The length of EF is 8 cm, as shown.`"""
         if _JOINS.search(text):  # `As AB is 1 and BC is 2, the sum is 3`: only the last clause counts
             text = text.rpartition(", ")[2]
-            if _JOINS.search(text) or not text[-1:].isdigit():
+            if _JOINS.search(text) or not text.rstrip(" .")[-1:].isdigit():
                 return None
         *_, said = _VERB.split(text)
         said = _AS_SHOWN.sub("", said).strip(" .")

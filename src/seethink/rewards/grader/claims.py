@@ -89,6 +89,8 @@ def claimed_option(prose: str, options: Sequence[str]) -> int | None:
     if len(spoken) > MAX_OPTIONS or len(set(spoken)) < len(spoken):
         return None
     parts = sentences(prose)
+    if any(_ALSO.search(option) for option in options):  # `It would also decrease.` is an option's own word
+        parts = [_ALSO.sub("", part) for part in parts]
     claims = [_claimed(part, spoken) for part in parts]
     named = {place for place in claims if place is not None}
     if len(named) != 1 or (claims[0] is None and claims[-1] is None):
@@ -110,8 +112,18 @@ def plain_words(text: str) -> str:
     return " ".join(stem(word) for word in normalise(text).split())
 
 
+_IRREGULAR = {
+    "leaves": "leaf", "halves": "half", "wolves": "wolf", "knives": "knife", "shelves": "shelf", "loaves": "loaf",
+    "calves": "calf", "hooves": "hoof", "thieves": "thief", "scarves": "scarf", "lives": "life", "wives": "wife",
+    "children": "child", "women": "woman", "men": "man", "feet": "foot", "teeth": "tooth", "geese": "goose",
+    "mice": "mouse",
+}  # fmt: skip
+
+
 def stem(word: str) -> str:
-    """`frog` for `frogs`."""
+    """`frog` for `frogs`, `leaf` for `leaves`."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
     return word[:-1] if len(word) > 4 and word.endswith("s") and not word.endswith("ss") else word
 
 

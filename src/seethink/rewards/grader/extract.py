@@ -25,7 +25,7 @@ MAX_CLAIMS = 1_500
 MAX_STATEMENT = 2_000
 """Characters of one stated answer; of a longer line its end counts."""
 
-_CHAT_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|end)\|>|</s>")
+_CHAT_TOKEN = re.compile(r"<\|(?:im_start|im_end|endoftext|eot_id|end)\|>|</s>|\n(?:Human|User):(?=\s)")
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\(?:boxed|fbox)\s{1,4}[\w.+-]{1,40}|\\.|[{}]", re.S)
 _LEAD = re.compile(r"[\s:：*_=>`]*")
 _NOT = re.compile(r"(?:not|never|unknown|unclear|n't)\b|不|非|没|無", re.I)

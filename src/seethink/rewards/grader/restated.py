@@ -49,12 +49,22 @@ _OPPOSITES = frozenset(
         ("smaller", "bigger"), ("lower", "higher"), ("shorter", "longer"), ("shorter", "taller"),
     )
 )  # fmt: skip
+_COMPARATIVES = frozenset(word for pair in _OPPOSITES for word in pair)
+_MEASURES = frozenset(("have", "number", "value", "of"))
+"""`A has a higher value than B` compares what `the value of A is higher than B` does."""
 _RELATIONS = frozenset((
     "than", "of", "in", "on", "to", "from", "by", "with", "between", "left", "right", "above", "below", "before",
     "after", "like", "as", "less", "more", "greater", "not", "no", "nobody", "nothing", "none", "only", "half",
 ))  # fmt: skip
 _TURNS = re.compile(r"\W*(?:no|wait|sorry|correction|oops|actually|on second thought|not so)\b", re.I)
 _NEGATION = re.compile(r"n't\b|\b(?:not|never)\b", re.I)
+_DESCRIBED = re.compile(
+    r"(?!.*\b(?:would|could|may|might|if|unlike|than|like|or)\b)[^,?]* (?:is|are|was|were) [^,?]*,\s+"
+    r"which (?:is|are|was|were) ([^,?]+)",
+    re.I,
+)
+"""`This is 2x + 1, which is not a constant.`"""
+_CONCLUDES = re.compile(r"(?:therefore|thus|hence|so|this means that|that means that)\b,?\s*", re.I)
 
 
 def restated(question: str, prose: str) -> bool | None:
@@ -65,16 +75,60 @@ def restated(question: str, prose: str) -> bool | None:
     """
     asks, wanted = _asked(question)
     first, *rest = sentences(prose) or [""]
+    found = _restated_in(first, asks, wanted, bool(rest))
+    if found is None and rest and (concludes := _CONCLUDES.match(rest[-1])):
+        found = _restated_in(rest[-1][concludes.end() :], asks, wanted, True)
+    return None if any(leaves_open(part) or _TURNS.match(part) for part in rest) else found
+
+
+def _restated_in(first: str, asks: str, wanted: list[str], goes_on: bool) -> bool | None:
+    """What one sentence says to the question whose verb is `asks`; `goes_on`: it is not the only one."""
     said = " ".join(part for part in CLAUSE.split(REASON.split(first, maxsplit=1)[0]) if not SUBORDINATE.match(part))
     denied = 2 if "?" in first else len(_NEGATION.findall(said))
     words = _words_of(_NEGATION.sub(" ", said))
     if asks in words:  # the `would` of `Would it float?`
         words.remove(asks)
-    if not denied and _says_the_opposite(wanted, words):
+    described = None if goes_on else _DESCRIBED.fullmatch(first.rstrip(" ."))
+    if described and denied == 0 and wanted == _words_of(_NEGATION.sub(" ", described[1])):
+        denied = len(_NEGATION.findall(described[1]))
+        return not denied if denied < 2 else None
+    if not denied and (higher := _says_which_is_more(wanted, words)) is not None:
+        denied = int(not higher)
+    elif not denied and _says_the_opposite(wanted, words):
         denied = 1
     elif not wanted or denied > 1 or not _same_words(wanted, words):
         return None
-    return None if any(leaves_open(part) or _TURNS.match(part) for part in rest) else not denied
+    return not denied
+
+
+def _says_which_is_more(asked: list[str], said: list[str]) -> bool | None:
+    """Whether a comparison affirms the one that is asked: `B is less than A.` to `Is A less than B?` denies it.
+
+    None where they compare other things, or in another respect.
+    """
+    one, other = _sides(asked), _sides(said)
+    if one is None or other is None:
+        return None
+    (left, how, right), (more, said_how, less) = one, other
+    same = how == said_how
+    if not left or not right or not (same or frozenset((how, said_how)) in _OPPOSITES):
+        return None
+    if (more, less) == (left, right):
+        return same
+    if less == right and len(more) > 1 and left[: len(more)] == more:
+        return same  # `the metal cars` for `the metal cars that are left of the bus`
+    # `more A in the box than B`, and `more B in the box than A`
+    turned = bool(less) and left[: len(less)] == less and more == right + left[len(less) :]
+    return not same if turned else None
+
+
+def _sides(words: list[str]) -> tuple[list[str], str, list[str]] | None:
+    """(what is compared, how, with what) of a comparison; None where there is none, or more than one."""
+    how = [place for place, word in enumerate(words) if word in _COMPARATIVES]
+    if len(how) != 1 or words.count("than") != 1 or not how[0] < (than := words.index("than")):
+        return None
+    left = words[: how[0]] + words[how[0] + 1 : than]
+    return [w for w in left if w not in _MEASURES], words[how[0]], [w for w in words[than:][1:] if w not in _MEASURES]
 
 
 def _says_the_opposite(asked: list[str], said: list[str]) -> bool:
@@ -179,10 +233,18 @@ def added(question: str, prose: str, options: Sequence[str] = ()) -> str | None:
         return None
     parts = sentences(prose) if question else []
     if any(TOTALS.search(part) or leaves_open(part) or _TURNS.match(part) for part in parts[1:]):
-        parts = parts[-1:]
+        parts = parts[:1] if _comes_back(question, parts, spoken) else parts[-1:]
     found = {_added_in(question, part, spoken) for part in parts[:1] + parts[1:][-1:] if spoken or NUMBER.search(part)}
     found.discard(None)
     return found.pop() if len(found) == 1 and not says_another(prose, tuple(options)) else None
+
+
+def _comes_back(question: str, parts: Sequence[str], spoken: Mapping[str, str]) -> bool:
+    """Whether a number that the first sentence gives is what the reasons after it end on."""
+    if spoken or any(leaves_open(part) or _TURNS.match(part) for part in parts[1:]):
+        return False
+    numbers = NUMBER.findall(parts[-1])
+    return bool(numbers) and numbers[-1] == _added_in(question, parts[0], spoken)
 
 
 @lru_cache(maxsize=CACHED)
@@ -197,8 +259,11 @@ def _spoken(options: tuple[str, ...]) -> dict[str, str]:
 def _added_in(question: str, sentence: str, spoken: Mapping[str, str]) -> str | None:
     if "?" in sentence:
         return None
-    main = [part for part in CLAUSE.split(REASON.split(sentence, maxsplit=1)[0]) if not SUBORDINATE.match(part)]
-    said = plain_words(_FRAME.sub(" ", " ".join(main)).replace("%", " ")).split()
+    clauses = CLAUSE.split(REASON.split(sentence, maxsplit=1)[0])
+    main = " ".join(part for part in clauses if not SUBORDINATE.match(part))
+    if main.count(" ") < 2 and len(clauses) == 2:  # `Yes, in 5 years it was higher.`
+        main = " ".join(clauses)
+    said = plain_words(_FRAME.sub(" ", main).replace("%", " ")).split()
     asked = _asked_words(question)
     if not 3 <= len(said) <= MAX_WORDS or not 2 <= len(asked) <= MAX_WORDS:
         return None
