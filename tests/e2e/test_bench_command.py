@@ -155,6 +155,18 @@ def test_a_finished_run_asks_nothing_and_other_settings_are_refused(data: Path, 
     assert "has answers made with temperature = 1.0, not 0.5; choose another folder" in warmer.stderr
 
 
+def test_a_blind_baseline_sends_the_words_alone_to_a_folder_of_its_own(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with ScriptedOpenAI(answer) as server:
+        blind = evaluate(server, data, out, "--bench", "logicvista", "--limit", "6", "--blind")
+        assert blind.returncode == 0
+        asked = json.dumps([ask.body["messages"] for ask in server.asks[1:]])
+        seeing = evaluate(server, data, out, "--bench", "logicvista", "--limit", "6")
+    assert "image" not in asked
+    assert "answered without images (--blind)" in blind.stdout
+    assert "has answers made with blind = True, not False; choose another folder" in seeing.stderr
+
+
 def test_failures_are_no_answers_and_too_many_of_them_fail_the_command(data: Path, tmp_path: Path) -> None:
     broken = {"on": True}
 

@@ -100,6 +100,7 @@ class BenchOptions:
     concurrency: int
     requests_per_minute: float | None
     timeout_s: float
+    blind: bool
     regrade: bool
     download: bool
 
@@ -141,6 +142,7 @@ def _settings(options: BenchOptions) -> Settings:
         "runs": options.runs,
         "temperature": options.temperature,
         "max_new_tokens": options.max_new_tokens,
+        "blind": options.blind or None,
     }
     changed = {name: value for name, value in given.items() if value not in (None, getattr(settings, name))}
     if not changed:

@@ -6,7 +6,7 @@ Letters: N items, K runs, U units of a score (questions, figures, groups of step
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from seethink.core.errors import UserError
 from seethink.core.types import Grade, Sample
 from seethink.data.images import ImageRef
+from seethink.eval.bench.prompts import MARK
 from seethink.eval.bench.sources import Source
 
 
@@ -48,6 +49,10 @@ class Item:
     """What the benchmark's own grading needs besides, such as `precision`."""
     system: str = ""
     """The system turn; "" for none."""
+
+    def without_images(self) -> Item:
+        """The words alone, for a blind baseline."""
+        return replace(self, images=(), question=self.question.replace(MARK, ""))
 
     def sample(self) -> Sample:
         """The same question for a chat template: options are written out in it already."""

@@ -32,6 +32,8 @@ class Settings:
     runs: int = 5
     max_new_tokens: int = 16_384
     seed: int = 0
+    blind: bool = False
+    """Images are left out: what a model guesses from the words alone."""
 
     def sampling(self) -> dict[str, Any]:
         """What the text of one answer depends on."""

@@ -51,7 +51,13 @@ MATHVISTA = Benchmark(
     title="MathVista-mini",
     version="1",
     sources=(
-        Source(kind="hub", name="AI4Math/MathVista", split="testmini", read=_hub),
+        Source(
+            kind="hub",
+            name="AI4Math/MathVista",
+            split="testmini",
+            read=_hub,
+            revision="2b6ad69445fbb5695c9b165475e8decdbeb97747",
+        ),
         Source(kind="tsv", name="MathVista_MINI", read=_tsv),
     ),
     expect={"multi_choice": 540, "free_form": 460},

@@ -44,7 +44,14 @@ MMMU = Benchmark(
     title="MMMU",
     version="1",
     sources=(
-        Source(kind="hub", name="MMMU/MMMU", configs=SUBJECTS, split="validation", read=_hub),
+        Source(
+            kind="hub",
+            name="MMMU/MMMU",
+            configs=SUBJECTS,
+            split="validation",
+            read=_hub,
+            revision="98e6ac0cb9b7b2cd2c991b85a50762edc4aedc68",
+        ),
         Source(kind="tsv", name="MMMU_DEV_VAL", read=_tsv),
     ),
     expect=dict.fromkeys(SUBJECTS, 30),

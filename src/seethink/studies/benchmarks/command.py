@@ -38,6 +38,8 @@ SETTINGS = "bench.json"
 UNSCORED = 0.01
 """A benchmark of which more of the answers could not be scored has no score to speak of."""
 PAGE = "report.html"
+_UNTOLD = {"blind": False}
+"""Settings that older folders do not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ class BenchCommand:
         if not loaded.is_whole:
             sizes = f"{len(loaded.items):,} of {loaded.total:,} items"
             say(f"{benchmark.name}: {sizes} (--limit): a sample, whose score is not the benchmark's", "yellow")
+        if self.settings.blind:
+            loaded = replace(loaded, items=tuple(item.without_images() for item in loaded.items))
         run = BenchRun(benchmark, loaded, self.settings, self.out, grader)
         try:
             return run.regrade() if answerer is None else run.run(answerer, identity)
@@ -181,6 +185,8 @@ def _warnings(rans: Sequence[Ran], scores: Sequence[BenchScore], about: dict[str
     if about["verifier"] is None:
         lines.append("graded by rules alone; the paper's protocol asks a verifier too: reward.verifier.base_url=URL "
                      "reward.verifier.model=NAME")  # fmt: skip
+    if about["settings"]["blind"]:
+        lines.append("answered without images (--blind): what the words alone give, not the benchmark's score")
     for ran, score in zip(rans, scores, strict=True):
         if ran.failures:
             why = visible(ran.reason)[:200]
@@ -206,7 +212,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
     stored = settings_of(path)
     if stored is not None:
         for name, now in {"model": record["model"], **record["settings"]}.items():
-            before = stored.get("model") if name == "model" else stored.get("settings", {}).get(name)
+            before = stored.get("model") if name == "model" else stored.get("settings", {}).get(name, _UNTOLD.get(name))
             if name not in ("runs", "protocol") and before != now:
                 values = f"{name} = {_brief(before)}, not {_brief(now)}"
                 raise UserError(f"--out {str(out)!r} has answers made with {values}; choose another folder")
