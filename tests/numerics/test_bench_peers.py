@@ -1,6 +1,7 @@
-"""Composite scores against lmms-eval's own functions on random verdicts of the real annotations.
+"""Composite scores against lmms-eval's and evalscope's own functions on random verdicts of the real annotations.
 
-    pip download --no-deps lmms_eval==0.7.3 && unzip lmms_eval-*.whl -d peers
+    pip download --no-deps lmms_eval==0.7.3 evalscope==1.14.1
+    for wheel in lmms_eval-*.whl evalscope-*.whl; do unzip $wheel -d peers; done
     SEETHINK_PEERS=peers python -m pytest tests/numerics/test_bench_peers.py
 
 Skipped where either is absent. The functions are loaded by file path: importing the package would load all of it.
@@ -13,8 +14,9 @@ import logging
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -34,7 +36,11 @@ def peer(path: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     logger = ModuleType("loguru")
     logger.logger = logging.getLogger("peer")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "loguru", logger)
-    spec = importlib.util.spec_from_file_location("peer", PEERS / "lmms_eval" / "tasks" / path)
+    return by_path(PEERS / "lmms_eval" / "tasks" / path)
+
+
+def by_path(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("peer", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -84,3 +90,34 @@ def test_hallusionbench(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, stat in found.items():
         if name != "fAcc" or not any(row["category"] == "VS" and row["figure_id"] == "0" for row in rows):
             assert figures[name][0] == pytest.approx(stat["correct"] / stat["total"]), name
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_hallusionbench_of_evalscope(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = PEERS / "evalscope" / "benchmarks" / "hallusion_bench" / "hallusion_bench_adapter.py"
+    if not path.exists():
+        pytest.skip("no evalscope under SEETHINK_PEERS")
+    # What the module imports of the package stays absent, but for what its aggregation uses.
+    used = {"VisionLanguageAdapter": object, "register_benchmark": lambda meta: lambda kind: kind,
+            "AggScore": SimpleNamespace}  # fmt: skip
+    for line in path.read_text().splitlines():
+        if line.startswith("from evalscope"):
+            monkeypatch.setitem(sys.modules, line.split()[1], MagicMock(**used))
+    theirs, items = by_path(path).HallusionBenchAdapter(), items_of("hallusionbench")
+    right = np.random.default_rng(seed).random(len(items)) < (0.5, 0.8, 0.95)[seed % 3]
+    names = ("category", "subcategory", "set_id", "figure_id", "question_id")
+    scores = [
+        SimpleNamespace(
+            score=SimpleNamespace(main_value=int(one)),
+            sample_metadata=dict(zip(names, item.id.split("/"), strict=True)),
+        )
+        for item, one in zip(items, right, strict=True)
+    ]
+    overall = {
+        one.dimensions["target"]: one.score
+        for one in theirs.aggregate_scores(scores)
+        if one.dimensions["level"] == "overall"
+    }
+    figures = BENCHMARKS["hallusionbench"].score(items, right.astype(float)[:, None]).figures
+    for name, target in (("aAcc", "answer"), ("fAcc", "figure"), ("qAcc", "question")):
+        assert figures[name][0] == pytest.approx(overall[target]), name
