@@ -16,10 +16,10 @@ from helpers.training import batcher_of, make_critic, make_policy
 from seethink.core.types import Grade, Verdict
 from seethink.generate.make import make_generator
 from seethink.rewards.rewarder import Rewarder
+from seethink.rl import surrogates
 from seethink.rl.rollout import Episode, PromptSource, Rollouts
 from seethink.runs.checkpoint import Checkpoint
 from seethink.runs.folder import prepare_folder
-from seethink.train import grpo
 from seethink.train.entropies import EntropyProbe
 from seethink.train.faults import completion_faults
 from seethink.train.grpo import Grpo
@@ -99,13 +99,13 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def bad_loss(patch: pytest.MonkeyPatch, episode: Episode) -> None:
-    loss = grpo.policy_loss
+    loss = surrogates.policy_loss
 
     def nan_loss(*args: Any, **kwargs: Any) -> Any:
         value, metrics = loss(*args, **kwargs)
         return value * math.nan, metrics
 
-    patch.setattr(grpo, "policy_loss", nan_loss)
+    patch.setattr(surrogates, "policy_loss", nan_loss)
 
 
 def bad_gradient(patch: pytest.MonkeyPatch, episode: Episode) -> None:

@@ -13,6 +13,7 @@ from seethink.config import Recipe
 from seethink.core.types import RolloutGroup
 from seethink.models.load import LoadedModel
 from seethink.models.scorer import TokenScorer
+from seethink.rl import surrogates
 from seethink.rl.batching import sampled_responses
 from seethink.rl.losses import kl_penalty, policy_loss, token_weights
 from seethink.rl.rollout import Episode
@@ -110,7 +111,7 @@ def spy_on_losses(monkeypatch: pytest.MonkeyPatch) -> Seen:
         seen.append((logprobs.detach().clone(), old.clone()))
         return policy_loss(logprobs, old, *args, **kwargs)
 
-    monkeypatch.setattr(grpo, "policy_loss", spy)
+    monkeypatch.setattr(surrogates, "policy_loss", spy)
     return seen
 
 

@@ -97,6 +97,15 @@ class Recipe(Section):
                 f"algorithm.minibatches={self.algorithm.minibatches} exceeds rollout.prompts_per_step={episode}; "
                 "a minibatch needs at least one prompt"
             )
+        if self.stage == "ppo" and self.algorithm.token_share < 1:
+            raise ValueError("algorithm.token_share is for GRPO: in PPO the critic gives each token its advantage")
+        if self.algorithm.loss != "clip" and self.algorithm.epochs * self.algorithm.minibatches == 1:
+            raise ValueError(
+                f"algorithm.loss={self.algorithm.loss!r} changes nothing with one gradient step per episode, where "
+                "every ratio is 1; set algorithm.minibatches or algorithm.epochs above 1"
+            )
+        if not all(tau > 0 for tau in self.algorithm.sapo_temperatures):
+            raise ValueError(f"algorithm.sapo_temperatures must be above 0, not {self.algorithm.sapo_temperatures}")
         for where, share in [
             *(("rollout.length_schedule", s) for s, _ in self.rollout.length_schedule),
             *(("algorithm.curriculum", s) for s, _ in self.algorithm.curriculum),

@@ -33,6 +33,17 @@ class AlgorithmConfig(Section):
     clip_low: float = Field(0.2, gt=0, lt=1, description="The ratio is clipped to 1 - clip_low ... 1 + clip_high.")
     clip_high: float = Field(0.2, gt=0, description="Above clip_low: clip-higher.")
     kl_beta: float = Field(0.0, ge=0, description="KL to the starting model; 0 loads no reference.")
+    loss: Literal["clip", "gspo", "cispo", "sapo"] = Field(
+        "clip", description="Clipped ratios of tokens (paper) or of responses (GSPO), clipped weights that keep the "
+        "gradient (CISPO), or a smooth gate (SAPO). They differ where epochs or minibatches exceed 1.",
+    )  # fmt: skip
+    sapo_temperatures: tuple[float, float] = Field(
+        (1.0, 1.05), description="Of SAPO's gate where the advantage is above 0, and elsewhere."
+    )
+    token_share: float = Field(
+        1.0, gt=0, le=1, description="Share of a gradient step's tokens that get a policy gradient: the most uncertain "
+        "ones, e.g. 0.2 (arXiv 2506.01939); GRPO only.",
+    )  # fmt: skip
     aggregation: Literal["sequence", "token", "dr_grpo"] = Field(
         "sequence", description="Mean per response (paper), over all tokens, or sum over a constant length (Dr.GRPO)."
     )

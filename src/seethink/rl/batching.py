@@ -19,6 +19,7 @@ from seethink.models.prefix_attention import copy_free
 from seethink.rl.losses import Aggregation, token_weights
 from seethink.rl.packing import PackedSequence, pack
 from seethink.rl.prompt_groups import pack_groups
+from seethink.rl.uncertain import token_advantages
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +87,36 @@ def given_responses(pairs: Sequence[tuple[Prompt, list[int]]]) -> list[PackedSeq
 
 
 def sampled_responses(
-    groups: Sequence[RolloutGroup], aggregation: Aggregation, max_new_tokens: int, *, leave_idle: bool = False
+    groups: Sequence[RolloutGroup],
+    aggregation: Aggregation,
+    max_new_tokens: int,
+    *,
+    token_share: float = 1.0,
+    leave_idle: bool = False,
 ) -> list[PackedSequence]:
     """The completions of one gradient step with their advantages; a completion without a reward (NaN) has weight 0.
 
-    `index` counts the completions of all groups in order. `leave_idle` leaves out sequences that give no gradient;
-    the weights of the others count them all the same.
+    `index` counts the completions of all groups in order. `token_share` is that of `token_advantages`. `leave_idle`
+    leaves out sequences that give no gradient; the weights of the others count them all the same.
     """
     pairs = [(number, group.prompt, c) for number, group in enumerate(groups) for c in group.completions]
     lengths = [len(c.token_ids) if c.reward == c.reward else 0 for _, _, c in pairs]
     weights = token_weights(lengths, aggregation, max_new_tokens)
+    advantages = token_advantages([c for _, _, c in pairs], token_share)
     sequences = [
         PackedSequence(
             prompt.input_ids,
             completion.token_ids,
             prompt.mm_kwargs,
             weight=weight if length else 0.0,
-            advantages=[completion.advantage] * len(completion.token_ids),
+            advantages=own,
             generator_logprobs=completion.generator_logprobs,
             index=index,
             rope_ids=prompt.rope_ids,
             group=number,
         )
-        for index, ((number, prompt, completion), length, weight) in enumerate(
-            zip(pairs, lengths, weights, strict=True)
+        for index, ((number, prompt, completion), length, weight, own) in enumerate(
+            zip(pairs, lengths, weights, advantages, strict=True)
         )
     ]
     return _with_gradient(sequences) if leave_idle else sequences

@@ -19,8 +19,9 @@ from seethink.core.types import Microbatch, RolloutGroup
 from seethink.dist import agree
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.rl.batching import Batcher, count_tokens, sampled_responses
-from seethink.rl.losses import kl_penalty, mismatch_kl, mismatch_weights, policy_loss
+from seethink.rl.losses import kl_penalty, mismatch_kl, mismatch_weights
 from seethink.rl.rollout import Episode, Rollouts, refuse_stale
+from seethink.rl.surrogates import surrogate_loss
 from seethink.train.entropies import EntropyProbe
 from seethink.train.faults import episode_faults, episode_records, offenders
 from seethink.train.memory import TokenBudget
@@ -146,7 +147,9 @@ def prepare(
     """This rank's micro-batches of one gradient step, with all that is computed before the first update."""
     # A KL term or a critic gives every token a gradient.
     leave_idle = critic is None and reference is None
-    sequences = sampled_responses(groups, algorithm.aggregation, max_new_tokens, leave_idle=leave_idle)
+    sequences = sampled_responses(
+        groups, algorithm.aggregation, max_new_tokens, token_share=algorithm.token_share, leave_idle=leave_idle
+    )
     batches = policy.deal(batcher, sequences)
     if critic is not None:
         critic.prepare(policy, batches, [c for group in groups for c in group.completions])
@@ -175,13 +178,8 @@ def make_loss(algorithm: AlgorithmConfig) -> LossFn:
             )
             trusted = weights * trust
             corrected["mismatch_kl/weight"] = trust
-        loss, metrics = policy_loss(
-            logprobs,
-            old,
-            batch.advantages[mask],
-            trusted,
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
+        loss, metrics = surrogate_loss(
+            algorithm, logprobs, old, batch.advantages[mask], trusted, batch.sequence_ids[mask]
         )
         metrics |= {"loss/policy": loss[None], "mismatch_kl": mismatch_kl(sampled, logprobs), **corrected}
         if batch.reference_logprobs is not None:
