@@ -58,7 +58,7 @@ class Steps:
         self.step = checkpoint.step if checkpoint else 0
         self.budget = TokenBudget(batcher_of(recipe, self.loaded), self.policy)
         self._bad_steps = BadSteps(out, recipe.optim.max_bad_steps, state.get("bad_steps", 0))
-        self._log = MetricsLog(out, tensorboard=False, step=self.step)
+        self._log = MetricsLog(out, recipe, step=self.step)
         rewarder = Rewarder(recipe.reward)
         source = PromptSource(make_samples([1]), self.loaded.chat, 0)
         rollouts = Rollouts(

@@ -33,6 +33,9 @@ class CheckpointConfig(Section):
 
 class LogConfig(Section):
     tensorboard: bool = Field(True, description="Write TensorBoard files beside metrics.jsonl.")
+    trackers: tuple[Literal["wandb", "mlflow", "trackio", "swanlab"], ...] = Field(
+        (), description="Further places for the metrics, each to be installed, set up by its own variables."
+    )
     rollouts_every: int = Field(10, gt=0, description="Steps between rollouts stored for the report.")
     rollouts_kept: int = Field(4, gt=0, description="Prompt groups stored each time.")
     critical_words: tuple[Annotated[str, Field(min_length=1)], ...] = Field(

@@ -29,6 +29,7 @@ STARTED = frozenset(
 MADE = STARTED | {
     DONE, "metrics.jsonl", "parts.json", "entropy.jsonl", "blindness.jsonl", "watchdogs.jsonl", "checkpoints", "best",
     ".best.tmp", ".best.old", "rollouts", "images", "bad_steps", "tensorboard",
+    "trackers.json", "wandb", "swanlab",
 }  # fmt: skip
 """All that a run writes or removes in its folder; a test compares it with a run's."""
 

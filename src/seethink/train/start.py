@@ -40,6 +40,7 @@ from seethink.runs.folder import refuse_foreign_folder, sign
 from seethink.runs.lock import FolderLock
 from seethink.runs.reading import DONE
 from seethink.runs.rng import seed_everything
+from seethink.runs.trackers import require_installed
 from seethink.train.beginning import Beginning, begin, too_few_to_select
 from seethink.train.engine import rollout_generator
 from seethink.train.entropies import EntropyProbe
@@ -97,6 +98,7 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
     folder = Path(recipe.out)
 
     def prepare() -> Beginning:
+        require_installed(recipe.log.trackers)
         refuse_foreign_folder(folder, resume=resume)
         stack.enter_context(FolderLock(folder))
         return begin(recipe, resume=resume, allow=allow)
@@ -108,7 +110,7 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
             own = Path(stack.enter_context(TemporaryDirectory(prefix="seethink-rank-")))
             for record in folder.glob("*.json*"):
                 shutil.copy2(record, own)
-            log = recipe.log.model_copy(update={"tensorboard": False})
+            log = recipe.log.model_copy(update={"tensorboard": False, "trackers": ()})
             recipe = recipe.model_copy(update={"out": str(own), "log": log})
         agree(True, "all")  # nobody writes before all have read
         yield recipe, beginning
@@ -292,7 +294,7 @@ class _Run:
             *hooks,
             PartsCheck(folder, self._policy, self.checkpoints.is_due, last_step=stage.total_steps),
             Watchdogs(folder, recipe.watchdogs, recipe.stage, state.get("watchdogs"), self.step),
-            MetricsLog(folder, tensorboard=recipe.log.tensorboard, step=self.step),
+            MetricsLog(folder, recipe, step=self.step),
         ]
         with self._signals, progress_bar(recipe.name, stage.total_steps, self.step) as advance:
             self._loop = Loop(

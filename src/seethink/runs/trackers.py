@@ -1,0 +1,185 @@
+"""A run's metrics for the trackers that a team uses: wandb, MLflow, Trackio, SwanLab, each where it is installed.
+
+They take the keys of metrics.jsonl, which has everything in any case. Each has a thread of its own: one that hangs,
+fails or has no network costs its own figures and never the run. Where they send figures to is their own settings'
+(`WANDB_MODE`, `MLFLOW_TRACKING_URI`, ...).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from seethink.core.console import say
+from seethink.core.errors import UserError
+from seethink.core.files import write_json
+from seethink.core.redact import redact
+from seethink.runs.reading import read_object
+
+IDS = "trackers.json"
+"""Each tracker's own name of the run, by which a resumed run goes on."""
+PROJECT = "seethink"
+_UNSENT = 10_000
+"""Steps that wait for a tracker before it is given up."""
+_CLOSE_S = 30.0
+"""Seconds that the end of a run waits for what a tracker has not sent."""
+
+
+class Tracker(Protocol):
+    """A connection to one tracker; made and used in one thread."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Wandb:
+    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
+        wandb = import_module("wandb")
+        settings = wandb.Settings(console="off", silent=True)
+        self._run = wandb.init(
+            project=PROJECT, name=name, id=identity, resume="allow", config=config, dir=str(folder), settings=settings
+        )
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class _Mlflow:
+    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
+        client = import_module("mlflow").MlflowClient()
+        found = client.get_experiment_by_name(PROJECT)
+        experiment = found.experiment_id if found is not None else client.create_experiment(PROJECT)
+        query = f"tags.seethink = '{identity}'"
+        runs = client.search_runs([experiment], query, max_results=1)
+        run = runs[0] if runs else client.create_run(experiment, run_name=name, tags={"seethink": identity})
+        self._client, self._run = client, run.info.run_id
+        if not runs:
+            client.log_dict(self._run, config, "recipe.json")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        metric = import_module("mlflow.entities").Metric
+        values = [metric(key, value, 0, step) for key, value in metrics.items()]
+        self._client.log_batch(self._run, metrics=values)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run)
+
+
+class _Trackio:
+    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
+        self._trackio = import_module("trackio")
+        self._trackio.init(project=PROJECT, name=f"{name}-{identity[:8]}", config=config, resume="allow", embed=False)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._trackio.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._trackio.finish()
+
+
+class _Swanlab:
+    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
+        self._run = import_module("swanlab").init(
+            project=PROJECT, experiment_name=name, id=identity, resume="allow", config=config,
+            logdir=str(folder / "swanlab"),
+        )  # fmt: skip
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+KINDS: dict[str, Callable[[str, str, dict[str, Any], Path], Tracker]] = {
+    "wandb": _Wandb, "mlflow": _Mlflow, "trackio": _Trackio, "swanlab": _Swanlab,
+}  # fmt: skip
+
+
+def require_installed(names: Iterable[str]) -> None:
+    """Raises UserError where a tracker of a recipe is not installed."""
+    absent = [name for name in names if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UserError(f"log.trackers names {', '.join(absent)}, which is not installed: pip install {absent[0]}")
+
+
+class Trackers:
+    """The trackers of one run."""
+
+    def __init__(self, names: Iterable[str], folder: Path, recipe: Mapping[str, Any]) -> None:
+        """`recipe` goes along without its secrets."""
+        identities = _identities(names, folder)
+        config, name = redact(dict(recipe)), folder.absolute().name
+        self._threads = [_InThread(kind, name, one, config, folder) for kind, one in identities.items()]
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Values that are not finite are left out."""
+        finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+        for thread in self._threads:
+            thread.write(step, finite)
+
+    def close(self) -> None:
+        for thread in self._threads:
+            thread.close()
+
+
+class _InThread:
+    """A tracker in a thread, which makes it, feeds it and closes it."""
+
+    def __init__(self, kind: str, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
+        self._kind = kind
+        self._steps: queue.Queue[tuple[int, Mapping[str, float]] | None] = queue.Queue(_UNSENT)
+        self._failed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(name, identity, config, folder), daemon=True)
+        self._thread.start()
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        if self._failed.is_set():
+            return
+        try:
+            self._steps.put_nowait((step, metrics))
+        except queue.Full:
+            self._leave_out(f"{_UNSENT:,} steps wait to be sent")
+
+    def close(self) -> None:
+        if self._failed.is_set():
+            return
+        self._steps.put(None)
+        self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            self._leave_out(f"it has not taken the last steps within {_CLOSE_S:.0f} s")
+
+    def _run(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
+        try:
+            tracker = KINDS[self._kind](name, identity, config, folder)
+            while (one := self._steps.get()) is not None:
+                tracker.log(*one)
+            tracker.close()
+        except (Exception, SystemExit) as error:  # what a tracker raises, and how it gives up, is its own
+            self._leave_out(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+    def _leave_out(self, why: str) -> None:
+        if not self._failed.is_set():
+            self._failed.set()
+            say(f"{self._kind} is left out from here on: {redact(why)}; metrics.jsonl has everything", "yellow")
+
+
+def _identities(names: Iterable[str], folder: Path) -> dict[str, str]:
+    """Tracker -> its name of the run, kept in the folder."""
+    path = folder / IDS
+    known = read_object(path)
+    found = {name: str(known.get(name) or secrets.token_hex(10) + "0") for name in names}
+    if found != known and found:
+        write_json(path, known | found)
+    return found
