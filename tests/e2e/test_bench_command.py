@@ -204,7 +204,26 @@ def test_regrading_needs_no_model_and_changes_nothing(data: Path, tmp_path: Path
     assert scores[0] == scores[1]
     missing = run_command("eval", "--regrade", "--bench", "wemath", "--out", str(out))
     assert missing.returncode == 2
-    assert "12 answers of wemath are missing" in missing.stderr
+    assert "wemath has no stored answers" in missing.stderr
+
+
+def test_what_a_server_refuses_for_good_can_be_counted_as_wrong(data: Path, tmp_path: Path) -> None:
+    def script(ask: Ask) -> Reply:
+        bad = isinstance(ask.body["seed"], int) and ask.body["seed"] % 4 == 0
+        return sends(400, "maximum context length") if bad else answer(ask)
+
+    out = tmp_path / "out"
+    with ScriptedOpenAI(script) as server:
+        first = evaluate(server, data, out, "--bench", "logicvista")
+        assert first.returncode == 1
+        assert "--count-refused counts them as wrong" in " ".join(first.stdout.split())
+        kept = run_command("eval", "--regrade", "--bench", "logicvista", "--out", str(out))
+        assert kept.returncode == 1  # what is there is graded all the same
+        again = evaluate(server, data, out, "--bench", "logicvista", "--count-refused")
+    assert again.returncode == 0, again.stderr
+    score = json.loads((out / "eval.json").read_text())["benchmarks"]["logicvista"]
+    assert score["unscored"] == 0
+    assert score["refused"] > 0
 
 
 def test_the_verifier_is_asked_only_where_the_rule_says_wrong(data: Path, tmp_path: Path) -> None:

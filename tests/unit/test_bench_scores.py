@@ -257,6 +257,29 @@ def test_one_point_on_mmmu_is_noise_and_ten_points_are_not() -> None:
     assert back.value == pytest.approx(-far.value)
 
 
+def test_an_answer_that_one_model_lacks_counts_for_neither() -> None:
+    benchmark, items = plain(40)
+    rng = np.random.default_rng(3)
+    a, b = ((rng.random((40, 2)) < share).astype(float) for share in (0.8, 0.3))
+    b[5, 1], b[9] = math.nan, math.nan
+    whole = [n for n in range(40) if n not in (5, 9)]
+    found = difference(benchmark, items, a, b)
+    alone = difference(benchmark, [items[n] for n in whole], a[whole], b[whole])
+    assert found.n == 38
+    assert (found.value, found.low, found.high, found.p) == (alone.value, alone.low, alone.high, alone.p)
+    nothing = difference(benchmark, items, a, np.full((40, 2), math.nan))
+    assert (nothing.n, nothing.verdict) == (0, "too few items")
+
+
+def test_no_right_answer_among_few_has_an_error() -> None:
+    """Of 30 wrong answers: at most 1 - 0.025 ** (1 / 30) = 11.6% by Clopper and Pearson; never an error of 0."""
+    benchmark, items = plain(30)
+    for right in (0.0, 1.0):
+        score = bench_score(benchmark, items, [[graded(right)] for _ in items], whole=True)
+        assert score.stderr == pytest.approx(math.sqrt(2 / 34 * 32 / 34 / 34))
+        assert (score.high if right == 0 else 1 - score.low) == pytest.approx(0.1157, abs=1e-4)
+
+
 def test_a_model_against_itself_is_no_difference() -> None:
     benchmark, items = plain(50)
     right = np.random.default_rng(3).integers(0, 2, (50, 2)).astype(float)

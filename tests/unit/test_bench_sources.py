@@ -31,6 +31,7 @@ from helpers.benchmarks import (
 )
 from seethink.core.types import Verdict
 from seethink.data.chat import _with_choices
+from seethink.data.images import check_image
 from seethink.eval.bench.benchmark import BenchError, Item
 from seethink.eval.bench.download import download
 from seethink.eval.bench.grading import gold_problem
@@ -38,6 +39,7 @@ from seethink.eval.bench.load import load
 from seethink.eval.bench.prompts import MARK, place_images
 from seethink.eval.bench.rows import RowsError
 from seethink.eval.tasks.registry import BENCHMARKS, PAPER, chosen
+from seethink.studies.benchmarks.inspection import _odd, _ungraded
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "benchmarks" / "data"
 
@@ -213,6 +215,16 @@ def test_a_sample_is_stratified_keeps_groups_whole_and_grows(tmp_path: Path) -> 
     logicvista_json(tmp_path / "b", 30)
     places = [load(small("logicvista"), tmp_path / "b", limit=5, seed=seed, images=False).places for seed in (0, 0, 1)]
     assert places[0] == places[1] != places[2]
+
+
+def test_a_check_names_golds_that_nothing_equals_missing_images_and_copies() -> None:
+    picture = check_image(png(1), None)
+    items = (
+        Item("a", "How many?", " ", (picture,)), Item("b", "How many?", "3"), Item("c", "Why?", "4", (picture,)),
+        Item("d", "Why?", "4", (check_image(png(1), None),)),
+    )  # fmt: skip
+    assert [(item.id, why) for item, why in _ungraded(BENCHMARKS["mathvision"], items)] == [("a", "no answer")]
+    assert _odd(items) == ["without an image: 1 items, b", "the same question and images: c and d"]
 
 
 def test_marks_of_the_datas_own_stand_for_no_image() -> None:

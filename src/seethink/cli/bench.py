@@ -77,6 +77,9 @@ def export(
         raise UserError(f"--to: expected {' or '.join(writers)}, found {to!r}")
     refuse_full_folder(out)
     results = read_results(folder, "FOLDER")
+    for score in results.scores.values():
+        if score.unscored:
+            say(f"{score.name}: {score.unscored:,} answers are missing or have no score", "yellow")
     for path in as_user_error(lambda: writers[to](results, out)):
         say(visible(str(path)))
 
@@ -101,6 +104,7 @@ class BenchOptions:
     requests_per_minute: float | None
     timeout_s: float
     blind: bool
+    count_refused: bool
     regrade: bool
     download: bool
 
@@ -120,6 +124,7 @@ def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[st
         model=model,
         server=server,
         limit=options.limit,
+        counts_refused=options.count_refused,
         download=options.download,
         reward=make_reward(words),
     )

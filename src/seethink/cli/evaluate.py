@@ -75,6 +75,12 @@ def evaluate(
     blind: Annotated[
         bool, typer.Option("--blind", help="Leave the images out: a blind baseline.", rich_help_panel=_BENCH)
     ] = False,
+    count_refused: Annotated[
+        bool,
+        typer.Option(
+            "--count-refused", help="Requests that the server refuses for good count as wrong.", rich_help_panel=_BENCH
+        ),
+    ] = False,
     regrade: Annotated[
         bool,
         typer.Option("--regrade", help="Grade the answers in --out anew, without a model.", rich_help_panel=_BENCH),
@@ -107,7 +113,7 @@ def evaluate(
             bench=bench, protocol=protocol, runs=runs, temperature=temperature, max_new_tokens=max_new_tokens,
             limit=limit, seed=seed, data=data, out=out, server=server, served_model=served_model,
             api_key_env=api_key_env, concurrency=concurrency, requests_per_minute=requests_per_minute,
-            timeout_s=timeout_s, blind=blind, regrade=regrade, download=download,
+            timeout_s=timeout_s, blind=blind, count_refused=count_refused, regrade=regrade, download=download,
         )  # fmt: skip
         evaluate_benchmarks(model, options, words)
         return

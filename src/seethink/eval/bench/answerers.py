@@ -139,6 +139,8 @@ class Server:
     """A model behind an OpenAI-compatible server. Images go to it as they are stored."""
 
     config: EndpointConfig
+    counts_refused: bool = False
+    """Whether a request that the server refuses for good is an item that the model cannot be asked: it counts 0."""
     failures: Failures = field(default_factory=Failures)
 
     @property
@@ -149,12 +151,26 @@ class Server:
     def answers(self, work: Work, settings: Settings) -> Iterator[list[Generation]]:
         places = {key: (n, run) for n, runs in work.missing.items() for run, key in runs.items()}
         for outcomes in ask_in_batches(self.config, _requests(work, settings), role="model"):
-            made = [(one, _of_outcome(work, *places[one.key], one)) for one in outcomes]
+            made = [(one, self._generation(work, *places[one.key], one)) for one in outcomes]
             failed = [outcome for outcome, generation in made if generation is None]
             if failed:
                 self.failures.count += len(failed)
                 self.failures.reason = failed[-1].reason
             yield [generation for _, generation in made if generation is not None]
+
+    def _generation(self, work: Work, n: int, run: int, outcome: Outcome) -> Generation | None:
+        """None where the request failed, or the server refused it: no words of the model's."""
+        reply = outcome.reply
+        if reply is None:
+            is_counted = self.counts_refused and outcome.state is State.REFUSED
+            return _not_asked(work, n, run, outcome.reason) if is_counted else None
+        finish: Finish = "stop"
+        if outcome.state is State.TRUNCATED:
+            finish = "length"
+        elif outcome.state is State.REFUSED:
+            finish = "refused"
+        name, tokens = work.items[n].id, reply.tokens or 0
+        return Generation(outcome.key, name, run, reply.text, reply.reasoning, finish, tokens, outcome.reason)
 
 
 def _requests(work: Work, settings: Settings) -> Iterator[Request]:
@@ -183,17 +199,3 @@ def messages(item: Item) -> list[Message]:
             parts.append(text_part(piece))
     user = Message(role="user", content=parts)
     return [Message(role="system", content=item.system), user] if item.system else [user]
-
-
-def _of_outcome(work: Work, n: int, run: int, outcome: Outcome) -> Generation | None:
-    """None where the request failed, or the server refused it: no words of the model's."""
-    reply = outcome.reply
-    if reply is None:
-        return None
-    finish: Finish = "stop"
-    if outcome.state is State.TRUNCATED:
-        finish = "length"
-    elif outcome.state is State.REFUSED:
-        finish = "refused"
-    name, tokens = work.items[n].id, reply.tokens or 0
-    return Generation(outcome.key, name, run, reply.text, reply.reasoning, finish, tokens, outcome.reason)

@@ -79,7 +79,7 @@ class BenchRun:
         return self._finish(keys_NK, failures.count, failures.reason)
 
     def regrade(self) -> Ran:
-        """Grade the stored answers, without a model. Raises UserError where some are missing."""
+        """Grade the stored answers, without a model; what is missing has no score. Raises UserError where all is."""
         by_id = {item.id: n for n, item in enumerate(self._loaded.items)}
         keys_NK = [["" for _ in self._answers] for _ in by_id]
         for run, store in enumerate(self._answers):
@@ -87,12 +87,10 @@ class BenchRun:
                 if record["id"] in by_id:
                     keys_NK[by_id[record["id"]]][run] = record["key"]
         absent = sum(not key for keys in keys_NK for key in keys)
-        if absent:
-            raise UserError(
-                f"--regrade: {absent:,} answers of {self._benchmark.name} are missing in its generations; finish the "
-                "run first, by the command that began it"
-            )
-        return self._finish(keys_NK, 0, "")
+        if absent == len(keys_NK) * len(self._answers):
+            raise UserError(f"--regrade: {self._benchmark.name} has no stored answers; ask for them first")
+        reason = "never stored; the command that began the run asks for them"
+        return self._finish(keys_NK, absent, reason if absent else "")
 
     def close(self) -> None:
         for store in (*self._answers, self._grades):

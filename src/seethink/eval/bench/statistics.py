@@ -164,7 +164,23 @@ def _errors(parts: Parts) -> tuple[tuple[float, float], float]:
         return (math.nan, math.nan), math.nan
     drawn = sums.resampled(0, RESAMPLES)
     known = drawn[np.isfinite(drawn)]
-    return ends(drawn, LEVEL), float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    if len(known) < 2:
+        return ends(drawn, LEVEL), math.nan
+    if known.min() == known.max() and known[0] in (0.0, 1.0):
+        return _all_alike(float(known[0]), sums.sums_CG.shape[1])
+    return ends(drawn, LEVEL), float(known.std(ddof=1))
+
+
+def _all_alike(value: float, clusters: int) -> tuple[tuple[float, float], float]:
+    """(ends, standard error) where every cluster is right, or none: resampling would find no error at all.
+
+    The other end is Clopper's and Pearson's; the error is that of a share with two more successes and failures (Agresti
+    and Coull 1998).
+    """
+    far = 1 - ((1 - LEVEL) / 2) ** (1 / clusters)
+    share = 2 / (clusters + 4)
+    stderr = math.sqrt(share * (1 - share) / (clusters + 4))
+    return ((0.0, far) if value == 0 else (1 - far, 1.0)), stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +204,31 @@ class Difference:
         """Whether the interval holds 0, or p is above 5%: for few items the bootstrap's interval is too narrow."""
         return not (self.low > 0 or self.high < 0) or not self.p < 1 - LEVEL
 
+    @property
+    def verdict(self) -> str:
+        if math.isnan(self.p):
+            return "too few items"
+        return "within noise" if self.is_noise else "A is better" if self.value > 0 else "B is better"
+
 
 def difference(
     benchmark: Benchmark, items: Sequence[Item], right_a: np.ndarray, right_b: np.ndarray, *, seed: int = 0
 ) -> Difference:
-    """The paired difference of accuracies [N, K] of the same items; the runs' numbers may differ."""
-    parts = [benchmark.score(items, right) for right in (right_a, right_b)]
+    """The paired difference of accuracies [N, K] of the same items; the runs' numbers may differ.
+
+    An item of which either model lacks a score in some run counts for neither model.
+    """
+    known = np.isfinite(right_a).all(1) & np.isfinite(right_b).all(1)
+    parts = [benchmark.score(items, np.where(known[:, None], right, math.nan)) for right in (right_a, right_b)]
     a, b = (cluster_sums(one) for one in parts)
     own, other = (float(np.mean(headline(one))) for one in parts)
-    value = own - other
-    if a.sums_CG.shape != b.sums_CG.shape or a.sums_CG.shape[1] < 2:
-        return Difference(benchmark.name, benchmark.title, len(items), own, other, value, math.nan, math.nan, math.nan)
+    value, n = own - other, int(known.sum())
+    if a.sums_CG.shape[1] < 2:
+        return Difference(benchmark.name, benchmark.title, n, own, other, value, math.nan, math.nan, math.nan)
     # The same seed draws the same clusters for both.
     low, high = ends(a.resampled(seed, RESAMPLES) - b.resampled(seed, RESAMPLES), LEVEL)
     p = _exchange_p(a, b, seed)
-    return Difference(benchmark.name, benchmark.title, len(items), own, other, value, low, high, p)
+    return Difference(benchmark.name, benchmark.title, n, own, other, value, low, high, p)
 
 
 def _exchange_p(a: Sums, b: Sums, seed: int) -> float:

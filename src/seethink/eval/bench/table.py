@@ -54,9 +54,8 @@ def difference_table(differences: Sequence[Difference], a: str, b: str) -> Table
     table = _table(title, "n", "A", "B", "A - B", "95% interval", "p", "verdict")
     for d in differences:
         interval = f"{100 * d.low:+.1f} to {100 * d.high:+.1f}"
-        verdict = "within noise" if d.is_noise else "A is better" if d.value > 0 else "B is better"
         values = (_percent(d.a), _percent(d.b), f"{100 * d.value:+.1f}")
-        table.add_row(d.name, f"{d.n:,}", *values, interval, f"{d.p:.3f}", verdict)
+        table.add_row(d.name, f"{d.n:,}", *values, interval, f"{d.p:.3f}", d.verdict)
     return table
 
 

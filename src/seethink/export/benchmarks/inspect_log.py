@@ -41,7 +41,7 @@ def _log(results: Results, name: str, score: BenchScore) -> dict[str, Any]:
               "seed": settings.get("seed")}  # fmt: skip
     return {
         "version": 2,
-        "status": "success",
+        "status": "success" if len(samples) == score.n * score.runs else "error",
         "eval": {
             "eval_id": name, "run_id": name, "created": _EPOCH, "task": name, "task_id": name,
             "task_version": 1, "task_attribs": {}, "task_args": {},

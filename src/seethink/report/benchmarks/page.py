@@ -61,7 +61,7 @@ def render(results: Sequence[Results], differences: Sequence[Difference] = ()) -
         labels=labels,
         tones=TONES,
         columns=COLUMNS,
-        facts=_facts(results[0]),
+        facts=_all_facts(results),
         chart=whisker_chart([_line(results, name) for name in names], "Scores with 95 % intervals"),
         rows=[_row(one.scores[name], one.records[name], label) for name in names
               for one, label in zip(results, labels, strict=True)],
@@ -113,11 +113,18 @@ def _parts(score: BenchScore) -> list[tuple[str, str, str]]:
 
 
 def _difference(one: Difference) -> dict[str, str]:
-    verdict = "within noise" if one.is_noise else "A is better" if one.value > 0 else "B is better"
     interval = "–" if math.isnan(one.low) else f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"
     p = "–" if math.isnan(one.p) else f"{one.p:.3f}"
     return {"title": one.title, "n": f"{one.n:,}", "value": f"{100 * one.value:+.1f}", "interval": interval, "p": p,
-            "verdict": verdict}  # fmt: skip
+            "verdict": one.verdict}  # fmt: skip
+
+
+def _all_facts(results: Sequence[Results]) -> list[tuple[str, str]]:
+    """The settings; of several models those that differ side by side."""
+    tables = [dict(_facts(one)) for one in results]
+    names = dict.fromkeys(name for table in tables for name in table)
+    found = [(name, [table.get(name, "–") for table in tables]) for name in names]
+    return [(name, values[0] if len(set(values)) == 1 else " | ".join(values)) for name, values in found]
 
 
 def _facts(one: Results) -> list[tuple[str, str]]:

@@ -58,6 +58,8 @@ class BenchCommand:
     """Items of a stratified sample; None for all."""
     reward: RewardConfig | None = None
     """Of which the verifier is used."""
+    counts_refused: bool = False
+    """Requests that the server refuses for good count as wrong."""
     download: bool = False
     """Fetch what is absent from the hub."""
 
@@ -119,7 +121,7 @@ class BenchCommand:
     def _answerer(self, stack: ExitStack) -> tuple[Answerer, str]:
         """(who answers, its name for people)."""
         if self.server is not None:
-            return Server(self.server), self.server.model
+            return Server(self.server, self.counts_refused), self.server.model
         if self.model is None:
             raise UserError("expected a MODEL, or --server URL with --model NAME")
         from seethink.generate.make import make_generator
@@ -191,7 +193,8 @@ def _warnings(rans: Sequence[Ran], scores: Sequence[BenchScore], about: dict[str
         if ran.failures:
             why = visible(ran.reason)[:200]
             lines.append(f"{score.name}: {ran.failures:,} requests got no answer (the last: {why}); the same command "
-                         "asks them again")  # fmt: skip
+                         "asks them again; where the server refuses them for good, --count-refused counts them as "
+                         "wrong")  # fmt: skip
         if score.chance > 0 and score.score < score.chance + 2 * score.stderr:
             shown, by_chance = f"{100 * score.score:.1f} ± {100 * score.stderr:.1f}", f"{100 * score.chance:.1f}"
             below = score.score < score.chance - 2 * score.stderr

@@ -44,4 +44,7 @@ def _one(a: Results, b: Results, name: str) -> Difference:
         sizes = f"{len(items):,} and {len(others):,}"
         say(f"{name}: {sizes} items, of which the {len(shared):,} that both have are compared", "yellow")
     kept = [items[place] for place in shared]
-    return difference(BENCHMARKS[name], kept, rights_a[shared], rights_b[[places[item.id] for item in kept]])
+    found = difference(BENCHMARKS[name], kept, rights_a[shared], rights_b[[places[item.id] for item in kept]])
+    if found.n < len(kept):
+        say(f"{name}: {len(kept) - found.n:,} of them lack a score in some run and are left out", "yellow")
+    return found

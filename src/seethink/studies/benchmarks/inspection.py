@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seethink.core.types import Verdict
+from seethink.data.images import image_sha256
 from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.grading import gold_problem
 from seethink.eval.bench.load import find, load
@@ -56,9 +57,24 @@ def check(benchmark: Benchmark, root: Path) -> Checked:
     lines += [f"known bad row {name}: {what}" for name, what in benchmark.bad_rows.items()]
     if benchmark.notes:
         lines.append(f"note: {benchmark.notes}")
+    lines += _odd(items)
     failures = [f"{item.id}: gold {item.gold[:60]!r}: {why}" for item, why in _ungraded(benchmark, items)]
     known = [one for one in failures if one.partition(": gold")[0] in benchmark.bad_rows]
     return Checked((*lines, *(f"known: {one}" for one in known)), tuple(one for one in failures if one not in known))
+
+
+def _odd(items: tuple[Item, ...]) -> list[str]:
+    """What is rarely meant: items without an image among others that have one, and items that are there twice."""
+    lines = []
+    blind = [item.id for item in items if not item.images]
+    if 0 < len(blind) < len(items):
+        lines.append(f"without an image: {len(blind):,} items, {', '.join(blind[:5])}")
+    seen: dict[tuple[object, ...], str] = {}
+    for item in items:
+        content = (item.question, item.choices, tuple(image_sha256(image) for image in item.images))
+        if (first := seen.setdefault(content, item.id)) != item.id:
+            lines.append(f"the same question and images: {first} and {item.id}")
+    return lines
 
 
 def _expected(benchmark: Benchmark, name: str) -> str:
@@ -67,9 +83,10 @@ def _expected(benchmark: Benchmark, name: str) -> str:
 
 def _ungraded(benchmark: Benchmark, items: tuple[Item, ...]) -> list[tuple[Item, str]]:
     """Items whose own gold, in a box, is not right. Puzzles with any valid solution have no gold to try."""
-    tried = [item for item in items if item.gold and not item.meta.get("special")]
+    tried = [item for item in items if item.gold.strip() and not item.meta.get("special")]
     grades = benchmark.grade([(item, f"The answer is \\boxed{{{item.gold}}}.") for item in tried])
-    return [
+    empty = [(item, "no answer") for item in items if not item.gold.strip() and not item.meta.get("special")]
+    return empty + [
         (item, gold_problem(item) or grade.reason)
         for item, grade in zip(tried, grades, strict=True)
         if grade.verdict is not Verdict.CORRECT
