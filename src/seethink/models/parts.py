@@ -38,6 +38,8 @@ class Family:
     """Several sequences may share a row, told apart by restarting positions."""
     max_images: int | None = None
     """Images that one sample may have; None: any number."""
+    evidence: tuple[str, ...] = ()
+    """Why each part is held for what it is, where models/structure.py found the parts."""
 
     def paths(self, part: Part) -> tuple[str, ...]:
         return {"vision": self.vision, "connector": self.connector, "language": self.language}[part]
