@@ -1,7 +1,7 @@
 """Sharing a group's prompt changes nothing: log-probs, entropies and every gradient equal the repeated prompt's.
 
-float64 throughout (but for `FLOAT32_FAMILIES`): the families' own upcasts to float32 (norms, rotary angles) are turned off, so that what is left is
-the order of sums.
+float64 throughout, but for `FLOAT32_FAMILIES`: the families' own upcasts to float32 (norms, rotary angles) are turned
+off, so that what is left is the order of sums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seethink.rl.rollout import Episode
 
 LENGTHS = ((5, 1, 9), (2, 7, 3), (4, 4, 6), (8, 1, 2))
 FLOAT32_FAMILIES = ("glm4v", "gemma4")
-"""Their vision encoders make float32 tensors of their own (positions, pooling weights), which float64 ones cannot join."""
+"""Their vision encoders make float32 tensors of their own (positions, pooling weights); float64 cannot join them."""
 SIZES = ((40, 40), (80, 30), (30, 64))
 
 
