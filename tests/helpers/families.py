@@ -29,6 +29,8 @@ from helpers.family_words import ANYRES_GRID, ANYRES_PATCH, ANYRES_TILE, EOS, PA
 STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5")
 """Families that are not listed: their short convolutions or linear attention carry more than keys and values."""
 FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL_FAMILIES)
+NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)
+"""Tested through the same code as those before them, so with fewer forms of each test."""
 FAST_FAMILIES = ("internvl", "qwen2_5_vl", "gemma3")
 """One position per token, three per token, and sliding windows with attention both ways inside an image."""
 FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
