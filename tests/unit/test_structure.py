@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from helpers.families import FAMILY_PARAMS, save_family
-from seethink.models import coverage, parts
+from seethink.models import coverage
 from seethink.models.load import load_model
 from seethink.models.parts import FAMILIES, PARTS, PartsError, banned_token_ids, family_of, split_parts
 from seethink.models.structure import find_family
@@ -25,11 +26,20 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return save_family(request.param, tmp_path_factory.mktemp("family"))
 
 
-def test_a_listed_family_is_found_as_it_is_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _table_kept() -> Iterator[None]:
+    """The family table as it was, its order too."""
+    kept = dict(FAMILIES)
+    yield
+    FAMILIES.clear()
+    FAMILIES.update(kept)
+
+
+@pytest.mark.usefixtures("_table_kept")
+def test_a_listed_family_is_found_as_it_is_listed(folder: Path) -> None:
     """Taken out of the table it loads by itself, with the same parts, positions and kind of forward."""
     model_type = load_model(str(folder)).model.config.model_type
-    listed = FAMILIES[model_type]
-    monkeypatch.delitem(parts.FAMILIES, model_type)
+    listed = FAMILIES.pop(model_type)
     loaded = load_model(str(folder))
     found = family_of(loaded.model)
     assert [set(found.paths(part)) for part in PARTS] == [set(listed.paths(part)) for part in PARTS]
