@@ -1,7 +1,8 @@
 """Where each family keeps its vision encoder, its connector and its language model. The only family table.
 
-A family that is not listed is found by its structure (structure.py) or stated by `[parts.modules]`. Every parameter is in exactly one part; where
-one part lies inside another (a merger inside the vision tower), the deeper path owns it.
+A family that is not listed is found by its structure (structure.py) or stated by the recipe's `[parts.modules]`. Every
+parameter is in exactly one part; where one part lies inside another (a merger inside the vision tower), the deeper path
+owns it.
 """
 
 from __future__ import annotations
