@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.families import FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.families import FAMILIES, NEWER_FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
 from helpers.plain_transformers import PlainTransformers
 from seethink.config import make_recipe
 from seethink.models.load import load_model
@@ -139,7 +139,8 @@ def test_lora_trains_adapters_and_exports_them_merged(home: Path) -> None:
     assert moved(home, last) == {"vision": False, "connector": True, "language": True}
     assert not [name for name in load_file(last / "model.safetensors") if "lora" in name or "base_layer" in name]
     assert all(step["mismatch_kl/max"] < 1e-6 for step in metrics(home, "lora"))
-    _resumes(home, "lora", "grpo", *LORA)
+    if load_model(str(last)).model.config.model_type not in NEWER_FAMILIES:
+        _resumes(home, "lora", "grpo", *LORA)
 
 
 FEW_GROUPS = ("algorithm.steps=1", "rollout.group_size=8")

@@ -7,6 +7,8 @@ grouped queries, learned positions, Q-Formers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from helpers import newer_families
 from helpers.family_processors import (
-    ANYRES_GRID,
-    ANYRES_PATCH,
-    ANYRES_TILE,
-    EOS,
-    PAD,
-    PATCH,
-    QUERY_TOKENS,
-    TILE,
     WORDS,
-    Words,
     build_processor,
     build_tokenizer,
 )
+from helpers.family_words import ANYRES_GRID, ANYRES_PATCH, ANYRES_TILE, EOS, PAD, PATCH, QUERY_TOKENS, TILE, Words
 
-FAMILIES: tuple[str, ...] = tuple(WORDS)
+STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5")
+"""Families that are not listed: their short convolutions or linear attention carry more than keys and values."""
+FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL_FAMILIES)
+NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)
+"""Tested through the same code as those before them, so with fewer forms of each test."""
 FAST_FAMILIES = ("internvl", "qwen2_5_vl", "gemma3")
 """One position per token, three per token, and sliding windows with attention both ways inside an image."""
 FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
@@ -112,7 +111,23 @@ def _widen_init(model: Any) -> None:
             torch.nn.init.normal_(weight, std=0.05)
 
 
+@contextmanager
+def plain_experts(model: Any) -> Iterator[None]:
+    """Experts one after another: the fused product of all, which transformers chooses, takes no float64."""
+    configs = {
+        id(c): c for m in model.modules() if getattr(c := getattr(m, "config", None), "_experts_implementation", None)
+    }
+    before = {number: config._experts_implementation for number, config in configs.items()}
+    for config in configs.values():
+        config._experts_implementation = "eager"
+    yield
+    for number, config in configs.items():
+        config._experts_implementation = before[number]
+
+
 def build_config(model_type: str, tokenizer: Any) -> Any:
+    if model_type in newer_families.WORDS:
+        return newer_families.build_config(model_type, tokenizer, _text, _vision, _qwen_vision())
     build = {
         "internvl": _internvl,
         "qwen2_5_vl": _qwen2_5_vl,

@@ -15,7 +15,7 @@ from helpers.families import FAMILY_PARAMS, save_family
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.small_cpu.closed_form import use_closed_forms
 
-OTHERS = {"gemma3", "blip-2"}
+OTHERS = {"gemma3", "gemma4", "blip-2"}
 """Norms of 1 + weight and a gate of GELU; LayerNorm and an MLP without a gate."""
 
 
@@ -56,6 +56,8 @@ def test_gradients_equal_autograds_in_every_family(family: str, tmp_path: Path) 
     if family in OTHERS:
         assert not replaced
         return
+    if family == "cohere2_vision":  # its norms take the mean off first
+        plain = {name: module for name, module in plain.items() if name.endswith("mlp")}
     assert plain
     assert set(plain) <= set(replaced), "not in closed form"
     for name, module in plain.items():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, plain_experts, save_family
 from helpers.nano import gradients, relative_error
 from seethink.core.types import Completion, Microbatch, Prompt, Sample
 from seethink.generate.in_process.generator import InProcessGenerator
@@ -56,7 +56,8 @@ def completions(loaded: LoadedModel, prompts: list[Prompt]) -> list[list[Complet
 @pytest.fixture
 def double(loaded: LoadedModel) -> Iterator[LoadedModel]:
     """The same model in float64."""
-    yield replace(loaded, model=loaded.model.double())
+    with plain_experts(loaded.model):
+        yield replace(loaded, model=loaded.model.double())
     loaded.model.float()
 
 

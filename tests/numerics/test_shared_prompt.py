@@ -1,7 +1,7 @@
 """Sharing a group's prompt changes nothing: log-probs, entropies and every gradient equal the repeated prompt's.
 
-float64 throughout: the families' own upcasts to float32 (norms, rotary angles) are turned off, so that what is left is
-the order of sums.
+float64 throughout, but for `FLOAT32_FAMILIES`: the families' own upcasts to float32 (norms, rotary angles) are turned
+off, so that what is left is the order of sums.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.families import FAMILY_PARAMS, NEWER_FAMILIES, ONE_IMAGE_FAMILIES, picture, plain_experts, save_family
 from helpers.nano import completion, gradients, nano_recipe, random_episode, relative_error, without_upcasts
 from helpers.training import make_critic, make_loss, make_policy, microbatches, update
 from seethink.config import Recipe
@@ -23,6 +23,8 @@ from seethink.models.shared_prompt import refusal
 from seethink.rl.rollout import Episode
 
 LENGTHS = ((5, 1, 9), (2, 7, 3), (4, 4, 6), (8, 1, 2))
+FLOAT32_FAMILIES = ("glm4v", "gemma4")
+"""Their vision encoders make float32 tensors of their own (positions, pooling weights); float64 cannot join them."""
 SIZES = ((40, 40), (80, 30), (30, 64))
 
 
@@ -38,9 +40,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def loaded(folder: Path) -> LoadedModel:
+def loaded(folder: Path) -> Iterator[LoadedModel]:
     found = load_model(str(folder))
-    return replace(found, model=found.model.double())
+    with plain_experts(found.model):
+        yield found if found.model.config.model_type in FLOAT32_FAMILIES else replace(found, model=found.model.double())
 
 
 def episode_of(loaded: LoadedModel) -> Episode:
@@ -54,7 +57,8 @@ def episode_of(loaded: LoadedModel) -> Episode:
             picture(10 * i + k, SIZES[(i + k) % 3]) for k in range(images)
         ))  # fmt: skip
         prompt = loaded.chat.prompt(sample)
-        prompt.mm_kwargs = {key: v.double() if v.is_floating_point() else v for key, v in prompt.mm_kwargs.items()}
+        dtype = loaded.model.dtype
+        prompt.mm_kwargs = {key: v.to(dtype) if v.is_floating_point() else v for key, v in prompt.mm_kwargs.items()}
         drawn = [[allowed[int(t)] for t in torch.randint(len(allowed), (n,))] for n in lengths]
         members = [completion(ids, float(j % 2), float(torch.randn(()))) for j, ids in enumerate(drawn)]
         groups.append(RolloutGroup(prompt, members))
@@ -89,9 +93,14 @@ FORMS = {
 }
 
 
+NEWER_FORMS = ("one batch", "connector only", "adapters")
+
+
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("form", FORMS)
 def test_equal_to_the_repeated_prompt(loaded: LoadedModel, form: str) -> None:
+    if loaded.model.config.model_type in NEWER_FAMILIES and form not in NEWER_FORMS:
+        pytest.skip("this form is tested on the families before it")
     if form == "adapters":
         # Fresh adapters multiply by zero; make them count.
         from seethink.models.lora import add_adapters
@@ -101,7 +110,7 @@ def test_equal_to_the_repeated_prompt(loaded: LoadedModel, form: str) -> None:
         for name, parameter in loaded.model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
-        loaded.model.double()
+        loaded.model.to(loaded.model.dtype)
     overrides = tuple(o for o in FORMS[form] if not o.startswith("lora"))
     episode = episode_of(loaded)
     shared, plain = (
@@ -110,7 +119,8 @@ def test_equal_to_the_repeated_prompt(loaded: LoadedModel, form: str) -> None:
     for name, ours in shared.items():
         assert ours.shape == plain[name].shape
         assert plain[name].abs().max() > 0
-        assert relative_error(ours, plain[name]) < 1e-10, name
+        allowed = 1e-10 if loaded.model.dtype == torch.float64 else 3e-5
+        assert relative_error(ours, plain[name]) < allowed, name
 
 
 @pytest.mark.parametrize(

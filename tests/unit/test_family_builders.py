@@ -53,7 +53,8 @@ def _image_features(model: Any, inputs: dict[str, Any]) -> int:
     """Rows of the language model's width that the vision tower and the connector make of the inputs."""
     text_keys = ("input_ids", *PER_TOKEN)
     with torch.no_grad():
-        features = model.get_image_features(**{k: v for k, v in inputs.items() if k not in text_keys}).pooler_output
+        owner = model if hasattr(model, "get_image_features") else model.model
+        features = owner.get_image_features(**{k: v for k, v in inputs.items() if k not in text_keys}).pooler_output
     if isinstance(features, torch.Tensor):
         features = [features]
     return sum(f.numel() for f in features) // model.config.text_config.hidden_size

@@ -22,7 +22,8 @@ def parts(
 ) -> None:
     """Show a model's modules by role (vision, connector, language) with parameter counts.
 
-    Needs only the model's configuration, not its weights.
+    Needs only the model's configuration, not its weights. For a family that is not listed it shows the parts that the
+    model's structure tells, and why; they are proven on a picture when the model is loaded.
     """
     from seethink.config import load_recipe
     from seethink.models import describe
@@ -33,6 +34,28 @@ def parts(
         console.print_json(data=describe.as_json(found))
     else:
         console.print(describe.render(found))
+
+
+@app.command(epilog="Example: `seethink families --markdown > docs/model_types.md`")
+def families(
+    markdown: Annotated[bool, typer.Option(help="Print the page of the documentation instead.")] = False,
+) -> None:
+    """List every vision-language class of the installed transformers: listed, found by its structure, or refused.
+
+    Each is built from its default configuration without weights; half a minute for all.
+    """
+    from seethink.core.console import progress_bar
+    from seethink.models import coverage
+
+    rows = []
+    with progress_bar("model classes", len(coverage.model_classes())) as advance:
+        for row in coverage.coverage():
+            rows.append(row)
+            advance(1, row.model_type)
+    if markdown:
+        typer.echo(coverage.as_markdown(rows), nl=False)
+    else:
+        console.print(coverage.as_table(rows))
 
 
 @app.command(epilog="Example: `seethink export runs/nano-grpo --out models/nano-reasoner`")

@@ -165,6 +165,7 @@ def _check_family(report: Report, recipe: Recipe, model: Model) -> None:
     else:
         family = family_of(model.meta)
         named = "recipe's [parts.modules]" if recipe.parts.modules else f"{model.meta.config.model_type} family"
+        named += " (not listed; found by its structure)" if family.evidence else ""
         found = f"{named}: vision, connector ({family.connector_kind}), language; positions {family.positions}"
         report.add(SECTION, "parts", Status.PASS, found)
         _use_generation_config(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from seethink.models.load import (
     refuse_unreachable,
     unreadable,
 )
-from seethink.models.parts import family_of, split_parts
+from seethink.models.parts import Family, family_of, split_parts
 from seethink.models.weight_files import read_weights
 
 DEPTH = 3
@@ -90,6 +91,7 @@ def as_json(description: Description) -> dict[str, Any]:
         "images": family.images,
         "image_tokens": list(family.image_tokens),
         "stored": description.stored_dtypes,
+        "found": list(family.evidence),
     }
 
 
@@ -119,7 +121,20 @@ def render(description: Description) -> Group:
         ("stored as", ", ".join(f"{n:,} x {d}" for d, n in description.stored_dtypes.items()) or "no weights here"),
     ):
         facts.add_row(Text(name, style="dim"), Text(value))
-    return Group(table, Text(), facts)
+    return Group(table, Text(), facts, *_found(family))
+
+
+def _found(family: Family) -> list[Text]:
+    """Why the parts of a family that is not listed are where they are, and how a recipe states them."""
+    if not family.evidence:
+        return []
+    modules = "\n".join(f"{part} = {json.dumps(list(family.paths(part)))}" for part in PARTS)
+    return [
+        Text("\nFound by the model's structure, as its family is not listed; proven on a picture when it is loaded:"),
+        *(Text(f"  {line}") for line in family.evidence),
+        Text("A recipe states them, or states them otherwise, by", style="dim"),
+        Text(f"[parts.modules]\n{modules}", style="dim"),
+    ]
 
 
 def tied(model: Any) -> list[str]:

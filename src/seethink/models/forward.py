@@ -63,6 +63,14 @@ def cached_states(cache: Any) -> list[tuple[Tensor, Tensor]]:
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
+def stateful_layers(model: Any) -> str:
+    """Kinds of layers that carry more than keys and values from token to token (linear attention, short convolutions,
+    state spaces, chunks), separated by commas; "" for none."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or ())
+    return ", ".join(sorted(kinds - {"full_attention", "sliding_attention"}))
+
+
 def attention_configs(model: Any) -> list[Any]:
     """The configurations in which the layers that can have a cache look up their attention; some families copy it."""
     configs = {id(c): c for m in model.modules() if hasattr(m, "layer_idx") and (c := getattr(m, "config", None))}

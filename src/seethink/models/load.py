@@ -20,8 +20,10 @@ from seethink.core.errors import UserError
 from seethink.data.chat import Chat
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
-from seethink.models.parts import banned_token_ids, family_of, split_parts, use_modules
+from seethink.models.parts import FAMILIES, banned_token_ids, family_of, split_parts, use_modules
 from seethink.models.prefix_attention import use_prefix_attention
+from seethink.models.structure import use_found
+from seethink.models.trial import prove
 from seethink.models.weight_files import misfits, not_finite, read_weights, some
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
@@ -80,15 +82,15 @@ def load_model(
         source: `nano` or another packaged base model (docs/nano.md), a checkpoint folder, or a hub name `org/model`.
         dtype: `float32` or `bfloat16`; what forward passes compute in.
         trust_remote_code: Run Python code that comes with the checkpoint.
-        modules: Where vision encoder, connector and language model are, for a family that is not listed
-            (docs/families.md).
+        modules: Where vision encoder, connector and language model are, for a family that is neither listed nor
+            found by its structure (docs/families.md).
 
     Returns:
         The model in evaluation mode, its chat (processor, tokenizer, template), stop tokens and banned tokens.
 
     Raises:
         ModelError: There is no such model, it is damaged, or tensors are missing, too many, misshapen or not finite.
-        PartsError: The parts of its family are not known, or do not cover it.
+        PartsError: The parts of its family are not known, do not cover it, or do not feed each other.
     """
     return _load(str(source), dtype, trust_remote_code, modules, default_device())
 
@@ -124,6 +126,9 @@ def _load(
             raise ModelError("the tokenizer has no eos_token: set it to the token that ends a turn")
         banned_ids, stop_ids = banned_token_ids(model, chat.tokenizer), stop_token_ids(model, chat)
     model = model.to(device)
+    if family_of(model).evidence and device.type != "meta":
+        with unreadable(source):
+            prove(model, chat)
     return LoadedModel(model.eval(), chat, source, banned_ids, stop_ids, getattr(torch, dtype))
 
 
@@ -199,6 +204,8 @@ def attach_family(model: Any, modules: PartModules | None) -> None:
     """Make sure that every parameter is in exactly one known part. Raises PartsError."""
     if modules is not None:
         use_modules(model, modules)
+    elif str(model.config.model_type) not in FAMILIES:
+        use_found(model)
     split_parts(model)
 
 

@@ -1,7 +1,8 @@
 """Where each family keeps its vision encoder, its connector and its language model. The only family table.
 
-A family that is not listed works through the recipe's `[parts.modules]`. Every parameter is in exactly one part; where
-one part lies inside another (a merger inside the vision tower), the deeper path owns it.
+A family that is not listed is found by its structure (structure.py) or stated by the recipe's `[parts.modules]`. Every
+parameter is in exactly one part; where one part lies inside another (a merger inside the vision tower), the deeper path
+owns it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Family:
     """Several sequences may share a row, told apart by restarting positions."""
     max_images: int | None = None
     """Images that one sample may have; None: any number."""
+    evidence: tuple[str, ...] = ()
+    """Why each part is held for what it is, where models/structure.py found the parts."""
 
     def paths(self, part: Part) -> tuple[str, ...]:
         return {"vision": self.vision, "connector": self.connector, "language": self.language}[part]
@@ -59,6 +62,12 @@ _QWEN = Family(
     connector_kind="patch merger (MLP over 2x2 patches)",
     images="native size; height x width / (patch * merge)^2 tokens, min_pixels to max_pixels",
     positions="M-RoPE",
+)
+_GLM = replace(
+    _QWEN,
+    connector=("model.visual.downsample", "model.visual.merger"),
+    image_tokens=tuple(f"<|{kind}|>" for kind in ("image", "video", "*_of_image", "*_of_video")),
+    connector_kind="2x2 convolution + gated MLP",
 )
 _IDEFICS = Family(
     vision=("model.vision_model",),
@@ -115,6 +124,47 @@ FAMILIES: dict[str, Family] = {
         max_images=1,
     ),
     "blip-2": _Q_FORMER,
+    "qwen2_vl": _QWEN,
+    "qwen3_vl_moe": replace(
+        _QWEN,
+        connector=("model.visual.merger", "model.visual.deepstack_merger_list"),
+        connector_kind="patch merger, and one for each DeepStack layer",
+    ),
+    "glm4v": _GLM,
+    "mistral3": replace(
+        _LLAVA,
+        image_tokens=("[[]IMG]", "[[]IMG_BREAK]", "[[]IMG_END]"),
+        connector_kind="patch merger + MLP",
+        images="native size up to the longest edge; height x width / (patch * merge)^2 tokens and a break per row",
+    ),
+    "cohere2_vision": replace(
+        _LLAVA,
+        image_tokens=("<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>"),
+        connector_kind="pixel shuffle + gated MLP",
+        images="1 to max_patches tiles and a thumbnail; patch_size^2 tokens per tile (256)",
+    ),
+    "ovis2": replace(
+        _LLAVA,
+        connector=("model.visual_embeddings_table",),
+        image_tokens=("<image>", "<IMG_*>"),
+        connector_kind="table of visual words, mixed by probability",
+        images="1 to max_patches tiles and a whole view; image_seq_length tokens per tile (256)",
+    ),
+    "deepseek_vl": replace(
+        _LLAVA,
+        vision=("model.vision_model",),
+        connector=("model.aligner",),
+        image_tokens=("<image_placeholder>",),
+        images="one padded square view, num_image_tokens tokens (576)",
+    ),
+    "gemma4": replace(
+        _LLAVA,
+        connector=("model.embed_vision",),
+        image_tokens=("<|image>", "<|image|>", "<image|>", "<|video|>"),
+        connector_kind="average pooling + linear",
+        images="native shape; up to max_soft_tokens tokens (280)",
+        token_types="mm_token_type_ids",
+    ),
 }
 
 

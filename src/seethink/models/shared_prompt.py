@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from seethink.core.types import Microbatch, Prefix
-from seethink.models.forward import cached_states, hidden_states
+from seethink.models.forward import cached_states, hidden_states, stateful_layers
 from seethink.models.prefix_attention import SharedKeys, copy_free, runs_of
 
 
@@ -135,11 +135,9 @@ class SharedPrompt:
 
 def refusal(model: Any) -> str | None:
     """Why this model's prompts cannot be shared exactly; None where they can."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
     # Full attention needs only keys and values; a sliding window counts places, which padding on the left keeps.
-    if others := kinds - {"full_attention", "sliding_attention"}:
-        return f"its {', '.join(sorted(others))} layers carry more than keys and values from prompt to response"
+    if others := stateful_layers(model):
+        return f"its {others} layers carry more than keys and values from prompt to response"
     if model.training:
         return "it is in training mode: dropout would differ between the copies of a prompt"
     return None

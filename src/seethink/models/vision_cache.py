@@ -36,6 +36,8 @@ def keep_features(model: nn.Module, parts: PartsConfig) -> VisionCache | None:
             encoder.forward = encoder.forward.plain
     if "vision" in parts.train or parts.vision_cache_mb == 0:
         return None
+    if family.evidence:
+        return None  # how an encoder that was only found lays out its images is not known
     # One module, not a pattern of several. Qwen's merger, a connector, lies inside the encoder and may learn.
     if not len(encoders) == len(family.vision) == 1 or any(
         path.startswith(f"{family.vision[0]}.") for path in family.connector
@@ -57,7 +59,7 @@ class VisionCache:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         pixels: Any = kwargs.get("pixel_values", args[0] if args else None)
-        if not self._applies(pixels):
+        if not self._applies(pixels, kwargs):
             return self.plain(*args, **kwargs)
         leaves, structure = tree_flatten((args, kwargs))
         count = len(pixels)
@@ -65,7 +67,10 @@ class VisionCache:
         features = [self._features(row, structure) for row in rows]
         return tree_unflatten([torch.cat(parts) for parts in zip(*features, strict=True)], self._structure)
 
-    def _applies(self, pixels: Any) -> bool:
+    def _applies(self, pixels: Any, kwargs: dict[str, Any]) -> bool:
+        # With sizes the images of a batch become one long row (Pixtral), not a row each.
+        if kwargs.get("image_sizes") is not None:
+            return False
         if not isinstance(pixels, Tensor) or pixels.ndim != 4 or any(p.requires_grad for p in self._weights):
             return False
         return sum(p.numel() for p in self._weights) * pixels.shape[-1] * pixels.shape[-2] >= LEAST_WORK

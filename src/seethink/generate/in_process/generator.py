@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt
 from seethink.data.prompts import prompt_lengths
 from seethink.generate.in_process.decode_batch import DecodeBatch
@@ -19,6 +20,7 @@ from seethink.generate.in_process.rules import LogitsRule, logits_rules
 from seethink.generate.in_process.sampling import Draw, completion_uniforms, sample_tokens
 from seethink.generate.in_process.step import Step
 from seethink.generate.protocol import Sampling
+from seethink.models.forward import stateful_layers
 from seethink.models.load import LoadedModel
 from seethink.models.small_cpu.threads import threads_for
 
@@ -55,6 +57,7 @@ class InProcessGenerator:
         *,
         places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
+        self._refuse_states()
         was_training = self._loaded.model.training
         self._loaded.model.eval()
         self._running, self._rules = [], logits_rules(sampling.rules, self._loaded)
@@ -85,6 +88,14 @@ class InProcessGenerator:
                         progress(len(answers.places))
         self._loaded.model.train(was_training)
         return groups
+
+    def _refuse_states(self) -> None:
+        """Raises UserError for a model whose layers carry more from token to token than the decoder keeps."""
+        if kinds := stateful_layers(self._loaded.model):
+            raise UserError(
+                f"its {kinds} layers carry more than keys and values from token to token, which the decoder in the "
+                "trainer's process does not keep: sample with vLLM servers (rollout.engine=vllm); stage sft needs none"
+            )
 
     def load_weights(self, version: int) -> None:
         """The weights are the trainer's own, so only their number is noted."""
