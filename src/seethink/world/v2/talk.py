@@ -22,7 +22,7 @@ TEXT_SHARE, PRACTICE_SHARE = 0.15, 0.6
 WORKED = 0.75
 """Texts whose answer comes with its working."""
 FIRST_LEVELS = LEVELS[:4]
-MOST_PROBES = 3
+MOST_PROBES = 2
 """Reading questions of one conversation."""
 _BITS = 2**31
 
