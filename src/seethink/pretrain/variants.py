@@ -233,7 +233,7 @@ VARIANTS = {
         probing=cell_probing,
         talk=talk2.conversation,
         practice=talk2.practice,
-        config=BaseConfig(vision_steps=2400, steps=800, lr=2e-3, practice_steps=450, batch_size=32),
+        config=BaseConfig(vision_steps=2400, steps=800, lr=2e-3, practice_steps=300, practice_lr=1.5e-3, batch_size=32),
     ),
 }
 

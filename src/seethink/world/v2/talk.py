@@ -19,8 +19,8 @@ SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]
 """How often a picture is of each group of domains."""
 TEXT_SHARE, PRACTICE_SHARE = 0.15, 0.6
 """Conversations without a picture, of the second and of the third phase."""
-WORKED = 0.75
-"""Texts whose answer comes with its working."""
+WORKED, RECALL = 0.75, 0.4
+"""Texts whose answer comes with its working; texts of the third phase that ask for one value of the caption."""
 FIRST_LEVELS = LEVELS[:4]
 MOST_PROBES = 2
 """Reading questions of one conversation."""
@@ -41,9 +41,9 @@ def conversation(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
 
 
 def practice(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
-    """A conversation of the last phase: more text, and every level."""
+    """A conversation of the last phase: more text, and pictures of every level."""
     if rng.random() < PRACTICE_SHARE:
-        return None, [_text(rng, LEVELS)]
+        return None, [_text(rng, FIRST_LEVELS, RECALL)]
     return _about(scene(rng), rng)
 
 
@@ -55,10 +55,17 @@ def _about(item: Item, rng: np.random.Generator) -> tuple[Image, list[Turn]]:
     return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
-def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
+def _text(rng: np.random.Generator, levels: tuple[int, ...], recall: float = 0.0) -> Turn:
+    """A caption with a question about it: one value, or the item's own with or without its working."""
     item = _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
+    kind = rng.random()
+    if kind < recall:
+        probes = forms.probes(item)
+        probe = probes[int(rng.integers(len(probes)))]
+        return f"{forms.caption(item.problem.things)} {probe.question}", forms.direct(probe.answer)
     asked = forms.text_question(item) + item.prompt.removeprefix(item.problem.question)
-    return asked, forms.worked(item) if rng.random() < WORKED else forms.direct(item.answer)
+    working = kind < recall + (1 - recall) * WORKED
+    return asked, forms.worked(item) if working else forms.direct(item.answer)
 
 
 def _item(rng: np.random.Generator, domains: tuple[str, ...], levels: tuple[int, ...]) -> Item:
