@@ -12,7 +12,7 @@ from seethink.config import RewardConfig
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import NANO, load_model
-from seethink.pretrain.variants import BaseConfig
+from seethink.pretrain.settings import BaseConfig
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
 from seethink.world.questions import make_item

@@ -20,7 +20,9 @@ from seethink.core.errors import UserError
 from seethink.pretrain.base import train_base, train_vision
 from seethink.pretrain.batches import Batch, Encoder, make_batches, vision_batches
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH, build_processor, build_tokenizer
-from seethink.pretrain.variants import VARIANTS, BaseConfig, variant_named
+from seethink.pretrain.phases import Course
+from seethink.pretrain.settings import BaseConfig
+from seethink.pretrain.variants import VARIANTS, variant_named
 from seethink.world.talk import Talk, Turn, conversation, perception, practice
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "base.json"
@@ -192,7 +194,7 @@ def test_the_first_phase_of_relatives_learns_the_nanos_image_tokens(name: str) -
     config = replace(variant.config, batch_size=8, warmup=1)
     model = variant.build(build_tokenizer(variant.token_names), 0)
     before = model.get_input_embeddings().weight.clone()
-    losses = train_vision(model, config, variant, 8, lambda _: None)
+    losses = train_vision(model, config, variant, 8, lambda _: None, Course(None, "vision", config)).losses
     assert losses[-1] < 0.8 * losses[0]
     assert torch.equal(model.get_input_embeddings().weight, before)
 

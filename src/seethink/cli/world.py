@@ -84,13 +84,15 @@ def examine(
 
 @app.command("base", epilog="Example: `seethink world base --variant qwen --out models/nano-qwen`")
 def base(
-    out: Annotated[Path | None, typer.Option(help="Folder for the model; models/nano or models/nano-VARIANT.")] = None,
-    variant: Annotated[str, typer.Option(help="nano, resampler, qwen or weak.")] = "nano",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the model; models/VARIANT or models/nano-VARIANT.")
+    ] = None,
+    variant: Annotated[str, typer.Option(help="nano, nano2, resampler, qwen or weak.")] = "nano",
     seed: Seed = 0,
 ) -> None:
-    """Train a base model of the nano family as the packaged one was (nano: an hour on 2 cores; the others: minutes).
+    """Train a base model of the nano family (nano and nano2: an hour or more on 2 cores; the others: minutes).
 
-    The same command goes on after the last finished phase of one that was interrupted.
+    The same command goes on with one that was interrupted, from its last kept step.
     """
     from dataclasses import replace
 
@@ -98,5 +100,5 @@ def base(
     from seethink.pretrain.variants import variant_named
 
     kind = variant_named(variant)
-    folder = out or Path("models/nano" if variant == "nano" else f"models/nano-{variant}")
+    folder = out or Path("models", variant if variant.startswith("nano") else f"nano-{variant}")
     train_base(replace(kind.config, seed=seed), folder, variant=kind, log=console.print)

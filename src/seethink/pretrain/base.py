@@ -11,20 +11,31 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from seethink.models.parts import split_parts
-from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched, vision_batches
+from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched
 from seethink.pretrain.descent import Descent, Log
-from seethink.pretrain.losses import batch_loss, image_tokens, imitation, probing
-from seethink.pretrain.nano import IMAGE_SEQ_LENGTH, build_tokenizer
-from seethink.pretrain.phases import PhaseRecord, claim_base_folder, load_phase, round_to_stored, save_base, save_phase
-from seethink.pretrain.variants import BaseConfig, Variant
-from seethink.world.talk import Talk, practice
+from seethink.pretrain.losses import batch_loss, image_tokens, imitation
+from seethink.pretrain.phases import (
+    Course,
+    PhaseRecord,
+    claim_base_folder,
+    load_phase,
+    round_to_stored,
+    save_base,
+    save_phase,
+)
+from seethink.pretrain.settings import BaseConfig
+from seethink.pretrain.variants import Variant
+from seethink.world.talk import Talk
+
+T = TypeVar("T")
 
 
 def train_base(
@@ -38,27 +49,28 @@ def train_base(
     """
     if out is not None:
         claim_base_folder(out)
-    tokenizer = build_tokenizer(variant.token_names)
+    tokenizer = variant.tokenizer(variant.token_names)
     processor = variant.processor(tokenizer)
     model = variant.build(tokenizer, config.seed).train()
-    encoder = Encoder(tokenizer, IMAGE_SEQ_LENGTH)
+    encoder = Encoder(tokenizer, variant.image_seq_length)
     losses: dict[str, list[float]] = {}
 
-    def language(number: int, talk: Talk, lr: float, steps: int) -> list[float]:
-        batches = islice(make_batches(config, encoder, talk, steps, number), stop_after)
-        return train_language(model, config, variant, batches, lr, steps, log)
+    def language(number: int, talk: Talk, lr: float, steps: int, course: Course) -> PhaseRecord:
+        def batches(first: int) -> Iterator[Batch]:
+            return islice(make_batches(config, encoder, talk, steps, number, first), stop_after)
 
-    phases: dict[str, Callable[[], list[float]]] = {
-        "vision": lambda: train_vision(model, config, variant, stop_after, log),
-        "language": lambda: language(1, variant.talk, config.lr, config.steps),
-        "practice": lambda: language(2, practice, config.practice_lr, config.practice_steps),
+        return train_language(model, config, variant, batches, lr, steps, log, course)
+
+    phases: dict[str, Callable[[Course], PhaseRecord]] = {
+        "vision": lambda course: train_vision(model, config, variant, stop_after, log, course),
+        "language": lambda course: language(1, variant.talk, config.lr, config.steps, course),
+        "practice": lambda course: language(2, variant.practice, config.practice_lr, config.practice_steps, course),
     }
     seconds = 0.0
     for name, train in phases.items():
         done = load_phase(model, out, name, config) if out is not None else None
         if done is None:
-            started = time.perf_counter()
-            done = PhaseRecord(train(), time.perf_counter() - started)
+            done = train(Course(out, name, config))
             if name != "vision":
                 # Each language phase starts from the weights that the one before would have stored.
                 round_to_stored(model)
@@ -70,29 +82,50 @@ def train_base(
     return losses
 
 
-def train_vision(model: Any, config: BaseConfig, variant: Variant, stop_after: int | None, log: Log) -> list[float]:
-    """The first phase: vision encoder and connector. Returns the loss of each step."""
+def train_vision(
+    model: Any, config: BaseConfig, variant: Variant, stop_after: int | None, log: Log, course: Course
+) -> PhaseRecord:
+    """The first phase: vision encoder and connector."""
     parts = split_parts(model)
     params = [*parts["vision"].values(), *parts["connector"].values()]
     if variant.imitates:
         loss_of = imitation()
     else:
-        loss_of, of_probe = probing(model.config.get_text_config().hidden_size)
+        loss_of, of_probe = variant.probing(model.config.get_text_config().hidden_size)
         params += of_probe
+
+    def loss(pictures: tuple[Tensor, Tensor]) -> Tensor:
+        pixels, targets = pictures
+        return loss_of(image_tokens(model, variant.image_inputs(pixels)), pixels, targets)
+
     descent = Descent(params, config, config.vision_lr, config.vision_steps, log)
-    for pixels, targets in prefetched(islice(vision_batches(config), stop_after)):
-        descent.step(loss_of(image_tokens(model, variant.image_inputs(pixels)), pixels, targets))
-    return descent.losses
+    return descend(descent, lambda first: islice(variant.pictures(config, first), stop_after), loss, course)
 
 
 def train_language(
-    model: Any, config: BaseConfig, variant: Variant, batches: Iterator[Batch], lr: float, steps: int, log: Log
-) -> list[float]:
-    """A phase on conversations: all parts but the variant's frozen ones. Returns the loss of each step."""
+    model: Any,
+    config: BaseConfig,
+    variant: Variant,
+    batches: Callable[[int], Iterator[Batch]],
+    lr: float,
+    steps: int,
+    log: Log,
+    course: Course,
+) -> PhaseRecord:
+    """A phase on conversations: all parts but the variant's frozen ones. `batches` takes the step to begin with."""
     for part, named in split_parts(model).items():
         for weight in named.values():
             weight.requires_grad_(part not in variant.frozen)
     descent = Descent([p for p in model.parameters() if p.requires_grad], config, lr, steps, log)
-    for batch in prefetched(batches):
-        descent.step(batch_loss(model, batch, variant))
-    return descent.losses
+    return descend(descent, batches, lambda batch: batch_loss(model, batch, variant), course)
+
+
+def descend(
+    descent: Descent, batches: Callable[[int], Iterator[T]], loss: Callable[[T], Tensor], course: Course
+) -> PhaseRecord:
+    """Take the steps that are left of a phase."""
+    course.resume(descent)
+    for batch in prefetched(batches(len(descent.losses))):
+        descent.step(loss(batch))
+        course.keep(descent)
+    return PhaseRecord(descent.losses, descent.seconds)

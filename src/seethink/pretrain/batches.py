@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from seethink.pretrain.variants import BaseConfig
+from seethink.pretrain.settings import BaseConfig
 from seethink.world.draw import COLORS
 from seethink.world.scenes import draw_scene, make_scene
 from seethink.world.talk import Talk, Turn, pick_domain
@@ -20,6 +21,8 @@ from seethink.world.talk import Talk, Turn, pick_domain
 T = TypeVar("T")
 BUFFER = 8
 """Batches that are drawn together and sorted by length."""
+CACHED = 1 << 15
+"""Texts whose tokens are remembered."""
 
 
 @dataclass(slots=True)
@@ -38,14 +41,14 @@ class Encoder:
     """Conversations -> token ids in the chat template's form; repeated text is tokenized once."""
 
     def __init__(self, tokenizer: Any, image_seq_length: int) -> None:
-        self._tokenizer, self._cache = tokenizer, dict[str, list[int]]()
+        self._tokenizer = tokenizer
+        self._ids = lru_cache(CACHED)(self._tokenize)
         self._image = self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
         self.pad_id: int = tokenizer.pad_token_id
 
-    def _ids(self, text: str) -> list[int]:
-        if text not in self._cache:
-            self._cache[text] = self._tokenizer(text)["input_ids"]
-        return self._cache[text]
+    def _tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
 
     def encode(self, has_image: bool, turns: list[Turn]) -> tuple[list[int], list[bool]]:
         """(ids [T], loss mask [T]) of one conversation; its picture stands in the first turn."""
@@ -60,9 +63,14 @@ class Encoder:
         return ids, mask
 
 
-def make_batches(config: BaseConfig, encoder: Encoder, talk: Talk, steps: int, phase: int) -> Iterator[Batch]:
-    """The batches of a phase's `steps`, a function of (seed, phase); neighbours in length share a batch."""
-    for start in range(0, steps, BUFFER):
+def make_batches(
+    config: BaseConfig, encoder: Encoder, talk: Talk, steps: int, phase: int, first: int = 0
+) -> Iterator[Batch]:
+    """The batches of a phase's `steps`, a function of (seed, phase); neighbours in length share a batch.
+
+    `first`, a multiple of BUFFER: the step to begin with.
+    """
+    for start in range(first, steps, BUFFER):
         rng = np.random.default_rng([config.seed, phase, start])
         rows = []
         for _ in range(BUFFER * config.batch_size):
@@ -83,12 +91,15 @@ def collate(rows: list[tuple[list[int], list[bool], Image | None]], pad_id: int)
         input_ids[i, : len(ids)] = torch.tensor(ids)
         loss_mask[i, : len(mask)] = torch.tensor(mask)
     images = [image for *_, image in rows if image is not None]
-    return Batch(input_ids, loss_mask, _pixels(images) if images else None)
+    return Batch(input_ids, loss_mask, pixels_of(images) if images else None)
 
 
-def vision_batches(config: BaseConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    """(pixels [B, 3, H, W], targets [B, colours]): 0 where a colour is absent, else its value + 1."""
-    for step in range(config.vision_steps):
+def vision_batches(config: BaseConfig, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """(pixels [B, 3, H, W], targets [B, colours]) of the steps from `first` on.
+
+    A target is 0 where a colour is absent, else its value + 1.
+    """
+    for step in range(first, config.vision_steps):
         rng = np.random.default_rng([config.seed, 0, step])
         images: list[Image] = []
         targets = torch.zeros(config.batch_size, len(COLORS), dtype=torch.long)
@@ -99,10 +110,10 @@ def vision_batches(config: BaseConfig) -> Iterator[tuple[Tensor, Tensor]]:
                 for name, value in scene.values.items():
                     targets[len(images), list(COLORS).index(name)] = value + 1
                 images.append(image)
-        yield _pixels(images), targets
+        yield pixels_of(images), targets
 
 
-def _pixels(images: list[Image]) -> Tensor:
+def pixels_of(images: list[Image]) -> Tensor:
     """[N, 3, H, W] from -1 to 1."""
     stacked = np.stack([np.asarray(image, dtype=np.float32) for image in images])
     return torch.from_numpy(stacked / 127.5 - 1.0).permute(0, 3, 1, 2).contiguous()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seethink.pretrain.variants import BaseConfig
+from seethink.pretrain.settings import BaseConfig
 
 Log = Callable[[str], None]
 FLOOR = 0.02
@@ -31,7 +31,32 @@ class Descent:
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
         self.losses: list[float] = []
-        self._started = time.perf_counter()
+        self._before, self._done_before, self._started = 0.0, 0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """What the steps took, those before an interruption included."""
+        return self._before + time.perf_counter() - self._started
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and the optimizer's moments, by kind and number of the parameter."""
+        tensors = {f"weight.{i}": param.detach() for i, param in enumerate(self._params)}
+        for i, param in enumerate(self._params):
+            tensors |= {f"{kind}.{i}": tensor for kind, tensor in self._optimizer.state.get(param, {}).items()}
+        return tensors
+
+    @torch.no_grad()
+    def resume(self, state: dict[str, Tensor], losses: list[float], seconds: float) -> None:
+        """Go on where `state` was taken, after `losses` and `seconds`."""
+        for name, tensor in state.items():
+            kind, number = name.split(".")
+            param = self._params[int(number)]
+            if kind == "weight":
+                param.copy_(tensor)
+            else:
+                self._optimizer.state[param][kind] = tensor
+        self.losses = list(losses)
+        self._before, self._done_before, self._started = seconds, len(losses), time.perf_counter()
 
     def step(self, loss: Tensor) -> None:
         """Follow the gradient of `loss`, a scalar."""
@@ -49,6 +74,6 @@ class Descent:
 
     def _report(self) -> None:
         seconds, done = time.perf_counter() - self._started, len(self.losses)
-        left = seconds / done * (self._steps - done)
+        left = seconds / (done - self._done_before) * (self._steps - done)
         mean = np.mean(self.losses[-LOG_EVERY:])
-        self._log(f"step {done}/{self._steps} loss {mean:.4f} {seconds:.0f}s, {left:.0f}s left")
+        self._log(f"step {done}/{self._steps} loss {mean:.4f} {self.seconds:.0f}s, {left:.0f}s left")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from seethink.models.load import load_model
 from seethink.models.parts import family_of
 from seethink.pretrain.batches import Batch
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH
-from seethink.pretrain.variants import Variant
 from seethink.world.draw import COLORS
 from seethink.world.scenes import DOMAINS
+
+if TYPE_CHECKING:
+    from seethink.pretrain.variants import Variant
 
 VisionLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(image tokens [B, Q, H], pixels [B, 3, H, W], targets [B, colours]) -> scalar."""

@@ -52,8 +52,6 @@ CHAT_TEMPLATE = (
 
 def build_tokenizer(token_names: dict[str, str] = TOKEN_NAMES) -> Any:
     """A byte-level BPE tokenizer of at most VOCAB_SIZE entries; the world's words are one token each."""
-    from transformers import PreTrainedTokenizerFast
-
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -70,6 +68,13 @@ def build_tokenizer(token_names: dict[str, str] = TOKEN_NAMES) -> Any:
     core.train_from_iterator(_corpus(), trainer)
     core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
     core.add_tokens([AddedToken(t, special=False, normalized=False) for t in THINK_TOKENS])
+    return wrap_tokenizer(core, token_names)
+
+
+def wrap_tokenizer(core: Tokenizer, token_names: dict[str, str]) -> Any:
+    """A tokenizer of transformers, which pads on the left and stops at the end of a turn."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<|im_end|>",
@@ -101,47 +106,58 @@ def _corpus() -> Iterable[str]:
     ] * 60
 
 
-def build_processor(tokenizer: Any) -> Any:
-    """InternVL's processor for the world's pictures, one tile each."""
+def build_processor(tokenizer: Any, side: int = SIZE, image_seq_length: int = IMAGE_SEQ_LENGTH) -> Any:
+    """InternVL's processor for pictures of `side` x `side` pixels, one tile each."""
     prepare_transformers()
     from transformers import GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
 
-    size = {"height": SIZE, "width": SIZE}
+    size = {"height": side, "width": side}
     return InternVLProcessor(
         image_processor=GotOcr2ImageProcessor(size=size, crop_to_patches=False, **PIXEL_STATS),
         tokenizer=tokenizer,
         video_processor=InternVLVideoProcessor(size=size, **PIXEL_STATS),
-        image_seq_length=IMAGE_SEQ_LENGTH,
+        image_seq_length=image_seq_length,
         chat_template=CHAT_TEMPLATE,
     )
 
 
 def build_model(tokenizer: Any, seed: int) -> Any:
     """A randomly initialised nano InternVL in fp32."""
+    return build_internvl(tokenizer, seed, vision_config(SIZE), text_config(tokenizer), IMAGE_SEQ_LENGTH)
+
+
+def build_internvl(
+    tokenizer: Any, seed: int, vision: dict[str, Any], text: dict[str, Any], image_seq_length: int
+) -> Any:
+    """A randomly initialised InternVL in fp32, which folds 2 x 2 patches into one image token."""
     prepare_transformers()
     from transformers import InternVLConfig, InternVLForConditionalGeneration
 
-    ids = tokenizer.convert_tokens_to_ids
     config = InternVLConfig(
-        vision_config={
-            "hidden_size": 128,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "intermediate_size": 384,
-            "image_size": [SIZE, SIZE],
-            "patch_size": [PATCH_SIZE, PATCH_SIZE],
-            "attention_bias": True,
-            "layer_scale_init_value": 1.0,
-            "use_qk_norm": False,
-        },
-        text_config=text_config(tokenizer),
-        image_token_id=ids("<IMG_CONTEXT>"),
-        image_seq_length=IMAGE_SEQ_LENGTH,
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=image_seq_length,
         downsample_ratio=0.5,
         tie_word_embeddings=True,
     )
     torch.manual_seed(seed)
     return finish_model(InternVLForConditionalGeneration(config), tokenizer)
+
+
+def vision_config(side: int) -> dict[str, Any]:
+    """The vision encoder: three layers, 128 wide, for pictures of `side` x `side` pixels."""
+    return {
+        "hidden_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 384,
+        "image_size": [side, side],
+        "patch_size": [PATCH_SIZE, PATCH_SIZE],
+        "attention_bias": True,
+        "layer_scale_init_value": 1.0,
+        "use_qk_norm": False,
+    }
 
 
 def text_config(tokenizer: Any) -> dict[str, Any]:

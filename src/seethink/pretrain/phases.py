@@ -11,14 +11,24 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors import torch as weights_file
+from torch import Tensor
 
 from seethink.core.errors import UserError
-from seethink.core.files import refuse_full_folder, write_json
-from seethink.pretrain.variants import BaseConfig
+from seethink.core.files import refuse_full_folder, write_bytes, write_json
+from seethink.pretrain.descent import Descent
+from seethink.pretrain.settings import BaseConfig
 
 ABOUT = "base.json"
 CURVE_STEPS = 250
 """`base.json` has the mean loss of so many steps."""
+LATER: dict[str, tuple[str, ...]] = {
+    "vision": ("steps", "lr", "practice_steps", "practice_lr"),
+    "language": ("practice_steps", "practice_lr"),
+    "practice": (),
+}
+"""Settings that a phase does not depend on: they may change after it."""
+KEEP_STEPS = 80
+"""A phase on its way is kept after every so many steps; a multiple of `batches.BUFFER`."""
 
 
 @dataclass(slots=True)
@@ -35,6 +45,34 @@ def phase_file(out: Path, name: str) -> Path:
     return out / f"unfinished.{name}.safetensors"
 
 
+@dataclass(slots=True)
+class Course:
+    """A phase on its way: what an interrupted command goes on from."""
+
+    out: Path | None
+    """None keeps nothing."""
+    name: str
+    config: BaseConfig
+
+    def resume(self, descent: Descent) -> None:
+        """Go on after the last kept step, if there is one. Raises UserError where it was made with other settings."""
+        if self.out is None or not (file := going_file(self.out, self.name)).exists():
+            return
+        done = _record(file, self.name, self.config)
+        descent.resume(weights_file.load_file(file), done.losses, done.seconds)
+
+    def keep(self, descent: Descent) -> None:
+        """Keep the last step, once every KEEP_STEPS."""
+        if self.out is not None and len(descent.losses) % KEEP_STEPS == 0:
+            done = PhaseRecord(descent.losses, descent.seconds)
+            _save(going_file(self.out, self.name), descent.state(), self.config, done)
+
+
+def going_file(out: Path, name: str) -> Path:
+    """Where a phase that has not ended is kept."""
+    return out / f"unfinished.{name}.going.safetensors"
+
+
 def claim_base_folder(out: Path) -> None:
     """Raises UserError where `out` holds something else than a base model, finished or not."""
     if not any(out.glob("unfinished.*.safetensors")) and not (out / ABOUT).is_file():
@@ -43,9 +81,8 @@ def claim_base_folder(out: Path) -> None:
 
 def save_phase(model: Any, out: Path, name: str, config: BaseConfig, done: PhaseRecord) -> None:
     """Keep the weights after a phase with its record and the settings."""
-    out.mkdir(parents=True, exist_ok=True)
-    about = {"config": json.dumps(asdict(config)), "done": json.dumps(asdict(done))}
-    weights_file.save_model(model, str(phase_file(out, name)), metadata=about)
+    _save(phase_file(out, name), dict(model.named_parameters()), config, done)
+    going_file(out, name).unlink(missing_ok=True)
 
 
 def load_phase(model: Any, out: Path, name: str, config: BaseConfig) -> PhaseRecord | None:
@@ -56,11 +93,23 @@ def load_phase(model: Any, out: Path, name: str, config: BaseConfig) -> PhaseRec
     file = phase_file(out, name)
     if not file.exists():
         return None
+    done = _record(file, name, config)
+    model.load_state_dict(weights_file.load_file(file), strict=False)
+    return done
+
+
+def _save(file: Path, tensors: dict[str, Tensor], config: BaseConfig, done: PhaseRecord) -> None:
+    about = {"config": json.dumps(asdict(config)), "done": json.dumps(asdict(done))}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(file, weights_file.save({name: t.contiguous() for name, t in tensors.items()}, about))
+
+
+def _record(file: Path, name: str, config: BaseConfig) -> PhaseRecord:
     with safe_open(file, "pt") as opened:
         about = opened.metadata()
-    if json.loads(about["config"]) != asdict(config):
+    kept = json.loads(about["config"])
+    if any(kept[key] != value for key, value in asdict(config).items() if key not in LATER[name]):
         raise UserError(f"{file} was made with other settings; remove it, or choose another --out")
-    weights_file.load_model(model, file)
     return PhaseRecord(**json.loads(about["done"]))
 
 

@@ -6,7 +6,7 @@ The relatives start from the packaged nano's weights where shapes agree: only th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,6 +18,9 @@ from torch import Tensor
 from seethink.config import Part
 from seethink.core.errors import UserError
 from seethink.models.load import NANO, prepare_transformers
+from seethink.pretrain.batches import vision_batches
+from seethink.pretrain.cells import cell_batches, cell_probing
+from seethink.pretrain.losses import VisionLoss, probing
 from seethink.pretrain.nano import (
     CHAT_TEMPLATE,
     IMAGE_SEQ_LENGTH,
@@ -26,29 +29,18 @@ from seethink.pretrain.nano import (
     TOKEN_NAMES,
     build_model,
     build_processor,
+    build_tokenizer,
     finish_model,
     text_config,
 )
+from seethink.pretrain.nano2 import build_model2, build_processor2, build_tokenizer2
+from seethink.pretrain.settings import BaseConfig
 from seethink.world.draw import SIZE
-from seethink.world.talk import Talk, conversation, perception
+from seethink.world.talk import Talk, conversation, perception, practice
+from seethink.world.v2 import talk as talk2
+from seethink.world.v2.scene import NUM_CELLS
 
 Weights = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class BaseConfig:
-    """How the stored base model was made; `seethink world base` runs exactly this."""
-
-    vision_steps: int = 3500
-    vision_lr: float = 2e-3
-    steps: int = 4000
-    lr: float = 1.5e-3
-    practice_steps: int = 2000
-    practice_lr: float = 1e-3
-    batch_size: int = 64
-    warmup: int = 100
-    weight_decay: float = 0.05
-    seed: int = 0
 
 
 def _as_they_are(pixels: Tensor) -> Weights:
@@ -64,13 +56,22 @@ class Variant:
     processor: Callable[[Any], Any] = build_processor
     token_names: dict[str, str] = field(default_factory=lambda: TOKEN_NAMES)
     """The names under which the processor looks up the tokenizer's tokens."""
+    tokenizer: Callable[[dict[str, str]], Any] = build_tokenizer
+    image_seq_length: int = IMAGE_SEQ_LENGTH
+    """Image tokens per picture."""
     config: BaseConfig = field(default_factory=BaseConfig)
     imitates: bool = False
     """Whether the first phase learns the packaged nano's image tokens, instead of what a linear probe can tell."""
+    pictures: Callable[[BaseConfig, int], Iterator[tuple[Tensor, Tensor]]] = vision_batches
+    """(settings, first step) -> pixels and targets of each step of the first phase."""
+    probing: Callable[[int], tuple[VisionLoss, list[torch.nn.Parameter]]] = probing
+    """The width of an image token -> (the loss of the first phase, the parameters of its probe)."""
     frozen: tuple[Part, ...] = ()
     """The parts that the language phases leave unchanged."""
     talk: Talk = conversation
     """The conversations of the language phase."""
+    practice: Talk = practice
+    """The conversations of the practice phase."""
     image_inputs: Callable[[Tensor], Weights] = _as_they_are
     """Pixels [N, 3, H, W] from -1 to 1 -> the image tensors that the processor would give."""
 
@@ -222,6 +223,17 @@ VARIANTS = {
         frozen=("vision", "connector"),
         config=BaseConfig(vision_steps=0, steps=600, practice_steps=0, batch_size=32),
         talk=perception,
+    ),
+    "nano2": Variant(
+        build_model2,
+        build_processor2,
+        tokenizer=build_tokenizer2,
+        image_seq_length=NUM_CELLS,
+        pictures=cell_batches,
+        probing=cell_probing,
+        talk=talk2.conversation,
+        practice=talk2.practice,
+        config=BaseConfig(vision_steps=2400, steps=800, lr=2e-3, practice_steps=300, practice_lr=1.5e-3, batch_size=32),
     ),
 }
 

@@ -1,0 +1,167 @@
+"""The second nano: its size, its first phase's targets, its conversations, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seethink.core.errors import UserError
+from seethink.pretrain import phases
+from seethink.pretrain.base import train_base
+from seethink.pretrain.batches import BUFFER, Encoder
+from seethink.pretrain.cells import HEADS, KINDS, cell_batches, told
+from seethink.pretrain.descent import Descent
+from seethink.pretrain.nano2 import build_processor2, build_tokenizer2
+from seethink.pretrain.settings import BaseConfig
+from seethink.pretrain.variants import VARIANTS
+from seethink.world.v2.domains import GROUPS
+from seethink.world.v2.names import NAMES
+from seethink.world.v2.scene import Thing
+from seethink.world.v2.talk import conversation, practice, scene
+from seethink.world.v2.tasks.chains import MOVES
+
+NANO2 = VARIANTS["nano2"]
+TINY = BaseConfig(vision_steps=2, steps=2 * BUFFER, practice_steps=1, batch_size=2)
+KILLED_AFTER = BUFFER + 3
+
+
+def train_tiny(out: Path, config: BaseConfig = TINY) -> dict[str, list[float]]:
+    return train_base(config, out, variant=NANO2, log=lambda _: None)
+
+
+def train_and_die(out: Path) -> None:
+    """Kill this process in the middle of the second phase, without a chance to tidy up."""
+    phases.KEEP_STEPS = BUFFER
+    step = Descent.step
+
+    def counted(self: Descent, loss: torch.Tensor) -> None:
+        if len(self.losses) == KILLED_AFTER:
+            os.kill(os.getpid(), signal.SIGKILL)
+        step(self, loss)
+
+    Descent.step = counted  # type: ignore[method-assign]
+    train_tiny(out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGKILL")
+def test_a_killed_one_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; from pathlib import Path; import torch; torch.set_num_threads(1); "
+    )
+    code += f"from {__name__} import train_and_die; train_and_die(Path({str(killed)!r}))"
+    died = subprocess.run([sys.executable, "-c", code], check=False)
+    assert died.returncode == -signal.SIGKILL
+    kept = sorted(file.name for file in killed.iterdir())
+    assert kept == ["unfinished.language.going.safetensors", "unfinished.vision.safetensors"]
+    with pytest.raises(UserError, match=r"made with other settings; remove it"):
+        train_tiny(killed, replace(TINY, lr=1e-4))
+
+    taken: list[torch.Tensor] = []
+    step = Descent.step
+
+    def counted(self: Descent, loss: torch.Tensor) -> None:
+        taken.append(loss)
+        step(self, loss)
+
+    monkeypatch.setattr(Descent, "step", counted)
+    losses = train_tiny(killed)
+    assert len(taken) == BUFFER + 1  # what was left of the second phase, and the third
+    monkeypatch.undo()
+    assert losses == train_tiny(whole)
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    assert not any(killed.glob("unfinished.*"))
+
+    files = [file for file in killed.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 12e6
+    assert json.loads((killed / "base.json").read_text())["config"]["steps"] == TINY.steps
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> object:
+    return build_tokenizer2()
+
+
+def test_it_has_two_to_six_million_parameters(tokenizer: object) -> None:
+    model = NANO2.build(tokenizer, 0)
+    assert 2e6 <= sum(weight.numel() for weight in model.parameters()) <= 6e6
+    assert model.config.image_seq_length == 16
+
+
+def test_cells_tell_what_they_show() -> None:
+    red = Thing("red", 4, (5,), "digits", scratched=True)
+    arrow = Thing("blue", 0, (0,), "arrows", "left")
+    shapes = Thing("green", 2, (1, 7), "shapes")
+    targets = told([red, arrow, shapes])
+    assert targets.shape == (16, len(HEADS))
+    name, left = NAMES.index, list(MOVES).index("left") + 1
+    assert targets[5].tolist() == [name("red") + 1, 5, 0, 0, 0, KINDS.index("digits") + 1, 1]
+    assert targets[0].tolist() == [name("blue") + 1, 0, 0, 0, left, KINDS.index("arrows") + 1, 0]
+    assert targets[1].tolist() == targets[7].tolist() == [name("green") + 1, 3, 0, 0, 0, KINDS.index("shapes") + 1, 0]
+    assert int((targets != 0).any(1).sum()) == 4
+
+
+def test_every_cell_of_a_charts_column_tells_both_of_its_values() -> None:
+    targets = told([Thing("red", 4, (2,), "bars"), Thing("teal", 9, (3,), "bars"), Thing("pink", 0, (7,), "bars")])
+    both = [NAMES.index("red") + 1, 5, NAMES.index("teal") + 1, 10, 0, KINDS.index("bars") + 1, 0]
+    assert all(row.tolist() == both for row in targets[1::4])
+    assert all(row[2:4].tolist() == [NAMES.index("pink") + 1, 1] for row in targets[3::4])
+    assert not targets[0::4].any()
+
+
+def test_the_batches_of_the_first_phase_can_begin_anywhere() -> None:
+    config = BaseConfig(batch_size=3, vision_steps=3)
+    whole, rest = list(cell_batches(config, 0)), list(cell_batches(config, 2))
+    assert [len(whole), len(rest)] == [3, 1]
+    assert torch.equal(whole[2][0], rest[0][0])
+    assert torch.equal(whole[2][1], rest[0][1])
+    assert whole[0][0].shape == (3, 3, 112, 112)
+    cases = torch.tensor(HEADS)
+    assert all((targets <= cases).all() and targets[..., 0].any(1).all() for _, targets in whole)
+
+
+@pytest.mark.parametrize("talk", [conversation, practice])
+def test_no_picture_comes_with_working(talk: Callable) -> None:  # type: ignore[type-arg]
+    rng = np.random.default_rng(0)
+    pictures = 0
+    for _ in range(150):
+        image, turns = talk(rng)
+        pictures += image is not None
+        answers = [answer for _, answer in turns]
+        assert not any("think>" in text for turn in turns for text in turn)
+        assert all(("." in answer) and (image is None or " so " not in answer) for answer in answers)
+        assert image is None or not any("Wait" in answer for answer in answers)
+    assert 30 < pictures < 148
+
+
+def test_scenes_keep_the_rules_of_the_stage() -> None:
+    rng = np.random.default_rng(0)
+    items = [scene(rng) for _ in range(100)]
+    assert {item.key.stage for item in items} == {"base"}
+    assert {item.key.split for item in items} == {"train"}
+    assert not {item.key.domain for item in items} & set(GROUPS["held"])
+    assert {item.key.level for item in items} == set(range(1, 9))
+
+
+def test_conversations_are_encoded_as_the_chat_template_writes_them(tokenizer: object) -> None:
+    image, turns = next(c for c in (conversation(np.random.default_rng(i)) for i in range(50)) if c[0])
+    messages = []
+    for number, (question, answer) in enumerate(turns):
+        parts = [{"type": "image"}] * (number == 0) + [{"type": "text", "text": question}]
+        messages += [{"role": "user", "content": parts}, {"role": "assistant", "content": answer}]
+    processor = build_processor2(tokenizer)
+    text = processor.apply_chat_template(messages, tokenize=False)
+    encoder = Encoder(tokenizer, NANO2.image_seq_length)
+    assert processor(images=[image], text=[text])["input_ids"][0] == encoder.encode(True, turns)[0]
