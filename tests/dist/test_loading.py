@@ -60,5 +60,6 @@ def test_every_family(family: str, tmp_path: Path) -> None:
     on_ranks(2, compare, tmp_path, nano_recipe(folder, "cluster.shard=zero3"))
 
 
+@pytest.mark.slow
 def test_adapters_are_those_of_rank_0(random_nano: Path, tmp_path: Path) -> None:
     on_ranks(2, compare, tmp_path, nano_recipe(random_nano, "cluster.shard=zero2", 'lora.parts=["language"]'))

@@ -24,7 +24,7 @@ def loaded(random_nano: Path) -> LoadedModel:
     return load_nano(random_nano)
 
 
-@pytest.mark.parametrize("mode", ["slow", "5", *(pytest.param(m, marks=SLOW) for m in ("nothink", "nowait"))])
+@pytest.mark.parametrize("mode", ["5", *(pytest.param(m, marks=SLOW) for m in ("slow", "nothink", "nowait"))])
 def test_the_pieces_are_the_response(loaded: LoadedModel, mode: str) -> None:
     session, shown = ChatSession(loaded, max_new_tokens=24), list[tuple[str, float]]()
     session.use_mode(mode)

@@ -51,6 +51,7 @@ def test_a_checkpoint_is_measured(measured: tuple[str, Path]) -> None:
     assert everything.tail.mean == pytest.approx(0.01, abs=0.02), "the threshold is the 99% quantile"
 
 
+@pytest.mark.slow
 def test_results_are_compared(measured: tuple[str, Path], random_nano: Path, tmp_path: Path) -> None:
     _, out = measured
     assert "paired by prompt" in " ".join(run(out, "--against", out).split())  # a long path breaks the title

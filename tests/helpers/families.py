@@ -31,7 +31,7 @@ STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5")
 FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL_FAMILIES)
 NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)
 """Tested through the same code as those before them, so with fewer forms of each test."""
-FAST_FAMILIES = ("internvl", "qwen2_5_vl", "gemma3")
+FAST_FAMILIES = ("internvl", "qwen2_5_vl")
 """One position per token, three per token, and sliding windows with attention both ways inside an image."""
 FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 """To parametrize a test with every family; those beyond `FAST_FAMILIES` are slow tests."""

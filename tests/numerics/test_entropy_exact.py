@@ -124,6 +124,7 @@ def test_a_report_is_what_the_tokens_say(random_nano: Path) -> None:
     assert again.accuracy.n == report.accuracy.n
 
 
+@pytest.mark.slow
 def test_without_words_there_is_no_mass(random_nano: Path) -> None:
     loaded = load_nano(random_nano)
     task = SourceTask("t", make_samples([1, 0]))

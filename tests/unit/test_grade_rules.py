@@ -205,6 +205,7 @@ def test_cheap_path_speed() -> None:
     assert len(items) / (time.process_time() - start) > 1000  # 2,500 and more where nothing else runs
 
 
+@pytest.mark.slow
 def test_the_parent_never_imports_sympy() -> None:
     code = (
         "import sys\n"
