@@ -32,7 +32,7 @@ FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL
 NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)
 """Tested through the same code as those before them, so with fewer forms of each test."""
 FAST_FAMILIES = ("internvl", "qwen2_5_vl")
-"""One position per token, three per token, and sliding windows with attention both ways inside an image."""
+"""One position per token, and three per token."""
 FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 """To parametrize a test with every family; those beyond `FAST_FAMILIES` are slow tests."""
 ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")

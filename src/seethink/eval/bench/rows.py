@@ -181,7 +181,7 @@ def _is_reference(cell: str | None) -> bool:
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         yield from csv.DictReader(file, delimiter="\t")
 
 
@@ -199,7 +199,7 @@ def _json(path: Path, source: Source, store: Images) -> Iterator[Row]:
 
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(its key, else its number) and object, of a list, of an object of objects, or of lines."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     try:
         table = json.loads(text)
         if isinstance(table, dict) and not all(isinstance(value, dict) for value in table.values()):
