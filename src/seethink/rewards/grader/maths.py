@@ -43,6 +43,14 @@ _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d])")
 """Thousands set apart by spaces."""
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:[. ]\d{3})+|\d+),(\d{1,2}|\d{4,40})(?![\d,])")
+_IN_BRACES = re.compile(r"\{\s*-?\d[\d.]*\s*,\s*-?\d")
+_SEVERAL = re.compile(
+    r"\b(?:[a-z]+s|foci|vertices)\b(?:(?!\bthere\b)[^.,;:\n]){0,60}?\b(?:are|were)\b"
+    r"|\b(?:answers|solutions|roots|values|numbers|zeros|zeroes|foci|vertices|intercepts|sets?|intervals?|pairs?|points?|"
+    r"coordinates?)\b[^.,;\n]{0,60}?(?:\bis\b|[:=])",
+    re.I,
+)
+"""Before a comma: `the roots are`, `solutions:`."""
 _LEAD_IN = re.compile(
     r"[A-Za-z][A-Za-z '()-]*?(?:\b(?:is|are|was|equals|be|of|about|approximately)\b|[:=])[\s:=]*(?=[\d\\$(\[.-])"
 )
@@ -116,10 +124,26 @@ def answered(statement: Statement, gold: Value) -> Iterator[Value]:
         other = read(value.text, False)
         if other is not None:
             yield other
-    elif isinstance(gold.node, Num) and isinstance(value.node, Group) and gold.node.places is not None:
+    elif isinstance(gold.node, Num) and gold.node.places is not None and _parts_decimals(value.node, statement.text):
         other = read(_DECIMAL_COMMA.sub(lambda m: re.sub(r"[. ]", "", m[1]) + "." + m[2], value.text))
         if other is not None:
             yield other
+
+
+def _parts_decimals(node: Node, text: str) -> bool:
+    """Whether the comma of a list may part decimals: not within brackets, and not where several things are named."""
+    if not isinstance(node, Group) or node.kind != "list" or _IN_BRACES.search(text):
+        return False
+    return not _SEVERAL.search(text)
+
+
+def lists_several(before: str, text: str, gold: str) -> bool:
+    """Whether an answer of one comma that was read as 2.5 stands after words such as `the roots are`."""
+    if "," not in text or not _SEVERAL.search(before):
+        return False
+    target, found = read(gold), read(text)
+    single = target is not None and isinstance(target.node, Num)
+    return single and found is not None and isinstance(found.node, Group)
 
 
 def _stated(statement: Statement, gold: Value) -> Value | None:

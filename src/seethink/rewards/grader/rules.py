@@ -28,6 +28,9 @@ from seethink.rewards.grader.text import (
     yes_or_no,
 )
 
+_PICTURE = re.compile(
+    r"|<.*>|!?\[.*\]\(.*\)|.*\.(?:png|jpe?g|gif|svg|webp)|\W*(?:image|picture|figure|图片?)\W*", re.I | re.S
+)
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
@@ -47,9 +50,15 @@ def decide(
 def _by_choice(statement: Statement, gold: str, options: tuple[str, ...], symbolic: Symbolic) -> tuple[bool, str]:
     right = gold_letter(gold, options)
     named = Choices(options, _same_option, right=right or "").read(statement)
-    if named and named != right and len(gold) > 1 and gold == options[ord(named) - ord("A")]:
-        right = named  # the gold is a text, and several options have it
+    if named and right and named != right and _says_the_same(options, named, right):
+        right = named
     return named == right, f"choice: {named or 'no single option'}, gold {right}"
+
+
+def _says_the_same(options: tuple[str, ...], one: str, other: str) -> bool:
+    """Whether two letters stand for the same words; texts that every option has are pictures that differ."""
+    left, right = (options[ord(letter) - ord("A")].strip() for letter in (one, other))
+    return left == right and not _PICTURE.fullmatch(left) and len(set(options)) > 1
 
 
 def _by_letter(statement: Statement, gold: str, options: tuple[str, ...], symbolic: Symbolic) -> tuple[bool, str]:

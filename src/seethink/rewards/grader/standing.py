@@ -25,8 +25,9 @@ def stands(statement: Statement, gold: str, answer_type: str | None, options: tu
         before = ""  # the other boxes stand there
     if not before.strip() and not rest.strip():
         return True
-
     kind = kind_of(gold, answer_type, options)
+    if kind == "maths" and maths.lists_several(statement.before, statement.text, gold):
+        return False
 
     def right(text: str) -> bool:
         said = text.strip(" .,;:$*()")
