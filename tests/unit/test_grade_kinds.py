@@ -263,3 +263,31 @@ def test_none_is_a_gold_where_it_is_an_option() -> None:
 def test_golds_that_are_no_numbers_are_refused(gold: float) -> None:
     with pytest.raises(ValueError, match="expected text or a number"):
         validate_gold(gold)
+
+
+# Values in Chinese sentences
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("所以x的值为１２．５。", "12.5"), ("所以一共有十二个。", "12"), ("面积是１０００平方米", "1000"),
+        ("面积是1000平方米", "1000 m^2"), ("概率为三分之一。", "1/3"), ("所以周长为$12\\pi$。", "12\\pi"),
+        ("小明今年12岁，爸爸是36岁。", "36"), ("答案为 2 或 -2", "2,-2"), ("x=2或x=-2", "2,-2"),
+        ("所以∠1=∠2=35°．", "35"), ("\\angle 1 = \\angle 2 = 35^\\circ", "35"), ("\\boxed{\\angle 35^\\circ}", "35^\\circ"),
+    ],
+)  # fmt: skip
+def test_values_in_chinese_sentences(response: str, gold: str) -> None:
+    assert right(response, gold)
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("所以x的值不是12.5。", "12.5"), ("一共没有十二个。", "12"), ("至少有12个", "12"), ("面积可能是1000平方米", "1000"),
+        ("是12还是13", "13"), ("x是12或13", "13"), ("x是12，不是13", "13"), ("如果x是12", "12"), ("大于等于12", "12"),
+        ("答案为 2 或 -2", "-2"), ("面积是1000平方米", "1000 m"), ("∠1=35°, ∠2=45°", "35"),
+    ],
+)  # fmt: skip
+def test_denied_and_open_values_in_chinese_sentences(response: str, gold: str) -> None:
+    assert not right(response, gold)

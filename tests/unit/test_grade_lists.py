@@ -155,3 +155,22 @@ def test_pairs_sets_and_plurals_are_no_decimal_comma(response: str) -> None:
 def test_one_number_may_have_a_decimal_comma(response: str) -> None:
     assert right(response, "2.5")
     assert not right(response, "1.5")
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "expected"),
+    [
+        ("\\boxed{0{,}5}", "0.5", True),
+        ("\\boxed{1\\,000{,}99}", "1000.99", True),
+        ("$-2{,}75$", "-2.75", True),
+        ("\\boxed{12{,}345{,}678}", "12345678", True),
+        ("The answer is 2,50 €", "2.5", True),
+        ("\\boxed{2,50 €}", "2.50 euros", True),
+        ("\\boxed{3{,}14}", "314", False),
+        ("\\boxed{12{,}345}", "12.345", False),
+        ("The answer is 2,50 €", "250", False),
+        ("The answer is 2,50 €", "2.5 dollars", False),
+    ],
+)
+def test_dressed_decimal_commas(response: str, gold: str, expected: bool) -> None:
+    assert right(response, gold) is expected

@@ -16,7 +16,7 @@ from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.hedge_patterns import BESIDES, CLAUSE, DENIAL, DENIED_AFTER, DENIED_THINGS, UNCLAIMED
 from seethink.rewards.grader.hedges import first_fragment, leaves_open, restatements, unsettled, without_contrast
 from seethink.rewards.grader.match import matches
-from seethink.rewards.grader.numerals import in_figures
+from seethink.rewards.grader.numerals import in_figures, stated_in_chinese
 from seethink.rewards.grader.parse import parse
 from seethink.rewards.grader.syntax import Call, Group, Node, NotMathsError, Num, Sym, symbols
 from seethink.rewards.grader.text import number_words, sentence
@@ -39,6 +39,7 @@ _POWERS = {"dozen": "12", "hundred": "10^2", "thousand": "10^3", "million": "10^
            "trillion": "10^{12}"}  # fmt: skip
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
 _GLUED = re.compile(r"\d[A-Za-z]+$")
+_EITHER = re.compile(r"(?<=[\w})])\s*(?:或者|或)\s*(?=[-\w\\({])")
 _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d])")
 """Thousands set apart by spaces."""
@@ -80,7 +81,7 @@ def read(text: str, thousands: bool = True) -> Value | None:
     if not cleaned:
         return None
     if not cleaned.isascii():
-        cleaned = in_figures(cleaned)
+        cleaned = in_figures(_EITHER.sub(" or ", cleaned))
     cleaned = _SCALE.sub(lambda m: rf" \times {_POWERS[m[1].lower()]}", cleaned)
     for value_text, unit in _with_and_without_unit(cleaned):
         try:
@@ -286,7 +287,15 @@ def _in_sentence(last: str, gold: Value) -> Value | None:
         if value is not None and (not isinstance(value.node, Sym) or isinstance(gold.node, Sym)):
             before, _, after = last.rpartition(span)
             return _if_settled(value, before, after)
-    return _tail(last) or (_last_number(last) if is_value(gold.node) else None) or _in_words(last)
+    return _tail(last) or _in_chinese(last) or (_last_number(last) if is_value(gold.node) else None) or _in_words(last)
+
+
+def _in_chinese(last: str) -> Value | None:
+    """`面积是1000平方米`: no space parts the value from the words before it."""
+    if last.isascii() or (said := stated_in_chinese(latex(last).rstrip(" ."))) is None:
+        return None
+    value, before = read(said[0]), said[1]
+    return None if isinstance(value and value.node, Sym) else _if_settled(value, before)
 
 
 def _if_settled(value: Value | None, before: str, after: str = "") -> Value | None:

@@ -79,6 +79,8 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         rest = spoken[money.end() :]
         rest = re.sub(r"\s*(?:dollars?|USD|euros?)$", "", rest)
         return money[1] + rest, _named(name)
+    if spoken[-1:] in ("€", "£", "¥") and spoken[:-1].rstrip()[-1:].isdigit():
+        return spoken[:-1].rstrip(), _named(_MONEY[spoken[-1]])
     suffix = _SUFFIX.search(spoken[-80:])
     if not suffix:
         return text, None
