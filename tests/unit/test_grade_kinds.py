@@ -291,3 +291,50 @@ def test_values_in_chinese_sentences(response: str, gold: str) -> None:
 )  # fmt: skip
 def test_denied_and_open_values_in_chinese_sentences(response: str, gold: str) -> None:
     assert not right(response, gold)
+
+
+# Units and angles in LaTeX
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "expected"),
+    [
+        ("\\boxed{10\\ \\mu m}", "10 micrometers", True),
+        ("\\boxed{5\\,\\mu\\mathrm{m}}", "5 \\mu m", True),
+        ("\\boxed{10\\ \\mu\\text{g}}", "10 micrograms", True),
+        ("\\boxed{10\\ \\mu\\text{g}}", "10 mg", False),
+        ("\\boxed{9.8\\ \\tfrac{m}{s^2}}", "9.8 m/s^2", True),
+        ("\\boxed{9.8\\,\\frac{\\mathrm{m}}{\\mathrm{s}^2}}", "9.8 m/s^2", True),
+        ("\\boxed{36\\,\\frac{\\text{km}}{\\text{h}}}", "10 m/s", True),
+        ("\\boxed{9.8\\ \\tfrac{m}{s}}", "9.8 m/s^2", False),
+        ("\\boxed{2\\frac{m}{s}}", "\\frac{2m}{s}", True),
+        ("\\boxed{5\\ \\text{kg m}^2\\text{s}^{-2}}", "5 J", True),
+        ("\\boxed{5\\ \\text{kg m}\\text{s}^{-2}}", "5 J", False),
+        ("\\boxed{45^o}", "45°", True),
+        ("The angle is $30^\\text{o}$.", "30°", True),
+        ("\\boxed{45^o}", "54°", False),
+        ("30°30'", "30.5°", True),
+        ("\\boxed{30^{\\circ}30^{\\prime}}", "30.5°", True),
+        ("The angle is 30°15'36''", "30.26°", True),
+        ("30°30'", "30.3°", False),
+        ("30°30'", "30°20'", False),
+    ],
+)
+def test_units_and_angles_in_latex(response: str, gold: str, expected: bool) -> None:
+    assert right(response, gold) is expected
+
+
+@pytest.mark.parametrize(
+    ("response", "golds", "others"),
+    [
+        ("The length is exactly 2π, or about 6.28.", ["2\\pi", "6.28"], ["3.14", "4\\pi", "6"]),
+        ("The exact value is \\frac{\\pi}{4}, approximately 0.785.", ["\\frac{\\pi}{4}", "0.785"], ["0.7"]),
+        ("It is about 1.41 (exactly $\\sqrt{2}$).", ["\\sqrt{2}"], ["2"]),
+        ("结果约为 3.14（精确值为 π）", ["\\pi", "3.14"], ["3.2"]),
+        ("The length is exactly 2π, or about 7.5.", [], ["2\\pi"]),
+        ("The length is not exactly 2π, or about 6.28.", [], ["2\\pi"]),
+    ],
+)
+def test_exact_values_with_their_decimals(response: str, golds: list[str], others: list[str]) -> None:
+    assert all(right(response, gold) for gold in golds)
+    assert not any(right(response, gold) for gold in others)
