@@ -240,6 +240,11 @@ def test_an_equation_answers_what_the_question_asks_for(response: str, question:
     assert (found.verdict is Verdict.CORRECT) is expected
 
 
+def test_an_equation_may_be_an_option() -> None:
+    (found,) = grade_batch([("\\boxed{y = 3}", "A", None, ["y = 3", "y = 4"], "x + y = 5. Find x.")])
+    assert found.verdict is Verdict.CORRECT
+
+
 @pytest.mark.parametrize(
     ("response", "choices", "expected"),
     [

@@ -83,7 +83,7 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
         return Grade(Verdict.NO_ANSWER, None, "no answer is stated")
     if question and statement.prose.count(" ") >= 2 and _share_words(question[0], statement.prose):
         statement = _restated(statement, question[0], golds, options)
-    if question and "=" in statement.text:
+    if question and "=" in statement.text and not options:
         if is_of_another(statement, question[0]):
             return Grade(Verdict.WRONG, statement.text[:MAX_SHOWN], "another unknown than the one asked for")
         statement = as_asked(statement, question[0])
