@@ -322,3 +322,52 @@ def test_what_goes_on_otherwise_is_not_that_answer(
     question: str, response: str, gold: str, options: list[str] | None
 ) -> None:
     assert not right(response, gold, options, question)
+
+
+# The option that is left
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "That leaves only B.", "This leaves us with option B.", "Eliminating A, C and D, we are left with option B",
+        "None of A, C, D fits, which means B it is.", "By elimination, B.", "By process of elimination, the answer is B.",
+        "The other options fail; only B remains.", "A, C and D are wrong, so only B is left.", "Only B fits.",
+        "Only option B satisfies both conditions.", "经分析可知，A不正确；C不正确；D不正确。因此只有B符合。",
+        "排除A、C、D，只剩下B。", "答案不是 C，而是 B。", "不是A，而是B。", "正确答案应当是选项 B：5。", "A不对，只有B对。",
+        "选项A、C、D均不符合题意，只有B项符合题意。",
+    ],
+)  # fmt: skip
+def test_the_option_that_is_left_is_the_answer(response: str) -> None:
+    assert grade(response, "B", None, ["3", "5", "7", "9"]).verdict is Verdict.CORRECT
+    assert grade(response, "D", None, ["3", "5", "7", "9"]).verdict is not Verdict.CORRECT
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "That leaves only B and D.", "That leaves B or D.", "Only B remains to be checked.", "By elimination, not B.",
+        "Eliminating B, we are left with A, C and D.", "Only B fails.", "The others remain; only B is eliminated.",
+        "That leaves only B, which is also wrong.", "Perhaps that leaves only B.", "It isn't true that only B fits.",
+        "If A is wrong, that leaves only B.", "C\n\nThat leaves only B.", "The answer is C. That leaves B.",
+        "排除B。", "只有B不符合。", "只剩下B和C。", "答案不是B，而是C。", "并不是只有B符合。", "可能只有B符合。",
+        "只有B、C符合", "正确答案应当是选项 C：7。",
+    ],
+)  # fmt: skip
+def test_an_option_that_is_not_left_is_no_answer(response: str) -> None:
+    assert grade(response, "B", None, ["3", "5", "7", "9"]).verdict is not Verdict.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("Both A and C are correct.", True),
+        ("The correct answers are both A and C.", True),
+        ("Both A and C are wrong.", False),
+        ("Both A and B are correct.", False),
+        ("Either A or C is correct.", False),
+        ("All of A, B and C are correct.", False),
+    ],
+)
+def test_both_options_are_a_set(response: str, expected: bool) -> None:
+    assert (grade(response, "AC", None, ["3", "5", "7", "9"]).verdict is Verdict.CORRECT) is expected

@@ -114,3 +114,30 @@ def test_one_clear_answer_stays_right(kind: str) -> None:
 def test_all_of_them(kind: str) -> None:
     assert judged(made(HEDGES + DENIALS, kind), correct=False) == []
     assert judged(made(RIGHT, kind), correct=True) == []
+
+
+def right(response: str, gold: str, choices: list[str] | None = None) -> bool:
+    return grade(response, gold, None, choices).verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "B is the only option ruled out.", "B was the one eliminated.", "B has been ruled out.", "B gets eliminated.",
+        "B is the option we can rule out.", "B is the one I would exclude", "Option B is the choice that was rejected.",
+        "The answer is B, which is ruled out.",
+    ],
+)  # fmt: skip
+def test_an_option_that_is_ruled_out_is_no_answer(response: str) -> None:
+    assert not right(response, "B", ["3", "5", "7", "9"])
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "B is the only option left.", "B is the only option not ruled out.", "B is the only option that cannot be ruled out.",
+        "B is the one that fits.", "A is ruled out; B is right.",
+    ],
+)  # fmt: skip
+def test_an_option_that_is_left_is_an_answer(response: str) -> None:
+    assert right(response, "B", ["3", "5", "7", "9"])

@@ -151,7 +151,7 @@ def test_options_with_equal_texts() -> None:
     assert right("C", "C", options)
     assert right("red", "C", options)
     assert right("C. red", "C", options)
-    assert not right("A", "C", options)
+    assert right("A", "C", options)
     assert not right("blue", "C", options)
 
 
@@ -263,3 +263,78 @@ def test_none_is_a_gold_where_it_is_an_option() -> None:
 def test_golds_that_are_no_numbers_are_refused(gold: float) -> None:
     with pytest.raises(ValueError, match="expected text or a number"):
         validate_gold(gold)
+
+
+# Values in Chinese sentences
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("所以x的值为１２．５。", "12.5"), ("所以一共有十二个。", "12"), ("面积是１０００平方米", "1000"),
+        ("面积是1000平方米", "1000 m^2"), ("概率为三分之一。", "1/3"), ("所以周长为$12\\pi$。", "12\\pi"),
+        ("小明今年12岁，爸爸是36岁。", "36"), ("答案为 2 或 -2", "2,-2"), ("x=2或x=-2", "2,-2"),
+        ("所以∠1=∠2=35°．", "35"), ("\\angle 1 = \\angle 2 = 35^\\circ", "35"), ("\\boxed{\\angle 35^\\circ}", "35^\\circ"),
+    ],
+)  # fmt: skip
+def test_values_in_chinese_sentences(response: str, gold: str) -> None:
+    assert right(response, gold)
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("所以x的值不是12.5。", "12.5"), ("一共没有十二个。", "12"), ("至少有12个", "12"), ("面积可能是1000平方米", "1000"),
+        ("是12还是13", "13"), ("x是12或13", "13"), ("x是12，不是13", "13"), ("如果x是12", "12"), ("大于等于12", "12"),
+        ("答案为 2 或 -2", "-2"), ("面积是1000平方米", "1000 m"), ("∠1=35°, ∠2=45°", "35"),
+    ],
+)  # fmt: skip
+def test_denied_and_open_values_in_chinese_sentences(response: str, gold: str) -> None:
+    assert not right(response, gold)
+
+
+# Units and angles in LaTeX
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "expected"),
+    [
+        ("\\boxed{10\\ \\mu m}", "10 micrometers", True),
+        ("\\boxed{5\\,\\mu\\mathrm{m}}", "5 \\mu m", True),
+        ("\\boxed{10\\ \\mu\\text{g}}", "10 micrograms", True),
+        ("\\boxed{10\\ \\mu\\text{g}}", "10 mg", False),
+        ("\\boxed{9.8\\ \\tfrac{m}{s^2}}", "9.8 m/s^2", True),
+        ("\\boxed{9.8\\,\\frac{\\mathrm{m}}{\\mathrm{s}^2}}", "9.8 m/s^2", True),
+        ("\\boxed{36\\,\\frac{\\text{km}}{\\text{h}}}", "10 m/s", True),
+        ("\\boxed{9.8\\ \\tfrac{m}{s}}", "9.8 m/s^2", False),
+        ("\\boxed{2\\frac{m}{s}}", "\\frac{2m}{s}", True),
+        ("\\boxed{5\\ \\text{kg m}^2\\text{s}^{-2}}", "5 J", True),
+        ("\\boxed{5\\ \\text{kg m}\\text{s}^{-2}}", "5 J", False),
+        ("\\boxed{45^o}", "45°", True),
+        ("The angle is $30^\\text{o}$.", "30°", True),
+        ("\\boxed{45^o}", "54°", False),
+        ("30°30'", "30.5°", True),
+        ("\\boxed{30^{\\circ}30^{\\prime}}", "30.5°", True),
+        ("The angle is 30°15'36''", "30.26°", True),
+        ("30°30'", "30.3°", False),
+        ("30°30'", "30°20'", False),
+    ],
+)
+def test_units_and_angles_in_latex(response: str, gold: str, expected: bool) -> None:
+    assert right(response, gold) is expected
+
+
+@pytest.mark.parametrize(
+    ("response", "golds", "others"),
+    [
+        ("The length is exactly 2π, or about 6.28.", ["2\\pi", "6.28"], ["3.14", "4\\pi", "6"]),
+        ("The exact value is \\frac{\\pi}{4}, approximately 0.785.", ["\\frac{\\pi}{4}", "0.785"], ["0.7"]),
+        ("It is about 1.41 (exactly $\\sqrt{2}$).", ["\\sqrt{2}"], ["2"]),
+        ("结果约为 3.14（精确值为 π）", ["\\pi", "3.14"], ["3.2"]),
+        ("The length is exactly 2π, or about 7.5.", [], ["2\\pi"]),
+        ("The length is not exactly 2π, or about 6.28.", [], ["2\\pi"]),
+    ],
+)
+def test_exact_values_with_their_decimals(response: str, golds: list[str], others: list[str]) -> None:
+    assert all(right(response, gold) for gold in golds)
+    assert not any(right(response, gold) for gold in others)

@@ -126,3 +126,51 @@ def test_thousands_of_other_lists_earn_nothing(kind: str) -> None:
 )
 def test_more_or_less_than_the_gold_is_wrong(gold: str, found: str) -> None:
     assert grade(f"\\boxed{{{found}}}", gold).verdict is Verdict.WRONG
+
+
+# Decimal commas
+
+
+def right(response: str, gold: str) -> bool:
+    return grade(response, gold).verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The answer is (2,5)", "The coordinates are (2,5)", "The answer is {2,5}", "\\boxed{\\{2,5\\}}",
+        "The answer is [2,5]",
+        "The points are 2,5", "The roots are 2,5", "The solutions: 2,5", "The answers are 2,5",
+        "The roots are \\boxed{2,5}",
+        "The coordinates of P are 2,5",
+    ],
+)  # fmt: skip
+def test_pairs_sets_and_plurals_are_no_decimal_comma(response: str) -> None:
+    assert not right(response, "2.5")
+
+
+@pytest.mark.parametrize(
+    "response", ["The answer is 2,5", "The length is 2,5", "\\boxed{2,5}", "x = 2,5", "The number of hours is 2,5"]
+)
+def test_one_number_may_have_a_decimal_comma(response: str) -> None:
+    assert right(response, "2.5")
+    assert not right(response, "1.5")
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "expected"),
+    [
+        ("\\boxed{0{,}5}", "0.5", True),
+        ("\\boxed{1\\,000{,}99}", "1000.99", True),
+        ("$-2{,}75$", "-2.75", True),
+        ("\\boxed{12{,}345{,}678}", "12345678", True),
+        ("The answer is 2,50 €", "2.5", True),
+        ("\\boxed{2,50 €}", "2.50 euros", True),
+        ("\\boxed{3{,}14}", "314", False),
+        ("\\boxed{12{,}345}", "12.345", False),
+        ("The answer is 2,50 €", "250", False),
+        ("The answer is 2,50 €", "2.5 dollars", False),
+    ],
+)
+def test_dressed_decimal_commas(response: str, gold: str, expected: bool) -> None:
+    assert right(response, gold) is expected

@@ -216,3 +216,49 @@ def test_the_parent_never_imports_sympy() -> None:
         "assert 'sympy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# The question and the options
+
+
+@pytest.mark.parametrize(
+    ("response", "question", "expected"),
+    [
+        ("\\boxed{y = 3}, so x=2", "Find x.", False),
+        ("x = 2 and \\boxed{y = 3}", "Solve for $x$.", False),
+        ("\\boxed{y = 3}", "x + y = 5 and x - y = -1. Find x.", False),
+        ("\\boxed{y = 3}", "x + y = 5. Find y.", True),
+        ("\\boxed{n = 3}", "Find a number whose square is 9.", True),
+        ("\\boxed{a = 3}", "Find x if a triangle has a side of 3.", True),
+        ("\\boxed{2x+1 = 3}", "2x + 1 = ?", True),
+        ("The answer is $2x+1=3$.", "If $x=1$, then $2x+1=$ ___?", True),
+        ("\\boxed{2x+5 = 3}", "2x + 1 = ?", False),
+        ("\\boxed{2x+1 = 3}", "Solve 2x + 1 = 3.", False),
+    ],
+)
+def test_an_equation_answers_what_the_question_asks_for(response: str, question: str, expected: bool) -> None:
+    (found,) = grade_batch([(response, "3", None, None, question)])
+    assert (found.verdict is Verdict.CORRECT) is expected
+
+
+def test_an_equation_may_be_an_option() -> None:
+    (found,) = grade_batch([("\\boxed{y = 3}", "A", None, ["y = 3", "y = 4"], "x + y = 5. Find x.")])
+    assert found.verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("response", "choices", "expected"),
+    [
+        ("The answer is D", ["x", "5", "7", "5"], True),
+        ("The answer is D. 5", ["x", "5", "7", "5"], True),
+        ("\\boxed{C}", ["3", "5", "5", "9"], True),
+        ("The answer is C", ["x", "5", "7", "5"], False),
+        ("The answer is D. 7", ["x", "5", "7", "5"], False),
+        ("It is not D", ["x", "5", "7", "5"], False),
+        ("D", ["<image>", "<image>", "x", "<image>"], False),
+        ("D", ["", "", "x", ""], False),
+        ("D", ["5", "5", "5", "5"], False),
+    ],
+)
+def test_the_letter_of_an_option_with_the_same_text_is_right(response: str, choices: list[str], expected: bool) -> None:
+    assert (verdict(response, "B", choices) is Verdict.CORRECT) is expected

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 from seethink.core.types import Grade, Verdict
+from seethink.rewards.grader.asked import as_asked, is_of_another
 from seethink.rewards.grader.clean import CACHED
 from seethink.rewards.grader.compare import NeedsSymbolicError, Symbolic, refuse
 from seethink.rewards.grader.extract import Statement, extract
@@ -82,6 +83,10 @@ def _grade(item: Item, symbolic: Symbolic) -> Grade:
         return Grade(Verdict.NO_ANSWER, None, "no answer is stated")
     if question and statement.prose.count(" ") >= 2 and _share_words(question[0], statement.prose):
         statement = _restated(statement, question[0], golds, options)
+    if question and "=" in statement.text and not options:
+        if is_of_another(statement, question[0]):
+            return Grade(Verdict.WRONG, statement.text[:MAX_SHOWN], "another unknown than the one asked for")
+        statement = as_asked(statement, question[0])
     correct, reason = False, ""
     for each in golds:
         try:

@@ -92,6 +92,10 @@ class Atoms(Reader):
             return self.number_set()
         if name in _BARE:
             return self.argument()
+        if name == "angle" and self.next.kind == "num" and self.next.text in "123456789":
+            following = self.tokens[self.place + 1]
+            if following.text in ("=", "end", "", "+", "-", ",", "and") or following.kind == "end":
+                return Sym(f"angle {self.take().text}")
         if name in _IGNORED:
             return self.postfix()
         if name in ("lvert", "lfloor", "lceil"):

@@ -12,7 +12,7 @@ from seethink.rewards.grader.clean import CACHED, latex, words
 from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.hedge_patterns import CLAUSE, DENIAL, DENIED_AFTER
 from seethink.rewards.grader.hedges import restatements, taken_back, unsettled, without_contrast
-from seethink.rewards.grader.letters import is_open_list, letter_list, marked, speaks_for_another
+from seethink.rewards.grader.letters import is_open_list, left_over, letter_list, marked, speaks_for_another
 from seethink.rewards.grader.text import REASON, core, normalise, number_words, yes_or_no
 
 SameText = Callable[[str, str], bool]
@@ -20,7 +20,7 @@ SameText = Callable[[str, str], bool]
 
 _DRESS = re.compile(r"[*`$\"]|(?<!\w)_+|_+(?!\w)|\\[()\[\]]|\\boxed|\\left|\\right")
 _LEAD = re.compile(
-    r"^(?:(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+"
+    r"^(?:(?:选项|選項)\s*|(?:the\s+)?(?:(?:final|correct|right|best)\s+)?(?:answer|option|choice|letter)s?(?:\s+is)?\s*[:=]?\s*)+"
     r"(?=\W*[A-Za-z]\b)",
     re.I,
 )
@@ -50,6 +50,7 @@ _JOINS = re.compile(r"\b(?:or|and|also|either|both|maybe|perhaps|possibly)\b", r
 _VERB = re.compile(r"\b(?:is|are|equals|would be|will be|must be)\s(?!not\b)", re.I)
 _AS_SHOWN = re.compile(r",\s(?:as|which|because|since)\b.*$", re.I | re.S)
 _ITEMS = re.compile(r"[,;&\n]|\band\b|和|与|及")
+_BOTH = re.compile(r"^(?:both|all of)\s+(?=(?:options?\s|choices?\s)?\W*[A-Z]\b)", re.I)
 _ARE_RIGHT = re.compile(
     r"\s*(?:\b(?:are|is)\b\s+(?:both\s+|all\s+)?(?:the\s+)?(?:correct|right|true|answers?)|(?:都)?(?:正确|正確|对|對)).*$",
     re.S,
@@ -94,7 +95,9 @@ class Choices:
             found = {self.read(replace(statement, text=box, boxes=(), listed=False)) for box in statement.boxes}
             return found.pop() if len(found) == 1 else None
         text = _undressed(statement.text)
-        letter = self._read_whole(text)
+        left = left_over(text, self.letters) if statement.kind != "box" else None
+        whole = self._read_whole(text) if left is None or statement.kind != "free" else None
+        letter = left if whole is None else whole
         if letter is None and statement.kind in ("phrase", "tag", "box", "bold"):
             letter = self._read_prose(text)
         if letter is None and statement.kind in ("free", "bold"):
@@ -123,7 +126,7 @@ class Choices:
         parts = statement.boxes if statement.listed else (statement.text,)
         named: set[str] = set()
         for part in parts:
-            text = _LEAD.sub("", _undressed(without_contrast(part)))
+            text = _BOTH.sub("", _LEAD.sub("", _undressed(without_contrast(part))))
             found = self._set_of(_ARE_RIGHT.sub("", text))
             if found is None:
                 return None

@@ -62,7 +62,12 @@ _SPACE = re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad|\\(?:displaystyle|textstyle|l
                     r"|\\[bB]igg?[lr]?(?![a-zA-Z])")  # fmt: skip
 _OPEN_SYSTEM = re.compile(r"\\left\s*(?:\\\{|\.)\s*(?=\\begin)|\\right\s*\.")
 _THOUSANDS_DRESS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
+_DECIMAL_DRESS = re.compile(r"(?<=\d)\{,\}(?=(?:\d{1,2}|\d{4,40})(?!\d|\{,\}))")
 _DEGREE = re.compile(r"\s*\*?\s*\\degrees?(?![a-zA-Z])")
+_LETTER_DEGREE = re.compile(
+    r"(?<=[\d}])\s?\^\s?(?:o(?![A-Za-z])|\{\s?o\s?\}|\\(?:text|mathrm)\s?\{o\}|\{\s?\\(?:text|mathrm)\s?\{o\}\s?\}|\{\s?\\rm\s?o\s?\})"
+)
+"""An o that was raised to stand for a degree sign."""
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?10\s?\^")
 _ANGLE_BRACKETS = re.compile(r"\\([lr])angle(?![a-zA-Z])")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]")
@@ -89,10 +94,13 @@ def latex(text: str) -> str:
         text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda m: "^{" + m.group().translate(_RAISED) + "}", text)
         text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_LOWERED) + "}", text)
         text = text.translate(_SQUARED).translate(_TO_LATEX)
+    if "^" in text:
+        text = _LETTER_DEGREE.sub(r"^\\circ ", text)
     text = _TIMES_TEN.sub(r" \\times 10^", text)
     if "\\" in text or "$" in text or "~" in text or "{,}" in text:
         text = _DEGREE.sub(r"^\\circ ", text)
         text = _THOUSANDS_DRESS.sub(",", _OPEN_SYSTEM.sub(" ", text))
+        text = _DECIMAL_DRESS.sub(".", text)
         text = text.replace(r"\$", " dollars ") if text.count("$") > 1 else text.replace(r"\$", "$")
         text = _currency_and_delimiters(text)
         text = _SPACE.sub(" ", _BOX.sub(" ", text))

@@ -15,6 +15,7 @@ from seethink.rewards.grader.extract import extract
 from seethink.rewards.grader.letters import is_open_list, letter_list
 from seethink.rewards.grader.syntax import NotMathsError
 from seethink.rewards.grader.text import normalise
+from seethink.rewards.grader.values import read
 
 _LETTERED = re.compile(r"[(\[]?([A-J])(?:[.):]|[)\]][.:]?)\s+(\S.*)", re.S)
 _STATES = re.compile(r"<answer>|\\boxed|\\fbox|\n\s*####\s|^####\s", re.I)
@@ -44,7 +45,7 @@ def validate_gold(gold: object, answer_type: str | None = None, choices: Sequenc
         return text
     if choices:
         _check_choices(text, list(choices))
-    elif answer_type in _MATHS_TYPES and not is_code(text) and (_unbalanced(text) or maths.read(text) is None):
+    elif answer_type in _MATHS_TYPES and not is_code(text) and (_unbalanced(text) or read(text) is None):
         raise ValueError(
             f"gold answer: expected an answer of type {answer_type!r}, found {text[:80]!r}, which cannot be read; "
             "correct it, or set answer_type to 'text'"

@@ -18,6 +18,8 @@ DENIAL = re.compile(
 )
 """Somewhere in a clause: it speaks against what it names."""
 
+_RULED_OUT = r"(?:rul(?:e|ed) out|eliminated?|excluded?|rejected?|discarded?|dismiss(?:ed)?)\b"
+
 _ADVERB = (
     r"(?:possibly|really|actually|definitely|certainly|surely|clearly|even|ever|simply|just|exactly|necessarily|quite)"
 )
@@ -40,7 +42,10 @@ DENIED_BEFORE = re.compile(
 DENIED_AFTER = re.compile(
     rf"^[\s$(\[)\]}}*\"'`.,;:-]*(?:\\\)|\\\])?\s*(?:"
     rf"(?:(?:can|could|may|might|must|should|would|will|is to|has to) )?{_IS}(?:\s\w+)?\s(?:not\b|no(?: longer)?\b|out\b|{_WRONG})"
-    rf"|{_IS}n't\b|(?:can|could|do|does|did|wo|would|should)(?:n't|\s?not)\b|fails?\b"
+    rf"|{_IS}n't\b|(?:has|have|had|gets?|got) (?:\w+ )?{_RULED_OUT}|{_IS} (?:the |an? )?(?:only |one |first |other )*"
+    r"(?:(?:option|choice|answer|letter|one)s?\b )?(?:(?:(?:that|which|who)\b|(?:is|was|has|can|could|must|should|to|be|been|"
+    rf"would|should|will|get|gets|I|we|you)\b) )*{_RULED_OUT}"
+    r"|(?:can|could|do|does|did|wo|would|should)(?:n't|\s?not)\b|fails?\b"
     rf"|can\s?not\b|{_WRONG}[\s.)!]*$|\?\s*(?:no|nope|not|wrong)\b|是?(?:错|不对|不正确|错误))",
     re.I,
 )

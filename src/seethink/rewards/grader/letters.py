@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a table of patterns reads better with long lines)
 """Letters of options in running text: lists of them, and which other ones the words after an answer speak for."""
 
 from __future__ import annotations
@@ -5,7 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from seethink.rewards.grader.hedge_patterns import CLAUSE, DENIAL
+from seethink.rewards.grader.hedge_patterns import CLAUSE, DENIAL, UNCLAIMED
+from seethink.rewards.grader.hedges import unsettled
+
+MAX_LEFT = 400
+"""Characters at the end of a text that may say which option is left."""
 
 _ITEM = r"[(\[{]?+\s*+([A-Z])(?:\s*+[)\]}])?+[.:]?+"
 _AND = r"(?:,|;|&|\+|/|\||\s|\\\s|\b(?:and|und|et|y|e|plus)\b|和|与|與|及)"
@@ -32,6 +37,26 @@ _CLAIM = re.compile(
 _LINK = re.compile(
     rf"[\s\"'*)\]}}.]*(?:,|;|&|\+|/|\||{_OR}|\b(?:and|plus)\b)[\s,]*(?:{_OR}[\s,]*|option\s|choice\s|the\s)*$", re.I
 )
+_UNSURE = re.compile(
+    r"\b(?:maybe|perhaps|possibly|or|might|may|could|not|never)\b[^,]*$|n't\b[^,]*$|\b(?:if|suppose|assuming)\b[^.;]*$|(?:不|没|可能|或)[^,.;:]*$",
+    re.I,
+)
+_LETTER = r"[(\[]?\s*([A-Z])(?![A-Za-z'])\s*[)\]]?"
+_OPTION = r"(?:(?i:option|choice|answer|letter)\s)?"
+_LEFT = re.compile(
+    rf"\b(?i:leav(?:es|ing)(?: us| me)?(?: with)?|left with|remaining (?:option|choice|one) is)(?: (?i:only|just))?\s{_OPTION}"
+    rf"{_LETTER}\W*$"
+    rf"|\b(?i:only)\s{_OPTION}{_LETTER}\s(?:remains|is left|survives|stands|(?:fits|works|holds|matches|satisfies|is (?:possible|"
+    r"consistent|correct|right|valid|true)|can be (?:right|correct|true|valid))(?:\s(?:all|both|the|these|this|every|each|with)"
+    r"\b[^.;,]{0,60})?)\W*$"
+    rf"|(?:^|[\s,;.]){_LETTER} it is\W*$"
+    rf"|\b(?i:by|through|via) (?i:the )?(?i:process of )?(?i:elimination)[,:]?\s(?:(?i:it's|it is|we get)\s)?{_OPTION}{_LETTER}\W*$"
+    rf"|只有\s*(?:选项|選項)?\s*{_LETTER}\s*(?:选项|選項|项|項)?\s*(?:是|为|為|最)?"
+    r"(?:符合|正确|正確|满足|滿足|成立|对|對|合适|合適|可能)[^不非没無无,.;]{0,20}\W*$"
+    rf"|(?:只剩下?|剩下|余下|留下)(?:的?(?:只有|是)|了|的)?\s*(?:选项|選項)?\s*{_LETTER}\s*(?:选项|選項|项|項)?\W*$"
+    rf"|(?:不是|并非|不选|不選|不为)[^.;]{{1,40}}?而(?:应该?|應該?)?(?:是|选|選|为|為)\s*(?:选项|選項)?\s*{_LETTER}\s*(?:选项|選項|项|項)?\W*$"
+)
+"""At the end of a text: the option that is left when the others are ruled out."""
 _REASON = re.compile(r"\b(?:because|since|as|due|for|given|where|which|note|that|if|while|whereas|when)\b", re.I)
 
 
@@ -53,6 +78,23 @@ def letter_list(text: str, letters: Sequence[str]) -> list[str] | None:
         return None
     found = re.findall(r"(?<![A-Za-z])[A-Z](?![A-Za-z])", text)
     return found if found and set(found) <= set(letters) else None
+
+
+def left_over(text: str, letters: Sequence[str]) -> str | None:
+    """The option that a text says is left when the others are ruled out.
+
+    >>> left_over("The others fail; only C remains.", "ABCD"), left_over("Not only C remains.", "ABCD")
+    ('C', None)
+    """
+    match = _LEFT.search(text[-MAX_LEFT:])
+    if match is None:
+        return None
+    letter = next(part for part in match.groups() if part)
+    before = text[-MAX_LEFT:][: match.start()]
+    clause = CLAUSE.split(before)[-1]
+    if letter not in letters or unsettled(before) or UNCLAIMED.search(clause) or _UNSURE.search(before):
+        return None
+    return letter
 
 
 def is_open_list(text: str) -> bool:

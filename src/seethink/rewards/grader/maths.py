@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
 from seethink.rewards.grader.claims import claimed_count, says_another
-from seethink.rewards.grader.clean import CACHED, latex, words
+from seethink.rewards.grader.clean import latex, words
 from seethink.rewards.grader.compare import Symbolic
-from seethink.rewards.grader.equations import roughly, settle
+from seethink.rewards.grader.equations import settle
 from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.hedge_patterns import BESIDES, CLAUSE, DENIAL, DENIED_AFTER, DENIED_THINGS, UNCLAIMED
 from seethink.rewards.grader.hedges import first_fragment, leaves_open, restatements, unsettled, without_contrast
 from seethink.rewards.grader.match import matches
-from seethink.rewards.grader.numerals import in_figures
-from seethink.rewards.grader.parse import parse
-from seethink.rewards.grader.syntax import Call, Group, Node, NotMathsError, Num, Sym, symbols
+from seethink.rewards.grader.numerals import stated_in_chinese
+from seethink.rewards.grader.rounded import both_forms
+from seethink.rewards.grader.syntax import Call, Group, Node, Num, Sym
 from seethink.rewards.grader.text import number_words, sentence
-from seethink.rewards.grader.units import DEGREE, PERCENT, Unit, comparable, split_unit
+from seethink.rewards.grader.units import DEGREE, PERCENT, comparable, split_unit
+from seethink.rewards.grader.values import Value, is_value, read
 
 _SPAN = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.S)
 _NUMBER = re.compile(
@@ -33,69 +32,25 @@ _UNIT_AFTER = re.compile(r"\s?(?:\\?%|per ?cent\b|pct\b|\^\s?\{?\\circ\s?\}?"
                          r"[A-Za-zµ]+(?:\^\{?\d\}?)?(?:/[A-Za-z]+(?:\^\{?\d\}?)?)?)", re.I)  # fmt: skip
 _ASIDE = re.compile(r"\s+\(|,?\s+(?:because|since|which|as|so|where|due|for|from|but|with)\b|;\s")
 _NEXT_SENTENCE = re.compile(r"(?<=[\d)}%$])\.\s+(?=[A-Z])")
-_ABOUT = re.compile(r"^(?:\*\s+|about |approximately |exactly |roughly |\\approx ?)", re.I)
-_SCALE = re.compile(r"(?<=\d)\s*(dozen|hundred|thousand|million|billion|trillion)\b", re.I)
-_POWERS = {"dozen": "12", "hundred": "10^2", "thousand": "10^3", "million": "10^6", "billion": "10^9",
-           "trillion": "10^{12}"}  # fmt: skip
 _THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
-_GLUED = re.compile(r"\d[A-Za-z]+$")
 _STARTS = re.compile(r"(?:^|(?<=\s))(?=\S)")
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d])")
 """Thousands set apart by spaces."""
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:[. ]\d{3})+|\d+),(\d{1,2}|\d{4,40})(?![\d,])")
+_IN_BRACES = re.compile(r"\{\s*-?\d[\d.]*\s*,\s*-?\d")
+_SEVERAL = re.compile(
+    r"\b(?:[a-z]+s|foci|vertices)\b(?:(?!\bthere\b)[^.,;:\n]){0,60}?\b(?:are|were)\b"
+    r"|\b(?:answers|solutions|roots|values|numbers|zeros|zeroes|foci|vertices|intercepts|sets?|intervals?|pairs?|points?|"
+    r"coordinates?)\b[^.,;\n]{0,60}?(?:\bis\b|[:=])",
+    re.I,
+)
+"""Before a comma: `the roots are`, `solutions:`."""
 _LEAD_IN = re.compile(
     r"[A-Za-z][A-Za-z '()-]*?(?:\b(?:is|are|was|equals|be|of|about|approximately)\b|[:=])[\s:=]*(?=[\d\\$(\[.-])"
-)
-_ROUNDED = re.compile(
-    r"(.+?)\$?\s*[,(]?\s*\(?(?:or |i\.e\.,? )?(?:\\approx|approx(?:imately|\.)?|about|roughly|or|=)\s*"
-    r"\$?(-?[\d.,]+)\s*\)?"
 )
 MAX_SUFFIXES = 24
 MAX_BEFORE = 160
 """Characters before a value that may deny it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """One answer as mathematics, with the unit in which it was stated."""
-
-    node: Node
-    unit: Unit | None
-    text: str
-
-
-@lru_cache(maxsize=CACHED)
-def read(text: str, thousands: bool = True) -> Value | None:
-    """The whole text as mathematics, or None."""
-    cleaned = latex(text).lstrip(" ,;:*").rstrip(" .,;:*")
-    cleaned = _ABOUT.sub("", cleaned)
-    if not cleaned:
-        return None
-    if not cleaned.isascii():
-        cleaned = in_figures(cleaned)
-    cleaned = _SCALE.sub(lambda m: rf" \times {_POWERS[m[1].lower()]}", cleaned)
-    for value_text, unit in _with_and_without_unit(cleaned):
-        try:
-            return Value(parse(value_text, thousands), unit, cleaned)
-        except (NotMathsError, RecursionError):
-            continue
-    return None
-
-
-def _with_and_without_unit(cleaned: str) -> Iterator[tuple[str, Unit | None]]:
-    value_text, unit = split_unit(cleaned)
-    if unit is None:
-        yield cleaned, None
-        return
-    if not unit.known and unit.dimension and _GLUED.search(cleaned):
-        yield cleaned, None  # `2ab`: letters glued to the number are variables unless they can only be a unit
-    if not unit.dimension:
-        unit = None  # `5 units`, `4 people`
-    name, equals, rest = value_text.partition("=")
-    if equals and re.fullmatch(r"\s*\\?[A-Za-z]\w*\s*", name):
-        value_text = rest
-    yield value_text, unit
-    yield cleaned, None
 
 
 def is_maths(text: str) -> bool:
@@ -116,10 +71,30 @@ def answered(statement: Statement, gold: Value) -> Iterator[Value]:
         other = read(value.text, False)
         if other is not None:
             yield other
-    elif isinstance(gold.node, Num) and isinstance(value.node, Group) and gold.node.places is not None:
+    elif isinstance(gold.node, Num) and not isinstance(value.node, Num | Group) and statement.kind != "box":
+        both = both_forms(without_contrast(statement.text))
+        if both is not None and both[0] == value:
+            yield both[1]
+    elif isinstance(gold.node, Num) and gold.node.places is not None and _parts_decimals(value.node, statement.text):
         other = read(_DECIMAL_COMMA.sub(lambda m: re.sub(r"[. ]", "", m[1]) + "." + m[2], value.text))
         if other is not None:
             yield other
+
+
+def _parts_decimals(node: Node, text: str) -> bool:
+    """Whether the comma of a list may part decimals: not within brackets, and not where several things are named."""
+    if not isinstance(node, Group) or node.kind != "list" or _IN_BRACES.search(text):
+        return False
+    return not _SEVERAL.search(text)
+
+
+def lists_several(before: str, text: str, gold: str) -> bool:
+    """Whether an answer of one comma that was read as 2.5 stands after words such as `the roots are`."""
+    if "," not in text or not _SEVERAL.search(before):
+        return False
+    target, found = read(gold), read(text)
+    single = target is not None and isinstance(target.node, Num)
+    return single and found is not None and isinstance(found.node, Group)
 
 
 def _stated(statement: Statement, gold: Value) -> Value | None:
@@ -143,11 +118,6 @@ def _stated(statement: Statement, gold: Value) -> Value | None:
 def is_several(node: Node) -> bool:
     """Whether a gold is several values, which adjacent boxes may state together."""
     return isinstance(node, Group) or isinstance(settle(node), Group)
-
-
-def is_value(node: Node) -> bool:
-    """Whether an answer is one number."""
-    return isinstance(node, Num | Call) and not symbols(node)
 
 
 def _head(line: str, kind: str) -> Value | None:
@@ -182,21 +152,8 @@ def _in_box(text: str) -> Value | None:
 
 def _exact_and_rounded(text: str) -> Value | None:
     """The exact value of `\\frac{5}{3} (about 1.67)`, where the decimals are its own."""
-    both = _ROUNDED.fullmatch(words(latex(text)).strip(" .$"))
-    if both is None:
-        return None
-    exact, rounded = read(both[1].strip(" $,")), read(both[2])
-    if exact is None or rounded is None or isinstance(exact.node, Num):
-        return None
-    return exact if is_value(exact.node) and roughly(exact.node, rounded.node) else None
-
-
-def is_rounding(gold: str, text: str) -> bool:
-    """Whether a text gives the decimals of an exact gold."""
-    exact, rounded = read(gold), read(text)
-    if exact is None or rounded is None or isinstance(exact.node, Num) or not isinstance(rounded.node, Num):
-        return False
-    return is_value(exact.node) and roughly(exact.node, rounded.node)
+    both = both_forms(text)
+    return both[0] if both is not None else None
 
 
 def _boxes_as_list(boxes: tuple[str, ...]) -> Value | None:
@@ -262,7 +219,15 @@ def _in_sentence(last: str, gold: Value) -> Value | None:
         if value is not None and (not isinstance(value.node, Sym) or isinstance(gold.node, Sym)):
             before, _, after = last.rpartition(span)
             return _if_settled(value, before, after)
-    return _tail(last) or (_last_number(last) if is_value(gold.node) else None) or _in_words(last)
+    return _tail(last) or _in_chinese(last) or (_last_number(last) if is_value(gold.node) else None) or _in_words(last)
+
+
+def _in_chinese(last: str) -> Value | None:
+    """`面积是1000平方米`: no space parts the value from the words before it."""
+    if last.isascii() or (said := stated_in_chinese(latex(last).rstrip(" ."))) is None:
+        return None
+    value, before = read(said[0]), said[1]
+    return None if isinstance(value and value.node, Sym) else _if_settled(value, before)
 
 
 def _if_settled(value: Value | None, before: str, after: str = "") -> Value | None:

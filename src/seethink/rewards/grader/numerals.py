@@ -15,6 +15,28 @@ _SCALED = re.compile(r"(\d+(?:\.\d+)?)\s?([万萬亿億])(?![\u4e00-\u9fff])")
 _WHOLE = re.compile(rf"([{_SAID}]+)([^\x00-\x7f]*)")
 
 
+_STATES = re.compile(
+    r"(?:等于|约为|約為|为|為|是|有|得|共)\s*(?:大约|大約|约|約)?\s*(?=[-\d.\\$零一二三四五六七八九十百千两兩])"
+)
+_CHANGED = re.compile(
+    r"(?:不|非|没|沒|无|無|未|别|还|還|或|可能|至少|至多|最多|最少|大于|大於|小于|小於|超过|超過|不足|接近|除了?|如果|假设|若|"
+    r"倍|一半|分之|多|少)[^,.;\d]{0,3}$|(?:如果|假设|假設|倘若)[^.;]*$"
+)
+"""Before what a sentence states: it is denied, changed or left open."""
+
+
+def stated_in_chinese(text: str) -> tuple[str, str] | None:
+    """What the last `是` or `为` of a text states, and the words before it; None where they change it.
+
+    >>> stated_in_chinese("所以x的值为12.5"), stated_in_chinese("x不是12")
+    (('12.5', '所以x的值'), None)
+    """
+    found = list(_STATES.finditer(text))
+    if not found or _CHANGED.search(text[: found[-1].start()]):
+        return None
+    return text[found[-1].end() :], text[: found[-1].start()]
+
+
 def in_figures(text: str) -> str:
     """A text with its Chinese numerals as figures; words that merely begin with one stay as they are.
 

@@ -27,7 +27,11 @@ from seethink.rewards.grader.text import (
     truth,
     yes_or_no,
 )
+from seethink.rewards.grader.values import read
 
+_PICTURE = re.compile(
+    r"|<.*>|!?\[.*\]\(.*\)|.*\.(?:png|jpe?g|gif|svg|webp)|\W*(?:image|picture|figure|图片?)\W*", re.I | re.S
+)
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
@@ -47,9 +51,15 @@ def decide(
 def _by_choice(statement: Statement, gold: str, options: tuple[str, ...], symbolic: Symbolic) -> tuple[bool, str]:
     right = gold_letter(gold, options)
     named = Choices(options, _same_option, right=right or "").read(statement)
-    if named and named != right and len(gold) > 1 and gold == options[ord(named) - ord("A")]:
-        right = named  # the gold is a text, and several options have it
+    if named and right and named != right and _says_the_same(options, named, right):
+        right = named
     return named == right, f"choice: {named or 'no single option'}, gold {right}"
+
+
+def _says_the_same(options: tuple[str, ...], one: str, other: str) -> bool:
+    """Whether two letters stand for the same words; texts that every option has are pictures that differ."""
+    left, right = (options[ord(letter) - ord("A")].strip() for letter in (one, other))
+    return left == right and not _PICTURE.fullmatch(left) and len(set(options)) > 1
 
 
 def _by_letter(statement: Statement, gold: str, options: tuple[str, ...], symbolic: Symbolic) -> tuple[bool, str]:
@@ -107,12 +117,12 @@ def _by_maths(statement: Statement, gold: str, options: tuple[str, ...], symboli
             or (fragment is not None and _CLOCK.search(fragment) and times[-1].group() not in fragment)
         )
         return settled, f"time: gold {gold}"
-    target = maths.read(gold)
+    target = read(gold)
     assert target is not None
     if statement.listed and not maths.is_several(target.node):
         each = [replace(statement, text=box, boxes=(), listed=False, after="") for box in statement.boxes]
         return all(_by_maths(one, gold, options, symbolic)[0] for one in each), f"maths, several: gold {gold[:80]}"
-    if not statement.boxes and same_text(gold, statement.text) and maths.read(statement.text) is None:
+    if not statement.boxes and same_text(gold, statement.text) and read(statement.text) is None:
         return True, f"maths, as text: gold {gold[:80]}"
     shown = "nothing that can be read"
     for value in maths.answered(statement, target):
@@ -167,5 +177,5 @@ def _same_answer(gold: str, found: str, symbolic: Symbolic) -> bool:
         return True
     if is_code(gold):
         return same_code(gold, found)
-    target, value = maths.read(gold), maths.read(found)
+    target, value = read(gold), read(found)
     return target is not None and value is not None and maths.same(target, value, symbolic)

@@ -9,10 +9,12 @@ from seethink.rewards.grader.extract import Statement
 from seethink.rewards.grader.golds import kind_of
 from seethink.rewards.grader.hedge_patterns import ALTERNATIVE, ALTERNATIVE_BEFORE, OPEN
 from seethink.rewards.grader.hedges import restatements, taken_back
+from seethink.rewards.grader.rounded import is_rounding
 from seethink.rewards.grader.rules import decide, never
 from seethink.rewards.grader.text import (
     is_another,
 )
+from seethink.rewards.grader.values import is_value, read
 
 
 def stands(statement: Statement, gold: str, answer_type: str | None, options: tuple[str, ...]) -> bool:
@@ -25,12 +27,13 @@ def stands(statement: Statement, gold: str, answer_type: str | None, options: tu
         before = ""  # the other boxes stand there
     if not before.strip() and not rest.strip():
         return True
-
     kind = kind_of(gold, answer_type, options)
+    if kind == "maths" and maths.lists_several(statement.before, statement.text, gold):
+        return False
 
     def right(text: str) -> bool:
         said = text.strip(" .,;:$*()")
-        if kind == "maths" and maths.is_rounding(gold, said):
+        if kind == "maths" and is_rounding(gold, said):
             return True
         return bool(said) and decide(Statement(said, "tag"), gold, answer_type, options, never)[0]
 
@@ -46,8 +49,8 @@ def stands(statement: Statement, gold: str, answer_type: str | None, options: tu
 def _conflicts(said: str, kind: str, right: Callable[[str], bool]) -> bool:
     """Whether `it is ...` after an answer states another one of the same kind."""
     if kind == "maths":
-        value = maths.read(said)
-        return value is not None and maths.is_value(value.node) and not right(said)
+        value = read(said)
+        return value is not None and is_value(value.node) and not right(said)
     if kind in ("choice", "letter", "lettered"):
         return len(said.strip("() ")) == 1 and said.strip("() ").isupper() and not right(said)
     return kind == "text" and is_another(said) and not right(said)

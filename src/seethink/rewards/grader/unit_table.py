@@ -19,7 +19,10 @@ _SI: dict[str, tuple[int | Fraction, str, str]] = {  # symbol: (factor to base u
 }  # fmt: skip
 _OTHER: dict[str, tuple[int | Fraction, str]] = {  # the words for one unit: (factor, dimension)
     "meter metre": (1, "m"), "kilometer kilometre": (1000, "m"), "centimeter centimetre": (Fraction(1, 100), "m"),
-    "millimeter millimetre": (Fraction(1, 1000), "m"), "nanometer": (Fraction(1, 10**9), "m"),
+    "millimeter millimetre": (Fraction(1, 1000), "m"), "nanometer nanometre": (Fraction(1, 10**9), "m"),
+    "micrometer micrometre micron": (Fraction(1, 10**6), "m"), "decimeter decimetre": (Fraction(1, 10), "m"),
+    "microgram": (Fraction(1, 10**6), "g"), "millisecond": (Fraction(1, 1000), "s"),
+    "microsecond": (Fraction(1, 10**6), "s"), "nanosecond": (Fraction(1, 10**9), "s"),
     "inch inche in": (Fraction("0.0254"), "m"), "foot feet ft": (Fraction("0.3048"), "m"),
     "yard yd": (Fraction("0.9144"), "m"), "mile mi": (Fraction("1609.344"), "m"),
     "gram gm": (1, "g"), "kilogram kilo kg": (1000, "g"), "milligram": (Fraction(1, 1000), "g"),

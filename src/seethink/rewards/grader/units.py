@@ -48,6 +48,11 @@ _ENDS_A_NUMBER = re.compile(r"[\d})\]!]$|\\pi$")
 _TRIGONOMETRY = re.compile(r"(?:sin|cos|tan|cot|sec|csc)\b")
 _HAS_UNIT = re.compile(rf"[{_LETTER}$€£¥%°)}}]\.?\s*$|[A-Za-zµ}}]\s?\^?\s?\{{?-?\d\}}?\.?\s*$|[$€£¥]|dollars")
 _BELOW = re.compile(r"(?<=[A-Za-z])\s*/\s*\(([A-Za-z][A-Za-z\s\\*^\d{}-]*)\)")
+_GLUED = re.compile(r"(?<=[\d}])(?=\\(?:text|mathrm|rm)\s*\{)")
+_MICRO = re.compile(r"\\mu\s*\\(?:text|mathrm|rm)\s*\{\s*")
+_PART = r"\s*\{\s*([A-Za-zµ](?:[^{}]|\^\{-?\d\}){0,40})\}"
+_RATIO = re.compile(rf"\s?\\[dtc]?frac{_PART}{_PART}$")
+_UPRIGHT = re.compile(r"frac\s*\{\s*\\(?:text|mathrm|rm)\b")
 _NO_UNITS = frozenset((
     "is", "are", "was", "were", "be", "been", "being", "not", "no", "nor", "never", "neither", "or", "and", "but",
     "cannot", "can", "may", "might", "could", "would", "should", "will", "wrong", "incorrect", "false", "right",
@@ -64,7 +69,8 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     """`12 \\text{ cm}^2` -> ("12", square centimetres). The number comes back as it was written."""
     if not _HAS_UNIT.search(text) or len(text) > MAX_CHARS:
         return text, None
-    spoken = " ".join(words(text).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ").split()).strip(" .")
+    plain = _MICRO.sub(r"\\mathrm{\\mu ", _GLUED.sub(" ", text)) if "\\" in text else text
+    spoken = " ".join(words(plain).replace(r"^\circ", " degree ").replace(r"^{\circ}", " degree ").split()).strip(" .")
     spoken = _BELOW.sub(r"/\1", spoken)  # J/(kg K)
     if not spoken.isascii():
         for word, said in _SPOKEN.items():
@@ -79,6 +85,13 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         rest = spoken[money.end() :]
         rest = re.sub(r"\s*(?:dollars?|USD|euros?)$", "", rest)
         return money[1] + rest, _named(name)
+    ratio = _RATIO.search(spoken)
+    if ratio and (spoken[ratio.start()] == " " or _UPRIGHT.search(text)):
+        unit = read_unit(f"{ratio[1]}/{ratio[2]}")
+        if unit is not None and unit.known and _ENDS_A_NUMBER.search(spoken[: ratio.start()]):
+            return spoken[: ratio.start()], unit
+    if spoken[-1:] in ("€", "£", "¥") and spoken[:-1].rstrip()[-1:].isdigit():
+        return spoken[:-1].rstrip(), _named(_MONEY[spoken[-1]])
     suffix = _SUFFIX.search(spoken[-80:])
     if not suffix:
         return text, None
