@@ -39,7 +39,7 @@ from seethink.eval.bench.load import load
 from seethink.eval.bench.prompts import MARK, place_images
 from seethink.eval.bench.rows import RowsError
 from seethink.eval.tasks.registry import BENCHMARKS, PAPER, chosen
-from seethink.studies.benchmarks.inspection import _odd, _ungraded
+from seethink.studies.benchmarks.inspection import _odd, _ungraded, list_lines
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "benchmarks" / "data"
 
@@ -225,6 +225,16 @@ def test_a_check_names_golds_that_nothing_equals_missing_images_and_copies() -> 
     )  # fmt: skip
     assert [(item.id, why) for item, why in _ungraded(BENCHMARKS["mathvision"], items)] == [("a", "no answer")]
     assert _odd(items) == ["without an image: 1 items, b", "the same question and images: c and d"]
+
+
+def test_the_list_says_where_images_are_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "hallusionbench"
+    folder.mkdir()
+    (folder / "HallusionBench.json").write_text("[]")
+    (found,) = [line for line in list_lines(tmp_path) if line.lstrip().startswith("found")]
+    assert found.endswith("hallusion_bench.zip is missing")
+    (folder / "hallusion_bench").mkdir()
+    assert not any(line.endswith("is missing") for line in list_lines(tmp_path))
 
 
 def test_marks_of_the_datas_own_stand_for_no_image() -> None:

@@ -67,6 +67,14 @@ class Source:
                 return found
         return []
 
+    def lacks(self, files: list[tuple[Path, str]]) -> str:
+        """Which images are not beside the found files: "" where they are, or are in the files themselves."""
+        if not self.images:
+            return ""
+        beside = [path.parent / self.images for path, _ in files]
+        here = (path.is_dir() or path.is_file() or path.with_suffix("").is_dir() for path in beside)
+        return "" if all(here) else self.images
+
     def _folders(self, root: Path) -> list[Path]:
         """Where the repository's files may lie under `root`: there, in a folder of its name, or in a hub's cache."""
         cached = sorted((root / f"datasets--{self.name.replace('/', '--')}" / "snapshots").glob("*"))

@@ -26,7 +26,9 @@ def list_lines(root: Path | None) -> list[str]:
         items = f"{benchmark.total:,} items" if benchmark.expect else "items: see its notes"
         lines.append(f"{benchmark.name:<16} {benchmark.title:<22} {items:<14} {paper:<11} {benchmark.licence}")
         if found is not None:
-            lines.append(f"    found in {found[2]}: {found[0].shown}")
+            source, files, folder = found
+            absent = source.lacks(files)
+            lines.append(f"    found in {folder}: {source.shown}" + (f"; {absent} is missing" if absent else ""))
         else:
             lines += [f"    {'looked for' if root else 'data'}: {source.shown}" for source in benchmark.sources]
     return lines
