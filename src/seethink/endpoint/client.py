@@ -171,7 +171,7 @@ class Client:
 
     async def _exchange(self, messages: Chat, read: Callable[[Reply], T], settings: ChatSettings) -> T:
         """One request, in its turn."""
-        async with self._limiter.slot():
+        async with self._limiter:
             if self.is_down:  # since this call queued
                 raise ServerDownError
             start = time.monotonic()

@@ -6,11 +6,9 @@ Everything here runs in one event loop, so nothing needs a lock.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import email.utils
 import random
 import time
-from collections.abc import AsyncIterator
 
 from aiolimiter import AsyncLimiter
 
@@ -48,7 +46,11 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 class Limiter:
-    """One limit for all callers: requests in flight, requests per minute, and pauses that the server asks for."""
+    """One limit for all callers: requests in flight, requests per minute, and pauses that the server asks for.
+
+    async with limiter:
+        ...  # one request
+    """
 
     def __init__(self, concurrency: int, requests_per_minute: float | None) -> None:
         self._free = asyncio.Semaphore(concurrency)
@@ -56,16 +58,21 @@ class Limiter:
         self._rate = AsyncLimiter(1, 60.0 / requests_per_minute) if requests_per_minute else None
         self._paused_until = 0.0
 
-    @contextlib.asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold one place among the requests in flight; entered when a request may start."""
-        async with self._free:
+    async def __aenter__(self) -> None:
+        """Take one place among the requests in flight, when a request may start."""
+        await self._free.acquire()
+        try:
             if self._rate is not None:
                 await self._rate.acquire()
             while (pause := self._paused_until - time.monotonic()) > 0:
                 # Jitter after the pause, never before its end, so that the callers do not all return at once.
                 await asyncio.sleep(pause + rng.uniform(0.0, _PAUSE_JITTER_S))
-            yield
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        self._free.release()
 
     def pause(self, seconds: float) -> None:
         """Start no request of any caller for so long."""
