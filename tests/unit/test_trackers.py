@@ -17,6 +17,7 @@ from seethink.core.errors import UserError
 from seethink.runs import trackers
 from seethink.runs.trackers import KINDS, Trackers, require_installed
 
+REAL = dict(KINDS)
 RECIPE = {"name": "mine", "reward": {"verifier": {"api_key": "sk-abcdefghijklmnop"}}}
 
 
@@ -108,9 +109,7 @@ def test_the_real_one_takes_a_run(
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    real = {"wandb": trackers._Wandb, "mlflow": trackers._Mlflow, "trackio": trackers._Trackio,
-            "swanlab": trackers._Swanlab}[kind]  # fmt: skip
-    monkeypatch.setitem(KINDS, kind, real)
+    monkeypatch.setitem(KINDS, kind, REAL[kind])
     run = Trackers([kind], tmp_path, RECIPE)
     run.write(1, {"reward/mean": 0.5})
     run.write(2, {"reward/mean": 0.75})

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from seethink.models.load import prepare_transformers
 from seethink.models.parts import FAMILIES, Family, PartsError, family_of, split_parts
-from seethink.models.structure import NotFoundError, find_family
+from seethink.models.structure import find_family
 
 Verdict = Literal["listed", "found", "refused"]
 HEAD = (
@@ -121,10 +121,8 @@ def verdict(model_type: str) -> tuple[Verdict, str]:
     try:
         model.seethink_family = find_family(model)
         split_parts(model)
-    except NotFoundError as reason:
+    except PartsError as reason:
         return "refused", str(reason)
-    except PartsError as error:
-        return "refused", str(error)
     family = family_of(model)
     return "found", f"{_shown(family)}; {family.positions}"
 

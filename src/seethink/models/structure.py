@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 from torch import nn
@@ -224,4 +225,4 @@ def _classes(model: Any, paths: tuple[str, ...]) -> str:
 
 def _class(model: Any, path: str) -> str:
     """The class of a module; `Parameter` for a bare one."""
-    return type(dict(model.named_modules()).get(path, nn.Parameter())).__name__
+    return type(attrgetter(path)(model)).__name__

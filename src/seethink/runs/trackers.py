@@ -40,19 +40,42 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-class _Wandb:
-    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
-        wandb = import_module("wandb")
-        settings = wandb.Settings(console="off", silent=True)
-        self._run = wandb.init(
-            project=PROJECT, name=name, id=identity, resume="allow", config=config, dir=str(folder), settings=settings
-        )
+class _Logger:
+    """A tracker whose run, or module, has `log` and `finish`."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _wandb(name: str, identity: str, config: dict[str, Any], folder: Path) -> Tracker:
+    wandb = import_module("wandb")
+    settings = wandb.Settings(console="off", silent=True)
+    return _Logger(
+        wandb.init(
+            project=PROJECT, name=name, id=identity, resume="allow", config=config, dir=str(folder), settings=settings
+        )
+    )
+
+
+def _trackio(name: str, identity: str, config: dict[str, Any], folder: Path) -> Tracker:
+    trackio = import_module("trackio")
+    trackio.init(project=PROJECT, name=f"{name}-{identity[:8]}", config=config, resume="allow", embed=False)
+    return _Logger(trackio)
+
+
+def _swanlab(name: str, identity: str, config: dict[str, Any], folder: Path) -> Tracker:
+    return _Logger(
+        import_module("swanlab").init(
+            project=PROJECT, experiment_name=name, id=identity, resume="allow", config=config,
+            logdir=str(folder / "swanlab"),
+        )
+    )  # fmt: skip
 
 
 class _Mlflow:
@@ -76,34 +99,8 @@ class _Mlflow:
         self._client.set_terminated(self._run)
 
 
-class _Trackio:
-    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
-        self._trackio = import_module("trackio")
-        self._trackio.init(project=PROJECT, name=f"{name}-{identity[:8]}", config=config, resume="allow", embed=False)
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._trackio.log(dict(metrics), step=step)
-
-    def close(self) -> None:
-        self._trackio.finish()
-
-
-class _Swanlab:
-    def __init__(self, name: str, identity: str, config: dict[str, Any], folder: Path) -> None:
-        self._run = import_module("swanlab").init(
-            project=PROJECT, experiment_name=name, id=identity, resume="allow", config=config,
-            logdir=str(folder / "swanlab"),
-        )  # fmt: skip
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log(dict(metrics), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
 KINDS: dict[str, Callable[[str, str, dict[str, Any], Path], Tracker]] = {
-    "wandb": _Wandb, "mlflow": _Mlflow, "trackio": _Trackio, "swanlab": _Swanlab,
+    "wandb": _wandb, "mlflow": _Mlflow, "trackio": _trackio, "swanlab": _swanlab,
 }  # fmt: skip
 
 

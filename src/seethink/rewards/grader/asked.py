@@ -21,7 +21,7 @@ _SQUEEZE = re.compile(r"[\s{}]|\\cdot|\*")
 def as_asked(statement: Statement, question: str) -> Statement:
     """`2x + 1 = 7` to `2x + 1 = ?` as the 7 that it states."""
     gap = _GAP.search(latex(question)) if "=" in question else None
-    said = _EQUATION.fullmatch(latex(statement.text).strip(" .")) if gap is not None else None
+    said = _equation(statement) if gap is not None else None
     if gap is None or said is None or _SQUEEZE.sub("", _WORDS.split(gap[1])[-1]) != _SQUEEZE.sub("", said[1]):
         return statement
     return replace(statement, text=said[2].strip(" $"))
@@ -32,9 +32,12 @@ def is_of_another(statement: Statement, question: str) -> bool:
 
     The other one is the question's too, or the response gives the asked one a value besides.
     """
-    said = _EQUATION.fullmatch(latex(statement.text).strip(" ."))
+    said = _equation(statement)
     name = said[1].strip() if said else ""
-    asked = set(_UNKNOWN.findall(latex(question))) if re.fullmatch(_NAME, name) else set()
+    if not re.fullmatch(_NAME, name):
+        return False
+    question = latex(question)
+    asked = set(_UNKNOWN.findall(question))
     if len(asked) != 1 or name in asked:
         return False
     wanted = asked.pop()
@@ -46,7 +49,12 @@ def is_of_another(statement: Statement, question: str) -> bool:
 
 
 def _names(name: str, question: str) -> bool:
-    """Whether a question has an unknown of this name in its mathematics; the article `a` is none."""
+    """Whether a question, as `latex` gives it, has an unknown of this name; the article `a` is none."""
     said = re.escape(name)
     beside = rf"(?<![A-Za-z\\]){said}\s*[-+*/=^<>]|[-+*/=^\d<>]\s*{said}(?![A-Za-z])"
-    return re.search(beside, latex(question)) is not None
+    return re.search(beside, question) is not None
+
+
+def _equation(statement: Statement) -> re.Match[str] | None:
+    """The two sides of an answer that is one equation."""
+    return _EQUATION.fullmatch(latex(statement.text).strip(" ."))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seethink.core.types import Verdict
-from seethink.data.images import image_sha256
 from seethink.eval.bench.benchmark import Benchmark, Item
+from seethink.eval.bench.generations import prompt_digest
 from seethink.eval.bench.grading import gold_problem
 from seethink.eval.bench.load import find, load
 from seethink.eval.tasks.registry import BENCHMARKS
@@ -73,7 +73,7 @@ def _odd(items: tuple[Item, ...]) -> list[str]:
         lines.append(f"without an image: {len(blind):,} items, {', '.join(blind[:5])}")
     seen: dict[tuple[object, ...], str] = {}
     for item in items:
-        content = (item.question, item.choices, tuple(image_sha256(image) for image in item.images))
+        content = (prompt_digest(item), item.choices)
         if (first := seen.setdefault(content, item.id)) != item.id:
             lines.append(f"the same question and images: {first} and {item.id}")
     return lines
