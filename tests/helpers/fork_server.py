@@ -97,9 +97,11 @@ def _serve() -> None:
     import torch
 
     import seethink.report
+    import seethink.studies.lab.warm
     import seethink.studies.quickstart
 
     assert seethink.report
+    assert seethink.studies.lab.warm
     assert seethink.studies.quickstart
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")

@@ -27,11 +27,11 @@ from seethink.pretrain.variants import VARIANTS
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.names import NAMES
 from seethink.world.v2.scene import Thing
-from seethink.world.v2.talk import conversation, practice, scene
+from seethink.world.v2.talk import conversation, practice, scene, text
 from seethink.world.v2.tasks.chains import MOVES
 
 NANO2 = VARIANTS["nano2"]
-TINY = BaseConfig(vision_steps=2, steps=2 * BUFFER, practice_steps=1, batch_size=2)
+TINY = BaseConfig(vision_steps=2, text_steps=1, steps=2 * BUFFER, practice_steps=1, batch_size=2)
 KILLED_AFTER = BUFFER + 3
 
 
@@ -64,7 +64,7 @@ def test_a_killed_one_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
     died = subprocess.run([sys.executable, "-c", code], check=False)
     assert died.returncode == -signal.SIGKILL
     kept = sorted(file.name for file in killed.iterdir())
-    assert kept == ["unfinished.language.going.safetensors", "unfinished.vision.safetensors"]
+    assert kept == [f"unfinished.{name}.safetensors" for name in ("language.going", "text", "vision")]
     with pytest.raises(UserError, match=r"made with other settings; remove it"):
         train_tiny(killed, replace(TINY, lr=1e-4))
 
@@ -77,7 +77,7 @@ def test_a_killed_one_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Descent, "step", counted)
     losses = train_tiny(killed)
-    assert len(taken) == BUFFER + 1  # what was left of the second phase, and the third
+    assert len(taken) == BUFFER + 1  # what was left of the third phase, and the last
     monkeypatch.undo()
     assert losses == train_tiny(whole)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
@@ -144,6 +144,23 @@ def test_no_picture_comes_with_working(talk: Callable) -> None:  # type: ignore[
         assert all(("." in answer) and (image is None or " so " not in answer) for answer in answers)
         assert image is None or not any("Wait" in answer for answer in answers)
     assert 30 < pictures < 148
+
+
+def test_a_text_answers_from_its_caption_alone() -> None:
+    """The readings of a text that names some things are the caption's own, in the order of the question."""
+    rng = np.random.default_rng(0)
+    named = 0
+    for _ in range(200):
+        image, [(question, answer)] = text(rng)
+        assert image is None
+        assert question.startswith("I see ")
+        _, asked, names = question.partition(" What are ")
+        if asked and "row" not in question and " and " not in question:
+            readings = answer.removeprefix("I see ").rstrip(".").split(", ")
+            assert [reading.split()[0] for reading in readings] == names.rstrip("?").split(", ")
+            assert all(reading in question for reading in readings)
+            named += 1
+    assert named > 10
 
 
 def test_scenes_keep_the_rules_of_the_stage() -> None:

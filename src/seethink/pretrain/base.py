@@ -3,9 +3,10 @@
 1. The vision encoder and the connector alone, as real VLMs start from a trained encoder: a linear probe on the image
    tokens must tell the value of every colour in the picture. Without this phase, reading stays on a plateau for
    thousands of steps.
-2. All parts on conversations: one picture with a caption and questions in random order; one conversation in ten is
+2. The second nano alone: its language model on captions in words and questions about them.
+3. All parts on conversations: one picture with a caption and questions in random order; one conversation in ten is
    text-only arithmetic.
-3. Mostly text-only practice in what questions about pictures teach too rarely: finding the option with a given text,
+4. Mostly text-only practice in what questions about pictures teach too rarely: finding the option with a given text,
    recalling a named value, single sums and differences. Without this phase, the letters of options stay at chance.
 """
 
@@ -63,9 +64,12 @@ def train_base(
 
     phases: dict[str, Callable[[Course], PhaseRecord]] = {
         "vision": lambda course: train_vision(model, config, variant, stop_after, log, course),
+        "text": lambda course: language(3, variant.text, config.text_lr, config.text_steps, course),
         "language": lambda course: language(1, variant.talk, config.lr, config.steps, course),
         "practice": lambda course: language(2, variant.practice, config.practice_lr, config.practice_steps, course),
     }
+    if not config.text_steps:
+        del phases["text"]
     seconds = 0.0
     for name, train in phases.items():
         done = load_phase(model, out, name, config) if out is not None else None

@@ -21,7 +21,7 @@ from seethink.world.v2.domains import DOMAINS
 from seethink.world.v2.names import NAMES
 from seethink.world.v2.scene import COLUMNS, NUM_CELLS, Thing
 from seethink.world.v2.shows import CHARTS, SHOWS
-from seethink.world.v2.talk import scene
+from seethink.world.v2.talk import watched
 from seethink.world.v2.tasks.chains import MOVES
 
 KINDS = (*SHOWS, *CHARTS)
@@ -38,7 +38,7 @@ def cell_batches(config: BaseConfig, first: int) -> Iterator[tuple[Tensor, Tenso
         images: list[Image] = []
         targets = torch.zeros(config.batch_size, NUM_CELLS, len(HEADS), dtype=torch.long)
         for row in targets:
-            item = scene(rng)
+            item = watched(rng)
             images.append(item.image)
             row.copy_(told(item.problem.things))
         yield pixels_of(images), targets

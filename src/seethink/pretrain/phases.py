@@ -22,7 +22,8 @@ ABOUT = "base.json"
 CURVE_STEPS = 250
 """`base.json` has the mean loss of so many steps."""
 LATER: dict[str, tuple[str, ...]] = {
-    "vision": ("steps", "lr", "practice_steps", "practice_lr"),
+    "vision": ("text_steps", "text_lr", "steps", "lr", "practice_steps", "practice_lr"),
+    "text": ("steps", "lr", "practice_steps", "practice_lr"),
     "language": ("practice_steps", "practice_lr"),
     "practice": (),
 }

@@ -11,6 +11,8 @@ class BaseConfig:
 
     vision_steps: int = 3500
     vision_lr: float = 2e-3
+    text_steps: int = 0
+    text_lr: float = 2e-3
     steps: int = 4000
     lr: float = 1.5e-3
     practice_steps: int = 2000

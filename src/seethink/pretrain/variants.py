@@ -70,6 +70,8 @@ class Variant:
     """The parts that the language phases leave unchanged."""
     talk: Talk = conversation
     """The conversations of the language phase."""
+    text: Talk = conversation
+    """The conversations of the text phase, which comes before that of the language."""
     practice: Talk = practice
     """The conversations of the practice phase."""
     image_inputs: Callable[[Tensor], Weights] = _as_they_are
@@ -231,9 +233,17 @@ VARIANTS = {
         image_seq_length=NUM_CELLS,
         pictures=cell_batches,
         probing=cell_probing,
+        text=talk2.text,
         talk=talk2.conversation,
         practice=talk2.practice,
-        config=BaseConfig(vision_steps=2400, steps=800, lr=2e-3, practice_steps=300, practice_lr=1.5e-3, batch_size=32),
+        config=BaseConfig(
+            vision_steps=4000,
+            text_steps=2000,
+            steps=1000,
+            lr=1.5e-3,
+            practice_steps=400,
+            batch_size=32,
+        ),
     ),
 }
 

@@ -1,6 +1,6 @@
 """The process of one job: train the arm, then measure it, as job.json in the arm's folder says.
 
-Run as `python -m seethink.studies.lab.job_process FOLDER`.
+`run` is what the process does; the processes are forked from one that has imported `warm`.
 
 Parts whose results exist are skipped, so that the same command continues after a kill.
 """
@@ -26,6 +26,7 @@ from seethink.core.files import write_json
 from seethink.runs.reading import read_object
 
 FILE = "job.json"
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "NO_COLOR": "1", "COLUMNS": "160"}
 DONE = "measured.json"
 """Finished measurements with their settings: {"eval": {...}, ...}."""
 
@@ -110,10 +111,17 @@ def _stop_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-if __name__ == "__main__":
+def run(folder: Path, log: Path) -> None:
+    """The whole of the process: all that it says is appended to `log`, and the exit code tells how it ended."""
+    os.environ.update(ENVIRONMENT)
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C reaches only the lab, which terminates each child once.
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     make_streams_lenient()
     try:
-        main(Path(sys.argv[1]))
+        main(folder)
     except RunStopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(EXIT_RESUME)

@@ -6,19 +6,20 @@ Finished jobs are skipped, killed jobs continue, and a job that fails stops only
 from __future__ import annotations
 
 import heapq
+import multiprocessing
 import os
 import platform
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
@@ -26,8 +27,13 @@ from seethink.runs.reading import final_model, read_object
 from seethink.studies.lab import job_process
 from seethink.studies.lab.plan import Job, Plan, descendants
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
 RETRIES = 2
 """How often a job is started again after a signal, or after it saved and stopped."""
+LOG = "log.txt"
+"""In a job's folder: what its processes said."""
 START = "--- start\n"
 """Separates the output of a job's processes in its log."""
 INDEX = "lab.json"
@@ -71,7 +77,7 @@ class _Runner:
         self._plan, self._slots, self._say = plan, jobs, say
         self.outcome = Outcome({key for key, job in plan.jobs.items() if is_finished(job)})
         self.stopped = False
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, BaseProcess] = {}
         self._ended: queue.SimpleQueue[tuple[Job, int]] = queue.SimpleQueue()
         self._starts: dict[str, int] = {}
         self._waiting: list[tuple[float, str]] = []
@@ -107,14 +113,17 @@ class _Runner:
     def _start(self, job: Job) -> None:
         self._starts[job.key] = self._starts.get(job.key, 0) + 1
         write_job(job)
-        with (job.folder / "log.txt").open("ab") as log:
+        with (job.folder / LOG).open("ab") as log:
             log.write(START.encode())
-            log.flush()
-            command = [sys.executable, "-m", "seethink.studies.lab.job_process", str(job.folder)]
-            # In a session of its own: Ctrl-C reaches only the lab, which terminates each child once.
-            child = subprocess.Popen(command, stdout=log, stderr=log, env=_environment(), start_new_session=True)
+        child = _processes().Process(target=job_process.run, args=(job.folder, job.folder / LOG))
+        child.start()
         self._running[job.key] = child
-        threading.Thread(target=lambda: self._ended.put((job, child.wait())), daemon=True).start()
+
+        def wait() -> None:
+            child.join()
+            self._ended.put((job, child.exitcode or 0))
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def _settle(self, job: Job, code: int) -> None:
         done = len(self.outcome.done) + 1
@@ -138,9 +147,9 @@ class _Runner:
 
     def _fail(self, job: Job, code: int) -> None:
         """Record the failure. Children of an arm that was trained but could not be measured still run."""
-        cause = first_cause(job.folder / "log.txt") or f"exit code {code}"
+        cause = first_cause(job.folder / LOG) or f"exit code {code}"
         self.outcome.failed[job.key] = cause
-        self._say(f"FAILED {job.label} ({', '.join(sorted(job.names))}): {cause}; log: {job.folder / 'log.txt'}")
+        self._say(f"FAILED {job.label} ({', '.join(sorted(job.names))}): {cause}; log: {job.folder / LOG}")
         if is_trained(job):
             self._enqueue_children(job)
             return
@@ -182,8 +191,13 @@ def _model_of(job: Job) -> str:
     return job.model if job.recipe is None else str(final_model(job.folder))
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "NO_COLOR": "1", "COLUMNS": "160"}
+def _processes() -> SpawnContext | ForkServerContext:
+    """Processes that are forked from one that has the libraries, where the system can fork: importing takes seconds."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seethink.studies.lab.warm"])
+    return context
 
 
 def first_cause(log: Path) -> str | None:

@@ -46,9 +46,13 @@ def _rows(things: Sequence[Thing]) -> str:
     """`I see row 1 red up, blue left. row 2 ...`: where each card's arrow points."""
     rows = []
     for number, (_, row) in enumerate(groupby(things, key=lambda thing: thing.cells[0] // COLUMNS), start=1):
-        cards = [f"{t.name} {t.value} {t.arrow}" if t.show == "numbered" else f"{t.name} {t.arrow}" for t in row]
-        rows.append(f"row {number} {', '.join(cards)}.")
+        rows.append(f"row {number} {', '.join(map(_card, row))}.")
     return "I see " + " ".join(rows)
+
+
+def _card(thing: Thing) -> str:
+    """`red up`, or `red 4 up` where the card has a number too."""
+    return f"{thing.name} {thing.value} {thing.arrow}" if thing.show == "numbered" else f"{thing.name} {thing.arrow}"
 
 
 def _pairs(things: Sequence[Thing]) -> str:
@@ -58,6 +62,13 @@ def _pairs(things: Sequence[Thing]) -> str:
         scratch = ", the dots are scratched" * dots.scratched or ", the digit is scratched" * digit.scratched
         sentences.append(f"{digit.name} {digit.value} and {dots.value}{scratch}.")
     return "I see " + " ".join(sentences)
+
+
+def named(item: Item, names: Sequence[str]) -> tuple[str, str]:
+    """A question that names some of what is shown, and the reading of each, in the order of the question."""
+    things = [thing for name in names for thing in item.problem.things if thing.name == name]
+    seen = f"I see {', '.join(map(_card, things))}." if things[0].arrow else caption(things)
+    return f"What are {', '.join(names)}?", seen
 
 
 def text_question(item: Item) -> str:

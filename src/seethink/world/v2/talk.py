@@ -17,55 +17,81 @@ from seethink.world.v2.scene import LEVELS
 OTHERS = tuple(name for name in GROUPS["cold"] if name not in GROUPS["core"])
 SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]: 0.1, GROUPS["captions"]: 0.05}
 """How often a picture is of each group of domains."""
-TEXT_SHARE, PRACTICE_SHARE = 0.15, 0.6
-"""Conversations without a picture, of the second and of the third phase."""
-WORKED, RECALL = 0.75, 0.4
-"""Texts whose answer comes with its working; texts of the third phase that ask for one value of the caption."""
+HARD = ("bars", "tables", "shapes", "emoji")
+WATCHED = {
+    GROUPS["core"]: 0.3,
+    GROUPS["rl"]: 0.2,
+    HARD: 0.3,
+    OTHERS: 0.1,
+    GROUPS["tuning"]: 0.05,
+    GROUPS["captions"]: 0.05,
+}
+"""The same in the first phase: charts and counting, which take longest to learn, come more often."""
+TEXTS = {"named": 0.3, "probe": 0.1, "worked": 0.55, "direct": 0.05}
+"""What a text asks of a caption: several named values, one value, the item's question with or without its working."""
+TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.5
+"""Conversations without a picture, of the language phase and of the last phase."""
 FIRST_LEVELS = LEVELS[:4]
-MOST_PROBES = 2
-"""Reading questions of one conversation."""
 _BITS = 2**31
+
+
+def watched(rng: np.random.Generator) -> Item:
+    """An item of the stage `base` for the first phase."""
+    return _drawn(rng, WATCHED, LEVELS)
 
 
 def scene(rng: np.random.Generator, levels: tuple[int, ...] = LEVELS) -> Item:
     """An item of the stage `base`."""
-    domains = list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
-    return _item(rng, domains, levels)
+    return _drawn(rng, SHARES, levels)
+
+
+def text(rng: np.random.Generator) -> tuple[None, list[Turn]]:
+    """A caption and one question about it; of the lower levels."""
+    return None, [_text(rng, FIRST_LEVELS)]
 
 
 def conversation(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
     """A picture (or None) and the turns about it; of the lower levels."""
-    if rng.random() < TEXT_SHARE:
-        return None, [_text(rng, FIRST_LEVELS) for _ in range(2)]
-    return _about(scene(rng, FIRST_LEVELS), rng)
+    return text(rng) if rng.random() < TEXT_SHARE else _about(scene(rng, FIRST_LEVELS), rng)
 
 
 def practice(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
-    """A conversation of the last phase: more text, and pictures of every level."""
-    if rng.random() < PRACTICE_SHARE:
-        return None, [_text(rng, FIRST_LEVELS, RECALL)]
-    return _about(scene(rng), rng)
+    """A conversation of the last phase: more text, and every level."""
+    return (None, [_text(rng, LEVELS)]) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
 
 
 def _about(item: Item, rng: np.random.Generator) -> tuple[Image, list[Turn]]:
-    """Its caption, its question with a direct answer and some readings, in random order."""
+    """Its caption, its question with a direct answer, a reading of some things and of one, in random order."""
     caption, question, *probes = forms.turns(item)
     turns = [caption] if item.key.domain in GROUPS["captions"] else [caption, question]
-    turns += [probes[i] for i in rng.permutation(len(probes))[:MOST_PROBES]]
+    turns += [_named(item, rng), probes[int(rng.integers(len(probes)))]]
     return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
-def _text(rng: np.random.Generator, levels: tuple[int, ...], recall: float = 0.0) -> Turn:
-    """A caption with a question about it: one value, or the item's own with or without its working."""
+def _named(item: Item, rng: np.random.Generator) -> Turn:
+    """Some or all of its names, in random order, and what each shows."""
+    names = list(dict.fromkeys(thing.name for thing in item.problem.things))
+    return forms.named(item, [names[i] for i in rng.permutation(len(names))[: int(rng.integers(len(names))) + 1]])
+
+
+def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
+    """A caption with a question about it."""
     item = _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
-    kind = rng.random()
-    if kind < recall:
-        probes = forms.probes(item)
-        probe = probes[int(rng.integers(len(probes)))]
-        return f"{forms.caption(item.problem.things)} {probe.question}", forms.direct(probe.answer)
-    asked = forms.text_question(item) + item.prompt.removeprefix(item.problem.question)
-    working = kind < recall + (1 - recall) * WORKED
-    return asked, forms.worked(item) if working else forms.direct(item.answer)
+    match list(TEXTS)[int(rng.choice(len(TEXTS), p=list(TEXTS.values())))]:
+        case "named":
+            question, answer = _named(item, rng)
+        case "probe":
+            probes = forms.probes(item)
+            probe = probes[int(rng.integers(len(probes)))]
+            question, answer = probe.question, forms.direct(probe.answer)
+        case kind:
+            question = item.prompt
+            answer = forms.worked(item) if kind == "worked" else forms.direct(item.answer)
+    return f"{forms.caption(item.problem.things)} {question}", answer
+
+
+def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:
+    return _item(rng, list(shares)[int(rng.choice(len(shares), p=list(shares.values())))], levels)
 
 
 def _item(rng: np.random.Generator, domains: tuple[str, ...], levels: tuple[int, ...]) -> Item:

@@ -1,0 +1,32 @@
+"""What every process of a lab needs and takes seconds to import; the server that forks them imports this module."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+from seethink.studies.lab.job_process import ENVIRONMENT
+
+MODULES = (
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.processing_auto",
+    "transformers.models.got_ocr2.image_processing_got_ocr2",
+    "transformers.models.internvl.modeling_internvl",
+    "transformers.models.internvl.processing_internvl",
+    "transformers.models.qwen2.modeling_qwen2",
+    "transformers.models.qwen2.tokenization_qwen2",
+    "seethink.studies.lab.measurements",
+    "seethink.train.start",
+)
+
+
+def _import_all() -> None:
+    os.environ.update(ENVIRONMENT)  # before torch is imported, which reads it
+    from seethink.models.load import prepare_transformers
+
+    prepare_transformers()
+    for name in MODULES:
+        importlib.import_module(name)
+
+
+_import_all()
