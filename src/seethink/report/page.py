@@ -24,6 +24,7 @@ from seethink.report.load import Run, Stage, load_run, number
 from seethink.report.modes import modes
 from seethink.report.rollouts import Rollouts, collect
 from seethink.report.selection import selection
+from seethink.report.story import story
 
 STYLES = ("report.css", "charts.css", "viewer.css")
 SCRIPTS = ("data", "filters", "link", "list", "detail", "compare", "main", "keys")
@@ -77,6 +78,7 @@ def render(run: Run, rollouts: Rollouts) -> str:
         rollouts=rollouts,
         sentences=_sentences(run),
         facts=_facts(run),
+        story=story(run, rollouts),
         accuracy=_accuracy(run),
         denials=denial_rows(rollouts),
         modes=modes(run.modes),

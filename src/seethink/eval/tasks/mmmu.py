@@ -60,6 +60,8 @@ MMMU = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=76.0,
+    # InternVL3-78B: arXiv 2504.10479, abstract. The others: the MiMo-VL report (arXiv 2506.03569), table 4.
+    peers={"InternVL3-78B": 72.2, "GPT-4o": 70.7, "InternVL3-8B": 62.7, "Qwen2.5-VL-7B": 58.6},
     licence="Apache-2.0",
     bad_rows={
         "validation_Basic_Medical_Science_10": "an open question whose gold is the letter C: graded as the text C",
