@@ -34,16 +34,21 @@ def gradient(loaded: LoadedModel, recipe: Recipe, episode: Episode) -> torch.Ten
     return gradients(loaded.model)
 
 
-def alone(loaded: LoadedModel, episode: Episode) -> list[torch.Tensor]:
-    """Log-probs of each response with the whole model, unpacked."""
+def distributions(loaded: LoadedModel, episode: Episode) -> list[torch.Tensor]:
+    """[T, V] log-probs of each response with the whole model, unpacked."""
     found = []
     for group in episode.groups:
         for c in group.completions:
             ids = torch.tensor([group.prompt.input_ids + c.token_ids])
             logits = loaded.model(input_ids=ids, **group.prompt.mm_kwargs).logits[0, -len(c.token_ids) - 1 : -1]
-            allowed = logits.index_fill(-1, torch.tensor(loaded.banned_ids), float("-inf"))
-            found.append(allowed.log_softmax(-1).gather(-1, torch.tensor(c.token_ids)[:, None]).squeeze(-1))
+            found.append(logits.index_fill(-1, torch.tensor(loaded.banned_ids), float("-inf")).log_softmax(-1))
     return found
+
+
+def alone(loaded: LoadedModel, episode: Episode) -> list[torch.Tensor]:
+    """[T] Log-probs of each response with the whole model, unpacked."""
+    pairs = zip(distributions(loaded, episode), completions_of(episode), strict=True)
+    return [logps.gather(-1, torch.tensor(c.token_ids)[:, None]).squeeze(-1) for logps, c in pairs]
 
 
 @pytest.mark.parametrize("aggregation", ["sequence", "token", "dr_grpo"])
@@ -209,6 +214,20 @@ def test_kl_term_equals_the_formula(nano64: LoadedModel) -> None:
     expected = 0.3 * (weights * kl_penalty(outputs.logprobs, reference)).sum()
     assert (with_kl - without).item() == pytest.approx(expected.item(), abs=1e-12)
     assert expected > 0
+
+
+def test_the_entropy_bonus_has_the_gradient_of_a_plain_forward(nano64: LoadedModel) -> None:
+    """-0.3 times the weighted entropies of unpacked responses, which no advantage moves."""
+    episode = random_episode(nano64, REWARDS[:2])
+    for one in completions_of(episode):
+        one.advantage = 0.0
+    assert not gradient(nano64, nano_recipe(), episode).any()
+    found = gradient(nano64, nano_recipe("", "algorithm.entropy_bonus=0.3"), episode)
+    nano64.model.zero_grad()
+    weights = token_weights([len(c.token_ids) for c in completions_of(episode)], "sequence", 16)
+    entropies = [-(logps.exp() * logps.clamp_min(-1e4)).sum() for logps in distributions(nano64, episode)]
+    (-0.3 * sum(weight * entropy for weight, entropy in zip(weights, entropies, strict=True))).backward()
+    assert relative_error(found, gradients(nano64.model)) < 1e-7  # weights are float32 in a Microbatch
 
 
 def test_minibatches_split_prompts_not_groups(nano: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:

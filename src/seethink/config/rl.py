@@ -33,6 +33,9 @@ class AlgorithmConfig(Section):
     clip_low: float = Field(0.2, gt=0, lt=1, description="The ratio is clipped to 1 - clip_low ... 1 + clip_high.")
     clip_high: float = Field(0.2, gt=0, description="Above clip_low: clip-higher.")
     kl_beta: float = Field(0.0, ge=0, description="KL to the starting model; 0 loads no reference.")
+    entropy_bonus: float = Field(
+        0.0, ge=0, description="Times the mean entropy of the responses' tokens, in nats, taken from the loss."
+    )
     loss: Literal["clip", "gspo", "cispo", "sapo"] = Field(
         "clip", description="Clipped ratios of tokens (paper) or of responses (GSPO), clipped weights that keep the "
         "gradient (CISPO), or a smooth gate (SAPO). They differ where epochs or minibatches exceed 1.",

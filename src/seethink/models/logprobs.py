@@ -17,18 +17,25 @@ from seethink.models.shared_prompt import SharedPrompt
 
 LOGITS = 2**24
 """Logits that exist at one time, whatever the vocabulary; backward computes the others again."""
+LEAST = -1e4
+"""A log-probability whose probability is 0 in every dtype, and that gradients can be multiplied with."""
 PROBABILITIES = 2**18
 """Probabilities that a CPU sums to entropies at one time, so that half a dozen intermediate results, one of them in
 float64, stay in its cache. On a GPU the calls would cost more than the memory."""
 
 
 def logprobs_and_entropy(
-    logits_NV: Tensor, targets_N: Tensor, *, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
+    logits_NV: Tensor,
+    targets_N: Tensor,
+    *,
+    temperature: float = 1.0,
+    banned_ids: tuple[int, ...] = (),
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of each distribution, in nats over the whole vocabulary.
 
     logits [N, V], targets [N] -> ([N], [N]). `banned_ids` are outside the policy's support. Half-precision logits
-    are computed in float32; entropy carries no gradient.
+    are computed in float32; entropy carries a gradient with `entropy_gradient` alone.
     """
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
     if temperature != 1.0:
@@ -37,7 +44,7 @@ def logprobs_and_entropy(
         logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=logits_NV.device), float("-inf"))
     logp_NV = logits_NV.log_softmax(-1)
     chosen = logp_NV.gather(-1, targets_N[:, None]).squeeze(-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
         rows = max(1, PROBABILITIES // logp_NV.shape[-1]) if logp_NV.device.type == "cpu" else max(1, len(logp_NV))
         entropy = torch.cat([entropy_of(logp, logp.exp()) for logp in logp_NV.split(rows)])
     return chosen, entropy
@@ -49,7 +56,7 @@ def entropy_of(logp_NV: Tensor, probs_NV: Tensor) -> Tensor:
     The rounding error of log-sum-exp, which is the same in every log-probability, is removed by the float64 sums of
     p log p and of p.
     """
-    finite_NV = logp_NV.clamp_min(torch.finfo(logp_NV.dtype).min)
+    finite_NV = logp_NV.clamp_min(LEAST)
     total = probs_NV.sum(-1, dtype=torch.float64)
     return (total.log() - (probs_NV * finite_NV).sum(-1, dtype=torch.float64) / total).to(logp_NV.dtype)
 
@@ -61,6 +68,7 @@ def token_logprobs(
     temperature: float = 1.0,
     banned_ids: tuple[int, ...] = (),
     shared: SharedPrompt | None = None,
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities and entropies of the N tokens under `batch.loss_mask`, in row-major order.
 
@@ -72,10 +80,10 @@ def token_logprobs(
         temperature: Divides the logits.
         banned_ids: Tokens outside the policy's support, such as image placeholders; `loaded.banned_ids`.
         shared: The forward of `batch.prefix`, where prompts are shared; gradients flow into it.
+        entropy_gradient: Gradients flow into the entropies too, at the cost of a few tensors of the head's size.
 
     Returns:
-        Log-probabilities [N] in nats with gradient, entropies [N] in nats over the whole vocabulary without gradient,
-        and the last hidden states [N, H] that predict the tokens.
+        Log-probabilities [N] in nats with gradient, entropies [N] in nats over the whole vocabulary, and the last hidden states [N, H] that predict the tokens.
     """
     if batch.prefix is not None:
         assert shared is not None or not torch.is_grad_enabled(), "the caller must take gradients into the prompt"
@@ -88,7 +96,9 @@ def token_logprobs(
     to_logits = output_head(model)
 
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        return logprobs_and_entropy(to_logits(h), t, temperature=temperature, banned_ids=banned_ids)
+        return logprobs_and_entropy(
+            to_logits(h), t, temperature=temperature, banned_ids=banned_ids, entropy_gradient=entropy_gradient
+        )
 
     chunk = max(1, LOGITS // vocabulary_size(model))
     if len(ids) <= chunk:

@@ -29,7 +29,7 @@ class TokenOutputs(NamedTuple):
     logprobs: Tensor
     """[N], with gradient."""
     entropies: Tensor
-    """[N], without gradient."""
+    """[N], with gradient where the scorer was asked for it."""
     hidden: Tensor
     """[N, H] the last hidden state that predicts each token."""
 
@@ -38,14 +38,21 @@ class TokenScorer(nn.Module):
     """Log-probabilities, entropies and hidden states of a loaded model, in its compute dtype.
 
     Holds the loaded model itself, not a copy of its weights. `temperature` divides the logits. With
-    `gradient_checkpointing`, every layer is recomputed in backward.
+    `gradient_checkpointing`, every layer is recomputed in backward; with `entropy_gradient`, entropies can be trained.
     """
 
-    def __init__(self, loaded: LoadedModel, *, temperature: float = 1.0, gradient_checkpointing: bool = False) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        temperature: float = 1.0,
+        gradient_checkpointing: bool = False,
+        entropy_gradient: bool = False,
+    ) -> None:
         super().__init__()
         self.model: nn.Module = loaded.model
         self._loaded = loaded
-        self._temperature = temperature
+        self._temperature, self._entropy_gradient = temperature, entropy_gradient
         self._recompute = gradient_checkpointing
         if gradient_checkpointing:
             enable_checkpointing(loaded.model)
@@ -72,7 +79,12 @@ class TokenScorer(nn.Module):
             if isinstance(given, Prefix):
                 return prompt_states(self.model, given)
             found = token_logprobs(
-                self.model, given, temperature=self._temperature, banned_ids=self._loaded.banned_ids, shared=shared
+                self.model,
+                given,
+                temperature=self._temperature,
+                banned_ids=self._loaded.banned_ids,
+                shared=shared,
+                entropy_gradient=self._entropy_gradient,
             )
         return TokenOutputs(*found)
 

@@ -145,8 +145,8 @@ def prepare(
     reference: TokenScorer | None = None,
 ) -> list[Microbatch]:
     """This rank's micro-batches of one gradient step, with all that is computed before the first update."""
-    # A KL term or a critic gives every token a gradient.
-    leave_idle = critic is None and reference is None
+    # A KL term, an entropy bonus or a critic gives every token a gradient.
+    leave_idle = critic is None and reference is None and not algorithm.entropy_bonus
     sequences = sampled_responses(
         groups, algorithm.aggregation, max_new_tokens, token_share=algorithm.token_share, leave_idle=leave_idle
     )
@@ -186,6 +186,8 @@ def make_loss(algorithm: AlgorithmConfig) -> LossFn:
             kl = kl_penalty(logprobs, batch.reference_logprobs)
             loss = loss + algorithm.kl_beta * (weights * kl).sum()
             metrics["loss/kl"] = kl
+        if algorithm.entropy_bonus:
+            loss = loss - algorithm.entropy_bonus * (weights * outputs.entropies).sum()
         return loss, metrics
 
     return loss_fn

@@ -54,9 +54,11 @@ class Policy:
         lora: LoraConfig | None = None,
         cluster: ClusterConfig | None = None,
         temperature: float = 1.0,
+        entropy_gradient: bool = False,
         seed: int = 0,
     ) -> None:
         """`total_steps` are the optimizer steps of the schedule; `temperature` is that of the trained log-probs.
+        With `entropy_gradient` a loss may train the entropies too.
 
         On several ranks the weights are sharded as `cluster` says; without it every rank has all of them.
         """
@@ -66,7 +68,12 @@ class Policy:
         if lora.parts:
             add_adapters(loaded.model, lora, seed)
         use_closed_forms(loaded.model)
-        self.scorer = TokenScorer(loaded, temperature=temperature, gradient_checkpointing=optim.gradient_checkpointing)
+        self.scorer = TokenScorer(
+            loaded,
+            temperature=temperature,
+            gradient_checkpointing=optim.gradient_checkpointing,
+            entropy_gradient=entropy_gradient,
+        )
         groups = param_groups(loaded.model, parts, lora, optim)
         self.shards = _shards(self.scorer, cluster)
         if self.shards is not None:
@@ -141,7 +148,7 @@ class Policy:
                 loss.backward()
                 if batch.idle:
                     continue
-                metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies}
+                metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies.detach()}
                 for key, value in metrics.items():
                     gathered.setdefault(key, []).append(value.detach())
             if shared is not None:

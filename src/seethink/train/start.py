@@ -199,6 +199,7 @@ def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Pol
         lora=recipe.lora,
         cluster=recipe.cluster,
         temperature=1.0 if recipe.stage == "sft" else recipe.rollout.temperature,
+        entropy_gradient=recipe.stage != "sft" and recipe.algorithm.entropy_bonus > 0,
         seed=recipe.seed,
     )
 
