@@ -239,9 +239,9 @@ VARIANTS = {
         config=BaseConfig(
             vision_steps=4000,
             text_steps=2000,
-            steps=1000,
+            steps=800,
             lr=1.5e-3,
-            practice_steps=400,
+            practice_steps=300,
             batch_size=32,
         ),
     ),
