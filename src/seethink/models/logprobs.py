@@ -83,8 +83,8 @@ def token_logprobs(
         entropy_gradient: Gradients flow into the entropies too, at the cost of a few tensors of the head's size.
 
     Returns:
-        Log-probabilities [N] in nats with gradient, entropies [N] in nats over the whole vocabulary, and the last hidden
-        states [N, H] that predict the tokens.
+        Log-probabilities [N] in nats with gradient, entropies [N] in nats over the whole vocabulary, and the last
+        hidden states [N, H] that predict the tokens.
     """
     if batch.prefix is not None:
         assert shared is not None or not torch.is_grad_enabled(), "the caller must take gradients into the prompt"
