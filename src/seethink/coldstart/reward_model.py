@@ -10,6 +10,7 @@ from typing import Any
 from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
 from seethink.coldstart.shown import content
+from seethink.config.coldstart import ColdstartConfig
 from seethink.config.reward_model import RewardModelConfig
 from seethink.core.console import progress_bar
 from seethink.endpoint.batch import Outcome, Request, State, ask_all
@@ -21,16 +22,25 @@ FILE = "rewards.jsonl"
 @dataclass(frozen=True, slots=True)
 class StoredReward:
     by: str
-    reward: float
+    reward: float | None
+    """None where the model cannot read the trace: it is too long, or holds one of the template's own tokens."""
 
 
-def reward_identity(config: RewardModelConfig) -> str:
-    """What a score depends on besides the trace."""
+def reward_identity(config: ColdstartConfig) -> str | None:
+    """What a score depends on besides the trace; None without a reward model."""
+    if config.reward_checkpoint is not None:
+        from seethink.coldstart.reward_checkpoint import checkpoint_digest  # loads transformers, which takes seconds
+
+        return checkpoint_digest(config.reward_checkpoint)
+    return _server_identity(config.reward_model) if config.reward_model is not None else None
+
+
+def _server_identity(config: RewardModelConfig) -> str:
     return f"{config.model} {config.route}"
 
 
 def read_stored(record: Mapping[str, Any]) -> StoredReward:
-    return StoredReward(record["by"], float(record["reward"]))
+    return StoredReward(record["by"], None if record["reward"] is None else float(record["reward"]))
 
 
 def score_by_model(
@@ -43,7 +53,7 @@ def score_by_model(
 
     Raises ServerUnusableError where the server cannot be reached or gives no single number.
     """
-    by = reward_identity(config)
+    by = _server_identity(config)
     waiting = [one for one in traces if (known := stored.summaries.get(one[0])) is None or known.by != by]
     if not waiting:
         return
