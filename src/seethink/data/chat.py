@@ -10,9 +10,11 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from seethink.config import ReadConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
 from seethink.data.fields import LETTERS
+from seethink.data.image_budget import limit_images
 from seethink.data.image_tokens import ImageTokens, Sizes
 from seethink.data.template import TemplateError, refuse_endless
 
@@ -45,6 +47,11 @@ class Chat:
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
         self.image_tokens = ImageTokens(processor, self._image_length)
         self._edit: Callable[[str], str] = str
+
+    def limit_images(self, config: ReadConfig) -> None:
+        """Have images take the tokens that `data.image_*` give them, from here on. Raises UserError."""
+        limit_images(self.processor, config)
+        self.image_tokens = ImageTokens(self.processor, self._image_length)
 
     def edited(self, edit: Callable[[str], str]) -> Chat:
         """The same chat with a template text that goes through `edit`, e.g. to begin the assistant's turn."""
