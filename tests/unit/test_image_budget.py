@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from helpers.command_line import run_command
-from helpers.doctoring import examine
 from helpers.families import picture, save_family
 from helpers.family_processors import WORDS, build_processor, build_tokenizer
 from helpers.nano import nano_recipe
@@ -25,6 +24,9 @@ from seethink.data.chat import Chat
 from seethink.data.image_budget import limit_images, processor_options
 from seethink.data.lengths import processor_identity
 from seethink.dist.servers import server_command
+from seethink.doctor.check import Report, Status
+from seethink.doctor.fit import data_load
+from seethink.doctor.model import check_model
 from seethink.models.forward import image_token_id
 from seethink.models.load import load_model, load_recipe_model
 from seethink.models.scorer import TokenScorer
@@ -142,13 +144,30 @@ def test_commands_that_have_no_use_for_them_say_so(tmp_path: Path) -> None:
     assert "a server has a processor of its own" in done.stderr
 
 
-def test_the_doctor_counts_them(tmp_path: Path) -> None:
-    report = examine(tmp_path, "data.image_tiles=4")
-    (told,) = (check for check in report.checks if check.name == "image tokens")
-    assert told.found == "tokens of an image under data.image_*: 448x448: 21, 1344x896: 21, 896x2688: 17"
-    report = examine(tmp_path, "data.image_max_pixels=9999")
-    (refused,) = (check for check in report.checks if check.name == "image tokens")
-    assert "the InternVL family has no such option" in refused.found
+@pytest.mark.parametrize("command", ["eval", "modes", "entropy", "hallucination"])
+def test_commands_that_measure_a_model_hand_them_to_its_processor(command: str, tmp_path: Path) -> None:
+    done = run_command(command, "nano", "--data", "world:math", "data.image_max_pixels=9999", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the InternVL family has no such option" in done.stderr
+
+
+def test_the_doctor_counts_them() -> None:
+    def told(*words: str) -> tuple[Status, str]:
+        report, recipe = Report(), nano_recipe("nano", *words)
+        check_model(report, recipe)
+        (found,) = (check for check in report.checks if check.name == "image tokens")
+        return found.status, found.found
+
+    counts = "448x448: 21, 1344x896: 21, 896x2688: 17"
+    assert told("data.image_tiles=4") == (Status.INFO, f"tokens of an image under data.image_*: {counts}")
+    status, said = told("data.image_max_pixels=9999")
+    assert status is Status.FAIL
+    assert "the InternVL family has no such option" in said
+    for tiles, tokens_of_one in ((1, 4), (4, 20)):
+        recipe = nano_recipe("nano", f"data.image_tiles={tiles}")
+        loaded = load_recipe_model(recipe)
+        load, _ = data_load(recipe, loaded.model, loaded.chat, None)
+        assert load.image_tokens == tokens_of_one, "of which activations are made up"
 
 
 @pytest.mark.parametrize(

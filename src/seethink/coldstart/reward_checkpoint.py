@@ -47,8 +47,8 @@ def score_by_checkpoint(
 ) -> None:
     """Score every (key, question, text) that has no score `by` this checkpoint.
 
-    Batches are a function of all traces, not of those that wait, and a batch is written at once: a process that was
-    killed goes on with the same batches, which give the same scores. Raises ModelError or TemplateError.
+    Batches are a function of all traces, not of those that wait: a process that was killed goes on with the same
+    batches, which give the same scores in the same order. Raises ModelError or TemplateError.
     """
     chunks = [traces[start : start + CHUNK] for start in range(0, len(traces), CHUNK)]
     chunks = [chunk for chunk in chunks if not all(_is_scored(key, by, stored) for key, _, _ in chunk)]
@@ -70,11 +70,12 @@ def _score(
     readable = [(key, found) for key, found in encoded.items() if found is not None]
     for places in head.batches([found["input_ids"].shape[1] for _, found in readable]):
         keys = [readable[place][0] for place in places]
-        if all(_is_scored(key, by, stored) for key in keys):
+        missing = [key for key in keys if not _is_scored(key, by, stored)]
+        if not missing:
             continue
         scores = head.scores([readable[place][1] for place in places])
-        finite = [score if math.isfinite(score) else None for score in scores]
-        stored.append({"key": key, "by": by, "reward": score} for key, score in zip(keys, finite, strict=True))
+        found = {key: score if math.isfinite(score) else None for key, score in zip(keys, scores, strict=True)}
+        stored.append({"key": key, "by": by, "reward": found[key]} for key in missing)
 
 
 def _encoded(head: RewardHead, question: Question, folder: Path, text: str) -> Encoded | None:
