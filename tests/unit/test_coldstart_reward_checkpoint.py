@@ -21,6 +21,7 @@ from seethink.coldstart.records import Records
 from seethink.coldstart.reward_checkpoint import checkpoint_digest, score_by_checkpoint
 from seethink.coldstart.reward_model import StoredReward, read_stored
 from seethink.config.coldstart import ColdstartConfig
+from seethink.data.template import TemplateError
 from seethink.models import reward_head
 from seethink.models.load import NANO, ModelError
 from seethink.models.reward_head import load_reward_head, reward_class
@@ -135,6 +136,9 @@ def test_what_is_no_reward_model_is_refused(checkpoint: Path, tmp_path: Path) ->
     with pytest.raises(ModelError, match="no chat template"):
         load_reward_head(str(mute))
     server = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    (mute / "chat_template.jinja").write_text("{{ raise_exception('no system text') }}")
+    with pytest.raises(TemplateError, match="no system text"):
+        load_reward_head(str(mute)).encode(question(1).sample(None), "It is 1.")
     with pytest.raises(ValueError, match="give one"):
         ColdstartConfig.model_validate({"reward_model": server, "reward_checkpoint": "rm"})
 

@@ -11,16 +11,15 @@ from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
 from seethink.coldstart.reward_model import StoredReward
 from seethink.core.console import progress_bar
-from seethink.core.errors import UserError
 from seethink.core.files import read_file
 from seethink.models.load import default_device
-from seethink.models.reward_head import Encoded, RewardHead, load_reward_head
+from seethink.models.reward_head import RewardHead, load_reward_head
 from seethink.runs.identity import model_folder, model_identity
 
-PROCESSOR = ("preprocessor_config.json", "processor_config.json")
-CHUNK = 64
+CHUNK = 32
 """Traces whose tensors are in memory together, pictures included, and among which batches are formed."""
-WRITES_TEXT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *PROCESSOR)
+WRITES_TEXT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+SHOWS_PICTURES = ("preprocessor_config.json", "processor_config.json")
 """Files besides the weights that a score depends on."""
 
 
@@ -31,10 +30,10 @@ def checkpoint_digest(source: str) -> str:
     """
     digest = hashlib.sha256((model_identity(source) or source).encode())
     folder = model_folder(source)
-    for name in WRITES_TEXT if folder is not None else ():
-        assert folder is not None
-        if (folder / name).is_file():
-            digest.update(name.encode() + b"\0" + hashlib.sha256(read_file(folder / name)).digest())
+    files = [folder / name for name in (*WRITES_TEXT, *SHOWS_PICTURES)] if folder is not None else []
+    for file in files:
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + hashlib.sha256(read_file(file)).digest())
     return f"{digest.hexdigest()[:32]} {default_device().type}"
 
 
@@ -48,7 +47,8 @@ def score_by_checkpoint(
     """Score every (key, question, text) that has no score `by` this checkpoint.
 
     Batches are a function of all traces, not of those that wait: a process that was killed goes on with the same
-    batches, which give the same scores in the same order. Raises ModelError or TemplateError.
+    batches, which give the same scores in the same order. Raises ModelError or TemplateError, and UserError for a
+    picture that cannot be read.
     """
     chunks = [traces[start : start + CHUNK] for start in range(0, len(traces), CHUNK)]
     chunks = [chunk for chunk in chunks if not all(_is_scored(key, by, stored) for key, _, _ in chunk)]
@@ -64,7 +64,7 @@ def score_by_checkpoint(
 def _score(
     head: RewardHead, by: str, folder: Path, chunk: Sequence[tuple[str, Question, str]], stored: Records[StoredReward]
 ) -> None:
-    encoded = {key: _encoded(head, question, folder, text) for key, question, text in chunk}
+    encoded = {key: head.encode(question.asked(folder), text) for key, question, text in chunk}
     unreadable = [key for key, found in encoded.items() if found is None and not _is_scored(key, by, stored)]
     stored.append({"key": key, "by": by, "reward": None} for key in unreadable)
     readable = [(key, found) for key, found in encoded.items() if found is not None]
@@ -76,14 +76,6 @@ def _score(
         scores = head.scores([readable[place][1] for place in places])
         found = {key: score if math.isfinite(score) else None for key, score in zip(keys, scores, strict=True)}
         stored.append({"key": key, "by": by, "reward": found[key]} for key in missing)
-
-
-def _encoded(head: RewardHead, question: Question, folder: Path, text: str) -> Encoded | None:
-    """None for what the model cannot be shown: too long, or a text with one of its template's tokens."""
-    try:
-        return head.encode(question.asked(folder), text)
-    except UserError:
-        return None
 
 
 def _is_scored(key: str, by: str, stored: Records[StoredReward]) -> bool:

@@ -36,7 +36,7 @@ from seethink.models.padding import join_images
 BATCH_TOKENS = 16_384
 """Tokens of one forward, padding included; one longer conversation goes alone."""
 DIGITS = 6
-"""Decimals of a score: what another shape of a batch changes in it is smaller."""
+"""Decimals of a score, in float32."""
 
 Encoded = dict[str, Tensor]
 """The tensors of one conversation."""
@@ -51,10 +51,14 @@ class RewardHead:
     takes_images: bool
 
     def encode(self, sample: Sample, response: str) -> Encoded | None:
-        """The conversation in the checkpoint's own chat template; None where it is longer than the model's context.
+        """The conversation in the checkpoint's own chat template.
 
-        Raises UserError where a text holds one of the template's own tokens, or an image cannot be read.
+        None where it is longer than the model's context, or a text holds one of the template's own tokens. Raises
+        TemplateError where the template cannot write it, UserError where an image cannot be read.
         """
+        question = sample.question.replace("<image>", "")  # the marks say where pictures stand
+        if self.chat.special_token_in(sample.system, question, *sample.choices, response) is not None:
+            return None
         found = self.chat.answered(sample, response, with_images=self.takes_images)
         length = found["input_ids"].shape[1]
         return None if self.chat.context is not None and length > self.chat.context else found
