@@ -10,7 +10,6 @@ from typing import Any
 from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
 from seethink.coldstart.shown import content
-from seethink.config.coldstart import ColdstartConfig
 from seethink.config.reward_model import RewardModelConfig
 from seethink.core.console import progress_bar
 from seethink.endpoint.batch import Outcome, Request, State, ask_all
@@ -26,17 +25,9 @@ class StoredReward:
     """None where the model cannot read the trace: it is too long, or holds one of the template's own tokens."""
 
 
-def reward_identity(config: ColdstartConfig) -> str | None:
-    """What a score depends on besides the trace; None without a reward model."""
-    if config.reward_checkpoint is not None:
-        from seethink.coldstart.reward_checkpoint import checkpoint_digest  # loads transformers, which takes seconds
-
-        return checkpoint_digest(config.reward_checkpoint)
-    return _server_identity(config.reward_model) if config.reward_model is not None else None
-
-
-def _server_identity(config: RewardModelConfig) -> str:
-    return f"{config.model} {config.route}"
+def server_identity(config: RewardModelConfig) -> str:
+    """What a server's score depends on besides the trace."""
+    return f"{config.model} {config.route} raw"
 
 
 def read_stored(record: Mapping[str, Any]) -> StoredReward:
@@ -53,7 +44,7 @@ def score_by_model(
 
     Raises ServerUnusableError where the server cannot be reached or gives no single number.
     """
-    by = _server_identity(config)
+    by = server_identity(config)
     waiting = [one for one in traces if (known := stored.summaries.get(one[0])) is None or known.by != by]
     if not waiting:
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from seethink.coldstart.judge import judge_identity
 from seethink.coldstart.questions import Questions
-from seethink.coldstart.reward_model import reward_identity
+from seethink.coldstart.reward_model import server_identity
 from seethink.coldstart.select import Trace
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Teacher
@@ -56,6 +56,15 @@ def remember_teacher(
         "collected": config.model_dump(mode="json", include=set(COLLECTED)),
     }
     write_json(folder / TEACHER, about)
+
+
+def reward_identity(config: ColdstartConfig) -> str | None:
+    """What the score of a trace depends on besides the trace; None without a reward model."""
+    if config.reward_checkpoint is not None:
+        from seethink.coldstart.reward_checkpoint import checkpoint_digest  # loads transformers, which takes seconds
+
+        return checkpoint_digest(config.reward_checkpoint)
+    return server_identity(config.reward_model) if config.reward_model is not None else None
 
 
 def remembered(folder: Path) -> dict[str, Any]:
