@@ -33,16 +33,16 @@ def save_text_reward(folder: Path, seed: int = 0, labels: int = 1, context: int 
     return _save(Qwen2ForSequenceClassification(config), folder, seed)
 
 
-def save_image_reward(folder: Path, seed: int = 0) -> Path:
-    """A Gemma3ForSequenceClassification with its processor."""
-    from transformers import Gemma3ForSequenceClassification
+def save_image_reward(family: str, folder: Path, seed: int = 0) -> Path:
+    """A sequence classifier of a family with images, such as Gemma3ForSequenceClassification, with its processor."""
+    from transformers import AutoModelForSequenceClassification
 
-    tokenizer = build_tokenizer(WORDS["gemma3"])
-    build_processor("gemma3", tokenizer).save_pretrained(folder)
-    config = build_config("gemma3", tokenizer)
+    tokenizer = build_tokenizer(WORDS[family])
+    build_processor(family, tokenizer).save_pretrained(folder)
+    config = build_config(family, tokenizer)
     config.num_labels = 1
     config.pad_token_id = config.text_config.pad_token_id = tokenizer.pad_token_id
-    return _save(Gemma3ForSequenceClassification(config), folder, seed)
+    return _save(AutoModelForSequenceClassification.from_config(config), folder, seed)
 
 
 def _save(model: Any, folder: Path, seed: int) -> Path:

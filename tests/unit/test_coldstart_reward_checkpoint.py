@@ -103,8 +103,9 @@ def test_a_killed_process_goes_on_to_the_same_bytes(checkpoint: Path, tmp_path: 
         assert (tmp_path / "rewards.jsonl").read_bytes() == whole, end
 
 
-def test_a_model_that_takes_images_sees_them(tmp_path: Path) -> None:
-    folder = save_image_reward(tmp_path / "rm")
+@pytest.mark.parametrize("family", ["gemma3", pytest.param("qwen3_5", marks=pytest.mark.slow)])
+def test_a_model_that_takes_images_sees_them(family: str, tmp_path: Path) -> None:
+    folder = save_image_reward(family, tmp_path / "rm")
     for number in range(2):
         picture(number).save(tmp_path / f"{number}.png")
     shown = [("a", question(0, ["0.png"]), "It is red."), ("b", question(0, ["1.png"]), "It is red, and blue.")]
