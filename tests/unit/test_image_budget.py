@@ -70,9 +70,10 @@ def test_tiles_of_the_other_families(family: str) -> None:
     ("limits", "area"),
     [({"image_max_pixels": 3000}, (5, 2)), ({"image_min_pixels": 9000, "image_max_pixels": 30000}, (10, 5))],
 )
-def test_pixels_of_qwen(limits: dict[str, int], area: tuple[int, int]) -> None:
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "glm4v"])
+def test_pixels_of_qwen_and_glm(family: str, limits: dict[str, int], area: tuple[int, int]) -> None:
     """120 x 60 pixels are 9 x 4 tokens of 14 x 14, and fewer or more to keep within the limits."""
-    chat = chat_of("qwen2_5_vl")
+    chat = chat_of(family)
     count = tokens(chat, (120, 60))
     chat.limit_images(ReadConfig(**limits))
     assert tokens(chat) == math.prod(area)
@@ -89,7 +90,7 @@ def test_pixels_of_qwen(limits: dict[str, int], area: tuple[int, int]) -> None:
         ),
         ("internvl", "image_max_pixels", r"the InternVL family .* takes data.image_tiles"),
         ("qwen2_5_vl", "image_tiles", r"Qwen2_5_VL family .* takes data.image_min_pixels and data.image_max_pixels"),
-        ("glm4v", "image_min_pixels", r"the Glm4v family .* takes no data.image_\* key"),
+        ("gemma4", "image_min_pixels", r"the Gemma4 family .* takes no data.image_\* key"),
     ],
 )
 def test_a_key_that_the_family_lacks_is_refused(family: str, key: str, said: str) -> None:

@@ -27,10 +27,10 @@ class ReadConfig(Section):
         None, gt=0, description="Longer prompts, image tokens included, are left out; the lengths are cached."
     )
     image_min_pixels: int | None = Field(
-        None, gt=0, description="Smaller images are scaled up to so many (Qwen-VL). Default: the checkpoint's."
+        None, gt=0, description="Smaller images are scaled up to so many (Qwen-VL, GLM). Default: the checkpoint's."
     )
     image_max_pixels: int | None = Field(
-        None, gt=0, description="Larger images are scaled down to so many (Qwen-VL). Default: the checkpoint's."
+        None, gt=0, description="Larger images are scaled down to so many (Qwen-VL, GLM). Default: the checkpoint's."
     )
     image_tiles: int | None = Field(
         None,

@@ -3,7 +3,8 @@
 They are set on the processor itself. Prompts, their lengths, the vision cache, the doctor's counts and a saved
 checkpoint all ask the processor, so that none of them can count otherwise.
 
-- Qwen2-VL and its successors scale an image to at least `image_min_pixels` and at most `image_max_pixels`.
+- Qwen2-VL and its successors, and GLM-4.1V, scale an image to at least `image_min_pixels` and at most
+  `image_max_pixels`.
 - InternVL, Cohere2 Vision and Ovis2 cut an image into at most `image_tiles` tiles, with a whole view beside them where
   there are several; 1 leaves the whole view alone. Their processors have no option for the whole view.
 """
@@ -17,6 +18,8 @@ from seethink.core.errors import UserError
 
 PIXELS = ("image_min_pixels", "image_max_pixels")
 TILES = ("image_tiles",)
+COUNT_FRAMES = ("Glm4vImageProcessor", "Glm46VImageProcessor")
+"""Classes (beginnings of their names) whose limits count an image once for each of the frames that a patch spans."""
 
 
 def limit_images(processor: Any, config: ReadConfig) -> None:
@@ -42,8 +45,9 @@ def limit_images(processor: Any, config: ReadConfig) -> None:
 
 def budget_keys(processor: Any) -> tuple[str, ...]:
     """The keys that a processor has options for."""
-    options = set(getattr(getattr(processor, "image_processor", None), "valid_kwargs", object).__annotations__)
-    if {"min_pixels", "max_pixels"} <= options:
+    images = getattr(processor, "image_processor", None)
+    options = set(getattr(images, "valid_kwargs", object).__annotations__)
+    if {"min_pixels", "max_pixels"} <= options or type(images).__name__.startswith(COUNT_FRAMES):
         return PIXELS
     return TILES if {"crop_to_patches", "min_patches", "max_patches"} <= options else ()
 
@@ -58,11 +62,13 @@ def processor_options(processor: Any) -> dict[str, Any]:
 
 def _edges(images: Any, config: ReadConfig) -> dict[str, int]:
     """The sizes under their names in transformers, which are pixels of an area here. Raises UserError."""
-    least = config.image_min_pixels if config.image_min_pixels is not None else images.size["shortest_edge"]
-    most = config.image_max_pixels if config.image_max_pixels is not None else images.size["longest_edge"]
+    frames = images.temporal_patch_size if type(images).__name__.startswith(COUNT_FRAMES) else 1
+    least, most = images.size["shortest_edge"], images.size["longest_edge"]
+    least = least if config.image_min_pixels is None else config.image_min_pixels * frames
+    most = most if config.image_max_pixels is None else config.image_max_pixels * frames
     if least > most:
         raise UserError(
-            f"images would have at least {least:,} and at most {most:,} pixels: give data.image_min_pixels and "
-            "data.image_max_pixels together"
+            f"images would have at least {least // frames:,} and at most {most // frames:,} pixels: give "
+            "data.image_min_pixels and data.image_max_pixels together"
         )
     return {"shortest_edge": least, "longest_edge": most}
