@@ -28,7 +28,7 @@ from seethink.doctor.check import Report, Status
 from seethink.doctor.fit import data_load
 from seethink.doctor.model import check_model
 from seethink.models.forward import image_token_id
-from seethink.models.load import load_model, load_recipe_model
+from seethink.models.load import NANO, load_model, load_recipe_model
 from seethink.models.scorer import TokenScorer
 from seethink.rl.batching import Batcher, given_responses
 
@@ -143,11 +143,19 @@ def test_commands_that_have_no_use_for_them_say_so(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "a server has a processor of its own" in done.stderr
+    for step in (1, 2):
+        (tmp_path / "run/checkpoints").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"run/checkpoints/step_{step:06}").symlink_to(NANO)
+    done = run_command("select", "run", "--data", "world:math", "data.image_tiles=2", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a checkpoint's own processor says" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["eval", "modes", "entropy", "hallucination"])
+@pytest.mark.parametrize("command", ["eval", "eval --bench wemath", "modes", "entropy", "hallucination"])
 def test_commands_that_measure_a_model_hand_them_to_its_processor(command: str, tmp_path: Path) -> None:
-    done = run_command(command, "nano", "--data", "world:math", "data.image_max_pixels=9999", cwd=tmp_path)
+    name, *options = command.split()
+    data = "." if options else "world:math"
+    done = run_command(name, "nano", *options, "--data", data, "data.image_max_pixels=9999", cwd=tmp_path)
     assert done.returncode == 2
     assert "the InternVL family has no such option" in done.stderr
 
