@@ -98,6 +98,13 @@ def test_a_key_that_the_family_lacks_is_refused(family: str, key: str, said: str
         chat_of(family).limit_images(ReadConfig.model_validate({key: 2}))
 
 
+def test_a_processor_of_another_kind_is_left_alone() -> None:
+    tokenizer = build_tokenizer(WORDS["llava"])
+    limit_images(tokenizer, ReadConfig())
+    with pytest.raises(UserError, match=r"takes no data.image_\* key"):
+        limit_images(tokenizer, ReadConfig(image_tiles=2))
+
+
 def test_limits_that_contradict_are_refused() -> None:
     with pytest.raises(UserError, match="at least 9,999 and at most 3,920 pixels"):
         chat_of("qwen2_5_vl").limit_images(ReadConfig(image_min_pixels=9999))

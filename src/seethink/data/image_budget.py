@@ -46,7 +46,7 @@ def limit_images(processor: Any, config: ReadConfig) -> None:
 def budget_keys(processor: Any) -> tuple[str, ...]:
     """The keys that a processor has options for."""
     images = getattr(processor, "image_processor", None)
-    options = set(getattr(images, "valid_kwargs", object).__annotations__)
+    options = set(getattr(getattr(images, "valid_kwargs", None), "__annotations__", ()))
     if {"min_pixels", "max_pixels"} <= options or type(images).__name__.startswith(COUNT_FRAMES):
         return PIXELS
     return TILES if {"crop_to_patches", "min_patches", "max_patches"} <= options else ()
