@@ -15,6 +15,7 @@ import pytest
 
 from helpers import coldstart_kills
 from helpers.asking import by_number, final_files, number_of, problems, thought
+from helpers.reward_heads import save_text_reward
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, after, says, sends
 
 pytestmark = pytest.mark.slow
@@ -26,11 +27,10 @@ WRONG = (1, 8, 15, 22, 29, 36)
 class Calls:
     """A process that gives the command again and again."""
 
-    def __init__(self) -> None:
-        script = Path(coldstart_kills.__file__)
-        self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, *loads: str) -> None:
+        """`loads`: `reward`, for a process that has transformers loaded."""
+        command = [sys.executable, coldstart_kills.__file__, *loads]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._read() == "ready"
 
     def __call__(self, *words: str, after: float | None = None) -> int:
@@ -81,6 +81,34 @@ def test_kills_at_random_points_lose_nothing(tmp_path: Path) -> None:
                 again = sum(asked.values()) - sum(once.values())
                 # Those in flight, and those whose answers had come and were being written.
                 assert again <= 2 * kills * AT_ONCE, f"point {point}: {again} requests were sent twice"
+    finally:
+        calls.close()
+
+
+def test_kills_while_a_reward_model_scores_leave_the_same_scores(tmp_path: Path) -> None:
+    """Most calls end in the scores: the teacher answers at once."""
+    checkpoint = save_text_reward(tmp_path / "rm")
+    source, rng, calls = problems(tmp_path / "q", PROBLEMS), random.Random(11), Calls("reward")
+    try:
+        with ScriptedOpenAI(by_number({})) as server:
+            common = [str(source), "--teacher", server.base_url, "--model", "m"]
+            common.append(f"coldstart.reward_checkpoint={checkpoint}")
+            assert calls("coldstart", *common, "-o", str(tmp_path / "warm")) == 0
+            started = time.monotonic()
+            assert calls("coldstart", *common, "-o", str(tmp_path / "whole")) == 0
+            seconds = time.monotonic() - started
+            scores, whole = (tmp_path / "whole/rewards.jsonl").read_bytes(), final_files(tmp_path / "whole")
+            assert scores.count(b"\n") == PROBLEMS
+            cut = set()
+            for point in range(3):
+                out = tmp_path / f"killed-{point}"
+                assert calls("coldstart", *common, "-o", str(out), after=rng.uniform(0.4, 0.95) * seconds) in (-9, 0)
+                left = out / "rewards.jsonl"
+                cut.add(left.stat().st_size if left.exists() else None)
+                assert calls("coldstart", *common, "-o", str(out)) == 0
+                assert left.read_bytes() == scores, f"point {point}"
+                assert final_files(out) == whole, f"point {point}"
+            assert cut != {len(scores)}, "no kill came before the last score"
     finally:
         calls.close()
 

@@ -33,7 +33,14 @@ def call(words: list[str], after: float | None) -> int:
 
 
 if __name__ == "__main__":
-    import seethink.studies.coldstart.command  # noqa: F401  (once, before the forks)
+    import seethink.studies.coldstart.command  # once, before the forks
+
+    if "reward" in sys.argv:
+        import seethink.coldstart.reward_checkpoint  # noqa: F401
+        from seethink.models.load import prepare_transformers
+
+        prepare_transformers()
+        from transformers import AutoModelForSequenceClassification, AutoProcessor  # noqa: F401
     from seethink.cli.main import main
 
     print("ready", flush=True)

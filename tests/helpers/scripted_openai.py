@@ -225,7 +225,7 @@ class ScriptedOpenAI:
 
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, object]) -> None:
         """Record the request and play the script's reply."""
-        prompt = str(body["messages"][-1]["content"]) if "messages" in body else str(body["text_2"])  # type: ignore[index]
+        prompt = str(body["messages"][-1]["content"]) if "messages" in body else str(body["documents"])  # type: ignore[index]
         # Other prompts than the reward verifier's have other fields; the script sees them whole.
         names, graded = ("question", "reference", "candidate"), " candidate>" in prompt
         fields = {name: _between(prompt, name) if graded else "" for name in names}

@@ -24,8 +24,28 @@ from seethink.endpoint.scoring import one_number
 pytestmark = pytest.mark.usefixtures("hurry")
 
 
-def scores(value: object, field: str = "data") -> Reply:
-    return sends(200, json.dumps({"object": "list", "data": [{"index": 0, "object": "pooling", field: value}]}))
+USAGE = {"prompt_tokens": 10, "total_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": None}
+
+
+def classified(*probs: float) -> Reply:
+    """https://docs.vllm.ai/en/latest/models/pooling_models/classify/#example-requests"""
+    item = {"index": 0, "label": "LABEL_0", "probs": [*probs], "num_classes": len(probs)}
+    return listed("classify-9bf17f2847b046c7b2d5495f4b4f9682", item, USAGE)
+
+
+def pooled(*tokens: list[float]) -> Reply:
+    """https://docs.vllm.ai/en/latest/models/pooling_models/#pooling-api: of a token-wise task, a list per token."""
+    return listed("pool-1", {"index": 0, "object": "pooling", "data": [*tokens]}, USAGE)
+
+
+def scored(score: float) -> Reply:
+    """https://docs.vllm.ai/en/latest/models/pooling_models/scoring/#single-inference"""
+    return listed("score-request-id", {"index": 0, "object": "score", "score": score}, {})
+
+
+def listed(name: str, item: dict[str, object], usage: object) -> Reply:
+    body = {"id": name, "object": "list", "created": 1745383213, "model": "m", "data": [item], "usage": usage}
+    return sends(200, json.dumps(body), {"Content-Type": "application/json"})
 
 
 @pytest.mark.parametrize(
@@ -43,11 +63,12 @@ def test_what_is_no_score(found: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "field", "value"), [("pooling", "data", [0.5]), ("classify", "probs", [0.5]), ("score", "score", 0.5)]
+    ("route", "reply"),
+    [("classify", classified(0.5)), ("pooling", pooled([0.1], [0.3], [0.5])), ("score", scored(0.5))],
 )
-def test_each_route_is_asked_in_its_own_form(route: Any, field: str, value: object) -> None:
+def test_each_route_is_asked_in_its_own_form(route: Any, reply: Reply) -> None:
     chat = [Message(role="user", content=[{"type": "text", "text": "Why?"}]), Message(role="assistant", content="So.")]
-    with ScriptedOpenAI(lambda ask: scores(value, field)) as server:
+    with ScriptedOpenAI(lambda ask: reply) as server:
         config = RewardModelConfig(base_url=server.base_url, model="m", route=route)
         (outcome,) = ask_all(config, [Request("k", chat)], role="reward model")
         assert outcome.reply is not None
@@ -55,19 +76,22 @@ def test_each_route_is_asked_in_its_own_form(route: Any, field: str, value: obje
         (ask,) = (ask for ask in server.asks if ask.prompt != GREETING)
         assert ask.path == f"/{route}"
     shown = {key: value for key, value in ask.body.items() if key != "model"}
+    raw = {"use_activation": False}
     if route == "score":
-        assert shown == {"text_1": "Why?", "text_2": "So."}
+        assert shown == {"queries": "Why?", "documents": "So.", **raw}
     else:
-        assert shown == {"messages": chat, "add_generation_prompt": False}
+        task = {"task": "token_classify"} if route == "pooling" else {}
+        assert shown == {"messages": chat, "add_generation_prompt": False, **raw, **task}
 
 
 @pytest.mark.parametrize(
     ("reply", "complaint"),
     [
-        (scores([0.1] * 768), "768 numbers: is it a reward model"),
-        (says("7"), "not a reply of /pooling"),
+        (classified(0.1, 0.9), "2 numbers: is it a reward model"),
+        (pooled([0.5]), "not a reply of /classify"),
+        (says("7"), "not a reply of /classify"),
         (sends(404, "not here"), "refuses requests: HTTP 404"),
-        (sends(200, "[" * 9000), "not a reply of /pooling"),
+        (sends(200, "[" * 9000), "not a reply of /classify"),
     ],
 )
 def test_a_server_that_is_no_reward_model_is_refused_before_the_first_trace(reply: Reply, complaint: str) -> None:
@@ -89,10 +113,10 @@ def test_the_best_of_a_questions_right_traces_is_taken_and_thresholds_come_last(
         if ask.path.endswith("/chat/completions"):
             return by_number({4: lambda ask: says(thought(4, 1))})(ask) if number_of(ask) == 4 else teach(ask)
         if ask.prompt == GREETING:
-            return scores([0.0])
+            return classified(0.0)
         if number_of(ask) == 2 and broken[0]:
             return sends(400, "too long")
-        return scores([[0.0], [len(ask.prompt) / 100 - 9 * (number_of(ask) == 3)]])
+        return classified(len(ask.prompt) / 100 - 9 * (number_of(ask) == 3))
 
     def run(*words: str) -> Finished:
         return run_command("coldstart", str(source), "-o", "out", *words, cwd=tmp_path)
@@ -109,7 +133,7 @@ def test_the_best_of_a_questions_right_traces_is_taken_and_thresholds_come_last(
         assert reasons() == {"not_scored": 1, "wrong_answer": 1}
         rows = [json.loads(line) for line in (tmp_path / "out/data/train.jsonl").read_text().splitlines()]
         assert [row["response"].count("I look") for row in rows] == [2] * 3
-        asked = [ask for ask in server.asks if ask.path == "/pooling" and ask.prompt != GREETING]
+        asked = [ask for ask in server.asks if ask.path == "/classify" and ask.prompt != GREETING]
         assert len(asked) == 8, "the right ones alone"
         for ask in asked:
             user, assistant = ask.body["messages"]  # type: ignore[misc]
@@ -152,8 +176,8 @@ def test_a_reward_model_that_is_none_is_known_before_the_teacher_is_asked(tmp_pa
         words += [f"coldstart.reward_model.base_url={server.base_url}", "coldstart.reward_model.max_retries=0"]
         done = run_command("coldstart", str(source), "-o", "out", *words, cwd=tmp_path)
     assert done.returncode == 2
-    assert "not a reply of /pooling" in done.stderr
-    assert {ask.path for ask in server.asks} == {"/pooling"}
+    assert "not a reply of /classify" in done.stderr
+    assert {ask.path for ask in server.asks} == {"/classify"}
 
 
 def test_a_key_that_is_not_set_is_said() -> None:

@@ -111,7 +111,7 @@ class BenchOptions:
 
 def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[str]) -> None:
     """`seethink eval --bench`. Exits with 1 where too many answers have no score."""
-    from seethink.config import make_reward
+    from seethink.config import make_reading, make_reward
     from seethink.eval.tasks.registry import chosen
     from seethink.studies.benchmarks.command import BenchCommand, unscored
 
@@ -127,6 +127,7 @@ def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[st
         counts_refused=options.count_refused,
         download=options.download,
         reward=make_reward(words),
+        reading=make_reading(words),
     )
     try:
         scores = command.regrade() if options.regrade else command.run()

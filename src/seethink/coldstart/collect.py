@@ -101,7 +101,11 @@ def grade_traces(plan: Plan, store: Store, rewarder: Rewarder) -> None:
 
 
 def reach_readers(config: ColdstartConfig) -> None:
-    """Raises UserError where the judge or the reward model does not answer: known before the teacher is paid."""
+    """Raises UserError where judge or reward model do not answer or are none: known before the teacher is paid."""
+    if config.reward_checkpoint is not None:
+        from seethink.models.reward_head import reward_class  # loads transformers, which takes seconds
+
+        reward_class(config.reward_checkpoint)
     for role, server in (("judge", config.judge), ("reward model", config.reward_model)):
         if server is not None:
             list(ask_all(server, (), role=role))
@@ -111,7 +115,8 @@ def read_right(plan: Plan, store: Store, by: Grader) -> None:
     """What is measured of the right traces alone, on demand: perplexity under the student, what a reward model and a
     judge say."""
     config = plan.config
-    if not config.perplexity and config.judge is None and config.reward_model is None:
+    wanted = (config.perplexity or None, config.judge, config.reward_model, config.reward_checkpoint)
+    if not any(one is not None for one in wanted):
         return
     right = [
         (key, question, store.traces[key]["text"])
@@ -124,6 +129,11 @@ def read_right(plan: Plan, store: Store, by: Grader) -> None:
         measure_perplexity(config.student, store.folder, right, store.perplexity)
     if config.reward_model is not None:
         score_by_model(config.reward_model, store.folder, right, store.rewards)
+    if config.reward_checkpoint is not None:
+        from seethink.coldstart.reward_checkpoint import score_by_checkpoint
+
+        assert plan.rewarded is not None
+        score_by_checkpoint(config.reward_checkpoint, plan.rewarded, store.folder, right, store.rewards)
     if config.judge is not None:
         judge_traces(config.judge, right, store.judgements)
 

@@ -40,6 +40,7 @@ WORDS = {
     "language_switched": "goes from one language to another",
     "surprising": "too surprising to the student",
     "not_scored": "not scored by the reward model yet",
+    "unscorable": "too long for the reward model, or holds its template's token",
     "low_reward": "disliked by the reward model",
     "not_judged": "not judged yet",
     "rambling_judged": "rambles, says the judge",

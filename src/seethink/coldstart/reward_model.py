@@ -21,16 +21,17 @@ FILE = "rewards.jsonl"
 @dataclass(frozen=True, slots=True)
 class StoredReward:
     by: str
-    reward: float
+    reward: float | None
+    """None where the model cannot read the trace: it is too long, or holds one of the template's own tokens."""
 
 
-def reward_identity(config: RewardModelConfig) -> str:
-    """What a score depends on besides the trace."""
-    return f"{config.model} {config.route}"
+def server_identity(config: RewardModelConfig) -> str:
+    """What a server's score depends on besides the trace."""
+    return f"{config.model} {config.route} raw"
 
 
 def read_stored(record: Mapping[str, Any]) -> StoredReward:
-    return StoredReward(record["by"], float(record["reward"]))
+    return StoredReward(record["by"], None if record["reward"] is None else float(record["reward"]))
 
 
 def score_by_model(
@@ -43,7 +44,7 @@ def score_by_model(
 
     Raises ServerUnusableError where the server cannot be reached or gives no single number.
     """
-    by = reward_identity(config)
+    by = server_identity(config)
     waiting = [one for one in traces if (known := stored.summaries.get(one[0])) is None or known.by != by]
     if not waiting:
         return

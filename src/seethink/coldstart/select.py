@@ -38,6 +38,8 @@ class Trace:
     """Under the student; None where it was not measured."""
     reward: float | None = None
     """Of the reward model; None where there is none, or it has not scored it."""
+    is_unscorable: bool = False
+    """Whether the reward model cannot read it."""
     judged: Judgement | None = None
     """None where no judge has read it."""
 
@@ -103,17 +105,18 @@ def _against(trace: Trace, config: ColdstartConfig, filters: SftConfig) -> list[
     found += ["too_short"] if trace.scores.tokens < config.min_tokens else []
     if config.max_perplexity is not None and (trace.perplexity or 0.0) > config.max_perplexity:
         found.append("surprising")
-    if config.reward_model is not None and trace.verdict is Verdict.CORRECT:
-        found += _rewarded(trace.reward, config)
+    rewarded = config.reward_model is not None or config.reward_checkpoint is not None
+    if rewarded and trace.verdict is Verdict.CORRECT:
+        found += _rewarded(trace, config)
     if config.judge is not None and trace.verdict is Verdict.CORRECT:
         found += _judged(trace.judged, config)
     return found
 
 
-def _rewarded(reward: float | None, config: ColdstartConfig) -> list[str]:
-    if reward is None:
-        return ["not_scored"]
-    return ["low_reward"] if config.min_reward is not None and reward < config.min_reward else []
+def _rewarded(trace: Trace, config: ColdstartConfig) -> list[str]:
+    if trace.reward is None:
+        return ["unscorable" if trace.is_unscorable else "not_scored"]
+    return ["low_reward"] if config.min_reward is not None and trace.reward < config.min_reward else []
 
 
 def _judged(judged: Judgement | None, config: ColdstartConfig) -> list[str]:

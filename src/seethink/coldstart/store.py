@@ -116,6 +116,8 @@ class Plan:
     """The identity of the teacher."""
     system: str
     seed: int
+    rewarded: str | None = None
+    """The identity of the reward model; None without one."""
 
     def key(self, question: Question, number: int) -> str:
         """A hash of everything that a trace depends on."""

@@ -57,6 +57,9 @@ class ColdstartConfig(Section):
     reward_model: RewardModelConfig | None = Field(
         None, description="Server of a reward model: of a question's right traces the best are taken; unset: none."
     )
+    reward_checkpoint: str | None = Field(
+        None, description="Reward model in this process instead: a one-label ...ForSequenceClassification."
+    )
     min_reward: float | None = Field(None, description="Traces that it scores lower are left out; unset: none.")
     judge: EndpointConfig | None = Field(None, description="LLM that reads the right traces; unset: none does.")
     min_coherent: int = Field(3, ge=1, le=5, description="Of the judge's 5: traces of less are left out.")
@@ -74,6 +77,8 @@ class ColdstartConfig(Section):
             raise ValueError(
                 "coldstart.max_pass needs coldstart.adaptive=false: a question that is solved at once is sampled once"
             )
+        if self.reward_checkpoint is not None and self.reward_model is not None:
+            raise ValueError("coldstart.reward_model and coldstart.reward_checkpoint are two reward models: give one")
         if self.perplexity and self.student is None:
             raise ValueError("coldstart.perplexity needs coldstart.student, the model to be trained")
         return self

@@ -55,8 +55,14 @@ def coldstart_settings(path: Path | None, words: Sequence[str]) -> ColdstartSett
         if key in teacher:
             raise RecipeError(f"teacher.{key}: give {instead} instead")
     _checked(TeacherConfig, {**teacher, "base_url": "http://127.0.0.1", "model": "any"}, "teacher")
+    data = _checked(ReadConfig, table.get("data", {}), "data")
+    if data.image_limits:
+        raise RecipeError(
+            "data.image_*: a teacher is sent pictures as they are, and its own processor says how many tokens they "
+            "take; set the keys where a model is trained or evaluated"
+        )
     return ColdstartSettings(
-        data=_checked(ReadConfig, table.get("data", {}), "data"),
+        data=data,
         teacher=teacher,
         reward=_checked(RewardConfig, table.get("reward", {}), "reward"),
         sft=_checked(SftConfig, table.get("sft", {}), "sft"),

@@ -26,6 +26,24 @@ class ReadConfig(Section):
     max_prompt_tokens: int | None = Field(
         None, gt=0, description="Longer prompts, image tokens included, are left out; the lengths are cached."
     )
+    image_min_pixels: int | None = Field(
+        None, gt=0, description="Smaller images are scaled up to so many (Qwen-VL, GLM). Default: the checkpoint's."
+    )
+    image_max_pixels: int | None = Field(
+        None, gt=0, description="Larger images are scaled down to so many (Qwen-VL, GLM). Default: the checkpoint's."
+    )
+    image_tiles: int | None = Field(
+        None,
+        gt=0,
+        le=64,
+        description="Tiles of an image at most (InternVL, Cohere2, Ovis2). Default: the checkpoint's.",
+    )
+
+    @property
+    def image_limits(self) -> dict[str, int]:
+        """The `image_*` keys that are set, with their values."""
+        limits = {key: getattr(self, key) for key in ("image_min_pixels", "image_max_pixels", "image_tiles")}
+        return {key: value for key, value in limits.items() if value is not None}
 
 
 class DataConfig(ReadConfig):

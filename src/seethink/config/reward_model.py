@@ -12,9 +12,9 @@ from seethink.config.endpoint import EndpointConfig
 class RewardModelConfig(EndpointConfig):
     """A server such as vLLM's with `--runner pooling`, which answers a chat with one number."""
 
-    route: Literal["pooling", "classify", "score"] = Field(
-        default="pooling",
-        description="What it is asked: pooling (reward models), classify (one class), score (pairs of texts).",
+    route: Literal["classify", "pooling", "score"] = Field(
+        default="classify",
+        description="classify (one score), pooling (a score for each token: the last counts), score (pairs of texts).",
     )
 
     @property

@@ -10,13 +10,16 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from seethink.config import ReadConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
 from seethink.data.fields import LETTERS
+from seethink.data.image_budget import limit_images
 from seethink.data.image_tokens import ImageTokens, Sizes
 from seethink.data.template import TemplateError, refuse_endless
 
-_TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""What a processor gives for each token; all other tensors are the images'."""
 
 
 Positions = Callable[[list[int], dict[str, Tensor]], Tensor | None]
@@ -45,6 +48,11 @@ class Chat:
         self.image_tokens = ImageTokens(processor, self._image_length)
         self._edit: Callable[[str], str] = str
 
+    def limit_images(self, config: ReadConfig) -> None:
+        """Have images take the tokens that `data.image_*` give them, from here on. Raises UserError."""
+        limit_images(self.processor, config)
+        self.image_tokens = ImageTokens(self.processor, self._image_length)
+
     def edited(self, edit: Callable[[str], str]) -> Chat:
         """The same chat with a template text that goes through `edit`, e.g. to begin the assistant's turn."""
         chat = copy(self)
@@ -60,11 +68,26 @@ class Chat:
                 images=pictures, text=[text], return_tensors="pt", add_special_tokens=self.wants_bos(text)
             )
             ids: list[int] = inputs["input_ids"][0].tolist()
-            mm_kwargs = {key: value for key, value in inputs.items() if key not in _TEXT_KEYS}
+            mm_kwargs = {key: value for key, value in inputs.items() if key not in TEXT_KEYS}
         else:
             # Some processors (Q-Formers) write image tokens whether there is an image or not.
             ids = self._text_ids(text)
         return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
+
+    def answered(self, sample: Sample, response: str, *, with_images: bool) -> dict[str, Tensor]:
+        """The whole conversation, which nobody goes on with: the tensors that the processor gives, [1, T] per token.
+
+        Without images, turns are plain texts, as templates of language models take them. Raises UserError.
+        """
+        self._refuse_special(sample.id, response)
+        turns = [*self._turns(sample), {"role": "assistant", "content": [_text(response)]}]
+        pictures = sample.pictures() if with_images else []
+        if not with_images:
+            turns = [{**turn, "content": "".join(p.get("text", "") for p in turn["content"])} for turn in turns]
+        text = self._rendered(sample.id, turns, add_generation_prompt=False)
+        images = {"images": pictures} if pictures else {}
+        owner = self.processor if pictures else self.tokenizer
+        return dict(owner(text=[text], return_tensors="pt", add_special_tokens=self.wants_bos(text), **images))
 
     def unexpanded_ids(self, sample: Sample) -> list[int]:
         """The prompt's ids with one placeholder for each image, as servers take them. Raises UserError."""
@@ -94,12 +117,16 @@ class Chat:
 
     def template_text(self, sample: Sample) -> str:
         """The chat template's text, a placeholder for each image."""
+        return self._edit(self._rendered(sample.id, self._turns(sample), add_generation_prompt=True))
+
+    def _turns(self, sample: Sample) -> list[dict[str, Any]]:
+        """Raises UserError for what the model cannot be shown."""
         self._refuse_special(sample.id, sample.system, sample.question.replace("<image>", ""), *sample.choices)
         if self.max_images is not None and len(sample.images) > self.max_images:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
             )
-        return self._edit(self._rendered(sample.id, _messages(sample), add_generation_prompt=True))
+        return _messages(sample)
 
     def _rendered(self, name: str, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
         """What the template makes of these turns. Raises TemplateError."""

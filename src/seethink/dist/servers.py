@@ -21,8 +21,9 @@ import torch
 from seethink.config import Recipe
 from seethink.core.console import say
 from seethink.core.errors import UserError
+from seethink.data.image_budget import processor_options
 from seethink.generate.gloo import ENGINE
-from seethink.models.load import model_path
+from seethink.models.load import load_chat, model_path
 
 URLS = "SEETHINK_VLLM_URLS"
 """Environment variable: addresses of the servers that the launcher started, for the ranks; separated by spaces."""
@@ -117,6 +118,7 @@ def server_command(recipe: Recipe, port: int) -> list[str]:
         "--logprobs-mode": "processed_logprobs",
         "--generation-config": "vllm",
         "--weight-transfer-config": json.dumps({"backend": BACKENDS[recipe.vllm.weight_sync]}),
+        **_image_words(recipe),
     }
     flags = ["--enable-scale-out", *(["--trust-remote-code"] if recipe.trust_remote_code else [])]
     if not _gpus():
@@ -126,6 +128,15 @@ def server_command(recipe: Recipe, port: int) -> list[str]:
         recipe.vllm.python or sys.executable, "-m", "vllm.entrypoints.openai.api_server",
         *(word for pair in words.items() for word in pair), *flags, *recipe.vllm.args,
     ]  # fmt: skip
+
+
+def _image_words(recipe: Recipe) -> dict[str, str]:
+    """What `data.image_*` set on the trainer's processor, for the server's. Raises UserError."""
+    if not recipe.data.image_limits:
+        return {}
+    chat = load_chat(recipe.model)
+    chat.limit_images(recipe.data)
+    return {"--mm-processor-kwargs": json.dumps(processor_options(chat.processor))}
 
 
 def server_environment(recipe: Recipe, number: int) -> dict[str, str]:

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from seethink.config import PARTS, Part, Recipe
 from seethink.core.errors import UserError
+from seethink.core.types import Sample
 from seethink.data.chat import Chat
+from seethink.data.image_budget import limit_images
 from seethink.doctor.check import Report, Status, gigabytes, plural
 from seethink.models.describe import meta_model
 from seethink.models.load import (
@@ -26,6 +30,8 @@ from seethink.models.parts import FAMILIES, PartsError, banned_token_ids, family
 from seethink.models.weight_files import COPY_AGAIN, misfits, not_finite_in, read_weights, some
 
 SECTION = "model"
+PICTURES = ((448, 448), (1344, 896), (896, 2688))
+"""(width, height) of the images whose tokens are told where a recipe sets them."""
 
 
 @dataclass
@@ -257,10 +263,32 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
     try:
         with unreadable(recipe.model):
             processor = loader.from_pretrained(path, trust_remote_code=recipe.trust_remote_code)
+            if not _check_budget(report, recipe, processor):
+                return
             chat = make_chat(processor, model.meta)
             whole = check_tokens(report, model.meta, chat, banned_token_ids(model.meta, chat.tokenizer))
     except UserError as error:
         advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
         report.add(SECTION, "processor", Status.FAIL, f"cannot be used: {error}", advice)
         return
+    if whole and recipe.data.image_limits:
+        report.add(SECTION, "image tokens", Status.INFO, _image_counts(chat))
     model.chat = chat if whole else None
+
+
+def _check_budget(report: Report, recipe: Recipe, processor: Any) -> bool:
+    """Whether the processor takes `data.image_*`, which it has from here on."""
+    try:
+        limit_images(processor, recipe.data)
+    except UserError as error:
+        report.add(SECTION, "image tokens", Status.FAIL, str(error), "leave the key out, or give what it takes")
+        return False
+    return True
+
+
+def _image_counts(chat: Chat) -> str:
+    """What `data.image_*` come to, for pictures of some sizes."""
+    pictures = [Image.new("RGB", size) for size in PICTURES]
+    counts = [chat.image_tokens.of(Sample("size", "", (picture,))) for picture in pictures]
+    said = [f"{w}x{h}: {count:,}" for (w, h), count in zip(PICTURES, counts, strict=True)]
+    return f"tokens of an image under data.image_*: {', '.join(said)}"

@@ -1,4 +1,11 @@
-"""Servers that answer with a number instead of a text: reward models behind vLLM's `/pooling`, `/classify`, `/score`.
+"""Servers that answer with a number instead of a text: reward models behind vLLM's `/classify`, `/pooling`, `/score`.
+
+Requests and replies have the form of vLLM's documentation, read on 2026-11-29:
+
+- `/classify` and its chat parameters: https://docs.vllm.ai/en/latest/models/pooling_models/classify/
+- `/pooling`, with its task set in the request: https://docs.vllm.ai/en/latest/models/pooling_models/
+- which task a kind of reward model has: https://docs.vllm.ai/en/latest/models/pooling_models/reward/
+- `/score`: https://docs.vllm.ai/en/latest/models/pooling_models/scoring/
 
 A number travels as the text of a `Reply`, so that limits, retries and outages are the chat client's own.
 """
@@ -18,8 +25,8 @@ from seethink.endpoint.errors import RequestRefusedError, ServerError
 
 _MOST_BYTES = 8 << 20
 """A reward model may send a number for each of many thousand tokens, of which the last one counts."""
-_FIELDS = {"pooling": ("data", "embedding"), "classify": ("probs",), "score": ("score",)}
-"""Route -> where its numbers are, in the first element of `data`."""
+_FIELD = {"pooling": "data", "classify": "probs", "score": "score"}
+"""Route -> where its numbers are, in the first element of the reply's `data`."""
 
 
 def connect(config: EndpointConfig) -> Connection:
@@ -44,19 +51,23 @@ class ScoreConnection(Connection):
         asked = {"model": self._config.model, **_asked(self._route, turns)}
         body = await self.post(self._route, json.dumps(asked).encode(), _MOST_BYTES)
         try:
-            said = json.loads(body)["data"][0]
-            found = next(said[name] for name in _FIELDS[self._route] if name in said)
-        except (ValueError, RecursionError, LookupError, TypeError, StopIteration):
+            found = json.loads(body)["data"][0][_FIELD[self._route]]
+        except (ValueError, RecursionError, LookupError, TypeError):
             raise ServerError(f"not a reply of /{self._route}: {self.shown(body)}") from None
         return Reply(repr(one_number(found)), "stop")
 
 
 def _asked(route: str, messages: Sequence[Message]) -> dict[str, Any]:
-    """The request's own fields. Pairs of texts have no pictures."""
+    """The request's own fields. Pairs of texts have no pictures.
+
+    Without `use_activation`, vLLM puts one label through a sigmoid, in which the best scores all become 1.
+    """
     if route == "score":
         *before, last = messages
-        return {"text_1": "\n\n".join(_text(one) for one in before), "text_2": _text(last)}
-    return {"messages": list(messages), "add_generation_prompt": False}
+        query = "\n\n".join(map(_text, before)) or _text(last)  # a greeting has one turn
+        return {"queries": query, "documents": _text(last), "use_activation": False}
+    chat = {"messages": list(messages), "add_generation_prompt": False, "use_activation": False}
+    return {**chat, "task": "token_classify"} if route == "pooling" else chat
 
 
 def _text(message: Message) -> str:

@@ -108,6 +108,7 @@ def _other_prompt(ids: list[int], expected: Expected) -> str:
     place = next((i for i, (a, b) in enumerate(zip(ids, ours, strict=False)) if a != b), min(len(ids), len(ours)))
     return (
         f"the vLLM server reads the prompt of {expected.sample!r} as {len(ids)} tokens and seethink as {len(ours)}, "
-        f"different from token {place} on: the server must serve this model with the same processor files and a "
-        "transformers version that expands images alike"
+        f"different from token {place} on: the server must serve this model with the same processor files, "
+        "the options of data.image_* (--mm-processor-kwargs, docs/scale.md), and a transformers version that expands "
+        "images alike"
     )

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from seethink.config import PartModules, Recipe
+from seethink.config import PartModules, ReadConfig, Recipe
 from seethink.core.arguments import require_one_of
 from seethink.core.errors import UserError
 from seethink.data.chat import Chat
+from seethink.data.image_budget import limit_images
 from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state
 from seethink.models.parts import FAMILIES, banned_token_ids, family_of, split_parts, use_modules
@@ -92,11 +93,16 @@ def load_model(
         ModelError: There is no such model, it is damaged, or tensors are missing, too many, misshapen or not finite.
         PartsError: The parts of its family are not known, do not cover it, or do not feed each other.
     """
-    return _load(str(source), dtype, trust_remote_code, modules, default_device())
+    return _load(str(source), dtype, trust_remote_code, modules, default_device(), ReadConfig())
 
 
 def _load(
-    source: str, dtype: str, trust_remote_code: bool, modules: PartModules | None, device: torch.device
+    source: str,
+    dtype: str,
+    trust_remote_code: bool,
+    modules: PartModules | None,
+    device: torch.device,
+    reading: ReadConfig,
 ) -> LoadedModel:
     require_one_of("dtype", dtype, ("float32", "bfloat16"))
     prepare_transformers()
@@ -111,6 +117,7 @@ def _load(
     refuse_unreachable(source, path)
     with unreadable(source):
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=trust_remote_code)
+        limit_images(processor, reading)
         refuse_damaged_files(path)
         loader: Any = AutoModelForImageTextToText
         where = {"device_map": "meta"} if device.type == "meta" else {}
@@ -187,7 +194,8 @@ def load_recipe_model(recipe: Recipe, device: torch.device | None = None) -> Loa
 
     On the meta device no weight is read: the model has its shapes alone.
     """
-    return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, recipe.parts.modules, device or default_device())
+    modules, device = recipe.parts.modules, device or default_device()
+    return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, modules, device, recipe.data)
 
 
 def prepare_transformers() -> None:

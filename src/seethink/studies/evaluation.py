@@ -36,6 +36,7 @@ def evaluate_model(
     quarantine = Quarantine(out / "eval" / FILE if out is not None else None)
     with command_rewarder(reward) as rewarder:
         loaded, label = load_model(model), Path(model).name
+        loaded.chat.limit_images(reading or ReadConfig())
         task = load_source_task(config, seed, chat=loaded.chat, reading=reading, quarantine=quarantine)
         prompts = PromptList(task.samples, loaded.chat)
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)

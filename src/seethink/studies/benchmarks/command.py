@@ -6,13 +6,13 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seethink.config import RewardConfig
+from seethink.config import ReadConfig, RewardConfig
 from seethink.config.endpoint import EndpointConfig
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
@@ -58,6 +58,8 @@ class BenchCommand:
     """Items of a stratified sample; None for all."""
     reward: RewardConfig | None = None
     """Of which the verifier is used."""
+    reading: ReadConfig = field(default_factory=ReadConfig)
+    """Of which `image_*` are used, by a model in this process."""
     counts_refused: bool = False
     """Requests that the server refuses for good count as wrong."""
     download: bool = False
@@ -120,6 +122,8 @@ class BenchCommand:
 
     def _answerer(self, stack: ExitStack) -> tuple[Answerer, str]:
         """(who answers, its name for people)."""
+        if self.server is not None and self.reading.image_limits:
+            raise UserError("data.image_*: a server has a processor of its own: start it with these options")
         if self.server is not None:
             return Server(self.server, self.counts_refused), self.server.model
         if self.model is None:
@@ -128,6 +132,7 @@ class BenchCommand:
         from seethink.models.load import load_model
 
         loaded = load_model(self.model)
+        loaded.chat.limit_images(self.reading)
         generator = make_generator(loaded)
         stack.callback(generator.close)
         return InProcess(loaded, generator), Path(self.model).name

@@ -108,6 +108,7 @@ class ColdstartCommand:
                 for question in questions.kept[:SHOWN]:
                     say(visible(f"--- {question.id}\n{teacher.rendered(question)}"))
                 console.print(_estimate_table(estimate(plan, store, folder), config.price_out > 0, plan))
+                say(visible(f"reward model: {_reward_model(config)}"))
 
     # ---- steps
 
@@ -186,7 +187,7 @@ class ColdstartCommand:
             "teacher": about["name"],
             "identity": plan.teacher,
             "grader": f"rule or verifier ({verifier})" if verifier else reward.get("function", "rule"),
-            "reward_model": plan.config.reward_model.model if plan.config.reward_model is not None else "none",
+            "reward_model": _reward_name(plan),
             "judge": plan.config.judge.model if plan.config.judge is not None else "none",
             "tokens": counted_in,
             "settings": {
@@ -229,8 +230,29 @@ def _refuse_unmeasured(config: ColdstartConfig, store: Store) -> None:
     """Raises UserError for a threshold on something that nobody measures."""
     if config.max_perplexity is not None and not config.perplexity and not len(store.perplexity):
         raise UserError("coldstart.max_perplexity needs coldstart.perplexity=true and coldstart.student")
-    if config.min_reward is not None and config.reward_model is None:
-        raise UserError("coldstart.min_reward needs coldstart.reward_model.base_url and coldstart.reward_model.model")
+    if config.min_reward is not None and config.reward_model is None and config.reward_checkpoint is None:
+        raise UserError(
+            "coldstart.min_reward needs coldstart.reward_checkpoint, or coldstart.reward_model.base_url and "
+            "coldstart.reward_model.model"
+        )
+
+
+def _reward_model(config: ColdstartConfig) -> str:
+    """What will score the right traces, for a dry run. Raises ModelError for a checkpoint that is none."""
+    if config.reward_checkpoint is not None:
+        from seethink.models.reward_head import reward_class  # loads transformers, which takes seconds
+
+        return f"{config.reward_checkpoint} ({reward_class(config.reward_checkpoint)}), in this process"
+    if config.reward_model is not None:
+        return f"{config.reward_model.model}, at /{config.reward_model.route} of its server"
+    return "none"
+
+
+def _reward_name(plan: Plan) -> str:
+    """As card and page name it."""
+    if plan.config.reward_checkpoint is not None:
+        return f"{Path(plan.config.reward_checkpoint).name} ({(plan.rewarded or '')[:12]})"
+    return plan.config.reward_model.model if plan.config.reward_model is not None else "none"
 
 
 def _refuse_chance(questions: Questions, samples: int, needed: int) -> None:

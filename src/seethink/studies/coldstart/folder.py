@@ -8,7 +8,7 @@ from typing import Any
 
 from seethink.coldstart.judge import judge_identity
 from seethink.coldstart.questions import Questions
-from seethink.coldstart.reward_model import reward_identity
+from seethink.coldstart.reward_model import server_identity
 from seethink.coldstart.select import Trace
 from seethink.coldstart.store import Grader, Plan, Store
 from seethink.coldstart.teacher import Teacher
@@ -19,7 +19,9 @@ from seethink.runs.lock import FILE as LOCK
 from seethink.runs.reading import read_object
 
 TEACHER = "teacher.json"
-COLLECTED = ("samples", "adaptive", "system", "temperature", "top_p", "max_tokens", "judge", "reward_model")
+COLLECTED = (
+    "samples", "adaptive", "system", "temperature", "top_p", "max_tokens", "judge", "reward_model", "reward_checkpoint",
+)  # fmt: skip
 """Keys of `[coldstart]` that say how traces are collected; all others choose among them."""
 
 
@@ -50,9 +52,19 @@ def remember_teacher(
         "system": config.system if config.system is not None else teacher.system,
         "seed": seed,
         "grader": grader.identity,
+        "rewarded": reward_identity(config),
         "collected": config.model_dump(mode="json", include=set(COLLECTED)),
     }
     write_json(folder / TEACHER, about)
+
+
+def reward_identity(config: ColdstartConfig) -> str | None:
+    """What the score of a trace depends on besides the trace; None without a reward model."""
+    if config.reward_checkpoint is not None:
+        from seethink.coldstart.reward_checkpoint import checkpoint_digest  # loads transformers, which takes seconds
+
+        return checkpoint_digest(config.reward_checkpoint)
+    return server_identity(config.reward_model) if config.reward_model is not None else None
 
 
 def remembered(folder: Path) -> dict[str, Any]:
@@ -64,13 +76,14 @@ def remembered(folder: Path) -> dict[str, Any]:
 
 
 def plan_of(about: dict[str, Any], questions: Questions, config: ColdstartConfig) -> Plan:
-    return Plan(questions.kept, config, about["identity"], about["system"], about["seed"])
+    return Plan(
+        questions.kept, config, about["identity"], about["system"], about["seed"], rewarded=about.get("rewarded")
+    )
 
 
 def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
     """The samples of every question that the folder has, in order."""
     judge = judge_identity(plan.config.judge) if plan.config.judge is not None else None
-    rewarded = reward_identity(plan.config.reward_model) if plan.config.reward_model is not None else None
     found: dict[str, list[Trace]] = {}
     for question in plan.questions:
         for key in plan.keys(question):
@@ -84,10 +97,20 @@ def traces_of(plan: Plan, store: Store, by: Grader) -> dict[str, list[Trace]]:
             said = store.judgements.summaries.get(key)
             judged = said.said if said is not None and said.by == judge else None
             liked = store.rewards.summaries.get(key)
-            reward = liked.reward if liked is not None and liked.by == rewarded else None
+            liked = liked if liked is not None and liked.by == plan.rewarded else None
             measured = store.perplexity.summaries.get(key)
             perplexity = measured.perplexity if measured is not None else None
             found.setdefault(question.key, []).append(
-                Trace(key, state, verdict, decided, known, perplexity=perplexity, reward=reward, judged=judged)
+                Trace(
+                    key,
+                    state,
+                    verdict,
+                    decided,
+                    known,
+                    perplexity=perplexity,
+                    judged=judged,
+                    reward=liked.reward if liked is not None else None,
+                    is_unscorable=liked is not None and liked.reward is None,
+                )
             )
     return found

@@ -73,6 +73,7 @@ class EntropyCommand:
 
     def _graded(self, settings: EntropySettings, rewarder: Rewarder) -> EntropyReport:
         loaded = load_model(self.model)
+        loaded.chat.limit_images(self.reading)
         data = self.data or ("world:all" if self.rollouts is None else None)
         task: Task = SourceTask("", [])
         if data is not None:

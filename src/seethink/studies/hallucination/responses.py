@@ -65,6 +65,7 @@ def _sampled(
 
     with command_rewarder(reward) as rewarder:
         loaded = load_model(model)
+        loaded.chat.limit_images(reading or ReadConfig())
         task = load_source_task(config, seed, chat=loaded.chat, reading=reading)
         generator, prompts = make_generator(loaded), PromptList(task.samples, loaded.chat)
         sampling, per_item = Sampling(config.max_new_tokens, 1.0), max(1, config.samples)

@@ -67,6 +67,7 @@ def compare_file(model: str, data: str, size: int, words: list[str], config: Mod
     read, reward = make_reading(words), make_reward(words)
     with command_rewarder(reward) as rewarder:
         loaded = load_model(model)
+        loaded.chat.limit_images(read)
         task = load_source_task(EvalConfig(data=data, size=size), config.seed, chat=loaded.chat, reading=read)
         rows = compare_modes(loaded, rewarder, task, config, MeasurementCache(out.with_suffix(".parts")))
     write_modes(out, loaded, data, config, rows)

@@ -68,6 +68,8 @@ def select_run(
     if source is None:
         raise UserError("--data is needed: held-out questions with answers, a JSONL or Parquet file or world:DOMAINS")
     read, reward = make_reading(words), _reward(recipe, words)
+    if read.image_limits:
+        raise UserError("a checkpoint's own processor says how many tokens an image takes: leave data.image_* out")
     chat = load_checkpoint(run, folders[0]).chat
     task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
     inside = trained_domains(task.samples, in_domain, trained_on)
