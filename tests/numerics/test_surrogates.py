@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from helpers.nano import completions_of, nano_recipe, random_episode
+from helpers.training import batcher_of, make_policy
 from seethink.config import AlgorithmConfig
 from seethink.core.errors import UserError
-from seethink.core.types import Completion
+from seethink.core.types import Completion, Prompt
+from seethink.data.control_images import blanked
 from seethink.models.load import LoadedModel
 from seethink.rl.batching import sampled_responses
 from seethink.rl.losses import policy_loss, token_weights
 from seethink.rl.surrogates import cispo_loss, gspo_loss, sapo_loss, surrogate_loss
 from seethink.rl.uncertain import token_advantages
+from seethink.train.image_kl import measure_image_kl
 
 LENGTHS = (5, 1, 9, 3)
 ADVANTAGES = (1.3, -0.4, -1.1, 0.2)
@@ -148,9 +151,44 @@ def test_an_episode_is_trained_on_its_uncertain_tokens_with_the_weights_of_all(n
     assert [one.weight for one in some] == [one.weight for one in every]
 
 
+def test_the_dependence_on_the_picture_is_the_kl_to_a_grey_one(nano64: LoadedModel) -> None:
+    """Against two plain forwards of each response; where there is no picture it is 0."""
+    episode = random_episode(nano64, [[0.0, 1.0], [1.0, 0.0]])  # a picture, and none
+    recipe = nano_recipe("", "rollout.temperature=0.7")
+    measure_image_kl(make_policy(nano64, recipe, 1), episode, batcher_of(recipe, nano64))
+    seen, blind = episode.groups
+    assert seen.prompt.mm_kwargs
+    assert [one.image_kl for one in blind.completions] == [[0.0] * len(one.token_ids) for one in blind.completions]
+    grey = nano64.chat.prompt(blanked(seen.prompt.sample))
+    for one in seen.completions:
+        p, q = (plain_logps(nano64, prompt, one.token_ids, 0.7) for prompt in (seen.prompt, grey))
+        expected = [
+            sum(a.exp() * (a - b) for a, b in zip(*pair, strict=True) if a > -1e3) for pair in zip(p, q, strict=True)
+        ]
+        assert one.image_kl == pytest.approx([float(kl) for kl in expected], rel=1e-9)
+    assert max(max(one.image_kl) for one in seen.completions) > 1e-3
+
+
+def plain_logps(loaded: LoadedModel, prompt: Prompt, token_ids: list[int], temperature: float) -> Tensor:
+    """[T, V]"""
+    ids = torch.tensor([prompt.input_ids + token_ids])
+    with torch.no_grad():
+        logits = loaded.model(input_ids=ids, **prompt.mm_kwargs).logits[0, -len(token_ids) - 1 : -1] / temperature
+    return logits.index_fill(-1, torch.tensor(loaded.banned_ids), float("-inf")).log_softmax(-1)
+
+
+def test_the_tokens_that_depend_most_on_the_picture_keep_their_advantage() -> None:
+    made = responses()
+    for one in made:
+        one.image_kl = [1.0 - entropy for entropy in one.entropies]
+    assert token_advantages(made, 0.25, "image") == [[2, 0, 0, 0], [0, -1, 0, 0], [0, 0]]
+
+
 def test_recipes_in_which_a_key_would_change_nothing_are_refused() -> None:
     with pytest.raises(UserError, match="one gradient step per episode"):
         nano_recipe("", "algorithm.loss=gspo")
     with pytest.raises(UserError, match="sapo_temperatures must be above 0"):
         nano_recipe("", "algorithm.loss=sapo", "algorithm.epochs=2", "algorithm.sapo_temperatures=[0, 1]")
+    with pytest.raises(UserError, match="which keeps every token"):
+        nano_recipe("", "algorithm.token_measure=image")
     assert nano_recipe("", "algorithm.loss=gspo", "algorithm.epochs=2").algorithm.loss == "gspo"

@@ -99,6 +99,11 @@ class Recipe(Section):
             )
         if self.stage == "ppo" and self.algorithm.token_share < 1:
             raise ValueError("algorithm.token_share is for GRPO: in PPO the critic gives each token its advantage")
+        if self.algorithm.token_measure != "entropy" and self.algorithm.token_share == 1:
+            raise ValueError(
+                f"algorithm.token_measure={self.algorithm.token_measure!r} changes nothing with "
+                "algorithm.token_share=1, which keeps every token"
+            )
         if self.algorithm.loss != "clip" and self.algorithm.epochs * self.algorithm.minibatches == 1:
             raise ValueError(
                 f"algorithm.loss={self.algorithm.loss!r} changes nothing with one gradient step per episode, where "

@@ -44,8 +44,11 @@ class AlgorithmConfig(Section):
         (1.0, 1.05), description="Of SAPO's gate where the advantage is above 0, and elsewhere."
     )
     token_share: float = Field(
-        1.0, gt=0, le=1, description="Share of a gradient step's tokens that get a policy gradient: the most uncertain "
-        "ones, e.g. 0.2 (arXiv 2506.01939); GRPO only.",
+        1.0, gt=0, le=1, description="Share of a gradient step's tokens that get a policy gradient; GRPO only."
+    )
+    token_measure: Literal["entropy", "image"] = Field(
+        "entropy", description="Which tokens token_share keeps: the most uncertain ones (arXiv 2506.01939), or those "
+        "that depend most on the image, by the KL to what a grey one gives (arXiv 2510.09285).",
     )  # fmt: skip
     aggregation: Literal["sequence", "token", "dr_grpo"] = Field(
         "sequence", description="Mean per response (paper), over all tokens, or sum over a constant length (Dr.GRPO)."

@@ -138,6 +138,8 @@ class Completion:
     advantage: float = 0.0
     watched_mass: list[float] = field(default_factory=list)
     """[T] summed probability of the watched tokens where each token was drawn; empty where none are watched."""
+    image_kl: list[float] = field(default_factory=list)
+    """[T] KL, in nats, of each token's distribution to that with a grey picture; empty where it was not asked for."""
 
 
 @dataclass(slots=True)

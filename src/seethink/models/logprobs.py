@@ -138,3 +138,24 @@ def mass_of(
         masses.append(logits_NV.softmax(-1)[:, targets].sum(-1))
     mass_N[chosen_N] = torch.cat(masses)
     return mass_N
+
+
+@torch.no_grad()
+def kl_between(
+    model: Any, hidden_NH: Tensor, other_NH: Tensor, *, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
+) -> Tensor:
+    """[N] KL(p || q) in nats over the whole vocabulary: p of the first hidden states, q of the others."""
+    to_logits = output_head(model)
+    banned = torch.tensor(banned_ids, dtype=torch.long, device=hidden_NH.device)
+
+    def logp(hidden: Tensor) -> Tensor:
+        logits_NV = to_logits(hidden)
+        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
+        return logits_NV.index_fill(-1, banned, float("-inf")).log_softmax(-1).clamp_min(LEAST)
+
+    rows = max(1, LOGITS // vocabulary_size(model))
+    found = []
+    for hidden, other in zip(hidden_NH.split(rows), other_NH.split(rows), strict=True):
+        p_NV = logp(hidden)
+        found.append((p_NV.exp() * (p_NV - logp(other))).sum(-1))
+    return torch.cat(found)

@@ -19,7 +19,7 @@ from seethink.models.prefix_attention import copy_free
 from seethink.rl.losses import Aggregation, token_weights
 from seethink.rl.packing import PackedSequence, pack
 from seethink.rl.prompt_groups import pack_groups
-from seethink.rl.uncertain import token_advantages
+from seethink.rl.uncertain import TokenMeasure, token_advantages
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +92,19 @@ def sampled_responses(
     max_new_tokens: int,
     *,
     token_share: float = 1.0,
+    token_measure: TokenMeasure = "entropy",
     leave_idle: bool = False,
 ) -> list[PackedSequence]:
     """The completions of one gradient step with their advantages; a completion without a reward (NaN) has weight 0.
 
-    `index` counts the completions of all groups in order. `token_share` is that of `token_advantages`. `leave_idle`
-    leaves out sequences that give no gradient; the weights of the others count them all the same.
+    `index` counts the completions of all groups in order. `token_share` and `token_measure` are those of
+    `token_advantages`. `leave_idle` leaves out sequences that give no gradient; the weights of the others count them
+    all the same.
     """
     pairs = [(number, group.prompt, c) for number, group in enumerate(groups) for c in group.completions]
     lengths = [len(c.token_ids) if c.reward == c.reward else 0 for _, _, c in pairs]
     weights = token_weights(lengths, aggregation, max_new_tokens)
-    advantages = token_advantages([c for _, _, c in pairs], token_share)
+    advantages = token_advantages([c for _, _, c in pairs], token_share, token_measure)
     sequences = [
         PackedSequence(
             prompt.input_ids,

@@ -24,6 +24,7 @@ from seethink.rl.rollout import Episode, Rollouts, refuse_stale
 from seethink.rl.surrogates import surrogate_loss
 from seethink.train.entropies import EntropyProbe
 from seethink.train.faults import episode_faults, episode_records, offenders
+from seethink.train.image_kl import measure_image_kl
 from seethink.train.memory import TokenBudget
 from seethink.train.policy import LossFn, Policy, score
 from seethink.train.ppo import Critic
@@ -53,6 +54,8 @@ class Grpo:
         episode = self._rollouts.collect(number)
         refuse_stale(episode, self.policy.steps_done)
         self._probe.complete(episode, self._budget.batcher)
+        if self._rollouts.algorithm.token_measure == "image":
+            measure_image_kl(self.policy, episode, self._budget.batcher)
         result = self.learn(episode)
         started = time.perf_counter()
         self._rollouts.generator.load_weights(self.policy.steps_done)
@@ -148,7 +151,12 @@ def prepare(
     # A KL term, an entropy bonus or a critic gives every token a gradient.
     leave_idle = critic is None and reference is None and not algorithm.entropy_bonus
     sequences = sampled_responses(
-        groups, algorithm.aggregation, max_new_tokens, token_share=algorithm.token_share, leave_idle=leave_idle
+        groups,
+        algorithm.aggregation,
+        max_new_tokens,
+        token_share=algorithm.token_share,
+        token_measure=algorithm.token_measure,
+        leave_idle=leave_idle,
     )
     batches = policy.deal(batcher, sequences)
     if critic is not None:

@@ -62,7 +62,7 @@ class Policy:
 
         On several ranks the weights are sharded as `cluster` says; without it every rank has all of them.
         """
-        self.loaded = loaded
+        self.loaded, self.temperature = loaded, temperature
         self._optim, self._total_steps = optim, total_steps
         parts, lora = parts or PartsConfig(), lora or LoraConfig()
         if lora.parts:
