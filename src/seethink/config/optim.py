@@ -9,6 +9,7 @@ from pydantic import Field
 from seethink.config.section import Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+States = Literal["float32", "8bit", "cpu"]
 
 
 class OptimConfig(Section):
@@ -18,6 +19,11 @@ class OptimConfig(Section):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
     betas: tuple[Beta, Beta] = Field(
         (0.9, 0.999), description="AdamW's decay of the gradient's mean and of the squared gradient's mean."
+    )
+    states: States = Field(
+        "float32",
+        description="AdamW's two moments of each weight: 8 bytes a weight on the device (`float32`), 2 (`8bit`, which "
+        "needs torchao), or 8 in main memory, which visit the device during the update (`cpu`).",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
     max_bad_steps: int = Field(3, gt=0, description="Stop after so many steps in a row with NaN or infinity; skipped.")

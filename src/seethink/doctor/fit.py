@@ -33,7 +33,8 @@ def check_memory(
     report.tables.append(memory_table(found, recipe))
     report.facts["memory"] = {**asdict(found), "device": found.device, "host": found.host, "load": asdict(load)}
     said = (
-        f"{gigabytes(found.device)} on the device, {gigabytes(found.host)} of main memory for the proof of parts; "
+        f"{gigabytes(found.device)} on the device, {gigabytes(found.host)} of main memory for the proof of parts"
+        f"{' and the moments' if found.offloaded else ''}; "
         f"{recipe.stage} in {recipe.dtype} over float32 weights, {found.micro_tokens:,} tokens per micro-batch, "
         f"{whence}"
     )
@@ -102,6 +103,8 @@ def memory_table(found: Estimate, recipe: Recipe) -> Table:
     ):
         if size:
             table.add_row(name, gigabytes(size))
+    if found.offloaded:
+        table.add_row("AdamW's moments (RAM)", gigabytes(found.offloaded))
     table.add_section()
     table.add_row("while training", gigabytes(found.fixed + found.training))
     if found.rollout:
@@ -142,13 +145,22 @@ def _turn(found: Estimate, recipe: Recipe) -> str:
     optimizer = sum(part.optimizer + part.gradients for part in found.parts.values())
     if not recipe.lora.parts:
         ways.append((optimizer * 9 // 10, 'LoRA (lora.parts=["language"])'))
-    ways += _sharding_ways(found, recipe)
+    ways += _sharding_ways(found, recipe) + _states_ways(found, recipe)
     if found.sampling > found.training:
         ways.append((found.rollout // 2, f"a lower rollout.max_rows ({recipe.rollout.max_rows} now)"))
     if found.reference:
         ways.append((found.reference, "algorithm.kl_beta=0, which loads no reference"))
     best = sorted(ways, key=lambda way: -way[0])[:3]
     return "by effect: " + "; ".join(f"{way} (about {gigabytes(size)} less)" for size, way in best)
+
+
+def _states_ways(found: Estimate, recipe: Recipe) -> list[tuple[int, str]]:
+    """What AdamW's moments in another form, or in another place, would save."""
+    moments = sum(part.optimizer for part in found.parts.values())
+    ways = [(moments, "optim.states=cpu, which takes them in main memory")]
+    if recipe.optim.states == "float32":
+        ways.append((moments * 7 // 10, "optim.states=8bit"))
+    return ways if moments else []
 
 
 def _sharding_ways(found: Estimate, recipe: Recipe) -> list[tuple[int, str]]:

@@ -13,6 +13,7 @@ from seethink.doctor.check import Report, Status, gigabytes
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
 from seethink.runs.folder import refuse_changes, refuse_foreign_folder
+from seethink.runs.moments import moments_bytes
 from seethink.runs.reading import DONE
 from seethink.train.beginning import too_few_to_select
 
@@ -98,7 +99,7 @@ def checkpoint_bytes(model: Any, recipe: Recipe) -> tuple[int, int]:
     named = {name: p for part in split_parts(model).values() for name, p in part.items()}
     weights = 4 * sum(p.numel() for name, p in named.items() if not is_adapter(name)) + EXTRAS
     adapters = 4 * sum(p.numel() for name, p in named.items() if is_adapter(name))
-    moments = 8 * sum(p.numel() for p in named.values() if p.requires_grad)
+    moments = sum(moments_bytes(p.shape, recipe.optim.states) for p in named.values() if p.requires_grad)
     width = model.config.get_text_config().hidden_size
     critic = 12 * (width**2 + 2 * width) if recipe.stage == "ppo" else 0
     return weights + adapters + moments + critic, weights if recipe.stage == "sft" else 0

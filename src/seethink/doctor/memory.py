@@ -24,6 +24,7 @@ from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
 from seethink.models.units import unit_sizes
 from seethink.rl.prompt_groups import PROMPTS_SHARE
+from seethink.runs.moments import moments_bytes
 
 LOGIT_COPIES = 6
 """Float32 tensors of [positions, vocabulary] at once: scaled, masked, normalised, their exponential, two gradients."""
@@ -93,6 +94,8 @@ class Estimate:
     micro_tokens: int
     gathered: int = 0
     """Whole weights while sampling, where the ranks share them."""
+    offloaded: int = 0
+    """AdamW's moments, where they rest in main memory."""
     notes: list[str] = field(default_factory=list)
 
     def _sum(self, name: str) -> int:
@@ -119,13 +122,13 @@ class Estimate:
 
     @property
     def host(self) -> int:
-        """Main memory for the proof of parts."""
-        return self._sum("start_copy")
+        """Main memory for the proof of parts, and for moments that rest there."""
+        return self._sum("start_copy") + self.offloaded
 
     @property
     def step(self) -> int:
         """One forward and backward on the CPU, without an optimizer step: weights twice, gradients, activations."""
-        return self._sum("weights") + self.host + self.training
+        return self._sum("weights") + self._sum("start_copy") + self.training
 
 
 def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
@@ -136,6 +139,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
     seen = dict.fromkeys(PARTS, tokens) | {"vision": vision_tokens(load, tokens)}
     shapes = shapes_of(model)
     memory: dict[Part, PartMemory] = {}
+    states, moments = recipe.optim.states, 0
     for part, named in parts.items():
         learning = [p for p in named.values() if p.requires_grad]
         trained = 4 * sum(p.numel() for p in learning)
@@ -143,7 +147,9 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         kept = 0
         if part == "language" or (part == "vision" and learning):
             kept = _activations(shapes[part], seen[part], recipe.optim.gradient_checkpointing, half)
-        memory[part] = PartMemory(whole, trained, 2 * trained + 4 * len(learning), whole, kept)
+        own = sum(moments_bytes(p.shape, states) for p in learning) + 4 * len(learning)
+        moments += own
+        memory[part] = PartMemory(whole, trained, own if states != "cpu" else 0, whole, kept)
     every = sum(part.weights for part in memory.values())
     config: Any = model.config
     vocabulary = int(config.get_text_config().vocab_size)
@@ -156,6 +162,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         mask=tokens * width * (2 if half else 4),
         rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if _samples_here(recipe) else 0,
         micro_tokens=tokens,
+        offloaded=moments if states == "cpu" else 0,
     )
     return sharded(whole_run, model, recipe)
 
@@ -193,7 +200,9 @@ def sharded(found: Estimate, model: nn.Module, recipe: Recipe) -> Estimate:
         )
         for part, memory in found.parts.items()
     }
-    return replace(found, parts=parts, casts=at_once * width, gathered=every * width)
+    return replace(
+        found, parts=parts, casts=at_once * width, gathered=every * width, offloaded=found.offloaded // ranks
+    )
 
 
 def micro_batch(recipe: Recipe, load: Load) -> tuple[int, int]:

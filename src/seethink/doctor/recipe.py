@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from seethink.config import Recipe, RecipeError, apply_override, explain, explain_foreign, foreign_sections
 from seethink.config.load import MOST
+from seethink.core.errors import UserError
 from seethink.core.files import read_file
 from seethink.doctor.check import Report, Status, plural
 from seethink.rewards.function import RewardError, load_function
+from seethink.train.optim import require_states
 
 PLACEHOLDERS: dict[str, Any] = {"name": "doctor", "stage": "sft", "out": "runs/doctor"}
 """For required keys that are missing, so that the rest can be looked at."""
@@ -45,6 +47,7 @@ def check_recipe(report: Report, path: Path, overrides: list[str], data: str | N
         said = f"{path}: stage {recipe.stage}, model {recipe.model!r}, trains {', '.join(recipe.parts.train)}"
         report.add(SECTION, "keys", Status.PASS, said)
     _check_function(report, recipe, path.parent)
+    _check_library(report, recipe)
     report.facts["recipe"] = recipe.as_table()
     return recipe
 
@@ -131,6 +134,13 @@ def _advice(said: str) -> str:
     if "unknown key" in said:
         return "remove it; `seethink train RECIPE --dry-run` prints every key"
     return "give it in the recipe" if "is required" in said else "correct the value in the recipe"
+
+
+def _check_library(report: Report, recipe: Recipe) -> None:
+    try:
+        require_states(recipe.optim)
+    except UserError as error:
+        report.add(SECTION, "optim.states", Status.FAIL, str(error), "install it where the run is to be")
 
 
 def _check_function(report: Report, recipe: Recipe, folder: Path) -> None:

@@ -8,13 +8,15 @@ shares are.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
+from seethink.config.optim import States
 from seethink.core.errors import UserError
 from seethink.dist.world import is_distributed
+from seethink.runs.moments import CODES, empty_share, fill, moments_bytes, stored
 
 if TYPE_CHECKING:
     from torch.distributed.checkpoint.api import CheckpointException
@@ -26,13 +28,40 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be resumed from; the message says what to do."""
 
 
+class LowMemory(Protocol):
+    """What an optimizer has whose moments are not float32 ones on the device (`train/eight_bit.py`, `offloaded.py`)."""
+
+    states: States
+
+    def new_state(self, parameter: Tensor) -> dict[str, Tensor]: ...
+
+
+def states_of(optimizer: torch.optim.Optimizer) -> States:
+    """`optim.states` of an optimizer."""
+    states: States = getattr(optimizer, "states", "float32")
+    return states
+
+
+def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """What a checkpoint holds of an optimizer, about."""
+    return sum(moments_bytes(p.shape, states_of(optimizer)) for p in _parameters(optimizer))
+
+
 def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's state as flat named tensors."""
-    state = optimizer.state_dict()["state"]
-    return {f"{prefix}/{i}/{key}": value for i, entry in state.items() for key, value in entry.items()}
+    parameters, states = _parameters(optimizer), states_of(optimizer)
+    tensors: dict[str, Tensor] = {}
+    for i, entry in optimizer.state_dict()["state"].items():
+        for key, value in entry.items():
+            tensors |= stored(f"{prefix}/{i}/{key}", value, parameters[i], states)
+    return tensors
 
 
 def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Take what `optimizer_tensors` gave, of this optimizer or of one with other `optim.states`.
+
+    Raises CheckpointError where it does not fit.
+    """
     current = optimizer.state_dict()
     entries: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -43,10 +72,32 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: di
     parameters = _parameters(optimizer)
     for index, entry in entries.items():
         # A parameter that had no gradient yet (vision without images) has no entry; an entry must have its parameter.
-        if index >= len(parameters) or "exp_avg" not in entry or entry["exp_avg"].shape != parameters[index].shape:
+        moment = entry.get("exp_avg", entry.get("exp_avg" + CODES))
+        if index >= len(parameters) or moment is None or moment.shape != parameters[index].shape:
             raise CheckpointError(f"the checkpoint's optimizer entry {index} fits no parameter that this recipe trains")
         entries[index] = {key: _like(value, parameters[index]) for key, value in entry.items()}
-    optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
+    if states_of(optimizer) != "float32":
+        _fill(optimizer, {parameters[index]: entry for index, entry in entries.items()})
+    elif any("exp_avg" not in entry for entry in entries.values()):
+        raise _wide()
+    else:
+        optimizer.load_state_dict({"state": entries, "param_groups": current["param_groups"]})
+
+
+def _fill(optimizer: Any, entries: dict[Tensor, dict[str, Tensor]]) -> None:
+    low: LowMemory = optimizer
+    try:
+        for parameter, entry in entries.items():
+            optimizer.state[parameter] = low.new_state(parameter)
+            fill(optimizer.state[parameter], entry)
+    except LookupError:
+        raise _wide() from None
+
+
+def _wide() -> CheckpointError:
+    return CheckpointError(
+        "the checkpoint's optimizer has 8-bit moments, which are not widened: go on with optim.states=8bit"
+    )
 
 
 def save_shares(tensors: dict[str, Tensor], folder: Path) -> None:
@@ -80,7 +131,7 @@ def load_shares(folder: Path, prefix: str, optimizer: torch.optim.Optimizer) -> 
     for name in reader.read_metadata().state_dict_metadata:
         head, number, key = name.split("/")
         if head == prefix and int(number) < len(parameters):
-            found[name] = torch.zeros(()) if key == "step" else torch.zeros_like(parameters[int(number)].detach())
+            found[name] = empty_share(key, parameters[int(number)], states_of(optimizer))
     try:
         load(found, storage_reader=reader, no_dist=not is_distributed())
     except CheckpointException as error:

@@ -1,13 +1,45 @@
-"""Learning-rate schedule, and gradient norms by part."""
+"""The optimizer, its learning-rate schedule, and gradient norms by part."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
+from typing import Any
 
 import torch
 
 from seethink.config import OptimConfig
+from seethink.core.errors import UserError
 from seethink.models.shares import whole
+
+
+def require_states(optim: OptimConfig) -> None:
+    """Raises UserError where `optim.states` needs a library that is not installed."""
+    if optim.states == "8bit" and importlib.util.find_spec("torchao") is None:
+        raise UserError("optim.states=8bit needs the torchao library: pip install 'seethink[torchao]'")
+
+
+def make_optimizer(groups: list[dict[str, Any]], optim: OptimConfig) -> torch.optim.Optimizer:
+    """AdamW with moments as `optim.states` has them. Raises UserError where a library for them is not installed."""
+    require_states(optim)
+    if optim.states == "8bit":
+        # torchao takes seconds to load.
+        from seethink.train.eight_bit import EightBitAdamW
+
+        return EightBitAdamW(groups, lr=optim.lr, betas=optim.betas)
+    if optim.states == "cpu":
+        from seethink.train.offloaded import OffloadedAdamW
+
+        return OffloadedAdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set a parameter group's learning rate, which torchao keeps in a tensor."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def learning_rate_factor(optim: OptimConfig, step: int, total_steps: int) -> float:

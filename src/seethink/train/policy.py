@@ -24,7 +24,7 @@ from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
 from seethink.rl.batching import Batcher, by_prefix
 from seethink.rl.packing import PackedSequence
-from seethink.train.optim import clip_and_measure, learning_rate_factor, what_is_not_finite
+from seethink.train.optim import clip_and_measure, learning_rate_factor, make_optimizer, set_rate, what_is_not_finite
 
 if TYPE_CHECKING:
     from seethink.dist.sharding import Shards
@@ -79,7 +79,7 @@ class Policy:
         if self.shards is not None:
             groups = param_groups(loaded.model, parts, lora, optim)  # of each rank's shares
         keep_features(loaded.model, parts)
-        self.optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True)
+        self.optimizer = make_optimizer(groups, optim)
         over_ranks = None if self.shards is None else lambda number: agree(number, "sum")
         self.proof = PartsProof(loaded.model, parts, self.optimizer, over_ranks=over_ranks)
         self.steps_done = 0
@@ -183,8 +183,9 @@ class Policy:
             self.optimizer.zero_grad(set_to_none=True)
             return metrics, fault or "loss or gradient of another rank"
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-            metrics[f"optim/lr_{group['part']}"] = group["lr"]
+            rate = group["base_lr"] * factor
+            set_rate(group, rate)
+            metrics[f"optim/lr_{group['part']}"] = rate
         self.weights_moved = True
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

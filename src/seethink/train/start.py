@@ -59,6 +59,7 @@ from seethink.train.hooks.validation import Validation
 from seethink.train.hooks.watchdogs import Watchdogs
 from seethink.train.loop import Loop, Status
 from seethink.train.memory import TokenBudget
+from seethink.train.optim import require_states
 from seethink.train.policy import Policy
 from seethink.train.ppo import Critic
 from seethink.train.sft import Sft, total_steps, validation_loss
@@ -99,6 +100,7 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
 
     def prepare() -> Beginning:
         require_installed(recipe.log.trackers)
+        require_states(recipe.optim)
         refuse_foreign_folder(folder, resume=resume)
         stack.enter_context(FolderLock(folder))
         return begin(recipe, resume=resume, allow=allow)

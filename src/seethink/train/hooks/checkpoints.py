@@ -32,7 +32,14 @@ from seethink.runs.checkpoint import (
     stored_weights,
 )
 from seethink.runs.identity import versions
-from seethink.runs.optimizer_state import SHARES, CheckpointError, load_shares, optimizer_tensors, restore_optimizer
+from seethink.runs.optimizer_state import (
+    SHARES,
+    CheckpointError,
+    load_shares,
+    optimizer_bytes,
+    optimizer_tensors,
+    restore_optimizer,
+)
 from seethink.runs.rng import restore_rng, rng_state
 from seethink.train.policy import Policy
 
@@ -209,10 +216,10 @@ class Checkpoints:
 
 
 def _state_bytes(thing: torch.nn.Module | torch.optim.Optimizer) -> int:
-    """What a checkpoint holds of it: the tensors of a module, AdamW's two moments of what an optimizer updates."""
+    """What a checkpoint holds of it: the tensors of a module, the moments of what an optimizer updates."""
     if isinstance(thing, torch.nn.Module):
         return sum(tensor.nbytes for tensor in thing.state_dict().values())
-    return sum(2 * tensor.nbytes for group in thing.param_groups for tensor in group["params"])
+    return optimizer_bytes(thing)
 
 
 def _reason(error: Exception) -> str:
