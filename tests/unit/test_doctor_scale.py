@@ -36,15 +36,20 @@ def test_a_recipe_for_every_model_fits_its_mesh(name: str, tmp_path: Path) -> No
     assert "share one copy of the weights" in needed["estimate"].found
 
 
-def test_more_processes_and_layers_at_a_time_need_less(tmp_path: Path) -> None:
+def test_more_processes_layers_at_a_time_and_smaller_states_need_less(tmp_path: Path) -> None:
     shape = save_shape("internvl3-8b", tmp_path)
     model = meta_model(str(shape))
     needed = {}
-    for trainers, shard in ((1, "none"), (8, "none"), (8, "zero2"), (8, "zero3"), (16, "zero3")):
-        words = [f"model={shape}", f"cluster.trainers={trainers}", f"cluster.shard={shard}"]
+    meshes = ((1, "none"), (8, "none"), (8, "zero2"), (8, "zero3"), (16, "zero3"))
+    for trainers, shard, states in [
+        *((*mesh, "float32") for mesh in meshes),
+        (16, "zero3", "8bit"),
+        (16, "zero3", "cpu"),
+    ]:
+        words = [f"model={shape}", f"cluster.trainers={trainers}", f"cluster.shard={shard}", f"optim.states={states}"]
         found = estimate(model, load_recipe(ROOT / "recipes" / "internvl3-8b-grpo.toml", words), LOAD)
-        needed[trainers, shard] = found.fixed + found.training
-    assert needed[1, "none"] == needed[8, "none"]
+        needed[trainers, shard, states] = found.fixed + found.training
+    assert needed[1, "none", "float32"] == needed[8, "none", "float32"]
     assert list(needed.values())[1:] == sorted(list(needed.values())[1:], reverse=True)
 
 

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from helpers.moments import policy_of, train, weights
 from helpers.nano import load_nano, nano_recipe, relative_error
 from seethink.core.errors import UserError
+from seethink.doctor.check import Report, Status
 from seethink.doctor.memory import Load, estimate
+from seethink.doctor.recipe import check_recipe
 from seethink.models.shares import whole
 from seethink.runs.moments import block_size, moments_bytes
 from seethink.runs.optimizer_state import (
@@ -23,6 +25,7 @@ from seethink.runs.optimizer_state import (
 from seethink.train import optim
 from seethink.train.policy import Policy
 
+ROOT = Path(__file__).parents[2]
 TOLERANCE = 0.02
 """Of the movement of all weights over four updates, 8-bit against float32, in the L2 norm."""
 
@@ -44,9 +47,11 @@ def test_blocks_lie_within_rows() -> None:
 def test_without_the_library_one_line_names_it(monkeypatch: pytest.MonkeyPatch, random_nano: Path) -> None:
     find = optim.importlib.util.find_spec
     monkeypatch.setattr(optim.importlib.util, "find_spec", lambda name: None if name == "torchao" else find(name))
-    with pytest.raises(UserError, match=r"pip install 'seethink\[torchao\]'"):
+    with pytest.raises(UserError, match=r"pip install 'seethink\[torchao\]'") as refused:
         policy_of(random_nano, "8bit")
-    policy_of(random_nano, "cpu")
+    report = Report()
+    check_recipe(report, ROOT / "recipes" / "nano-grpo.toml", ["optim.states=8bit"], None)
+    assert [check.found for check in report.checks if check.status is Status.FAIL] == [str(refused.value)]
 
 
 @pytest.mark.parametrize("words", [(), ('parts.train=["connector"]',)], ids=["all parts", "connector alone"])
