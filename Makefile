@@ -3,6 +3,7 @@
 # make test-all     the slow tests: kills and signals, every model family, the report in a browser, fuzzing
 # make test-vllm    the tests that vLLM serves seethink's models and samples for it (CPU; its own environment of 2.5 GB)
 # make test-ray     the tests that a Ray cluster trains, and goes on when it loses a machine (CPU; its own environment)
+# make smoke-ray    the shortest of them
 # make lint         ruff, mypy and import-linter (a package imports only packages below it)
 # make docs         the pages of docs/ and the Python API as a site: build/site/index.html
 
@@ -13,7 +14,7 @@ VLLM := .venv-vllm
 RAY := .venv-ray
 HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
-.PHONY: setup quickstart test test-all test-vllm test-ray lint docs
+.PHONY: setup quickstart test test-all test-vllm test-ray smoke-ray lint docs
 setup: $(VENV)/.installed
 
 # torch first and pinned: where no CUDA device is present the plain name could bring gigabytes of CUDA.
@@ -62,6 +63,9 @@ $(RAY)/.installed: tests/dist/ray_requirements.txt $(VENV)/.installed
 
 test-ray: setup $(RAY)/.installed
 	$(BIN)/python -m pytest tests/dist/test_ray.py
+
+smoke-ray: setup $(RAY)/.installed
+	$(BIN)/python -m pytest tests/dist/test_ray.py::test_a_cluster_takes_a_step
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

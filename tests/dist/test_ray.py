@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.command_line import run_command
-from helpers.same_run import assert_same_run, short
+from helpers.same_run import assert_same_run, numbers, short
 from seethink.config import load_recipe
 from seethink.train.start import train
 
@@ -34,6 +34,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     train(load_recipe(short(folder, "whole", "grpo")))
     return folder / "whole"
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_takes_a_step(tmp_path: Path) -> None:
+    """The shortest of these, for `make smoke-ray`."""
+    recipe = short(tmp_path, "placed", "grpo", **RANKS, **{"algorithm.steps": 1})
+    done = in_ray_environment("-m", "seethink", "launch", recipe.name, "--ray", "local", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ray: 1 machine(s), 2 ranks" in done.stdout
+    assert [record["step"] for record in numbers(tmp_path / "placed")] == [1]
+    assert (tmp_path / "placed" / "checkpoints" / "step_000001" / "manifest.json").is_file()
 
 
 @needs_ray
