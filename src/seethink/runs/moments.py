@@ -107,7 +107,7 @@ def fill(state: dict[str, Tensor], entry: dict[str, Tensor]) -> None:
         if not own.numel():
             continue
         if key in entry:
-            own.copy_(own_share(entry[key]))
+            own.copy_(own_share(entry[key]).to(own.device))  # quantizing happens where both are
         elif hasattr(own, "codes"):
             own.codes.copy_(own_share(entry[key + CODES]))
             own.scale.copy_(own_share(entry[key + SCALE]).flatten())
