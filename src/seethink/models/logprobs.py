@@ -151,7 +151,8 @@ def kl_between(
     def logp(hidden: Tensor) -> Tensor:
         logits_NV = to_logits(hidden)
         logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
-        return logits_NV.index_fill(-1, banned, float("-inf")).log_softmax(-1).clamp_min(LEAST)
+        logp_NV: Tensor = logits_NV.index_fill(-1, banned, float("-inf")).log_softmax(-1)
+        return logp_NV.clamp_min(LEAST)
 
     rows = max(1, LOGITS // vocabulary_size(model))
     found = []

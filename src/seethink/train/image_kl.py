@@ -28,7 +28,7 @@ def measure_image_kl(policy: Policy, episode: Episode, batcher: Batcher) -> None
     seen = [group.prompt for group in episode.groups]
     grey = [chat.prompt(blanked(prompt.sample)) if prompt.mm_kwargs else prompt for prompt in seen]
     with policy.scoring():
-        own = list(_score(policy, *(_sequences(episode.groups, prompts) for prompts in (seen, grey)), batcher))
+        own = list(_score(policy, _sequences(episode.groups, seen), _sequences(episode.groups, grey), batcher))
     for place, values in (found for share in from_all(own) for found in share):
         completions[place].image_kl = values
 
