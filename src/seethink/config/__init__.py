@@ -26,7 +26,7 @@ from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartModules, PartsConfig, part_lr
 from seethink.config.recipe import FOREIGN, Recipe, Stage, explain_foreign, foreign_sections
 from seethink.config.reward import RewardConfig
-from seethink.config.rl import AlgorithmConfig, Difficulty, PpoConfig, RolloutConfig
+from seethink.config.rl import AlgorithmConfig, Difficulty, EnvironmentName, PpoConfig, RolloutConfig
 from seethink.config.section import PARTS, Part, Section
 from seethink.config.sft import SftConfig
 from seethink.config.verifier import VerifierConfig
@@ -43,6 +43,7 @@ __all__ = [
     "DataConfig",
     "Difficulty",
     "EndpointConfig",
+    "EnvironmentName",
     "EvalConfig",
     "LogConfig",
     "LoraConfig",

@@ -91,6 +91,8 @@ class Recipe(Section):
             )
         if self.rollout.engine == "vllm" and (refused := _what_vllm_refuses(self.rollout)):
             raise ValueError(refused)
+        if refused := _what_environments_refuse(self.rollout, shared_prompt=self.optim.shared_prompt):
+            raise ValueError(refused)
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(
@@ -141,3 +143,20 @@ def _what_vllm_refuses(rollout: RolloutConfig) -> str:
             "tokens that top_p keeps, not of the policy that is trained; set top_p=1"
         )
     return f"rollout.temperature={rollout.temperature}: vLLM takes at most 2" if rollout.temperature > 2 else ""
+
+
+def _what_environments_refuse(rollout: RolloutConfig, *, shared_prompt: bool) -> str:
+    if rollout.environment is None:
+        unread = [f"rollout.{key}" for key in ("turns", "turn_tokens") if getattr(rollout, key) is not None]
+        return f"{unread[0]} is read with rollout.environment alone: name one, or remove the key" if unread else ""
+    if rollout.engine == "vllm":
+        return (
+            f"rollout.environment={rollout.environment!r} with rollout.engine=vllm: episodes of several turns are "
+            "sampled in the trainer's process; set rollout.engine=in_process"
+        )
+    if rollout.environment == "zoom" and shared_prompt:
+        return (
+            "rollout.environment='zoom' with optim.shared_prompt=true: the pictures of later turns go through the "
+            "model with the prompt, which differs from completion to completion; set optim.shared_prompt=false"
+        )
+    return ""

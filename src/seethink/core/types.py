@@ -112,21 +112,37 @@ class Prompt:
     """[3, T] positions by time, height and width (M-RoPE); None where positions simply count."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an environment said between two turns of the model."""
+
+    at: int
+    """How many of the completion's own tokens come before it."""
+    token_ids: list[int]
+    """[R] the end of the model's turn where it did not write it, the user's turn, and the assistant header."""
+    text: str
+    images: tuple[Image, ...] = ()
+    mm_kwargs: dict[str, Tensor] = field(default_factory=dict)
+    """What the processor made of the images."""
+    failed: bool = False
+    """The turn before it called a tool that could not be used."""
+
+
 @dataclass(slots=True)
 class Completion:
-    """One sampled response.
+    """One sampled response, or with `replies` the model's side of a conversation.
 
     Example: `Completion(token_ids=[5, 9, 2], generator_logprobs=[-0.1, -2.0, -0.3], ...)`
     """
 
     token_ids: list[int]
-    """[T] sampled ids, the end-of-turn token included unless truncated."""
+    """[T] sampled ids, the end-of-turn token included unless truncated; with replies those of all turns."""
     generator_logprobs: list[float]
     """[T] log-probability of each sampled token at the sampling temperature, before top-p."""
     entropies: list[float]
     """[T] entropy, in nats over the whole vocabulary, of the distribution each token was drawn from."""
     text: str
-    """Decoded response, special tokens of the chat template removed."""
+    """Decoded response, special tokens of the chat template removed; with replies the last turn alone."""
     truncated: bool
     """True when the length limit ended it rather than an end-of-turn token."""
     policy_version: int
@@ -140,6 +156,17 @@ class Completion:
     """[T] summed probability of the watched tokens where each token was drawn; empty where none are watched."""
     image_kl: list[float] = field(default_factory=list)
     """[T] KL, in nats, of each token's distribution to that with a grey picture; empty where it was not asked for."""
+    replies: list[Reply] = field(default_factory=list)
+    """What an environment said between the model's turns; empty for a single turn."""
+    rope_ids: Tensor | None = None
+    """[3, tokens before the last turn] positions with M-RoPE and replies, else None."""
+    environment_reward: float = 0.0
+    """The environment's part of the reward, over all turns."""
+
+    @property
+    def length(self) -> int:
+        """Tokens after the prompt: sampled ones and replies."""
+        return len(self.token_ids) + sum(len(reply.token_ids) for reply in self.replies)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from seethink.config import ReadConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Prompt, Sample
-from seethink.data.fields import LETTERS
+from seethink.data.fields import IMAGE_MARK, LETTERS
 from seethink.data.image_budget import limit_images
 from seethink.data.image_tokens import ImageTokens, Sizes
 from seethink.data.template import TemplateError, refuse_endless
@@ -47,6 +47,8 @@ class Chat:
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.eos_id
         self.image_tokens = ImageTokens(processor, self._image_length)
         self._edit: Callable[[str], str] = str
+        self.introduction = ""
+        """What the system turn of every prompt ends with."""
 
     def limit_images(self, config: ReadConfig) -> None:
         """Have images take the tokens that `data.image_*` give them, from here on. Raises UserError."""
@@ -59,20 +61,57 @@ class Chat:
         chat._edit = edit
         return chat
 
+    def introduced(self, text: str) -> Chat:
+        """The same chat with a system turn that ends with `text`, e.g. how to call a tool."""
+        chat = copy(self)
+        chat.introduction = text
+        return chat
+
     def prompt(self, sample: Sample) -> Prompt:
         """The user's turn with its images, up to and including the assistant header. Raises UserError."""
         text, pictures = self.template_text(sample), sample.pictures()
-        mm_kwargs: dict[str, Tensor] = {}
-        if pictures:
-            inputs = self.processor(
-                images=pictures, text=[text], return_tensors="pt", add_special_tokens=self.wants_bos(text)
-            )
-            ids: list[int] = inputs["input_ids"][0].tolist()
-            mm_kwargs = {key: value for key, value in inputs.items() if key not in TEXT_KEYS}
-        else:
+        ids, mm_kwargs = self._encoded(text, pictures, special=self.wants_bos(text))
+        return Prompt(sample, ids, mm_kwargs, self.positions(ids, mm_kwargs))
+
+    def positions(self, ids: list[int], mm_kwargs: dict[str, Tensor]) -> Tensor | None:
+        """[3, T] M-RoPE positions of a prompt; None where positions simply count."""
+        return self._positions(ids, mm_kwargs) if self._positions else None
+
+    def reply(self, text: str, pictures: Sequence[Image.Image] = ()) -> tuple[list[int], dict[str, Tensor]]:
+        """What the template writes between two turns of the assistant, and the image tensors: the end of the first
+        turn, a user's turn of these pictures and this text, and the header of the second.
+
+        Special tokens in the text are left out, as it is data. Raises TemplateError where the template cannot write
+        such a turn.
+        """
+        said = "It is red."
+        content = [*({"type": "image"} for _ in pictures), _text(self.without_special_tokens(text))]
+        turns = [
+            *self._messages(Sample("reply", "Which colour?")),
+            {"role": "assistant", "content": [_text(said)]},
+            {"role": "user", "content": content},
+        ]
+        between = self._rendered("reply", turns, add_generation_prompt=True).partition(said)[2]
+        if content[-1]["text"].strip() not in between:
+            raise TemplateError("the model's chat template writes no user's turn after an assistant's")
+        return self._encoded(between, list(pictures), special=False)
+
+    def without_special_tokens(self, text: str) -> str:
+        """The text without the template's own tokens, which would forge a turn or an image."""
+        tokens = [*self.special_tokens, str(getattr(self.processor, "image_token", None) or IMAGE_MARK)]
+        while found := [token for token in tokens if token and token in text]:
+            text = text.replace(found[0], "")
+        return text
+
+    def _encoded(self, text: str, pictures: list[Image.Image], *, special: bool) -> tuple[list[int], dict[str, Tensor]]:
+        """Token ids and image tensors. `special`: the tokenizer adds its own beginning of sequence."""
+        if not pictures:
             # Some processors (Q-Formers) write image tokens whether there is an image or not.
-            ids = self._text_ids(text)
-        return Prompt(sample, ids, mm_kwargs, self._positions(ids, mm_kwargs) if self._positions else None)
+            ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
+            return ids, {}
+        inputs = self.processor(images=pictures, text=[text], return_tensors="pt", add_special_tokens=special)
+        mm_kwargs = {key: value for key, value in inputs.items() if key not in TEXT_KEYS}
+        return inputs["input_ids"][0].tolist(), mm_kwargs
 
     def answered(self, sample: Sample, response: str, *, with_images: bool) -> dict[str, Tensor]:
         """The whole conversation, which nobody goes on with: the tensors that the processor gives, [1, T] per token.
@@ -126,7 +165,7 @@ class Chat:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
             )
-        return _messages(sample)
+        return self._messages(sample)
 
     def _rendered(self, name: str, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
         """What the template makes of these turns. Raises TemplateError."""
@@ -149,7 +188,7 @@ class Chat:
         Every later prompt is tried too; this one is for a model that is refused when it is loaded.
         """
         trial = Sample("trial", "2 + 2?", (Image.new("RGB", (28, 28)),))
-        self._refuse_endless(_messages(trial), add_generation_prompt=True)
+        self._refuse_endless(self._messages(trial), add_generation_prompt=True)
 
     def _refuse_endless(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> None:
         template = _chosen_template(self.template_owner)
@@ -159,6 +198,12 @@ class Chat:
             given = {"messages": messages, "tools": None, "documents": None}
             tokens = self.tokenizer.special_tokens_map
             refuse_endless(template, {**tokens, **given, "add_generation_prompt": add_generation_prompt})
+
+    def _messages(self, sample: Sample) -> list[dict[str, Any]]:
+        """The turns of a sample's prompt, as chat templates take them."""
+        system = "\n\n".join(filter(None, (sample.system, self.introduction)))
+        user = {"role": "user", "content": content_parts(sample)}
+        return [{"role": "system", "content": [_text(system)]}, user] if system else [user]
 
     def _refuse_special(self, name: str, *texts: str) -> None:
         """Raise UserError where a text holds one of the template's own tokens, which would forge a turn or an image."""
@@ -181,7 +226,7 @@ class Chat:
         Raises TemplateError where the template cannot write such a turn.
         """
         said = "It is red."
-        turns = [*_messages(Sample("turn", "Which colour?")), {"role": "assistant", "content": [_text(said)]}]
+        turns = [*self._messages(Sample("turn", "Which colour?")), {"role": "assistant", "content": [_text(said)]}]
         after = self._rendered("turn", turns, add_generation_prompt=False).rpartition(said)[2]
         found = [(after.index(token), -len(token), token) for token in self.special_tokens if token in after]
         return min(found)[2] if found else None
@@ -199,12 +244,6 @@ def _chosen_template(owner: Any) -> Any:
     """The template that `owner.apply_chat_template` renders; None where it has none and will say so itself."""
     template = owner.chat_template
     return template.get("default") if isinstance(template, dict) else template
-
-
-def _messages(sample: Sample) -> list[dict[str, Any]]:
-    """The turns of a sample's prompt, as chat templates take them."""
-    user = {"role": "user", "content": content_parts(sample)}
-    return [{"role": "system", "content": [_text(sample.system)]}, user] if sample.system else [user]
 
 
 def _text(text: str) -> dict[str, str]:

@@ -184,6 +184,7 @@ def processor_identity(chat: Chat) -> str:
         _described(processor),
         str(getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)),
         _vocabulary(tokenizer),
+        chat.introduction,
         *(Path(inspect.getfile(code)).read_text(encoding="utf-8") for code in (type(chat), ImageTokens)),
     ):
         digest.update(part.encode("utf-8", "replace"))

@@ -56,14 +56,15 @@ def _has_images(batch: Microbatch) -> bool:
 
 def _idle_chunk(step: Sequence[PackedSequence], batcher: Batcher, *, images: bool) -> Chunk:
     """One idle micro-batch made of the step's shortest sequence of this kind."""
-    shortest = min((s for s in step if bool(s.mm_kwargs) == images and s.response_ids), key=len)
+    shortest = min((s for s in step if bool(s.mm_kwargs or s.reply_images) == images and s.response_ids), key=len)
     first = replace(
         shortest,
         response_ids=shortest.response_ids[:1],
         advantages=shortest.advantages[:1],
         generator_logprobs=shortest.generator_logprobs[:1],
     )
-    return [_idle(batch) for batch in batcher.batches([first])]
+    # A conversation stays whole: its positions and pictures are those of all turns.
+    return [_idle(batch) for batch in batcher.batches([shortest if shortest.own else first])]
 
 
 def _idle(batch: Microbatch) -> Microbatch:

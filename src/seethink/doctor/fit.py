@@ -16,6 +16,8 @@ from seethink.doctor.machine import Gpus
 from seethink.doctor.memory import RESERVE, Estimate, Load, estimate, longest_response, ranks_per_copy
 from seethink.doctor.scan import Scan
 from seethink.doctor.tokens import VIEW, vision_tokens
+from seethink.doctor.tools import reply_tokens
+from seethink.generate.conversations import TURNS
 from seethink.models.forward import image_token_id
 
 SECTION = "memory"
@@ -60,6 +62,8 @@ def data_load(recipe: Recipe, model: Any, chat: Chat | None, train: Scan | None)
     """(what the data ask for, where that is known from)"""
     image_tokens, ratio = _one_image(model, chat)
     response = longest_response(recipe)
+    if chat is not None:
+        response += ((recipe.rollout.turns or TURNS) - 1) * reply_tokens(recipe, chat)
     if train is None or not train.lengths.prompts:
         prompt = image_tokens + 128
         return Load(prompt, prompt, image_tokens, response, ratio), "prompts of one image and 128 tokens assumed"

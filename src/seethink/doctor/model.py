@@ -16,6 +16,9 @@ from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.image_budget import limit_images
 from seethink.doctor.check import Report, Status, gigabytes, plural
+from seethink.doctor.tools import SECTION as TOOLS
+from seethink.doctor.tools import check_tools
+from seethink.generate.conversations import introduced
 from seethink.models.describe import meta_model
 from seethink.models.load import (
     PACKAGED,
@@ -267,6 +270,7 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
                 return
             chat = make_chat(processor, model.meta)
             whole = check_tokens(report, model.meta, chat, banned_token_ids(model.meta, chat.tokenizer))
+            chat = introduced(recipe.rollout, chat)
     except UserError as error:
         advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
         report.add(SECTION, "processor", Status.FAIL, f"cannot be used: {error}", advice)
@@ -274,6 +278,11 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
     if whole and recipe.data.image_limits:
         report.add(SECTION, "image tokens", Status.INFO, _image_counts(chat))
     model.chat = chat if whole else None
+    try:
+        check_tools(report, recipe, chat)
+    except UserError as error:
+        advice = "choose another model, or leave rollout.environment out"
+        report.add(TOOLS, "environment", Status.FAIL, str(error), advice)
 
 
 def _check_budget(report: Report, recipe: Recipe, processor: Any) -> bool:

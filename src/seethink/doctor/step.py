@@ -19,6 +19,7 @@ from seethink.doctor.machine import free_main_memory
 from seethink.doctor.memory import Estimate
 from seethink.doctor.model import Model
 from seethink.doctor.scan import Scan
+from seethink.generate.conversations import introduced, with_environment
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel, load_recipe_model
@@ -49,6 +50,7 @@ def check_step(report: Report, recipe: Recipe, model: Model, train: Scan | None,
     assert model.chat is not None
     try:
         loaded = load_recipe_model(recipe)
+        loaded.chat = introduced(recipe.rollout, loaded.chat)
         _try(report, recipe, loaded, _chosen(train))
     except UserError as error:
         report.add(SECTION, "forward and backward", Status.FAIL, str(error), "see the checks of the model above")
@@ -183,7 +185,9 @@ def _check_images(report: Report, recipe: Recipe, policy: Policy, samples: Seque
 
 def _check_rollout(report: Report, recipe: Recipe, loaded: LoadedModel, prompts: list[Prompt]) -> None:
     sampling = Sampling(8, recipe.rollout.temperature, recipe.rollout.top_p)
-    groups = make_generator(loaded, max_rows=recipe.rollout.max_rows).generate(prompts, 1, sampling, (recipe.seed,))
+    own = make_generator(loaded, max_rows=recipe.rollout.max_rows)
+    generator = with_environment(recipe.rollout, own, loaded.chat)
+    groups = generator.generate(prompts, 1, sampling, (recipe.seed,))
     completions = [completion for group in groups for completion in group]
     banned = set(loaded.banned_ids) & {i for c in completions for i in c.token_ids}
     if banned or not all(c.token_ids for c in completions):

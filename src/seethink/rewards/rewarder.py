@@ -67,7 +67,7 @@ class Rewarder:
         """Fill in grade, reward and reward_parts of each completion; a grade of ERROR makes the reward NaN (masked).
 
         reward = accuracy_weight * accuracy + format_weight * format, less `hallucination_penalty` where the response
-        denies seeing an image that it was given.
+        denies seeing an image that it was given, and with what its environment gave.
         """
         penalty = self._config.hallucination_penalty
         for (sample, completion), grade in zip(pairs, grades, strict=True):
@@ -76,6 +76,7 @@ class Rewarder:
             completion.grade = grade
             completion.reward_parts = {"accuracy": accuracy, "format": shape}
             completion.reward = self._config.accuracy_weight * accuracy + self._config.format_weight * shape
+            completion.reward += completion.environment_reward
             if penalty and hallucinations(sample, completion.text):
                 completion.reward -= penalty
 

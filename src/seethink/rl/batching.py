@@ -12,7 +12,7 @@ from itertools import groupby
 import torch
 
 from seethink.config import OptimConfig
-from seethink.core.types import Microbatch, Prefix, Prompt, RolloutGroup
+from seethink.core.types import Completion, Microbatch, Prefix, Prompt, RolloutGroup
 from seethink.models import shared_prompt
 from seethink.models.load import LoadedModel
 from seethink.models.prefix_attention import copy_free
@@ -106,15 +106,12 @@ def sampled_responses(
     weights = token_weights(lengths, aggregation, max_new_tokens)
     advantages = token_advantages([c for _, _, c in pairs], token_share, token_measure)
     sequences = [
-        PackedSequence(
-            prompt.input_ids,
-            completion.token_ids,
-            prompt.mm_kwargs,
+        replace(
+            after_prompt(prompt, completion),
             weight=weight if length else 0.0,
             advantages=own,
             generator_logprobs=completion.generator_logprobs,
             index=index,
-            rope_ids=prompt.rope_ids,
             group=number,
         )
         for index, ((number, prompt, completion), length, weight, own) in enumerate(
@@ -122,6 +119,27 @@ def sampled_responses(
         )
     ]
     return _with_gradient(sequences) if leave_idle else sequences
+
+
+def after_prompt(prompt: Prompt, completion: Completion) -> PackedSequence:
+    """A prompt and all that follows it: the model's tokens, and the replies in their places between them."""
+    if not completion.replies:
+        return PackedSequence(prompt.input_ids, completion.token_ids, prompt.mm_kwargs, rope_ids=prompt.rope_ids)
+    ids: list[int] = []
+    own: list[bool] = []
+    starts = [0, *(reply.at for reply in completion.replies)]
+    ends = [*starts[1:], len(completion.token_ids)]
+    for start, end, said in zip(starts, ends, [*(r.token_ids for r in completion.replies), []], strict=True):
+        ids += completion.token_ids[start:end] + said
+        own += [True] * (end - start) + [False] * len(said)
+    return PackedSequence(
+        prompt.input_ids,
+        ids,
+        prompt.mm_kwargs,
+        rope_ids=completion.rope_ids,
+        own=own,
+        reply_images=[reply.mm_kwargs for reply in completion.replies if reply.mm_kwargs],
+    )
 
 
 def _with_gradient(sequences: list[PackedSequence]) -> list[PackedSequence]:

@@ -1,5 +1,7 @@
 """Sequences -> packed micro-batches. Several sequences share a row; `position_ids` restart at each.
 
+A conversation's response holds the environment's replies too; its mask says which tokens the model wrote.
+
 transformers builds a block-diagonal causal mask from restarting positions, so packed sequences do not see each other.
 """
 
@@ -17,23 +19,30 @@ from seethink.models.padding import join_images
 
 @dataclass(slots=True)
 class PackedSequence:
-    """A prompt and a response, with what RL knows of the response's tokens; letter: R response tokens."""
+    """A prompt and a response, with what RL knows of the response's tokens.
+
+    Letters: R response tokens, N of them the model's own, which is all of them but in conversations.
+    """
 
     prompt_ids: list[int]
     response_ids: list[int]
     mm_kwargs: dict[str, Tensor] = field(default_factory=dict)
     weight: float = 1.0
-    """Share in the loss of each response token."""
+    """Share in the loss of each of the model's tokens."""
     advantages: Sequence[float] = ()
-    """[R], or empty outside RL."""
+    """[N], or empty outside RL."""
     generator_logprobs: Sequence[float] = ()
-    """[R], or empty outside RL."""
+    """[N], or empty outside RL."""
     index: int = 0
     """Place in the whole batch; comes back as `sequence_ids`."""
     rope_ids: Tensor | None = None
-    """[3, prompt tokens] with M-RoPE, else None."""
+    """[3, prompt tokens] with M-RoPE, else None; of a conversation [3, tokens before the last turn]."""
     group: int = 0
     """Sequences of one group have the same prompt (models/shared_prompt.py)."""
+    own: Sequence[bool] = ()
+    """[R] True where the model wrote the token, False in a reply; empty: the model wrote all."""
+    reply_images: Sequence[dict[str, Tensor]] = ()
+    """Image tensors of the replies, in order."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)
@@ -90,7 +99,7 @@ def collate(rows: list[list[PackedSequence]], pad_id: int) -> Microbatch:
         position_ids=torch.zeros(shape, dtype=torch.long),
         rope_ids=_empty_rope(rows, shape),
         loss_mask=torch.zeros(shape, dtype=torch.bool),
-        mm_kwargs=join_images([sequence.mm_kwargs for row in rows for sequence in row]),
+        mm_kwargs=join_images([part for row in rows for s in row for part in (s.mm_kwargs, *s.reply_images)]),
         generator_logprobs=torch.zeros(shape),
         advantages=torch.zeros(shape),
         weights=torch.zeros(shape),
@@ -109,14 +118,16 @@ def _fill(batch: Microbatch, b: int, start: int, sequence: PackedSequence) -> No
     batch.input_ids[b, start:end] = torch.tensor(sequence.prompt_ids + sequence.response_ids)
     batch.position_ids[b, start:end] = torch.arange(end - start)
     if batch.rope_ids is not None and sequence.rope_ids is not None:
-        batch.rope_ids[:, b, start:end] = with_response(sequence.rope_ids, len(sequence.response_ids))
-    batch.loss_mask[b, reply:end] = True
-    batch.weights[b, reply:end] = sequence.weight
+        following = len(sequence) - sequence.rope_ids.shape[1]
+        batch.rope_ids[:, b, start:end] = with_response(sequence.rope_ids, following)
+    own = torch.tensor(sequence.own or [True] * len(sequence.response_ids), dtype=torch.bool)
+    batch.loss_mask[b, reply:end] = own
+    batch.weights[b, reply:end][own] = sequence.weight
     batch.sequence_ids[b, start:end] = sequence.index
     if len(sequence.advantages):
-        batch.advantages[b, reply:end] = torch.tensor(sequence.advantages, dtype=torch.float32)
+        batch.advantages[b, reply:end][own] = torch.tensor(sequence.advantages, dtype=torch.float32)
     if len(sequence.generator_logprobs):
-        batch.generator_logprobs[b, reply:end] = torch.tensor(sequence.generator_logprobs)
+        batch.generator_logprobs[b, reply:end][own] = torch.tensor(sequence.generator_logprobs)
 
 
 def _empty_rope(rows: list[list[PackedSequence]], shape: tuple[int, int]) -> Tensor | None:

@@ -58,6 +58,7 @@ def _response_batches(
     while rows:
         fit = max(1, micro_tokens // (seen + len(rows[0][1].response_ids)))
         chunk, rows = sorted(rows[:fit], key=lambda row: row[0]), rows[fit:]
+        assert not any(s.reply_images for _, s in chunk), "the recipe refuses pictures after a shared prompt"
         batch = collate([[replace(s, prompt_ids=[], mm_kwargs={}, rope_ids=None)] for _, s in chunk], pad_id)
         batch.prefix, batch.prefix_rows = prefix, torch.tensor([number for number, _ in chunk])
         batch.position_ids += starts.cpu()[batch.prefix_rows][:, None]
@@ -69,4 +70,6 @@ class PromptHalf:
     """A sequence seen as its prompt."""
 
     def __init__(self, sequence: PackedSequence) -> None:
-        self.input_ids, self.mm_kwargs, self.rope_ids = sequence.prompt_ids, sequence.mm_kwargs, sequence.rope_ids
+        self.input_ids, self.mm_kwargs = sequence.prompt_ids, sequence.mm_kwargs
+        rope = sequence.rope_ids
+        self.rope_ids = None if rope is None else rope[:, : len(sequence.prompt_ids)]

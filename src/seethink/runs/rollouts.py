@@ -37,7 +37,8 @@ def _group_record(group: RolloutGroup, folder: Path, step: int, meter: EntropyMe
         "answer": sample.answer,
         "choices": list(sample.choices),
         "completions": [
-            _completion_record(c, meter) | {"hallucinated": hallucinations(sample, c.text)} for c in group.completions
+            _completion_record(c, meter) | {"hallucinated": hallucinations(sample, c.text)} | _replies(c, folder)
+            for c in group.completions
         ],
     }
 
@@ -57,6 +58,15 @@ def _completion_record(completion: Completion, meter: EntropyMeter) -> dict[str,
         "extracted": grade.extracted if grade else None,
         "truncated": completion.truncated,
     }
+
+
+def _replies(completion: Completion, folder: Path) -> dict[str, Any]:
+    """What an environment said, and after how many of the completion's tokens; nothing for a single turn."""
+    said = [
+        {"at": r.at, "text": r.text, "images": [_store_image(i, folder) for i in r.images], "failed": r.failed}
+        for r in completion.replies
+    ]
+    return {"replies": said} if said else {}
 
 
 def _store_image(image: Image | ImageRef, folder: Path) -> str:

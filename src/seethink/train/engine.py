@@ -13,6 +13,7 @@ from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.dist.generator import DealtGenerator, MainGenerator
 from seethink.dist.servers import URLS
+from seethink.generate.conversations import with_environment
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Generator
 from seethink.models.load import LoadedModel
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 
 def rollout_generator(recipe: Recipe, policy: Policy) -> Generator:
-    """The generator of a reinforcement learning run. Raises UserError where no server is known."""
+    """The generator of a reinforcement learning run. Raises UserError where no server is known, or where
+    the model cannot take the turns of an environment."""
     loaded = policy.loaded
     if recipe.rollout.engine == "in_process":
-        return DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
+        own = DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
+        return with_environment(recipe.rollout, own, loaded.chat)
     weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
     return MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
 

@@ -92,7 +92,7 @@ class Grpo:
         """Tokens of the longest sequence that no division makes shorter: where prompts are shared, a response."""
         with_prompt = not self._budget.batcher.shares_prompts
         pairs = [(group.prompt, c) for group in episode.groups for c in group.completions]
-        return max(len(c.token_ids) + with_prompt * len(prompt.input_ids) for prompt, c in pairs)
+        return max(c.length + with_prompt * len(prompt.input_ids) for prompt, c in pairs)
 
     def _records(self, episode: Episode) -> list[Record]:
         sequences = sampled_responses(episode.groups, self._rollouts.algorithm.aggregation, episode.max_new_tokens)

@@ -27,6 +27,7 @@ from seethink.dist.rewarder import MainRewarder
 from seethink.dist.world import is_main, join_ranks, world_size
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import eval_reading, load_source_task
+from seethink.generate.conversations import introduced
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Generator
 from seethink.models.load import LoadedModel, default_device, load_recipe_model
@@ -122,6 +123,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """GRPO or PPO in a folder that is prepared; returns the last checkpoint."""
     folder, data, algorithm = Path(recipe.out), recipe.data, recipe.algorithm
     loaded = load_recipe_model(recipe, _loading_device(recipe))
+    loaded.chat = introduced(recipe.rollout, loaded.chat)
     reference = _reference(recipe)
     quarantine = Quarantine(folder / QUARANTINE)
     samples = load_fitting(
@@ -144,7 +146,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
         stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
         hooks = [
             run.entropy_log(),
-            EpisodeLog(folder, recipe.log, run.probe.meter),
+            EpisodeLog(folder, recipe.log, run.probe.meter, tools=recipe.rollout.environment is not None),
             BlindnessGuard(recipe, policy, run.budget, generator, held_out),
             run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps),
         ]

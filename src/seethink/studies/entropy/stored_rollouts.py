@@ -68,6 +68,8 @@ def _image(name: Any, root: Path) -> Any:
 
 
 def _completion(item: dict[str, Any], chat: Chat) -> Completion:
+    if item.get("replies"):
+        raise ValueError("a conversation with a tool; only responses of one turn can be scored again")
     text, truncated = str(item["text"]), bool(item.get("truncated", False))
     grade = Grade(Verdict(item["verdict"]), item.get("extracted"), "stored") if item.get("verdict") else None
     ids = _ids(item.get("token_ids"), text, truncated=truncated, chat=chat)

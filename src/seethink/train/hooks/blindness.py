@@ -225,8 +225,11 @@ class BlindnessGuard(Hook):
         if temperature != 1.0:
             # The trainer scores at the rollout's temperature, greedy decoding reports temperature 1.
             completions = self._decode(prompts, step, temperature)
-        scored = self._score([(p, c.token_ids) for p, c in zip(prompts, completions, strict=True)])
-        return [float(np.abs(a - c.generator_logprobs).mean()) for a, c in zip(scored, completions, strict=True)]
+        # Of a conversation the first turn: the others follow more than the prompt.
+        first = [c.token_ids[: c.replies[0].at] if c.replies else c.token_ids for c in completions]
+        scored = self._score(list(zip(prompts, first, strict=True)))
+        pairs = zip(scored, completions, strict=True)
+        return [float(np.abs(a - c.generator_logprobs[: len(a)]).mean()) for a, c in pairs]
 
     def _report(self, step: int, found: Findings, metrics: dict[str, float]) -> None:
         self._was_blind = found.verdict == "blind"

@@ -22,14 +22,15 @@ from seethink.train.step import StepResult
 class EpisodeLog(Hook):
     """Metrics of every episode, and the rollouts of some for the report's viewer."""
 
-    def __init__(self, folder: Path, log: LogConfig, meter: EntropyMeter) -> None:
-        self._folder, self._log, self._meter = folder, log, meter
+    def __init__(self, folder: Path, log: LogConfig, meter: EntropyMeter, *, tools: bool = False) -> None:
+        """`tools`: whether an environment answers the model's turns."""
+        self._folder, self._log, self._meter, self._tools = folder, log, meter, tools
 
     def measure(self, step: int, result: StepResult) -> dict[str, float]:
         assert result.episode is not None
         if step == 1 or step % self._log.rollouts_every == 0:
             self._store(result.episode.groups[: self._log.rollouts_kept], step)
-        return episode_metrics(result.episode)
+        return episode_metrics(result.episode) | (tool_metrics(result.episode) if self._tools else {})
 
     def _store(self, groups: list[RolloutGroup], step: int) -> None:
         path = self._folder / "rollouts" / f"step_{step:06d}.jsonl"
@@ -60,6 +61,17 @@ def episode_metrics(episode: Episode) -> dict[str, float]:
         "time/reward_s": seconds["reward"],
         "throughput/generated_tokens_per_s": sum(lengths) / max(seconds["rollout"], 1e-9),
         **text_metrics([(group.prompt.sample, c) for group in episode.groups for c in group.completions]),
+    }
+
+
+def tool_metrics(episode: Episode) -> dict[str, float]:
+    """Calls of the environment: how many per completion, and the share of them that failed (NaN without a call)."""
+    replies = [reply for completion in episode.completions for reply in completion.replies]
+    return {
+        "tools/calls_mean": _mean([len(completion.replies) for completion in episode.completions]),
+        "tools/called_share": _mean([bool(completion.replies) for completion in episode.completions]),
+        "tools/failed_share": _mean([reply.failed for reply in replies]),
+        "reward/environment": _mean([completion.environment_reward for completion in episode.completions]),
     }
 
 
