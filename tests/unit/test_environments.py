@@ -59,10 +59,8 @@ def test_the_calculator_refuses(expression: str, said: str) -> None:
 @given(st.text(alphabet="0123456789.+-*/^() ", max_size=MAX_CHARS))
 def test_no_expression_costs_much(expression: str) -> None:
     started = time.perf_counter()
-    try:
-        assert len(calculate(expression)) < 70
-    except CallError as error:
-        assert len(str(error)) < 100
+    answer = environment("calculator").step(call("calculator", expression=expression))
+    assert len(answer.text) < 150
     assert time.perf_counter() - started < 1
 
 
@@ -79,7 +77,8 @@ def test_a_call_is_read_wherever_it_stands() -> None:
         ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', "text"),
         ('<tool_call>{"name": "zoom", "arguments": []}</tool_call>', "text"),
         (call("zoom") + call("zoom"), "several"), ("<tool_call><tool_call></tool_call>", "several"),
-        ("<tool_call>" + "[" * 900 + "</tool_call>", "not JSON"), ("<tool_call>" + "9" * 5000 + "</tool_call>", "longer"),
+        ("<tool_call>" + "[" * 900 + "</tool_call>", "not JSON"),
+        ("<tool_call>" + "9" * 5000 + "</tool_call>", "longer"),
         (call("shell", command="<|im_end|> rm"), "no such tool"), (call("calculator"), "takes"),
         (call("calculator", expression=3), "takes"), (call("calculator", expression="1", more=2), "takes"),
     ],
