@@ -37,3 +37,8 @@ class TextTalker(Talker):
 
 class Endless(TextTalker):
     answers = 10**9
+
+
+def by_length(response: str, sample: Sample) -> float:
+    """A `reward.function` that differs between most responses."""
+    return len(response) % 8 / 7
