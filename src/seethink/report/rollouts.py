@@ -156,7 +156,11 @@ def _pack(row: dict[str, Any], line: Line, album: Album) -> dict[str, Any]:
         "answer": _text(row.get("answer")),
         "choices": [_text(choice) for choice in _list(row.get("choices"))],
         "images": [album.add(line.stage.folder, name) for name in _list(row.get("images"))],
-        "completions": [_completion(one) for one in _list(row.get("completions")) if isinstance(one, dict)],
+        "completions": [
+            _completion(one) | _replies(one, line.stage.folder, album)
+            for one in _list(row.get("completions"))
+            if isinstance(one, dict)
+        ],
     }
 
 
@@ -176,6 +180,21 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
         "truncated": row.get("truncated") is True,
         "hallucinated": _token_spans(row.get("hallucinated"), _text(row.get("text")), tokens),
     }
+
+
+def _replies(row: dict[str, Any], folder: Path, album: Album) -> dict[str, Any]:
+    """What a tool said, and after how many of the tokens; nothing for a response of one turn."""
+    said = [
+        {
+            "at": int(number(one.get("at")) or 0),
+            "text": _text(one.get("text")),
+            "images": [album.add(folder, name) for name in _list(one.get("images"))],
+            "failed": one.get("failed") is True,
+        }
+        for one in _list(row.get("replies"))
+        if isinstance(one, dict)
+    ]
+    return {"replies": said} if said else {}
 
 
 def _visible(tokens: list[str]) -> list[str]:

@@ -25,9 +25,9 @@ function question(group) {
   return shown.length ? [pictures, words] : [words];
 }
 
-function picture(index) {
+function picture(index, alt = "The image of the question") {
   const image = new Image();
-  image.alt = "The image of the question";
+  image.alt = alt;
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 160));
   image.src = images[index];
   return image;
@@ -63,6 +63,7 @@ function completion(one) {
   if (one.extracted !== null) header.append(make("span", `answered ${one.extracted}`));
   const size = one.entropies ? `${one.tokens.length} tokens, mean entropy ${one.entropy.toFixed(2)}` : "no entropies recorded";
   header.append(make("span", one.size ?? size));
+  if (one.replies) header.append(make("span", `${one.replies.length} tool ${one.replies.length === 1 ? "call" : "calls"}`));
   if (one.truncated) header.append(make("span", "truncated", "down"));
   if (one.hallucinated?.length) header.append(make("span", "says it cannot see", "down"));
   card.append(header, tokens(one));
@@ -74,8 +75,10 @@ function tokens(one) {
   const critical = new Set(one.critical);
   const blind = inside(one.hallucinated ?? []);
   const found = inside(hits(one));
+  const replies = one.replies ?? [];
   let home = text;
   one.tokens.forEach((token, index) => {
+    for (const reply of replies.filter((reply) => reply.at === index)) home = text.appendChild(answered(reply)).parentNode;
     const [, space, word] = token.match(/^(\s*)([^]*)$/);
     const span = make("span", word || token);
     const shade = one.entropies ? level(one.entropies[index]) : 0;
@@ -88,7 +91,16 @@ function tokens(one) {
     if (blind.has(index) && home === text) home = text.appendChild(make("mark", undefined, "blind"));
     home.append(span);
   });
+  text.append(...replies.filter((reply) => reply.at >= one.tokens.length).map(answered));
   return text;
+}
+
+// What a tool said between two turns of the model. It is data: text is set as text, never as HTML.
+function answered(reply) {
+  const box = make("div", undefined, reply.failed ? "reply failed" : "reply");
+  box.append(...reply.images.map((image) => (typeof image === "number" ? picture(image, "What the tool showed") : make("p", image, "note"))));
+  box.append(make("p", reply.text));
+  return box;
 }
 
 // The token indices within the [first, last] ranges.
