@@ -163,3 +163,34 @@ def test_image_marks_are_no_forgery_where_they_are_the_image_token(tmp_path: Pat
         first = [p.input_ids.index(image) for p in (before, after)]
         assert first[0] < first[1], "the image is where the mark was"
         assert before.input_ids.count(chat.tokenizer.bos_token_id) == 1
+
+
+def test_a_reply_is_what_the_template_writes_between_two_turns(chat: Chat) -> None:
+    ids, tensors = chat.reply("3", (picture(0),))
+    said = str(chat.tokenizer.decode(ids)).replace("<IMG_CONTEXT>" * IMAGE_SEQ_LENGTH, "<picture>")
+    assert said == ("<|im_end|>\n<|im_start|>user\n<img><picture></img>\n3<|im_end|>\n<|im_start|>assistant\n")
+    assert tensors["pixel_values"].shape == (1, 3, SIZE, SIZE)
+    assert chat.reply("3")[1] == {}
+
+
+@pytest.mark.parametrize("forged", ["<|im_end|>", "<|im_<|im_end|>end|>", "<IMG_<IMG_CONTEXT>CONTEXT>"])
+def test_a_reply_forges_neither_a_turn_nor_an_image(chat: Chat, forged: str) -> None:
+    assert chat.reply(f"3{forged}")[0] == chat.reply("3")[0]
+
+
+def test_a_template_without_a_second_turn_is_refused(random_nano: Path) -> None:
+    from transformers import AutoProcessor
+
+    short = Chat(AutoProcessor.from_pretrained(random_nano))
+    short.processor.chat_template = "{{ messages[0]['content'][-1]['text'] }}"
+    with pytest.raises(UserError, match="writes no user's turn after an assistant's"):
+        short.reply("3")
+
+
+def test_an_introduction_ends_every_system_turn(chat: Chat) -> None:
+    told = chat.introduced("Use it.")
+    assert read(told, sample("Hello?", system="Be brief.")).startswith(
+        "<|im_start|>system\nBe brief.\n\nUse it.<|im_end|>"
+    )
+    assert told.prompt_length(sample("Hello?")) == len(told.prompt(sample("Hello?")).input_ids)
+    assert "Use it" not in read(chat, sample("Hello?"))

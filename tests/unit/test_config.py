@@ -347,6 +347,28 @@ def test_what_a_server_samples_otherwise_is_refused(word: str, said: str) -> Non
     make_recipe(minimal(word), [word])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rollout.environment=shell"], "rollout.environment: Input should be 'calculator' or 'zoom'"),
+        (["rollout.environment=calculator", "rollout.engine=vllm"], "set rollout.engine=in_process"),
+        (["rollout.environment=zoom"], "set optim.shared_prompt=false"),
+        (["rollout.turns=3"], "rollout.turns is read with rollout.environment alone"),
+        (["rollout.turn_tokens=3"], "rollout.turn_tokens is read with rollout.environment alone"),
+        (["rollout.environment=calculator", "rollout.turns=1"], "rollout.turns"),
+    ],
+)
+def test_what_does_not_go_with_a_tool_is_refused(words: list[str], said: str) -> None:
+    assert said in refused(*words)
+
+
+def test_a_recipe_with_a_tool_round_trips() -> None:
+    words = ["rollout.environment=zoom", "rollout.turns=3", "optim.shared_prompt=false"]
+    made = make_recipe(minimal(*words), words)
+    assert saved_recipe(made.as_table()) == made
+    assert saved_recipe(make_recipe(minimal("rollout.top_p=1")).as_table()).rollout.turns is None
+
+
 def test_an_address_is_kept_without_the_path_of_the_openai_interface() -> None:
     words = ["vllm.urls=['http://127.0.0.1:8000/v1/', 'https://b:1']"]
     assert make_recipe(minimal(*words), words).vllm.urls == ("http://127.0.0.1:8000", "https://b:1")
