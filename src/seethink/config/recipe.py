@@ -13,7 +13,7 @@ from seethink.config.optim import OptimConfig
 from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartsConfig
 from seethink.config.reward import RewardConfig
-from seethink.config.rl import AlgorithmConfig, PpoConfig, RolloutConfig
+from seethink.config.rl import AlgorithmConfig, EnvironmentName, PpoConfig, RolloutConfig
 from seethink.config.section import Section
 from seethink.config.sft import SftConfig
 from seethink.config.vllm import VllmConfig
@@ -120,6 +120,11 @@ class Recipe(Section):
             if not 0 <= share < 1:
                 raise ValueError(f"{where} starts at share {share}; give the share of training done, 0 <= share < 1")
         return self
+
+    @property
+    def environment(self) -> EnvironmentName | None:
+        """The tool that the stage's model may call."""
+        return self.sft.environment if self.stage == "sft" else self.rollout.environment
 
     def as_table(self) -> dict[str, Any]:
         """The recipe as JSON values, without the sections that its stage does not read."""

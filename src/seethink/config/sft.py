@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from seethink.config.rl import EnvironmentName
 from seethink.config.section import Section
 
 
@@ -20,3 +21,6 @@ class SftConfig(Section):
         True, description="Filter: drop traces that say the image cannot be seen, though the sample has one."
     )
     latin_only: bool = Field(True, description="Filter: drop traces that mix in another script.")
+    environment: EnvironmentName | None = Field(
+        None, description="A tool whose calls in the traces are answered: each call ends a turn (docs/tools.md)."
+    )

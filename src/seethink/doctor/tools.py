@@ -17,11 +17,11 @@ SAID = "<tool_response>about 0.123456789012</tool_response>"
 
 def check_tools(report: Report, recipe: Recipe, chat: Chat) -> None:
     """Raises UserError where the model cannot take the turns of the recipe's environment."""
-    name = recipe.rollout.environment
+    name = recipe.environment
     if name is None:
         return
     refuse_environment(chat, ENVIRONMENTS[name]())
-    told = len(introduced(recipe.rollout, chat).tokenizer(ENVIRONMENTS[name]().instructions)["input_ids"])
+    told = len(introduced(recipe, chat).tokenizer(ENVIRONMENTS[name]().instructions)["input_ids"])
     reply = reply_tokens(recipe, chat)
     turns = recipe.rollout.turns or TURNS
     said = f"{name}: its instructions take {told} tokens of every prompt, a reply up to about {reply:,}, {turns} turns"
@@ -30,7 +30,7 @@ def check_tools(report: Report, recipe: Recipe, chat: Chat) -> None:
 
 def reply_tokens(recipe: Recipe, chat: Chat) -> int:
     """Tokens of a long reply, its picture included; 0 without an environment."""
-    name = recipe.rollout.environment
+    name = recipe.environment
     if name is None:
         return 0
     pictures = [Image.new("RGB", (MAX_SIDE, MAX_SIDE))] if ENVIRONMENTS[name]().gives_images else []

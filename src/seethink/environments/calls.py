@@ -10,6 +10,7 @@ from typing import Any
 from seethink.environments.protocol import FINAL, Step
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+SAID, END = "<tool_response>", "</tool_response>"
 MAX_CHARS = 1000
 """Of the JSON of a call."""
 
@@ -71,4 +72,20 @@ def answer_call(text: str, name: str, use: Callable[[dict[str, Any]], Step]) -> 
 
 def response(said: str) -> str:
     """The text of an answer, as the next user's turn holds it."""
-    return f"<tool_response>{said}</tool_response>"
+    return f"{SAID}{said}{END}"
+
+
+def turns_of(trace: str) -> list[str]:
+    """A trace as the model's turns: a call ends a turn, and what a tool has said after it is left out.
+
+    >>> turns_of("a<tool_call>{}</tool_call><tool_response>7</tool_response> So 7.")
+    ['a<tool_call>{}</tool_call>', 'So 7.']
+    """
+    *calls, last = trace.split(CLOSE)
+    turns = [_said_by_model(text) + CLOSE for text in calls]
+    return [*turns, _said_by_model(last)] if calls else [last]
+
+
+def _said_by_model(text: str) -> str:
+    before, answered, after = text.partition(END)
+    return after.lstrip() if answered and before.lstrip().startswith(SAID) else text.lstrip()

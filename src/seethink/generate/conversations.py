@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from seethink.config import RolloutConfig
+from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, Reply
 from seethink.data.chat import Chat
+from seethink.environments.calls import CallError, turns_of
 from seethink.environments.make import ENVIRONMENTS
 from seethink.environments.protocol import Environment, Step
 from seethink.generate.protocol import Generator, Sampling
@@ -43,6 +44,17 @@ class _Conversation:
     def written(self) -> int:
         """The model's tokens so far."""
         return sum(len(turn.token_ids) for turn in self.turns)
+
+    def answer(self, step: Step, chat: Chat) -> None:
+        """Put the environment's turn behind the model's."""
+        ids, mm_kwargs = chat.reply(step.text, step.images)
+        said = self.turns[-1].token_ids
+        if ids[:1] == said[-1:]:
+            ids = ids[1:]  # the model has ended its turn itself
+        whole, tensors = [*self.prompt.input_ids, *said, *ids], join_images([self.prompt.mm_kwargs, mm_kwargs])
+        self.prompt = Prompt(self.prompt.sample, whole, tensors, chat.positions(whole, tensors))
+        text = chat.without_special_tokens(step.text)
+        self.replies.append(Reply(self.written, ids, text, step.images, mm_kwargs, failed=step.failed))
 
     def room(self, limit: int, context: int | None) -> int:
         """Tokens that the next turn may have: `limit` for the model's in all, `context` for everything together."""
@@ -158,32 +170,43 @@ class ConversationGenerator:
     def _reply(self, conversation: _Conversation, step: Step, sampling: Sampling) -> None:
         """Put the environment's turn behind the model's. Where no room is left for an answer, the conversation ends as
         truncated."""
-        before, turn = conversation.prompt, conversation.turns[-1]
-        ids, mm_kwargs = self._chat.reply(step.text, step.images)
-        if ids[:1] == turn.token_ids[-1:]:
-            ids = ids[1:]  # the model has ended its turn itself
-        whole = [*before.input_ids, *turn.token_ids, *ids]
-        tensors = join_images([before.mm_kwargs, mm_kwargs])
-        conversation.prompt = Prompt(before.sample, whole, tensors, self._chat.positions(whole, tensors))
+        before = conversation.prompt
+        conversation.answer(step, self._chat)
         if conversation.room(sampling.max_new_tokens, self._chat.context) < 1:
-            conversation.prompt, conversation.turns[-1] = before, replace(turn, truncated=True)
-            conversation.goes_on = False
-            return
-        shown = self._chat.without_special_tokens(step.text)
-        conversation.replies.append(Reply(conversation.written, ids, shown, step.images, mm_kwargs, failed=step.failed))
+            conversation.replies.pop()
+            conversation.prompt, conversation.goes_on = before, False
+            conversation.turns[-1] = replace(conversation.turns[-1], truncated=True)
 
 
-def with_environment(rollout: RolloutConfig, own: Generator, chat: Chat) -> Generator:
+def with_environment(recipe: Recipe, own: Generator, chat: Chat) -> Generator:
     """`own`, or what samples conversations with it where the recipe names an environment. Raises UserError."""
-    if rollout.environment is None:
+    if recipe.environment is None:
         return own
-    make = ENVIRONMENTS[rollout.environment]
+    make, rollout = ENVIRONMENTS[recipe.environment], recipe.rollout
     return ConversationGenerator(own, chat, make, turns=rollout.turns, turn_tokens=rollout.turn_tokens)
 
 
-def introduced(rollout: RolloutConfig, chat: Chat) -> Chat:
+def introduced(recipe: Recipe, chat: Chat) -> Chat:
     """The chat whose prompts say how to call the recipe's environment, where it names one."""
-    return chat if rollout.environment is None else chat.introduced(ENVIRONMENTS[rollout.environment]().instructions)
+    return chat if recipe.environment is None else chat.introduced(ENVIRONMENTS[recipe.environment]().instructions)
+
+
+def played(prompt: Prompt, trace: str, environment: Environment, chat: Chat) -> Completion:
+    """A trace as a conversation: its turns, and between them what the environment answers to its calls.
+
+    Raises CallError where one of the calls cannot be carried out.
+    """
+    conversation = _Conversation(0, environment, prompt)
+    environment.reset(prompt.sample)
+    *calls, last = turns_of(trace)
+    for text in calls:
+        conversation.turns.append(Completion(chat.response_ids(text), [], [], text, False, 0))
+        step = environment.step(text)
+        if step.failed or step.done:
+            raise CallError(step.text)
+        conversation.answer(step, chat)
+    conversation.turns.append(Completion(chat.response_ids(last), [], [], last, False, 0))
+    return _completed(conversation)
 
 
 def _completed(conversation: _Conversation) -> Completion:

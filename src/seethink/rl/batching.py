@@ -86,6 +86,15 @@ def given_responses(pairs: Sequence[tuple[Prompt, list[int]]]) -> list[PackedSeq
     ]
 
 
+def given_conversations(pairs: Sequence[tuple[Prompt, Completion]]) -> list[PackedSequence]:
+    """`given_responses` of conversations: the loss is the mean over the model's tokens."""
+    tokens = sum(len(completion.token_ids) for _, completion in pairs)
+    return [
+        replace(after_prompt(prompt, completion), weight=1.0 / max(tokens, 1), index=place, group=place)
+        for place, (prompt, completion) in enumerate(pairs)
+    ]
+
+
 def sampled_responses(
     groups: Sequence[RolloutGroup],
     aggregation: Aggregation,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ class PackedSequence:
     """[R] True where the model wrote the token, False in a reply; empty: the model wrote all."""
     reply_images: Sequence[dict[str, Tensor]] = ()
     """Image tensors of the replies, in order."""
+
+    @property
+    def own_ids(self) -> list[int]:
+        """[N] the model's tokens."""
+        return list(compress(self.response_ids, self.own)) if self.own else self.response_ids
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.response_ids)

@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seethink.config import SftConfig
-from seethink.core.types import Microbatch, Prompt, Sample
+from seethink.config import EnvironmentName, SftConfig
+from seethink.core.types import Completion, Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.order import shuffled
 from seethink.data.prompts import PromptList
 from seethink.dist.agreement import joined_rows
+from seethink.environments.calls import CallError
+from seethink.environments.make import ENVIRONMENTS
+from seethink.generate.conversations import played
 from seethink.models.scorer import TokenOutputs
-from seethink.rl.batching import Batcher, given_responses
+from seethink.rl.batching import Batcher, given_conversations
 from seethink.rl.losses import sft_loss
 from seethink.rl.packing import PackedSequence
 from seethink.train.entropies import EntropyProbe
@@ -35,20 +38,38 @@ VALIDATED_AT_ONCE = 512
 class Traces:
     """Prompts and the responses to imitate, tokenized; images are processed when a step asks for them."""
 
-    def __init__(self, samples: list[Sample], chat: Chat, max_length: int) -> None:
-        responses = [chat.response_ids(sample.response or "") for sample in samples]
+    def __init__(
+        self, samples: list[Sample], chat: Chat, max_length: int, environment: EnvironmentName | None = None
+    ) -> None:
+        """Traces over `max_length` are left out, and with an environment those whose calls it cannot answer."""
+        self._chat, self._environment = chat, environment
         limit = max_length if chat.context is None else min(max_length, chat.context)
-        fits = [chat.prompt_length(s) + len(r) <= limit for s, r in zip(samples, responses, strict=True)]
-        self._responses = list(compress(responses, fits))
+        fits = [0 < length <= limit for length in map(self._length, samples)]
         self._prompts = PromptList(list(compress(samples, fits)), chat)
 
     def __len__(self) -> int:
-        return len(self._responses)
+        return len(self._prompts)
 
     def batch(self, places: Iterable[int]) -> list[PackedSequence]:
-        """The traces at these places; every response token of theirs has the same weight."""
-        pairs: list[tuple[Prompt, list[int]]] = [(self._prompts[i], self._responses[i]) for i in places]
-        return given_responses(pairs)
+        """The traces at these places; every token of the model's has the same weight."""
+        return given_conversations([(prompt, self._played(prompt)) for prompt in (self._prompts[i] for i in places)])
+
+    def _played(self, prompt: Prompt) -> Completion:
+        """The trace, with what the environment answers to its calls."""
+        trace = prompt.sample.response or ""
+        if self._environment is None:
+            return Completion(self._chat.response_ids(trace), [], [], trace, False, 0)
+        return played(prompt, trace, ENVIRONMENTS[self._environment](), self._chat)
+
+    def _length(self, sample: Sample) -> int:
+        """Tokens of prompt and trace; 0 where a call cannot be answered."""
+        if self._environment is None:
+            return self._chat.prompt_length(sample) + len(self._chat.response_ids(sample.response or ""))
+        prompt = self._chat.prompt(sample)
+        try:
+            return len(prompt.input_ids) + self._played(prompt).length
+        except CallError:
+            return 0
 
     def samples(self, places: Iterable[int]) -> list[Sample]:
         return [self._prompts.samples[i] for i in places]
@@ -98,7 +119,7 @@ def total_steps(traces: int, sft: SftConfig) -> int:
 def update(policy: Policy, batcher: Batcher, sequences: list[PackedSequence], probe: EntropyProbe) -> StepResult:
     """One optimizer step."""
     started = time.perf_counter()
-    forced = probe.teacher_forced([s.response_ids for s in sequences])
+    forced = probe.teacher_forced([s.own_ids for s in sequences])
     tokens = policy.forward_backward(policy.deal(batcher, sequences), forced.watch(response_loss))
     stepped, fault = policy.optimizer_step()
     seconds = time.perf_counter() - started

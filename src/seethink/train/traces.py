@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from seethink.coldstart.filters import FilterReport, verify_traces
-from seethink.config import Recipe
+from seethink.config import Recipe, SftConfig
 from seethink.core.console import say
 from seethink.core.files import write_json
 from seethink.core.redact import visible
@@ -15,6 +15,7 @@ from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
 from seethink.data.order import held_out, question_key, refuse_changed_data
 from seethink.data.quarantine import DataError, Quarantine
+from seethink.environments.calls import turns_of
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
 from seethink.train.sft import Traces
@@ -39,15 +40,29 @@ def load_traces(
         size = data.val_size or (twentieth if is_world(source) else None)
         val = load_fitting(source, "val", size, seed, chat, data, quarantine, golds=read_gold)
     refuse_changed_data(folder, [*train, *val], resuming=same_data)
-    kept, report = verify_traces(train, recipe.sft, rewarder.grade, chat.response_ids)
-    kept_val, _ = verify_traces(val, recipe.sft, rewarder.grade, chat.response_ids)
-    traces, val_traces = (Traces(samples, chat, recipe.sft.max_length) for samples in (kept, kept_val))
+    kept, report = _verified(train, recipe.sft, rewarder, chat)
+    kept_val, _ = _verified(val, recipe.sft, rewarder, chat)
+    traces, val_traces = (
+        Traces(samples, chat, recipe.sft.max_length, recipe.sft.environment) for samples in (kept, kept_val)
+    )
     if len(traces) < len(kept):
         report.dropped["prompt_too_long"] = len(kept) - len(traces)
     _report(folder, report)
     if not (len(traces) and len(val_traces)):
         raise DataError(f"no trace of {data.train!r} is left after verification: {report.dropped}")
     return traces, val_traces, kept_val
+
+
+def _verified(
+    samples: list[Sample], sft: SftConfig, rewarder: Rewarder, chat: Chat
+) -> tuple[list[Sample], FilterReport]:
+    """`verify_traces`; with an environment each by its final turn, which is what a reward sees."""
+    if sft.environment is None:
+        return verify_traces(samples, sft, rewarder.grade, chat.response_ids)
+    finals = [replace(sample, response=turns_of(sample.response or "")[-1]) for sample in samples]
+    kept, report = verify_traces(finals, sft, rewarder.grade, chat.response_ids)
+    places = {id(sample) for sample in kept}
+    return [sample for sample, final in zip(samples, finals, strict=True) if id(final) in places], report
 
 
 def _divided(samples: list[Sample], size: int, source: str) -> tuple[list[Sample], list[Sample]]:

@@ -36,10 +36,14 @@ from seethink.data.control_images import blanked, swapped
 from seethink.data.lengths import load_fitting
 from seethink.data.order import question_key, whole_questions
 from seethink.data.quarantine import Quarantine
+from seethink.environments.calls import CallError
+from seethink.environments.make import ENVIRONMENTS
+from seethink.generate.conversations import played
 from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.golds import bare_answers, read_gold
 from seethink.rewards.rewarder import Rewarder
-from seethink.rl.batching import given_responses
+from seethink.rl.batching import given_conversations, given_responses
+from seethink.rl.packing import PackedSequence
 from seethink.rl.rollout import scheduled
 from seethink.runs.metrics import append_line, keep_steps
 from seethink.runs.reading import read_steps
@@ -109,7 +113,8 @@ class BlindnessGuard(Hook):
         self._rewarder = Rewarder(recipe.reward.model_copy(update={"verifier": None}))
         chat, banned = policy.loaded.chat, set(policy.loaded.banned_ids)
         samples = samples if recipe.blindness.every else ()
-        golds = [(sample, _gold_ids(sample, chat)) for sample in samples if sample.images]
+        self._environment = recipe.sft.environment if recipe.stage == "sft" else None
+        golds = [(sample, _gold_ids(sample, chat)) for sample in samples if sample.images and self._plays(sample)]
         usable = [(s, ids) for s, ids in golds if ids and not set(ids) & banned]
         usable = usable[: IN_DOUBT * recipe.blindness.samples]
         self._golds = [ids for _, ids in usable]
@@ -178,7 +183,7 @@ class BlindnessGuard(Hook):
             # Built anew, so that nothing between pictures and model is left out.
             prompts = [self._policy.loaded.chat.prompt(sample) for sample in samples.values()]
             pairs = [(prompt, self._golds[i]) for i, prompt in zip(samples, prompts, strict=True)]
-            gold = dict(zip(samples, self._score(pairs), strict=True))
+            gold = dict(zip(samples, self._score(self._after(pairs)), strict=True))
             completions = dict(zip(samples, self._decode(prompts, step, 0.0), strict=True))
             correct = dict(zip(samples, self._correct(list(samples.values()), [*completions.values()]), strict=True))
             view.gold += [gold.get(i, np.empty(0)) for i in places]
@@ -187,17 +192,34 @@ class BlindnessGuard(Hook):
             if kind == "true":
                 mismatch += self._path_mismatch(prompts, [*completions.values()], step)
 
-    def _score(self, pairs: Pairs) -> list[np.ndarray]:
-        """Log-probs [T] of each pair's response through the trainer's batches and forward."""
-        rows = [np.empty(0)] * len(pairs)
-        if not pairs:
+    def _plays(self, sample: Sample) -> bool:
+        """Whether the environment can answer the calls of a trace."""
+        try:
+            self._after([(self._policy.loaded.chat.prompt(sample), [])] if self._environment else [])
+        except CallError:
+            return False
+        return True
+
+    def _after(self, pairs: Pairs) -> list[PackedSequence]:
+        """The pairs as sequences; of traces with calls the conversations, made with the prompt's own pictures."""
+        name, chat = self._environment, self._policy.loaded.chat
+        if name is None:
+            return given_responses(pairs)
+        return given_conversations(
+            [(p, played(p, p.sample.response or "", ENVIRONMENTS[name](), chat)) for p, _ in pairs]
+        )
+
+    def _score(self, sequences: list[PackedSequence]) -> list[np.ndarray]:
+        """Log-probs [N] of the model's tokens in each sequence through the trainer's batches and forward."""
+        rows = [np.empty(0)] * len(sequences)
+        if not sequences:
             return rows
-        batches = self._budget.batcher.batches(given_responses(pairs))
+        batches = self._budget.batcher.batches(sequences)
         for batch, logprobs in zip(batches, self._policy.logprobs(batches), strict=True):
             owners, values = batch.sequence_ids[batch.loss_mask].cpu().numpy(), logprobs.float().cpu().numpy()
             for i in np.unique(owners):
                 rows[i] = values[owners == i]
-        assert [len(row) for row in rows] == [len(ids) for _, ids in pairs]
+        assert [len(row) for row in rows] == [len(sequence.own_ids) for sequence in sequences]
         return rows
 
     def _decode(self, prompts: list[Prompt], step: int, temperature: float) -> list[Completion]:
@@ -227,7 +249,7 @@ class BlindnessGuard(Hook):
             completions = self._decode(prompts, step, temperature)
         # Of a conversation the first turn: the others follow more than the prompt.
         first = [c.token_ids[: c.replies[0].at] if c.replies else c.token_ids for c in completions]
-        scored = self._score(list(zip(prompts, first, strict=True)))
+        scored = self._score(given_responses(list(zip(prompts, first, strict=True))))
         pairs = zip(scored, completions, strict=True)
         return [float(np.abs(a - c.generator_logprobs[: len(a)]).mean()) for a, c in pairs]
 
