@@ -24,7 +24,7 @@ def test_the_table_lists_the_families() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("families.md", 9), ("security.md", 15), ("faults.md", 60), ("report.md", 1)]
+    ("page", "least"), [("families.md", 9), ("security.md", 15), ("faults.md", 60), ("report.md", 1), ("tools.md", 2)]
 )
 def test_the_named_tests_exist(page: str, least: int) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -8,12 +8,13 @@ import pytest
 
 from helpers.nano import picture
 from seethink.config import SftConfig
+from seethink.core.errors import UserError
 from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.environments.calculator import Calculator
 from seethink.environments.calls import CallError, turns_of
 from seethink.environments.zoom import Zoom
-from seethink.generate.conversations import played
+from seethink.generate.conversations import played, refuse_environment
 from seethink.models.load import load_chat
 from seethink.rewards.rewarder import command_rewarder
 from seethink.rl.batching import after_prompt
@@ -86,3 +87,16 @@ def test_a_trace_is_verified_by_its_final_turn(chat: Chat, tmp_path: Path) -> No
         kept, report = _verified([right, wrong, shapeless], SftConfig(environment="calculator"), rewarder, chat)
     assert kept == [right]
     assert report.dropped == {"wrong_answer": 1, "bad_format": 1}
+
+
+def test_a_tokenizer_that_drops_calls_is_refused(chat: Chat) -> None:
+    refuse_environment(chat, Calculator())
+    deaf = load_chat("nano")
+    deaf.tokenizer.add_special_tokens({"additional_special_tokens": ["<tool_call>"]})
+    with pytest.raises(UserError, match="no call could be read"):
+        refuse_environment(deaf, Calculator())
+    one = load_chat("nano")
+    one.max_images = 1
+    refuse_environment(one, Calculator())
+    with pytest.raises(UserError, match="takes at most 1"):
+        refuse_environment(one, Zoom())

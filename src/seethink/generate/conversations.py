@@ -16,7 +16,7 @@ from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, Reply
 from seethink.data.chat import Chat
-from seethink.environments.calls import CallError, turns_of
+from seethink.environments.calls import OPEN, CallError, turns_of
 from seethink.environments.make import ENVIRONMENTS
 from seethink.environments.protocol import Environment, Step
 from seethink.generate.protocol import Generator, Sampling
@@ -234,5 +234,10 @@ def refuse_environment(chat: Chat, environment: Environment) -> None:
         raise UserError(
             f"rollout.environment: its replies hold pictures, and this model takes at most {chat.max_images}; choose "
             "a model that takes several, or an environment without pictures"
+        )
+    if OPEN not in chat.decode(chat.response_ids(OPEN)[:-1]):
+        raise UserError(
+            f"rollout.environment: {OPEN} is a special token of this model's tokenizer, which texts leave out, so "
+            "that no call could be read; make it an ordinary token, or choose another model"
         )
     chat.reply("tried")

@@ -16,6 +16,7 @@ from PIL.Image import Image
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, replacing
 from seethink.core.types import Sample
+from seethink.world import wall
 from seethink.world.damage import Damage, parse_damage
 from seethink.world.digits import SPLITS, Split
 from seethink.world.questions import TASKS, Item, make_item
@@ -48,9 +49,10 @@ def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
         return read.domains, read.form == "traces"
     names, _, kind = source.removeprefix(PREFIX).partition("?")[0].partition(":")
     domains = {"all": tuple(DOMAINS), "other": OTHER_DOMAINS}.get(names) or tuple(names.split(","))
-    unknown = [name for name in domains if name not in DOMAINS]
+    unknown = [name for name in domains if name not in (*DOMAINS, wall.DOMAIN)]
     if unknown:
-        raise UserError(f"{source!r}: no domain {unknown[0]!r}; choose from {', '.join(DOMAINS)}, all, other")
+        known = ", ".join((*DOMAINS, wall.DOMAIN))
+        raise UserError(f"{source!r}: no domain {unknown[0]!r}; choose from {known}, all, other")
     if kind not in ("", "traces"):
         raise UserError(f"{source!r}: after the domains only ':traces' may follow, found {kind!r}")
     return domains, kind == "traces"
@@ -93,11 +95,13 @@ def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]
 
 
 def _sample(domain: str, index: int, split: Split, seed: int, traces: bool, damage: Damage) -> Sample:
-    place = [seed, SPLITS.index(split), list(DOMAINS).index(domain), index]
+    place = [seed, SPLITS.index(split), [*DOMAINS, wall.DOMAIN].index(domain), index]
     rng = np.random.default_rng(place)
-    difficulty = list(TASKS)[index % len(TASKS)]
-    item = make_item(domain, difficulty, split, rng)
-    sample = to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)
+    if domain == wall.DOMAIN:
+        sample = wall.wall_sample(index, split, seed, trace=traces)
+    else:
+        item = make_item(domain, list(TASKS)[index % len(TASKS)], split, rng)
+        sample = to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)
     # Damage draws from a generator of its own, so that the items are those of the source without options.
     return damage.apply(sample, traces, np.random.default_rng([*place, 1])) if damage != Damage() else sample
 
