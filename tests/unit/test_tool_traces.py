@@ -14,7 +14,7 @@ from seethink.data.chat import Chat
 from seethink.environments.calculator import Calculator
 from seethink.environments.calls import CallError, turns_of
 from seethink.environments.zoom import Zoom
-from seethink.generate.conversations import played, refuse_environment
+from seethink.generate.conversations import played, played_length, refuse_environment
 from seethink.models.load import load_chat
 from seethink.rewards.rewarder import command_rewarder
 from seethink.rl.batching import after_prompt
@@ -62,6 +62,7 @@ def test_crops_are_made_from_the_samples_own_picture(chat: Chat) -> None:
     prompt = chat.prompt(Sample("s", "What?", (picture(1),)))
     sequence = after_prompt(prompt, played(prompt, LOOK + FINAL, Zoom(), chat))
     assert len(sequence.reply_images) == 1
+    assert played_length(prompt.sample, LOOK + FINAL, Zoom(), chat) == len(sequence)
     assert sequence.reply_images[0]["pixel_values"].shape == prompt.mm_kwargs["pixel_values"].shape
 
 

@@ -84,8 +84,16 @@ class Chat:
         Special tokens in the text are left out, as it is data. Raises TemplateError where the template cannot write
         such a turn.
         """
+        return self._encoded(self._between(text, len(pictures)), list(pictures), special=False)
+
+    def reply_length(self, text: str, pictures: Sequence[Image.Image] = ()) -> int:
+        """Tokens of a reply after a turn that ended itself, without processing the pictures. Raises as `reply` does."""
+        ids, _ = self._encoded(self._between(text, len(pictures)), [], special=False)
+        return len(ids) - (ids[:1] == [self.eos_id]) + self.image_tokens.of(Sample("reply", "", tuple(pictures)))
+
+    def _between(self, text: str, pictures: int) -> str:
         said = "It is red."
-        content = [*({"type": "image"} for _ in pictures), _text(self.without_special_tokens(text))]
+        content = [{"type": "image"}] * pictures + [_text(self.without_special_tokens(text))]
         turns = [
             *self._messages(Sample("reply", "Which colour?")),
             {"role": "assistant", "content": [_text(said)]},
@@ -94,7 +102,7 @@ class Chat:
         between = self._rendered("reply", turns, add_generation_prompt=True).partition(said)[2]
         if content[-1]["text"].strip() not in between:
             raise TemplateError("the model's chat template writes no user's turn after an assistant's")
-        return self._encoded(between, list(pictures), special=False)
+        return between
 
     def without_special_tokens(self, text: str) -> str:
         """The text without the template's own tokens, which would forge a turn or an image."""

@@ -34,4 +34,4 @@ def reply_tokens(recipe: Recipe, chat: Chat) -> int:
     if name is None:
         return 0
     pictures = [Image.new("RGB", (MAX_SIDE, MAX_SIDE))] if ENVIRONMENTS[name]().gives_images else []
-    return len(chat.reply(SAID, pictures)[0])
+    return chat.reply_length(SAID, pictures)

@@ -9,12 +9,12 @@ Letters: P prompts, G completions per prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from seethink.config import Recipe
 from seethink.core.errors import UserError
-from seethink.core.types import Completion, Prompt, Reply
+from seethink.core.types import Completion, Prompt, Reply, Sample
 from seethink.data.chat import Chat
 from seethink.environments.calls import OPEN, CallError, turns_of
 from seethink.environments.make import ENVIRONMENTS
@@ -197,16 +197,31 @@ def played(prompt: Prompt, trace: str, environment: Environment, chat: Chat) -> 
     Raises CallError where one of the calls cannot be carried out.
     """
     conversation = _Conversation(0, environment, prompt)
-    environment.reset(prompt.sample)
+    for text, step in _steps(prompt.sample, trace, environment):
+        conversation.turns.append(Completion(chat.response_ids(text), [], [], text, False, 0))
+        if step is not None:
+            conversation.answer(step, chat)
+    return _completed(conversation)
+
+
+def played_length(sample: Sample, trace: str, environment: Environment, chat: Chat) -> int:
+    """Tokens of prompt and conversation, without processing a picture. Raises CallError as `played` does."""
+    total = chat.prompt_length(sample)
+    for text, step in _steps(sample, trace, environment):
+        total += len(chat.response_ids(text)) + (chat.reply_length(step.text, step.images) if step else 0)
+    return total
+
+
+def _steps(sample: Sample, trace: str, environment: Environment) -> Iterator[tuple[str, Step | None]]:
+    """The model's turns in a trace, each with the environment's answer; None after the last."""
+    environment.reset(sample)
     *calls, last = turns_of(trace)
     for text in calls:
-        conversation.turns.append(Completion(chat.response_ids(text), [], [], text, False, 0))
         step = environment.step(text)
         if step.failed or step.done:
             raise CallError(step.text)
-        conversation.answer(step, chat)
-    conversation.turns.append(Completion(chat.response_ids(last), [], [], last, False, 0))
-    return _completed(conversation)
+        yield text, step
+    yield last, None
 
 
 def _completed(conversation: _Conversation) -> Completion:

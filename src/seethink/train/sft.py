@@ -20,7 +20,7 @@ from seethink.data.prompts import PromptList
 from seethink.dist.agreement import joined_rows
 from seethink.environments.calls import CallError
 from seethink.environments.make import ENVIRONMENTS
-from seethink.generate.conversations import played
+from seethink.generate.conversations import played, played_length
 from seethink.models.scorer import TokenOutputs
 from seethink.rl.batching import Batcher, given_conversations
 from seethink.rl.losses import sft_loss
@@ -65,9 +65,8 @@ class Traces:
         """Tokens of prompt and trace; 0 where a call cannot be answered."""
         if self._environment is None:
             return self._chat.prompt_length(sample) + len(self._chat.response_ids(sample.response or ""))
-        prompt = self._chat.prompt(sample)
         try:
-            return len(prompt.input_ids) + self._played(prompt).length
+            return played_length(sample, sample.response or "", ENVIRONMENTS[self._environment](), self._chat)
         except CallError:
             return 0
 
