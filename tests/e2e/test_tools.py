@@ -20,6 +20,7 @@ from seethink.train.sft import response_loss
 
 CALL = '<tool_call>{"name": "calculator", "arguments": {"expression": "17 * 3"}}</tool_call>'
 BROKEN = '<tool_call>{"name": "calculator"}</tool_call>'
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 QUESTION = "What is 17 * 3?"
 
 
@@ -84,3 +85,21 @@ def test_a_killed_run_with_a_calculator_ends_as_if_never_killed(home: Path) -> N
         ended = server.run(Request(recipe, resume=True))
         assert ended.status == 0, ended.output
     assert outcome(home / "killed") == outcome(home / "whole")
+
+
+@pytest.mark.slow
+def test_the_recipes_of_the_page_run(tmp_path: Path) -> None:
+    """Cold start on traces that zoom, then GRPO from it, a step or two of each; crops are in the files."""
+    few = ["blindness.samples=2", "eval.size=2", "eval.max_new_tokens=24", "log.tensorboard=false"]
+    cold = ["data.train_size=24", "data.val_size=4", "sft.epochs=1", "sft.batch_size=8", "eval.every=2"]
+    trained = run_command("train", str(RECIPES / "nano-zoom-coldstart.toml"), *cold, *few, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    rows = (tmp_path / "runs" / "nano-zoom-coldstart" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["loss/total"] < json.loads(rows[0])["loss/total"]
+
+    rl = ["data.train_size=4", "algorithm.steps=1", "rollout.prompts_per_step=2", "rollout.group_size=2"]
+    rl += ["rollout.max_new_tokens=32", "rollout.turn_tokens=16", "blindness.action=warn"]
+    trained = run_command("train", str(RECIPES / "nano-zoom-grpo.toml"), *rl, *few, cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    (row,) = (tmp_path / "runs" / "nano-zoom-grpo" / "metrics.jsonl").read_text().splitlines()
+    assert "tools/calls_mean" in json.loads(row)
