@@ -55,7 +55,7 @@ def test_the_calculator_refuses(expression: str, said: str) -> None:
         calculate(expression)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text(alphabet="0123456789.+-*/^() ", max_size=MAX_CHARS))
 def test_no_expression_costs_much(expression: str) -> None:
     started = time.perf_counter()
@@ -116,7 +116,7 @@ def test_a_crop_shows_its_part_enlarged() -> None:
         [500, 0, 501, 1000],
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("size", [(56, 56), (3000, 40), (7, 5), (1, 1), (20, 900), (1100, 1100)])
+@pytest.mark.parametrize("size", [(56, 56), (3000, 40), (7, 5), (1, 1), (20, 900), (1030, 500)])
 def test_a_crop_of_any_box_is_bounded(box: list[float], size: tuple[int, int]) -> None:
     answer = environment("zoom", size).step(call("zoom", box=box))
     (shown,) = answer.images
