@@ -353,6 +353,10 @@ def test_what_a_server_samples_otherwise_is_refused(word: str, said: str) -> Non
         (["rollout.environment=shell"], "rollout.environment: Input should be 'calculator' or 'zoom'"),
         (["rollout.environment=calculator", "rollout.engine=vllm"], "set rollout.engine=in_process"),
         (["rollout.environment=zoom"], "set optim.shared_prompt=false"),
+        (
+            ["rollout.environment=zoom", "algorithm.token_measure=image", "algorithm.token_share=0.5"],
+            "leaves the crops",
+        ),
         (["rollout.turns=3"], "rollout.turns is read with rollout.environment alone"),
         (["rollout.turn_tokens=3"], "rollout.turn_tokens is read with rollout.environment alone"),
         (["rollout.environment=calculator", "rollout.turns=1"], "rollout.turns"),

@@ -91,7 +91,7 @@ class Recipe(Section):
             )
         if self.rollout.engine == "vllm" and (refused := _what_vllm_refuses(self.rollout)):
             raise ValueError(refused)
-        if refused := _what_environments_refuse(self.rollout, shared_prompt=self.optim.shared_prompt):
+        if refused := _what_environments_refuse(self.rollout, self.algorithm, self.optim):
             raise ValueError(refused)
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
@@ -150,7 +150,7 @@ def _what_vllm_refuses(rollout: RolloutConfig) -> str:
     return f"rollout.temperature={rollout.temperature}: vLLM takes at most 2" if rollout.temperature > 2 else ""
 
 
-def _what_environments_refuse(rollout: RolloutConfig, *, shared_prompt: bool) -> str:
+def _what_environments_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig, optim: OptimConfig) -> str:
     if rollout.environment is None:
         unread = [f"rollout.{key}" for key in ("turns", "turn_tokens") if getattr(rollout, key) is not None]
         return f"{unread[0]} is read with rollout.environment alone: name one, or remove the key" if unread else ""
@@ -159,7 +159,12 @@ def _what_environments_refuse(rollout: RolloutConfig, *, shared_prompt: bool) ->
             f"rollout.environment={rollout.environment!r} with rollout.engine=vllm: episodes of several turns are "
             "sampled in the trainer's process; set rollout.engine=in_process"
         )
-    if rollout.environment == "zoom" and shared_prompt:
+    if rollout.environment == "zoom" and algorithm.token_measure == "image":
+        return (
+            "rollout.environment='zoom' with algorithm.token_measure='image': a grey picture in the place of the first "
+            "one leaves the crops, which show it; set token_measure='entropy'"
+        )
+    if rollout.environment == "zoom" and optim.shared_prompt:
         return (
             "rollout.environment='zoom' with optim.shared_prompt=true: the pictures of later turns go through the "
             "model with the prompt, which differs from completion to completion; set optim.shared_prompt=false"

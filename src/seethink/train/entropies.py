@@ -13,7 +13,7 @@ from seethink.entropy.critical import Marks, watched_ids
 from seethink.entropy.meter import EntropyMeter, Response, Tokens
 from seethink.models.logprobs import mass_of
 from seethink.models.scorer import TokenOutputs
-from seethink.rl.batching import Batcher, given_responses
+from seethink.rl.batching import Batcher, given_conversations
 from seethink.rl.rollout import Episode
 from seethink.train.policy import LossFn, Policy
 
@@ -40,7 +40,7 @@ class EntropyProbe:
         if all(c.entropies or not c.token_ids for c in episode.completions):
             return
         numbered = [(n, group.prompt, c) for n, group in enumerate(episode.groups) for c in group.completions]
-        sequences = given_responses([(prompt, c.token_ids) for _, prompt, c in numbered])
+        sequences = given_conversations([(prompt, c) for _, prompt, c in numbered])
         for (number, _, _), sequence in zip(numbered, sequences, strict=True):
             sequence.group = number
         with self._policy.scoring():

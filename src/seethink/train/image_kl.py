@@ -8,7 +8,7 @@ from seethink.core.types import Prompt, RolloutGroup
 from seethink.data.control_images import blanked
 from seethink.dist.agreement import from_all
 from seethink.models.logprobs import kl_between
-from seethink.rl.batching import Batcher, given_responses
+from seethink.rl.batching import Batcher, given_conversations
 from seethink.rl.packing import PackedSequence
 from seethink.rl.rollout import Episode
 from seethink.train.policy import Policy
@@ -40,7 +40,7 @@ def _sequences(groups: list[RolloutGroup], prompts: list[Prompt]) -> list[Packed
         for number, (group, prompt) in enumerate(zip(groups, prompts, strict=True))
         for c in group.completions
     ]
-    sequences = given_responses([(prompt, c.token_ids) for _, prompt, c in numbered])
+    sequences = given_conversations([(prompt, c) for _, prompt, c in numbered])
     for (number, _, _), sequence in zip(numbered, sequences, strict=True):
         sequence.group = number
     return [sequence for sequence in sequences if sequence.mm_kwargs]
