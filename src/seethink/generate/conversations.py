@@ -51,7 +51,9 @@ class _Conversation:
         said = self.turns[-1].token_ids
         if ids[:1] == said[-1:]:
             ids = ids[1:]  # the model has ended its turn itself
-        whole, tensors = [*self.prompt.input_ids, *said, *ids], join_images([self.prompt.mm_kwargs, mm_kwargs])
+        whole, tensors = [*self.prompt.input_ids, *said, *ids], self.prompt.mm_kwargs
+        if mm_kwargs:
+            tensors = join_images([tensors, mm_kwargs])
         self.prompt = Prompt(self.prompt.sample, whole, tensors, chat.positions(whole, tensors))
         text = chat.without_special_tokens(step.text)
         self.replies.append(Reply(self.written, ids, text, step.images, mm_kwargs, failed=step.failed))
