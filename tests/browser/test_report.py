@@ -18,6 +18,7 @@ def test_every_section_is_shown(visit: Any, report: Path) -> None:
     page = visit(report).page
     assert page.inner_text("h1") == "Nano quickstart"
     assert page.locator("h2").all_inner_texts() == [
+        "One question, before and after",
         "Accuracy",
         "Cold start supervised fine-tuning, 200 steps",
         "RL reinforcement learning, 30 steps",
