@@ -14,6 +14,9 @@ VLLM := .venv-vllm
 RAY := .venv-ray
 HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
 
+# Compiled sources are kept: some hundred processes of the tests import the package.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup quickstart test test-all test-vllm test-ray smoke-ray lint docs
 setup: $(VENV)/.installed
 
