@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seethink.coldstart.questions import Question
 from seethink.coldstart.records import Records
-from seethink.coldstart.reward_model import StoredReward
+from seethink.coldstart.reward_model import StoredReward, is_scored
 from seethink.core.console import progress_bar
 from seethink.core.files import read_file
 from seethink.models.load import default_device
@@ -51,7 +51,7 @@ def score_by_checkpoint(
     picture that cannot be read.
     """
     chunks = [traces[start : start + CHUNK] for start in range(0, len(traces), CHUNK)]
-    chunks = [chunk for chunk in chunks if not all(_is_scored(key, by, stored) for key, _, _ in chunk)]
+    chunks = [chunk for chunk in chunks if not all(is_scored(key, by, stored) for key, _, _ in chunk)]
     if not chunks:
         return
     head = load_reward_head(source)
@@ -65,19 +65,14 @@ def _score(
     head: RewardHead, by: str, folder: Path, chunk: Sequence[tuple[str, Question, str]], stored: Records[StoredReward]
 ) -> None:
     encoded = {key: head.encode(question.asked(folder), text) for key, question, text in chunk}
-    unreadable = [key for key, found in encoded.items() if found is None and not _is_scored(key, by, stored)]
+    unreadable = [key for key, found in encoded.items() if found is None and not is_scored(key, by, stored)]
     stored.append({"key": key, "by": by, "reward": None} for key in unreadable)
     readable = [(key, found) for key, found in encoded.items() if found is not None]
     for places in head.batches([found["input_ids"].shape[1] for _, found in readable]):
         keys = [readable[place][0] for place in places]
-        missing = [key for key in keys if not _is_scored(key, by, stored)]
+        missing = [key for key in keys if not is_scored(key, by, stored)]
         if not missing:
             continue
         scores = head.scores([readable[place][1] for place in places])
         found = {key: score if math.isfinite(score) else None for key, score in zip(keys, scores, strict=True)}
         stored.append({"key": key, "by": by, "reward": found[key]} for key in missing)
-
-
-def _is_scored(key: str, by: str, stored: Records[StoredReward]) -> bool:
-    known = stored.summaries.get(key)
-    return known is not None and known.by == by

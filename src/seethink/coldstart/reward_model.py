@@ -34,6 +34,12 @@ def read_stored(record: Mapping[str, Any]) -> StoredReward:
     return StoredReward(record["by"], None if record["reward"] is None else float(record["reward"]))
 
 
+def is_scored(key: str, by: str, stored: Records[StoredReward]) -> bool:
+    """Whether the trace of this key has a score of the reward model of identity `by`."""
+    known = stored.summaries.get(key)
+    return known is not None and known.by == by
+
+
 def score_by_model(
     config: RewardModelConfig,
     folder: Path,
@@ -45,7 +51,7 @@ def score_by_model(
     Raises ServerUnusableError where the server cannot be reached or gives no single number.
     """
     by = server_identity(config)
-    waiting = [one for one in traces if (known := stored.summaries.get(one[0])) is None or known.by != by]
+    waiting = [one for one in traces if not is_scored(one[0], by, stored)]
     if not waiting:
         return
     requests = (Request(key, messages(question, folder, text)) for key, question, text in waiting)

@@ -9,7 +9,7 @@ from seethink.data.chat import Chat
 from seethink.doctor.check import Report, Status
 from seethink.environments.make import ENVIRONMENTS
 from seethink.environments.zoom import MAX_SIDE
-from seethink.generate.conversations import TURNS, introduced, refuse_environment
+from seethink.generate.conversations import TURNS, refuse_environment
 
 SECTION = "tools"
 SAID = "<tool_response>about 0.123456789012</tool_response>"
@@ -20,8 +20,9 @@ def check_tools(report: Report, recipe: Recipe, chat: Chat) -> None:
     name = recipe.environment
     if name is None:
         return
-    refuse_environment(chat, ENVIRONMENTS[name]())
-    told = len(introduced(recipe, chat).tokenizer(ENVIRONMENTS[name]().instructions)["input_ids"])
+    environment = ENVIRONMENTS[name]()
+    refuse_environment(chat, environment)
+    told = len(chat.tokenizer(environment.instructions)["input_ids"])
     reply = reply_tokens(recipe, chat)
     turns = recipe.rollout.turns or TURNS
     said = f"{name}: its instructions take {told} tokens of every prompt, a reply up to about {reply:,}, {turns} turns"

@@ -37,17 +37,22 @@ def logprobs_and_entropy(
     logits [N, V], targets [N] -> ([N], [N]). `banned_ids` are outside the policy's support. Half-precision logits
     are computed in float32; entropy carries a gradient with `entropy_gradient` alone.
     """
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
-    if temperature != 1.0:
-        logits_NV = logits_NV / temperature
-    if banned_ids:
-        logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=logits_NV.device), float("-inf"))
-    logp_NV = logits_NV.log_softmax(-1)
+    logp_NV = _sampled_from(logits_NV, temperature, banned_ids).log_softmax(-1)
     chosen = logp_NV.gather(-1, targets_N[:, None]).squeeze(-1)
     with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
         rows = max(1, PROBABILITIES // logp_NV.shape[-1]) if logp_NV.device.type == "cpu" else max(1, len(logp_NV))
         entropy = torch.cat([entropy_of(logp, logp.exp()) for logp in logp_NV.split(rows)])
     return chosen, entropy
+
+
+def _sampled_from(logits_NV: Tensor, temperature: float, banned_ids: tuple[int, ...]) -> Tensor:
+    """[N, V] logits of the policy: at least float32, at its temperature, -inf outside its support."""
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    if temperature != 1.0:
+        logits_NV = logits_NV / temperature
+    if banned_ids:
+        logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=logits_NV.device), float("-inf"))
+    return logits_NV
 
 
 def entropy_of(logp_NV: Tensor, probs_NV: Tensor) -> Tensor:
@@ -131,10 +136,7 @@ def mass_of(
     targets = torch.tensor(ids, device=hidden_NH.device)
     masses = []
     for hidden in hidden_NH[chosen_N].split(max(1, LOGITS // vocabulary_size(model))):
-        logits_NV = to_logits(hidden)
-        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
-        if banned_ids:
-            logits_NV = logits_NV.index_fill(-1, torch.tensor(banned_ids, device=hidden.device), float("-inf"))
+        logits_NV = _sampled_from(to_logits(hidden), temperature, banned_ids)
         masses.append(logits_NV.softmax(-1)[:, targets].sum(-1))
     mass_N[chosen_N] = torch.cat(masses)
     return mass_N
@@ -146,13 +148,9 @@ def kl_between(
 ) -> Tensor:
     """[N] KL(p || q) in nats over the whole vocabulary: p of the first hidden states, q of the others."""
     to_logits = output_head(model)
-    banned = torch.tensor(banned_ids, dtype=torch.long, device=hidden_NH.device)
 
     def logp(hidden: Tensor) -> Tensor:
-        logits_NV = to_logits(hidden)
-        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)) / temperature
-        logp_NV: Tensor = logits_NV.index_fill(-1, banned, float("-inf")).log_softmax(-1)
-        return logp_NV.clamp_min(LEAST)
+        return _sampled_from(to_logits(hidden), temperature, banned_ids).log_softmax(-1).clamp_min(LEAST)
 
     rows = max(1, LOGITS // vocabulary_size(model))
     found = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
+from torch import Tensor
 
 from seethink.config import OptimConfig
 from seethink.core.types import Completion, Microbatch, Prefix, Prompt, RolloutGroup
@@ -93,6 +94,20 @@ def given_conversations(pairs: Sequence[tuple[Prompt, Completion]]) -> list[Pack
         replace(after_prompt(prompt, completion), weight=1.0 / max(tokens, 1), index=place, group=place)
         for place, (prompt, completion) in enumerate(pairs)
     ]
+
+
+def given_groups(groups: Sequence[RolloutGroup]) -> list[PackedSequence]:
+    """`given_conversations` of whole groups, whose completions share their prompt; `index` counts all completions."""
+    numbered = [(number, group.prompt, c) for number, group in enumerate(groups) for c in group.completions]
+    sequences = given_conversations([(prompt, c) for _, prompt, c in numbered])
+    return [replace(sequence, group=number) for (number, _, _), sequence in zip(numbered, sequences, strict=True)]
+
+
+def tokens_by_index(batch: Microbatch) -> Iterator[tuple[int, Tensor]]:
+    """(index of a sequence, [N] which of the batch's loss tokens are its own)"""
+    owners = batch.sequence_ids[batch.loss_mask]
+    for index in owners.unique().tolist():
+        yield index, owners == index
 
 
 def sampled_responses(

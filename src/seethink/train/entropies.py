@@ -13,7 +13,7 @@ from seethink.entropy.critical import Marks, watched_ids
 from seethink.entropy.meter import EntropyMeter, Response, Tokens
 from seethink.models.logprobs import mass_of
 from seethink.models.scorer import TokenOutputs
-from seethink.rl.batching import Batcher, given_conversations
+from seethink.rl.batching import Batcher, given_groups, tokens_by_index
 from seethink.rl.rollout import Episode
 from seethink.train.policy import LossFn, Policy
 
@@ -39,12 +39,8 @@ class EntropyProbe:
         """
         if all(c.entropies or not c.token_ids for c in episode.completions):
             return
-        numbered = [(n, group.prompt, c) for n, group in enumerate(episode.groups) for c in group.completions]
-        sequences = given_conversations([(prompt, c) for _, prompt, c in numbered])
-        for (number, _, _), sequence in zip(numbered, sequences, strict=True):
-            sequence.group = number
         with self._policy.scoring():
-            own = list(self._score(self._policy.deal(batcher, sequences)))
+            own = list(self._score(self._policy.deal(batcher, given_groups(episode.groups))))
         completions = episode.completions
         for place, entropies, masses in (found for share in from_all(own) for found in share):
             completions[place].entropies, completions[place].watched_mass = entropies, masses
@@ -53,10 +49,8 @@ class EntropyProbe:
         for batch, outputs in zip(batches, self._policy.outputs(batches), strict=True):
             if batch.idle:
                 continue
-            owners = batch.sequence_ids[batch.loss_mask]
-            mass = self._mass(outputs.hidden, torch.ones_like(owners, dtype=torch.bool))
-            for place in owners.unique().tolist():
-                chosen = owners == place
+            mass = self._mass(outputs.hidden, torch.ones_like(outputs.entropies, dtype=torch.bool))
+            for place, chosen in tokens_by_index(batch):
                 masses = mass[chosen].tolist() if self.watched_ids else []
                 yield place, outputs.entropies[chosen].tolist(), masses
 

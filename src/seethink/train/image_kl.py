@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from seethink.core.types import Prompt, RolloutGroup
+from seethink.core.types import RolloutGroup
 from seethink.data.control_images import blanked
 from seethink.dist.agreement import from_all
 from seethink.models.logprobs import kl_between
-from seethink.rl.batching import Batcher, given_conversations
+from seethink.rl.batching import Batcher, given_groups, tokens_by_index
 from seethink.rl.packing import PackedSequence
 from seethink.rl.rollout import Episode
 from seethink.train.policy import Policy
@@ -25,25 +26,18 @@ def measure_image_kl(policy: Policy, episode: Episode, batcher: Batcher) -> None
         one.image_kl = [0.0] * len(one.token_ids)
     if not any(group.prompt.mm_kwargs for group in episode.groups):
         return
-    seen = [group.prompt for group in episode.groups]
-    grey = [chat.prompt(blanked(prompt.sample)) if prompt.mm_kwargs else prompt for prompt in seen]
+    grey = [
+        replace(group, prompt=chat.prompt(blanked(group.prompt.sample))) if group.prompt.mm_kwargs else group
+        for group in episode.groups
+    ]
     with policy.scoring():
-        own = list(_score(policy, _sequences(episode.groups, seen), _sequences(episode.groups, grey), batcher))
+        own = list(_score(policy, _about_pictures(episode.groups), _about_pictures(grey), batcher))
     for place, values in (found for share in from_all(own) for found in share):
         completions[place].image_kl = values
 
 
-def _sequences(groups: list[RolloutGroup], prompts: list[Prompt]) -> list[PackedSequence]:
-    """The responses about pictures, after the given prompts; `index` counts all responses of the groups."""
-    numbered = [
-        (number, prompt, c)
-        for number, (group, prompt) in enumerate(zip(groups, prompts, strict=True))
-        for c in group.completions
-    ]
-    sequences = given_conversations([(prompt, c) for _, prompt, c in numbered])
-    for (number, _, _), sequence in zip(numbered, sequences, strict=True):
-        sequence.group = number
-    return [sequence for sequence in sequences if sequence.mm_kwargs]
+def _about_pictures(groups: list[RolloutGroup]) -> list[PackedSequence]:
+    return [sequence for sequence in given_groups(groups) if sequence.mm_kwargs]
 
 
 def _score(
@@ -60,6 +54,5 @@ def _score(
             values = kl_between(
                 loaded.model, one.hidden, other.hidden, temperature=temperature, banned_ids=loaded.banned_ids
             )
-        owners = batch.sequence_ids[batch.loss_mask]
-        for place in owners.unique().tolist():
-            yield place, values[owners == place].tolist()
+        for place, chosen in tokens_by_index(batch):
+            yield place, values[chosen].tolist()

@@ -20,6 +20,7 @@ from seethink.models.forward import output_head
 from seethink.models.load import LoadedModel
 from seethink.models.scorer import TokenOutputs
 from seethink.rl.advantages import gae, whiten
+from seethink.rl.batching import tokens_by_index
 from seethink.rl.losses import value_loss
 from seethink.train.policy import LossFn, Policy
 
@@ -57,9 +58,7 @@ class Critic:
         for batch, outputs in zip(batches, policy.outputs(batches), strict=True):
             old = self.values(outputs.hidden)
             advantages, returns = torch.zeros_like(old), torch.zeros_like(old)
-            owners = batch.sequence_ids[batch.loss_mask]
-            for sequence in owners.unique().tolist():
-                place = owners == sequence
+            for sequence, place in tokens_by_index(batch):
                 advantages[place], returns[place] = self._estimate(completions[sequence], old[place])
             batch.old_values, batch.returns = old, returns
             estimated.append(advantages[batch.weights[batch.loss_mask] > 0])
