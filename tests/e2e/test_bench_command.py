@@ -9,7 +9,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from helpers import forked
 from helpers.benchmarks import logicvista_json, png, small, wemath_json
 from helpers.command_line import run_command
+from helpers.forked import Forked
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, after, says, sends
 from helpers.verifying import hurry  # noqa: F401
 from seethink.eval.tasks import registry
@@ -294,7 +295,7 @@ def test_bench_list_and_check(data: Path) -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+def start(tmp_path: Path) -> Callable[..., Forked]:
     """Begins `seethink eval --bench logicvista` as a process, with an `--out` and further words.
 
     The real counts do not fit the fixture, so the processes take theirs from a file of this test's.
@@ -309,15 +310,15 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     paths = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": paths}
 
-    def begin(out: Path, *words: str) -> subprocess.Popen[bytes]:
+    def begin(out: Path, *words: str) -> Forked:
         where = ("--bench", "logicvista", "--data", str(tmp_path / "data"), "--out", str(out), "--runs", "2")
         command = [sys.executable, str(wrapper), "eval", *words, *where]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return forked.start(command, env=environment)
 
     return begin
 
 
-def kill_after(process: subprocess.Popen[bytes], out: Path, answers: int, seconds: float) -> None:
+def kill_after(process: Forked, out: Path, answers: int, seconds: float) -> None:
     """SIGKILL, so many seconds after so many answers were stored."""
 
     def stored() -> int:
@@ -336,9 +337,7 @@ def same_results(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_nano_killed_at_random_ends_with_the_same_bytes(
-    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
+def test_nano_killed_at_random_ends_with_the_same_bytes(start: Callable[..., Forked], tmp_path: Path) -> None:
     words = ("nano", "--max-new-tokens", "24")
     assert start(tmp_path / "whole", *words).wait(300) == 0
     process = start(tmp_path / "cut", *words)
@@ -349,9 +348,7 @@ def test_nano_killed_at_random_ends_with_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_kill_loses_the_answers_in_flight_alone(
-    start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
+def test_a_kill_loses_the_answers_in_flight_alone(start: Callable[..., Forked], tmp_path: Path) -> None:
     with ScriptedOpenAI(lambda ask: after(0.05, answer(ask))) as server:
         words = ("--server", server.base_url, "--model", "m", "--concurrency", "8")
         process = start(tmp_path / "cut", *words)

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from helpers import forked
 from helpers.command_line import run_command
+from helpers.forked import Forked
 from seethink.studies.lab.plan import missing_models
 from seethink.studies.lab.schema import load_experiments
 
@@ -23,12 +25,12 @@ ENV = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
 
 def lab(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "seethink.cli.main", "lab", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=ENV)
+    return forked.run(command, timeout=900, env=ENV)
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str) -> Forked:
     command = [sys.executable, "-m", "seethink.cli.main", "lab", "run", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV)
+    return forked.start(command, env=ENV)
 
 
 def smoke(out: Path, *names: str) -> list[str]:
@@ -130,7 +132,8 @@ def test_a_killed_arm_is_started_again_and_a_lab_that_is_asked_to_stop_says_how_
     os.kill(wait_for(60, lambda: read_pid(lock)), signal.SIGKILL)
     wait_for(120, lambda: (lock.parent / "log.txt").read_text().count("--- start") == 2)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=120)
+    process.wait(120)
+    said = process.output().stdout
     assert process.returncode == 75
     assert f"{lock.parent.name} was interrupted (exit code -9) and continues" in said
     assert "the same command continues" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import forked
 from helpers.command_line import run_command
 
 TINY = [
@@ -30,7 +31,7 @@ UNTIMED = ("time/", "throughput/")
 
 def quickstart(out: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "seethink.cli.main", "quickstart", "--out", str(out), *TINY, *overrides]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    return forked.run(command)
 
 
 def records(stage: Path) -> list[dict[str, float]]:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from helpers import forked
 from helpers.killed import KILLED
 from helpers.plain_transformers import PlainTransformers
 from seethink.config import Recipe, make_recipe
@@ -85,7 +85,7 @@ def kill_in_step_3(given: Recipe) -> None:
     file.write_text(toml(given))
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLED, str(file)]
-    killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
+    killed = forked.run(command, timeout=300, env=env)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [r["step"] for r in records(out)] == [1, 2, 3]
     assert [p.name for p in sorted((out / "checkpoints").glob("step_*"))] == ["step_000002"]

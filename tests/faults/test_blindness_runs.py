@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from helpers import forked
 from helpers.killed import KILLED
 from seethink.config import Recipe, make_recipe
 from seethink.data.control_images import swapped
@@ -89,7 +89,7 @@ def test_a_killed_run_has_the_records_of_an_uninterrupted_one(stage: str, tmp_pa
     file.write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-c", KILLED, str(file)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=env)
+    done = forked.run(command, timeout=300, env=env)
     assert done.returncode == -signal.SIGKILL, done.stderr
     out = Path(given.out)
     assert [r["step"] for r in read_records(out)] == [0, 1, 2, 3]

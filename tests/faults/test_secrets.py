@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import forked
 from helpers.scripted_openai import ScriptedOpenAI, sends
 from helpers.verifying import hurry  # noqa: F401
 from seethink.report import write_report
@@ -64,7 +65,7 @@ def write_recipe(folder: Path, base_url: str) -> Path:
 def train(script: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | SECRETS | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, *script]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return forked.run(command, cwd=folder, env=environment)
 
 
 @pytest.mark.slow

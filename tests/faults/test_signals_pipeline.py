@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from helpers import forked
 from seethink.core.exits import EXIT_RESUME
 
 TINY = [
@@ -25,7 +25,7 @@ def test_29_sigterm_ends_the_pipeline_and_the_same_command_goes_on(tmp_path: Pat
     out = tmp_path / "run"
     command = [sys.executable, "-m", "seethink.cli.main", "quickstart", "--out", str(out), *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    process = forked.start(command, env=environment)
     metrics = out / "coldstart" / "metrics.jsonl"
     deadline = time.monotonic() + 240
     while not (metrics.exists() and metrics.stat().st_size):
@@ -33,12 +33,13 @@ def test_29_sigterm_ends_the_pipeline_and_the_same_command_goes_on(tmp_path: Pat
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=240)
-    assert process.returncode == EXIT_RESUME, said
-    assert "SIGTERM: stopped after step" in said
+    process.wait(240)
+    said = process.output()
+    assert said.returncode == EXIT_RESUME, said
+    assert "SIGTERM: stopped after step" in said.stdout + said.stderr
     assert not (out / "coldstart" / "done.json").exists()
     assert not (out / "grpo").exists(), "no next stage begins"
-    again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=500)
+    again = forked.run(command, env=environment)
     assert again.returncode == 0, again.stderr
     assert (out / "report.html").exists()
     steps = [line.split(",")[0] for line in metrics.read_text().splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +13,17 @@ from torch import Tensor
 
 from helpers.families import FAMILY_PARAMS, save_family
 from helpers.nano import make_samples
+from seethink.config import LoraConfig
 from seethink.core.types import Prompt
 from seethink.generate.in_process import decode_batch
+from seethink.generate.in_process import step as step_module
 from seethink.generate.in_process.decode_batch import DecodeBatch, prompt_attention
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.in_process.step import Step
 from seethink.generate.protocol import Sampling
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import LoadedModel, load_model
+from seethink.models.lora import add_adapters
 
 SEED = (5, 0, 0)
 
@@ -66,6 +71,30 @@ def test_the_capture_sees_updated_weights(nano: LoadedModel) -> None:
     again = generator.generate(prompts, 2, Sampling(8, 0.0), SEED)
     fresh = InProcessGenerator(nano).generate(prompts, 2, Sampling(8, 0.0), SEED)
     assert [[c.token_ids for c in g] for g in again] == [[c.token_ids for c in g] for g in fresh]
+
+
+def test_models_of_one_structure_share_a_capture_but_no_weights() -> None:
+    """The second model's own weights decide its logits, the first one's memory is freed, and adapters share nothing."""
+    step_module._CAPTURES.clear()
+    first = load_model("nano")
+    prompts = made_prompts(first)
+    stepped(first, prompts, captured=True)
+    weight = weakref.ref(output_head(first.model).weight)
+    del first
+    gc.collect()
+    assert weight() is None
+
+    second = load_model("nano")
+    with torch.no_grad():
+        for parameter in second.model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    plain, captured = (stepped(second, prompts, captured=c) for c in (False, True))
+    assert all(torch.equal(a, b) for a, b in zip(plain, captured, strict=True))
+    assert len(step_module._CAPTURES) == 1
+
+    add_adapters(second.model, LoraConfig(parts=("language",), rank=2), seed=0)
+    stepped(second, prompts, captured=True)
+    assert len(step_module._CAPTURES) == 1
 
 
 @torch.inference_mode()

@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from transformers.cache_utils import Cache
 
@@ -139,15 +141,68 @@ def _plain_step(loaded: LoadedModel, attend: Attend) -> StepFn:
 def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
     stand_in, _ = _stand_in()
     plain = _plain_step(loaded, stand_in)
-    trace = make_fx(plain, tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True)
     # Two tensors: one given twice would be taken for one input.
     given = [torch.zeros(TRACED_ROWS, dtype=torch.long, device=loaded.device) for _ in range(2)]
+    structure = _structure(loaded)
     with _attention(loaded.model), torch.inference_mode(False), torch.no_grad():
-        module = trace(*given)
+        known = _CAPTURES.get(structure) if structure else None
+        module = known.on(loaded.model) if known else _traced(plain, given)
         if not torch.equal(module(*given), plain(*given)):
             raise RuntimeError("the captured step gives other logits than the model")
+    if structure and known is None and (names := _names_of_tensors(module, loaded.model)) is not None:
+        _CAPTURES[structure] = _Capture(deepcopy(module.graph), names)
     for node in module.graph.nodes:
         if node.target is stand_in:
             node.target = attend
     module.recompile()
     return module.forward
+
+
+def _traced(plain: StepFn, given: list[Tensor]) -> fx.GraphModule:
+    trace = make_fx(plain, tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True)
+    return trace(*given)
+
+
+@dataclass(frozen=True)
+class _Capture:
+    """The operations of a step, for every model of one structure. Tracing takes seconds even for a small model."""
+
+    graph: fx.Graph
+    names: dict[str, str]
+    """Attribute that the graph reads -> name of the model's parameter or buffer."""
+
+    def on(self, model: nn.Module) -> fx.GraphModule:
+        """These operations on the model's own tensors."""
+        tensors = _tensors(model)
+        return fx.GraphModule({own: tensors[name] for own, name in self.names.items()}, deepcopy(self.graph))
+
+
+_CAPTURES: dict[str, _Capture] = {}
+"""By structure, for the life of the process: a pipeline's stages, and evaluations, load the same model again."""
+
+
+def _structure(loaded: LoadedModel) -> str | None:
+    """All that decides a step's operations: None where it may be more than classes, configuration and shapes.
+
+    That is so for code from elsewhere: a model's own (`trust_remote_code`), adapters, quantized layers.
+    """
+    model = loaded.model
+    classes = {type(module).__module__ for module in model.modules()}
+    if not all(name.startswith(("transformers.", "torch.nn.")) for name in classes):
+        return None
+    shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in _tensors(model).items()]
+    return repr(
+        (str(model), model.config.to_json_string(use_diff=False), shapes, str(loaded.device), loaded.compute_dtype)
+    )
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _names_of_tensors(module: fx.GraphModule, model: nn.Module) -> dict[str, str] | None:
+    """None where the operations read a tensor that is not the model's."""
+    names = {id(tensor): name for name, tensor in _tensors(model).items()}
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    found = {own: names.get(id(getattr(module, own))) for own in read}
+    return {own: name for own, name in found.items() if name is not None} if None not in found.values() else None
