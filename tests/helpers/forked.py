@@ -27,7 +27,7 @@ class Forked:
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None) -> None:
         self.args = [str(word) for word in command]
         assert self.args[0] == sys.executable
-        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115: read when the command has ended
+        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
         self.returncode: int | None = None
         sys.stdout.flush()
         sys.stderr.flush()

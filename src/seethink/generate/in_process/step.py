@@ -22,7 +22,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from transformers.cache_utils import Cache
 
 from seethink.models.forward import attention_configs, hidden_states, output_head
-from seethink.models.load import LoadedModel
+from seethink.models.load import LoadedModel, load_model
 from seethink.models.parts import family_of
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float, int], Tensor]
@@ -158,6 +158,11 @@ def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
     return module.forward
 
 
+def capture_ahead(source: str) -> None:
+    """Capture the step of a model now, for the processes that are forked from this one."""
+    _capture(load_model(source), _stand_in()[0])
+
+
 def _traced(plain: StepFn, given: list[Tensor]) -> fx.GraphModule:
     trace = make_fx(plain, tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True)
     return trace(*given)
@@ -191,9 +196,8 @@ def _structure(loaded: LoadedModel) -> str | None:
     if not all(name.startswith(("transformers.", "torch.nn.")) for name in classes):
         return None
     shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in _tensors(model).items()]
-    return repr(
-        (str(model), model.config.to_json_string(use_diff=False), shapes, str(loaded.device), loaded.compute_dtype)
-    )
+    config = model.config.to_dict() | {"_name_or_path": None}
+    return repr((str(model), config, shapes, loaded.device, loaded.compute_dtype))
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -27,6 +27,9 @@ def _import_all() -> None:
     prepare_transformers()
     for name in MODULES:
         importlib.import_module(name)
+    from seethink.generate.in_process.step import capture_ahead
+
+    capture_ahead("nano")
 
 
 _import_all()
