@@ -39,10 +39,12 @@ STAGES: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(stage: str, out: Path, *, every: int = 1, action: str = "warn", **sections: Any) -> Recipe:
+def recipe(
+    stage: str, out: Path, *, every: int = 1, samples: int = 16, action: str = "warn", **sections: Any
+) -> Recipe:
     table = {"name": "guarded", "stage": stage, "out": str(out), "model": "nano", "optim": {"lr": 1e-3}} | STAGES[stage]
     table |= {"checkpoint": {"every": 2, "keep": 5}, "log": {"tensorboard": False}}
-    return make_recipe(table | {"blindness": {"every": every, "samples": 16, "action": action}} | sections)
+    return make_recipe(table | {"blindness": {"every": every, "samples": samples, "action": action}} | sections)
 
 
 def untimed(rows: list[dict[str, Any]], *besides: str) -> list[dict[str, Any]]:
@@ -56,7 +58,7 @@ def metrics(out: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_guard_changes_nothing_but_its_own_numbers(stage: str, tmp_path: Path) -> None:
-    train_stage(recipe(stage, tmp_path / "on", every=2))
+    train_stage(recipe(stage, tmp_path / "on", every=2, samples=6))
     train_stage(recipe(stage, tmp_path / "off", every=0))
     on, off = metrics(tmp_path / "on"), metrics(tmp_path / "off")
     assert untimed(on, "blindness/") == untimed(off)
@@ -78,7 +80,7 @@ def test_the_guard_changes_nothing_but_its_own_numbers(stage: str, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_a_killed_run_has_the_records_of_an_uninterrupted_one(stage: str, tmp_path: Path) -> None:
-    whole, given = recipe(stage, tmp_path / "whole"), recipe(stage, tmp_path / "killed")
+    whole, given = (recipe(stage, tmp_path / name, samples=6) for name in ("whole", "killed"))
     train_stage(whole)
     file = tmp_path / "recipe.toml"
     table = given.model_dump(mode="json", exclude_unset=True)
