@@ -133,7 +133,8 @@ def test_a_killed_arm_is_started_again_and_a_lab_that_is_asked_to_stop_says_how_
     wait_for(120, lambda: (lock.parent / "log.txt").read_text().count("--- start") == 2)
     process.send_signal(signal.SIGTERM)
     process.wait(120)
-    said = process.output().stdout
+    ended = process.output()
+    said = ended.stdout + ended.stderr
     assert process.returncode == 75
     assert f"{lock.parent.name} was interrupted (exit code -9) and continues" in said
     assert "the same command continues" in said
