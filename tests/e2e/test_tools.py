@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,51 @@ def test_a_killed_run_with_a_calculator_ends_as_if_never_killed(home: Path) -> N
         ended = server.run(Request(recipe, resume=True))
         assert ended.status == 0, ended.output
     assert outcome(home / "killed") == outcome(home / "whole")
+
+
+@pytest.mark.slow
+def test_eval_and_chat_answer_calls(home: Path) -> None:
+    asked = [
+        "eval",
+        str(home / "caller"),
+        "--data",
+        str(home / "rows.jsonl"),
+        "--samples",
+        "3",
+        "--max-new-tokens",
+        "90",
+    ]
+    tools = ["--environment", "calculator", "--turns", "3", "--turn-tokens", "90", "--max-new-tokens", "200"]
+    done = run_command(*asked, *tools, "--out", str(home / "asked"))
+    assert done.returncode == 0, done.stderr
+    record = json.loads((home / "asked" / "eval.json").read_text())
+    assert record["tools"] == {"environment": "calculator", "turns": 3, "turn_tokens": 90}
+    groups = [json.loads(line) for line in (home / "asked" / "eval" / "rollouts.jsonl").read_text().splitlines()]
+    replies = [reply for group in groups for one in group["completions"] for reply in one.get("replies", ())]
+    assert "<tool_response>51</tool_response>" in {reply["text"] for reply in replies}
+
+    assert run_command(*asked, "--out", str(home / "alone")).returncode == 0
+    assert "tools" not in json.loads((home / "alone" / "eval.json").read_text())
+
+    said = run_command(
+        "chat", str(home / "caller"), "--question", QUESTION, "--environment", "calculator", "--seed", "1"
+    )
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"</tool_call>\s+<tool_response>", said.stdout), said.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--environment", "abacus"], "--environment: Input should be 'calculator' or 'zoom' (got 'abacus')"),
+        (["--turn-tokens", "9"], "--turn-tokens is read with --environment alone"),
+        (["--environment", "zoom", "--bench", "mmmu"], "leave it out with --bench"),
+    ],
+)
+def test_a_wrong_tool_is_said_before_a_model_is_loaded(words: list[str], problem: str) -> None:
+    done = run_command("eval", "nothing", *words)
+    assert done.returncode == 2
+    assert problem in done.stderr
 
 
 @pytest.mark.slow

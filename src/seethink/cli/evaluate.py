@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from seethink.cli.bench import BenchOptions, evaluate_benchmarks
-from seethink.cli.options import RecipeWords, Seed
+from seethink.cli.options import RecipeWords, Seed, Tool
 from seethink.core.console import console
 from seethink.core.errors import UserError, as_user_error
+
+if TYPE_CHECKING:
+    from seethink.config import ToolConfig
 
 app = typer.Typer()
 
@@ -22,6 +25,7 @@ _BENCH = "Benchmarks"
 @app.command(
     "eval",
     epilog="Example: `seethink eval nano --data world:all --size 100 --samples 1`; "
+    "`seethink eval runs/nano-zoom-grpo/best --data world:zoom --environment zoom`; "
     "`seethink eval models/mine --bench logicvista,wemath --data benchmarks --runs 2 --limit 100`; "
     "`seethink eval --server http://127.0.0.1:8000/v1 --model NAME --bench paper --data benchmarks`; "
     "`seethink eval --compare evals/a evals/b`",
@@ -42,6 +46,9 @@ def evaluate(
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the results; with --bench: evals/MODEL.")] = None,
+    environment: Tool = None,
+    turns: Annotated[int | None, typer.Option(help="With --environment: most turns of the model.")] = None,
+    turn_tokens: Annotated[int | None, typer.Option(help="With --environment: longest turn.")] = None,
     bench: Annotated[
         str | None, typer.Option(help="Names of `seethink bench list`, `paper` or `all`.", rich_help_panel=_BENCH)
     ] = None,
@@ -106,7 +113,14 @@ def evaluate(
         return
     if (server is not None or regrade) and model is not None and "=" in model:
         words, model = [model, *words], None
+    from seethink.config import make_tools
+
+    tools = make_tools(environment=environment, turns=turns, turn_tokens=turn_tokens)
     if bench is not None or server is not None or regrade:
+        if environment is not None:
+            raise UserError(
+                "--environment is for files and the world; leave it out with --bench, --server and --regrade"
+            )
         if size is not None:
             raise UserError("--size is for files and the world; with --bench give --limit, a sample of all items")
         options = BenchOptions(
@@ -119,7 +133,7 @@ def evaluate(
         return
     if model is None:
         raise UserError("expected a MODEL: `nano`, a checkpoint folder, or a hub name; see `seethink eval --help`")
-    _evaluate_data(model, data or "world:all", size, samples, greedy, max_new_tokens or 160, seed, out, words)
+    _evaluate_data(model, data or "world:all", size, samples, greedy, max_new_tokens or 160, tools, seed, out, words)
 
 
 def _evaluate_data(
@@ -129,6 +143,7 @@ def _evaluate_data(
     samples: int,
     greedy: bool,
     max_new_tokens: int,
+    tools: ToolConfig,
     seed: int,
     out: Path | None,
     words: list[str],
@@ -138,7 +153,8 @@ def _evaluate_data(
     from seethink.studies.evaluation import evaluate_model
 
     config = EvalConfig(data=data, size=size, samples=samples, greedy=greedy, max_new_tokens=max_new_tokens)
-    scores = evaluate_model(model, config, reading=make_reading(words), reward=make_reward(words), seed=seed, out=out)
+    reading, reward = make_reading(words), make_reward(words)
+    scores = evaluate_model(model, config, reading=reading, reward=reward, tools=tools, seed=seed, out=out)
     console.print(score_table(part for score in scores for part in score.parts))
 
 

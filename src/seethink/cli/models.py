@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from seethink.cli.options import Seed
+from seethink.cli.options import Seed, Tool
 from seethink.core.console import console
 
 app = typer.Typer()
@@ -85,16 +85,24 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 1.0,
     seed: Seed = 0,
+    environment: Tool = None,
 ) -> None:
     """Ask a model about a picture in the terminal; thoughts are dim. Each question is answered on its own.
 
     While it runs, /image, /mode and /entropy change the picture, the mode and the shading.
     """
+    from seethink.config import make_tools
     from seethink.models.load import load_model
     from seethink.studies.chat.session import ChatSession
     from seethink.studies.chat.terminal import chat as talk
 
-    session = ChatSession(load_model(model), max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    session = ChatSession(
+        load_model(model),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        tools=make_tools(environment=environment),
+    )
     session.show_image(image)
     session.use_mode(mode)
     talk(session, question, shaded=entropy)

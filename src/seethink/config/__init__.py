@@ -16,6 +16,7 @@ from seethink.config.load import (
     make_reading,
     make_recipe,
     make_reward,
+    make_tools,
     make_verifier,
     recipe_keys,
     saved_recipe,
@@ -26,9 +27,10 @@ from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartModules, PartsConfig, part_lr
 from seethink.config.recipe import FOREIGN, Recipe, Stage, explain_foreign, foreign_sections
 from seethink.config.reward import RewardConfig
-from seethink.config.rl import AlgorithmConfig, Difficulty, EnvironmentName, PpoConfig, RolloutConfig
+from seethink.config.rl import AlgorithmConfig, Difficulty, PpoConfig, RolloutConfig
 from seethink.config.section import PARTS, Part, Section
 from seethink.config.sft import SftConfig
+from seethink.config.tools import EnvironmentName, ToolConfig
 from seethink.config.verifier import VerifierConfig
 from seethink.config.vllm import VllmConfig
 
@@ -60,6 +62,7 @@ __all__ = [
     "Section",
     "SftConfig",
     "Stage",
+    "ToolConfig",
     "VerifierConfig",
     "VllmConfig",
     "Watchdog",
@@ -73,6 +76,7 @@ __all__ = [
     "make_reading",
     "make_recipe",
     "make_reward",
+    "make_tools",
     "make_verifier",
     "part_lr",
     "recipe_keys",

@@ -15,6 +15,7 @@ from seethink.config.data import ReadConfig
 from seethink.config.recipe import FOREIGN, Recipe
 from seethink.config.reward import RewardConfig
 from seethink.config.section import PARTS
+from seethink.config.tools import ToolConfig
 from seethink.config.verifier import VerifierConfig
 from seethink.core.errors import UserError
 from seethink.core.files import read_file
@@ -128,6 +129,25 @@ def make_reward(words: Sequence[str], saved: Mapping[str, Any] | None = None) ->
     `saved` is the `[reward]` of a run, whose keys hold where no word says otherwise.
     """
     return _section(words, "reward", RewardConfig, saved or {})
+
+
+def make_tools(**settings: Any) -> ToolConfig:
+    """What a model may call, for commands without a recipe: options by name, None where not given.
+
+    Raises RecipeError.
+    """
+    try:
+        tools = ToolConfig(**settings)
+    except ValidationError as error:
+        named = [{**e, "loc": (_option(e["loc"][0]),)} for e in error.errors()]
+        raise RecipeError("; ".join(map(explain, named))) from None
+    if tools.unread:
+        raise RecipeError(f"{_option(tools.unread)} is read with --environment alone: name one, or leave it out")
+    return tools
+
+
+def _option(key: str | int) -> str:
+    return f"--{key}".replace("_", "-")
 
 
 def _section(words: Sequence[str], name: str, kind: type[AnySection], saved: Mapping[str, Any]) -> AnySection:

@@ -13,9 +13,10 @@ from seethink.config.optim import OptimConfig
 from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartsConfig
 from seethink.config.reward import RewardConfig
-from seethink.config.rl import AlgorithmConfig, EnvironmentName, PpoConfig, RolloutConfig
+from seethink.config.rl import AlgorithmConfig, PpoConfig, RolloutConfig
 from seethink.config.section import Section
 from seethink.config.sft import SftConfig
+from seethink.config.tools import ToolConfig
 from seethink.config.vllm import VllmConfig
 from seethink.core.arguments import SEEDS
 
@@ -122,9 +123,9 @@ class Recipe(Section):
         return self
 
     @property
-    def environment(self) -> EnvironmentName | None:
-        """The tool that the stage's model may call."""
-        return self.sft.environment if self.stage == "sft" else self.rollout.environment
+    def tools(self) -> ToolConfig:
+        """What the stage's model may call."""
+        return ToolConfig(environment=self.sft.environment) if self.stage == "sft" else self.rollout
 
     def as_table(self) -> dict[str, Any]:
         """The recipe as JSON values, without the sections that its stage does not read."""
@@ -152,8 +153,8 @@ def _what_vllm_refuses(rollout: RolloutConfig) -> str:
 
 def _what_environments_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig, optim: OptimConfig) -> str:
     if rollout.environment is None:
-        unread = [f"rollout.{key}" for key in ("turns", "turn_tokens") if getattr(rollout, key) is not None]
-        return f"{unread[0]} is read with rollout.environment alone: name one, or remove the key" if unread else ""
+        key = rollout.unread
+        return f"rollout.{key} is read with rollout.environment alone: name one, or remove the key" if key else ""
     if rollout.engine == "vllm":
         return (
             f"rollout.environment={rollout.environment!r} with rollout.engine=vllm: episodes of several turns are "

@@ -7,12 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from seethink.config.section import Section
+from seethink.config.tools import ToolConfig
 
 Difficulty = str
-EnvironmentName = Literal["calculator", "zoom"]
 
 
-class RolloutConfig(Section):
+class RolloutConfig(ToolConfig):
     engine: Literal["in_process", "vllm"] = Field(
         "in_process", description="What samples: the training process itself, or vLLM servers ([vllm])."
     )
@@ -25,16 +25,6 @@ class RolloutConfig(Section):
         (), description="[share of training, max_new_tokens] pairs, e.g. [[0.5, 8192]]: longer answers later."
     )
     max_rows: int = Field(256, gt=0, description="Completions decoded at once, by each server where there are some.")
-    environment: EnvironmentName | None = Field(
-        None, description="A tool that the model may call, turn after turn (docs/tools.md). Default: one turn, no tool."
-    )
-    turns: int | None = Field(
-        None, ge=2, le=64, description="With an environment: most turns of the model, the last one unanswered. "
-        "Default: 4.",
-    )  # fmt: skip
-    turn_tokens: int | None = Field(
-        None, gt=0, description="With an environment: longest turn; max_new_tokens bounds all turns together."
-    )
 
 
 class AlgorithmConfig(Section):

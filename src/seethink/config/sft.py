@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from seethink.config.rl import EnvironmentName
 from seethink.config.section import Section
+from seethink.config.tools import EnvironmentName
 
 
 class SftConfig(Section):

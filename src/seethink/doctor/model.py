@@ -270,7 +270,7 @@ def _check_processor(report: Report, recipe: Recipe, model: Model) -> None:
                 return
             chat = make_chat(processor, model.meta)
             whole = check_tokens(report, model.meta, chat, banned_token_ids(model.meta, chat.tokenizer))
-            chat = introduced(recipe, chat)
+            chat = introduced(recipe.tools, chat)
     except UserError as error:
         advice = "copy the tokenizer's and the processor's files of the original model beside the weights"
         report.add(SECTION, "processor", Status.FAIL, f"cannot be used: {error}", advice)

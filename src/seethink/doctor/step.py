@@ -50,7 +50,7 @@ def check_step(report: Report, recipe: Recipe, model: Model, train: Scan | None,
     assert model.chat is not None
     try:
         loaded = load_recipe_model(recipe)
-        loaded.chat = introduced(recipe, loaded.chat)
+        loaded.chat = introduced(recipe.tools, loaded.chat)
         _try(report, recipe, loaded, _chosen(train))
     except UserError as error:
         report.add(SECTION, "forward and backward", Status.FAIL, str(error), "see the checks of the model above")
@@ -186,7 +186,7 @@ def _check_images(report: Report, recipe: Recipe, policy: Policy, samples: Seque
 def _check_rollout(report: Report, recipe: Recipe, loaded: LoadedModel, prompts: list[Prompt]) -> None:
     sampling = Sampling(8, recipe.rollout.temperature, recipe.rollout.top_p)
     own = make_generator(loaded, max_rows=recipe.rollout.max_rows)
-    generator = with_environment(recipe, own, loaded.chat)
+    generator = with_environment(recipe.tools, own, loaded.chat)
     groups = generator.generate(prompts, 1, sampling, (recipe.seed,))
     completions = [completion for group in groups for completion in group]
     banned = set(loaded.banned_ids) & {i for c in completions for i in c.token_ids}

@@ -17,7 +17,7 @@ SAID = "<tool_response>about 0.123456789012</tool_response>"
 
 def check_tools(report: Report, recipe: Recipe, chat: Chat) -> None:
     """Raises UserError where the model cannot take the turns of the recipe's environment."""
-    name = recipe.environment
+    name = recipe.tools.environment
     if name is None:
         return
     environment = ENVIRONMENTS[name]()
@@ -31,7 +31,7 @@ def check_tools(report: Report, recipe: Recipe, chat: Chat) -> None:
 
 def reply_tokens(recipe: Recipe, chat: Chat) -> int:
     """Tokens of a long reply, its picture included; 0 without an environment."""
-    name = recipe.environment
+    name = recipe.tools.environment
     if name is None:
         return 0
     pictures = [Image.new("RGB", (MAX_SIDE, MAX_SIDE))] if ENVIRONMENTS[name]().gives_images else []

@@ -11,7 +11,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from seethink.config import LogConfig
+from seethink.config import LogConfig, ToolConfig
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, json_with, write_json, write_json_lines
 from seethink.core.redact import visible
@@ -30,11 +30,20 @@ STORED_GROUPS = 24
 
 
 def write_evaluation(
-    out: Path, task: Task, prompts: PromptList, scores: Sequence[TaskScore], *, label: str, model: str, seed: int
+    out: Path,
+    task: Task,
+    prompts: PromptList,
+    scores: Sequence[TaskScore],
+    *,
+    label: str,
+    model: str,
+    seed: int,
+    tools: ToolConfig | None = None,
 ) -> None:
     """Write the scores of one task, in one mode or several, into the folder `out`.
 
-    Some of the first mode's responses to `prompts` [N] are stored for the report's viewer.
+    Some of the first mode's responses to `prompts` [N] are stored for the report's viewer. `tools` is recorded where it
+    names an environment.
     """
     (out / "eval").mkdir(parents=True, exist_ok=True)
     places = spread(len(prompts), STORED_GROUPS) if scores else []
@@ -50,7 +59,8 @@ def write_evaluation(
         ],
     )
     parts = [asdict(part) for score in scores for part in score.parts]
-    write_json(out / "eval.json", {"label": label, "model": model, "seed": seed, "scores": parts})
+    asked = {"tools": tools.model_dump()} if tools is not None and tools.environment is not None else {}
+    write_json(out / "eval.json", {"label": label, "model": model, "seed": seed, **asked, "scores": parts})
 
 
 def claim_evaluation(out: Path) -> None:

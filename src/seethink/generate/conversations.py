@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from seethink.config import Recipe
+from seethink.config import ToolConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, Reply, Sample
 from seethink.data.chat import Chat
@@ -85,6 +85,8 @@ class ConversationGenerator:
         self._own, self._chat, self._make = own, chat, make
         self._turns, self._turn_tokens = turns or TURNS, turn_tokens
         refuse_environment(chat, make())
+        self.on_reply: Callable[[Step], None] | None = None
+        """Called with each answer of an environment that the model goes on from, for a chat to show."""
 
     @property
     def policy_version(self) -> int:
@@ -174,23 +176,25 @@ class ConversationGenerator:
         truncated."""
         before = conversation.prompt
         conversation.answer(step, self._chat)
+        if self.on_reply is not None:
+            self.on_reply(step)
         if conversation.room(sampling.max_new_tokens, self._chat.context) < 1:
             conversation.replies.pop()
             conversation.prompt, conversation.goes_on = before, False
             conversation.turns[-1] = replace(conversation.turns[-1], truncated=True)
 
 
-def with_environment(recipe: Recipe, own: Generator, chat: Chat) -> Generator:
-    """`own`, or what samples conversations with it where the recipe names an environment. Raises UserError."""
-    if recipe.environment is None:
+def with_environment(tools: ToolConfig, own: Generator, chat: Chat) -> Generator:
+    """`own`, or what samples conversations with it where `tools` names an environment. Raises UserError."""
+    if tools.environment is None:
         return own
-    make, rollout = ENVIRONMENTS[recipe.environment], recipe.rollout
-    return ConversationGenerator(own, chat, make, turns=rollout.turns, turn_tokens=rollout.turn_tokens)
+    make = ENVIRONMENTS[tools.environment]
+    return ConversationGenerator(own, chat, make, turns=tools.turns, turn_tokens=tools.turn_tokens)
 
 
-def introduced(recipe: Recipe, chat: Chat) -> Chat:
-    """The chat whose prompts say how to call the recipe's environment, where it names one."""
-    return chat if recipe.environment is None else chat.introduced(ENVIRONMENTS[recipe.environment]().instructions)
+def introduced(tools: ToolConfig, chat: Chat) -> Chat:
+    """The chat whose prompts say how to call the environment, where `tools` names one."""
+    return chat if tools.environment is None else chat.introduced(ENVIRONMENTS[tools.environment]().instructions)
 
 
 def played(prompt: Prompt, trace: str, environment: Environment, chat: Chat) -> Completion:

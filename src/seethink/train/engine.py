@@ -30,7 +30,7 @@ def rollout_generator(recipe: Recipe, policy: Policy) -> Generator:
     loaded = policy.loaded
     if recipe.rollout.engine == "in_process":
         own = DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
-        return with_environment(recipe, own, loaded.chat)
+        return with_environment(recipe.tools, own, loaded.chat)
     weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
     return MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
 

@@ -123,7 +123,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """GRPO or PPO in a folder that is prepared; returns the last checkpoint."""
     folder, data, algorithm = Path(recipe.out), recipe.data, recipe.algorithm
     loaded = load_recipe_model(recipe, _loading_device(recipe))
-    loaded.chat = introduced(recipe, loaded.chat)
+    loaded.chat = introduced(recipe.tools, loaded.chat)
     reference = _reference(recipe)
     quarantine = Quarantine(folder / QUARANTINE)
     samples = load_fitting(
@@ -146,7 +146,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
         stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
         hooks = [
             run.entropy_log(),
-            EpisodeLog(folder, recipe.log, run.probe.meter, tools=recipe.environment is not None),
+            EpisodeLog(folder, recipe.log, run.probe.meter, tools=recipe.tools.environment is not None),
             BlindnessGuard(recipe, policy, run.budget, generator, held_out),
             run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps),
         ]
@@ -161,7 +161,7 @@ def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     """Supervised fine-tuning in a folder that is prepared; returns the weights with the best validation loss."""
     folder, seed, best = Path(recipe.out), recipe.seed, Path(recipe.out) / "best"
     loaded = load_recipe_model(recipe, _loading_device(recipe))
-    loaded.chat = introduced(recipe, loaded.chat)
+    loaded.chat = introduced(recipe.tools, loaded.chat)
     quarantine = Quarantine(folder / QUARANTINE)
     traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=beginning.same_data)
     last_step = total_steps(len(traces), recipe.sft)
@@ -170,7 +170,7 @@ def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     tasks = _tasks(recipe, loaded, quarantine)
     policy = make_policy(recipe, loaded, last_step)
     own = DealtGenerator(make_generator(loaded), policy.whole_weights)
-    with closing(with_environment(recipe, own, loaded.chat)) as generator:
+    with closing(with_environment(recipe.tools, own, loaded.chat)) as generator:
         run = _Run(recipe, policy, beginning.checkpoint, {})
         stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
         validation = Validation(

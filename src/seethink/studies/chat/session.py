@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from seethink.config import LogConfig
+from seethink.config import LogConfig, ToolConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Sample
 from seethink.data.images import ImageRef, check_image
+from seethink.environments.protocol import Step
+from seethink.generate.conversations import ConversationGenerator, introduced, with_environment
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.protocol import Sampling
 from seethink.models.load import LoadedModel
@@ -22,9 +26,19 @@ class ChatSession:
     """A model, a picture and an inference mode. Questions are independent: none sees an earlier one or its answer."""
 
     def __init__(
-        self, loaded: LoadedModel, *, max_new_tokens: int = 512, temperature: float = 1.0, seed: int = 0
+        self,
+        loaded: LoadedModel,
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 1.0,
+        seed: int = 0,
+        tools: ToolConfig | None = None,
     ) -> None:
+        """Raises UserError where the model cannot take the tool's turns."""
         self._loaded, self._generator = loaded, InProcessGenerator(loaded)
+        self._tools = tools or ToolConfig()
+        loaded.chat = introduced(self._tools, loaded.chat)
+        self._asking = with_environment(self._tools, self._generator, loaded.chat)
         self._max_new_tokens, self._temperature, self._seed = max_new_tokens, temperature, seed
         self._asked = 0
         self._variant = Variant("slow")
@@ -42,6 +56,8 @@ class ChatSession:
 
     def use_mode(self, mode: str) -> None:
         """`slow`, `nothink`, `nowait`, or a number of thinking tokens. Raises UserError."""
+        if self._tools.environment is not None and mode != "slow":
+            raise UserError(f"mode {mode!r} asks without tools: leave --environment out, or use slow")
         if mode.isdigit() and 0 < int(mode) < self._max_new_tokens:
             self._variant = Variant("budget", int(mode), forced=True)
         elif mode in MODES:
@@ -52,8 +68,11 @@ class ChatSession:
                 f"{self._max_new_tokens}"
             )
 
-    def ask(self, question: str, show: Show) -> Completion:
-        """The response; `show` is called while it grows. Raises UserError for a question that the model cannot take."""
+    def ask(self, question: str, show: Show, tell: Callable[[str], None] = lambda _: None) -> Completion:
+        """The response; `show` is called while it grows, and `tell` with what a tool answers between its turns.
+
+        Raises UserError for a question that the model cannot take.
+        """
         chat = self._loaded.chat.edited(without_think) if self._variant.mode == "nothink" else self._loaded.chat
         prompt = chat.prompt(Sample(f"chat-{self._asked}", question, self.images))
         words = LogConfig().critical_words
@@ -65,8 +84,16 @@ class ChatSession:
             if room < 1:
                 raise UserError(f"the question fills the model's {chat.context} positions; ask a shorter one")
         stream = self._generator.on_draw = TokenStream(self._loaded, show)
+        if isinstance(self._asking, ConversationGenerator):
+            self._asking.on_reply = partial(_between, stream, tell)
         self._asked += 1
         sampling = Sampling(room, self._temperature, rules=rules)
-        ((completion,),) = self._generator.generate([prompt], 1, sampling, (self._seed, STREAM, self._asked))
+        ((completion,),) = self._asking.generate([prompt], 1, sampling, (self._seed, STREAM, self._asked))
         stream.end()
         return completion
+
+
+def _between(stream: TokenStream, tell: Callable[[str], None], step: Step) -> None:
+    """What stands between two turns of the model."""
+    stream.end()
+    tell(step.text)

@@ -37,6 +37,12 @@ class Printer:
         style = Style(dim=dim, color="black", bgcolor=shade) if shade else Style(dim=dim)
         console.print(Text(_plain(piece), style), end="", soft_wrap=True, highlight=False)
 
+    def tell(self, answer: str) -> None:
+        """A tool's answer, on a line of its own before the model's next turn."""
+        console.print()
+        console.print(Text(_plain(answer), "cyan"), soft_wrap=True, highlight=False)
+        self._text = ""
+
     def _is_thinking(self) -> bool:
         return self._text.rfind(OPEN) > self._text.rfind(CLOSE)
 
@@ -81,7 +87,8 @@ def _act(session: ChatSession, line: str, shaded: bool) -> None:
 
 def _answer(session: ChatSession, question: str, shaded: bool) -> None:
     try:
-        completion = session.ask(question, Printer(shaded))
+        printer = Printer(shaded)
+        completion = session.ask(question, printer, printer.tell)
     except KeyboardInterrupt:
         say("")
         return
