@@ -57,7 +57,7 @@ def test_every_rank_has_all_completions_and_takes_part_in_every_update(random_na
 
     server.script = script  # type: ignore[assignment]
     for prompt in map(loaded.chat.prompt, make_samples([1, 0, 1])):
-        server.expanded[tuple(loaded.chat.unexpanded_ids(prompt.sample))] = prompt.input_ids
+        server.expanded[tuple(loaded.chat.unexpanded_ids(prompt))] = prompt.input_ids
     with server:
         on_ranks(2, _sample, tmp_path, random_nano, server.url, tmp_path)
     banned, stop = set(loaded.banned_ids), loaded.stop_ids[0]

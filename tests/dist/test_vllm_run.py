@@ -42,7 +42,7 @@ def server(random_nano: Path) -> Iterator[ScriptedVllm]:
     loaded = load_nano(random_nano)
     with ScriptedVllm(loaded) as server:
         for prompt in map(loaded.chat.prompt, world_samples("world:math", "train", 12, 0)):
-            server.expanded[tuple(loaded.chat.unexpanded_ids(prompt.sample))] = prompt.input_ids
+            server.expanded[tuple(loaded.chat.unexpanded_ids(prompt))] = prompt.input_ids
         yield server
 
 

@@ -17,16 +17,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.conversing import Talker
 from helpers.vllm_server import needs_vllm, running_server, vllm_recipe
 from seethink.core.types import Completion, Prompt
 from seethink.generate import weight_sync
+from seethink.generate.conversations import ConversationGenerator
 from seethink.generate.protocol import Sampling
 from seethink.generate.vllm import VllmGenerator
 from seethink.generate.vllm_server import VllmServer
 from seethink.models.load import LoadedModel, load_model
 from seethink.models.scorer import TokenScorer
 from seethink.models.weight_stream import checkpoint_weights
-from seethink.rl.batching import Batcher, given_responses
+from seethink.rl.batching import Batcher, given_conversations
 from seethink.train.policy import score
 from seethink.train.start import train
 from seethink.world.make import world_samples
@@ -80,7 +82,7 @@ class Served:
             (prompt, c) for prompt, group in zip(self.prompts, groups, strict=True) for c in group
         ]
         batcher = Batcher(100_000, 0, loaded.chat.pad_id, loaded.device)
-        batches = batcher.batches(given_responses([(prompt, c.token_ids) for prompt, c in pairs]))
+        batches = batcher.batches(given_conversations(pairs))
         worst = 0.0
         for batch, outputs in zip(batches, score(TokenScorer(loaded, temperature=temperature), batches), strict=True):
             owners = batch.sequence_ids[batch.loss_mask]
@@ -127,6 +129,17 @@ def test_the_log_probs_are_the_trainers_at_the_sampling_temperature(served: Serv
     assert served.gap(greedy, temperature=1.0) < TOLERANCE
     banned = set(served.loaded.banned_ids)
     assert not any(banned & set(ids) for group in tokens(groups) for ids in group)
+
+
+def test_the_log_probs_of_later_turns_are_the_trainers(served: Served) -> None:
+    """With a picture that stands in the first answer; prompts of every turn are compared id by id."""
+    talk = ConversationGenerator(served.generator, served.loaded.chat, Talker, turn_tokens=8)
+    groups = talk.generate(served.prompts, 2, Sampling(24, temperature=0.7), SEED)
+    replies = [c.replies for group in groups for c in group]
+    assert any(reply.images for one in replies for reply in one)
+    assert max(map(len, replies)) == 2
+    assert served.gap(groups) < TOLERANCE
+    assert tokens(talk.generate(served.prompts, 2, Sampling(24, temperature=0.7), SEED)) == tokens(groups)
 
 
 def test_image_ids_are_not_sampled_where_they_would_be(served: Served) -> None:

@@ -351,7 +351,6 @@ def test_what_a_server_samples_otherwise_is_refused(word: str, said: str) -> Non
     ("words", "said"),
     [
         (["rollout.environment=shell"], "rollout.environment: Input should be 'calculator' or 'zoom'"),
-        (["rollout.environment=calculator", "rollout.engine=vllm"], "set rollout.engine=in_process"),
         (["rollout.environment=zoom"], "set optim.shared_prompt=false"),
         (
             ["rollout.environment=zoom", "algorithm.token_measure=image", "algorithm.token_share=0.5"],

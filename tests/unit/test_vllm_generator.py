@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.conversing import Talker
 from helpers.nano import load_nano, make_samples
 from helpers.scripted_openai import Reply, after, hangs, sends, sends_half
 from helpers.scripted_vllm import Script, ScriptedVllm, made_up
@@ -23,6 +24,7 @@ from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt
 from seethink.generate import vllm as client
 from seethink.generate import weight_sync
+from seethink.generate.conversations import ConversationGenerator
 from seethink.generate.protocol import Forbid, Sampling, ThinkingBudget
 from seethink.generate.vllm import VllmGenerator, completion_seed
 from seethink.generate.vllm_server import VllmServer
@@ -56,7 +58,7 @@ class Cluster:
     def __init__(self, loaded: LoadedModel, prompts: Sequence[Prompt], servers: list[ScriptedVllm], **settings: Any):
         self.servers, self.loaded = servers, loaded
         for server in servers:
-            server.expanded = {tuple(loaded.chat.unexpanded_ids(p.sample)): p.input_ids for p in prompts}
+            server.expanded = {tuple(loaded.chat.unexpanded_ids(p)): p.input_ids for p in prompts}
         self.generator = VllmGenerator(
             loaded,
             [VllmServer(server.url) for server in servers],
@@ -109,7 +111,7 @@ def test_a_request_is_a_prompt_once_with_its_pictures(make: Make, prompts: list[
     assert len(bodies) == len(prompts)
     by_prompt = {tuple(b["token_ids"]): b for b in bodies}
     for prompt in prompts:
-        body = by_prompt[tuple(cluster.loaded.chat.unexpanded_ids(prompt.sample))]
+        body = by_prompt[tuple(cluster.loaded.chat.unexpanded_ids(prompt))]
         assert body["sampling_params"]["n"] == GROUP
         pictures = prompt.sample.pictures()
         assert len(body["content_parts"]) == len(pictures)
@@ -340,7 +342,7 @@ def test_an_image_id_among_the_tokens_is_refused(make: Make, prompts: list[Promp
 def test_a_prompt_that_is_read_otherwise_stops_the_run(make: Make, prompts: list[Prompt]) -> None:
     cluster = make()
     server = cluster.servers[0]
-    short = tuple(cluster.loaded.chat.unexpanded_ids(prompts[0].sample))
+    short = tuple(cluster.loaded.chat.unexpanded_ids(prompts[0]))
     server.expanded[short] = prompts[0].input_ids[:-1]
     with pytest.raises(UserError, match=rf"'{prompts[0].sample.id}' as {len(prompts[0].input_ids) - 1} tokens"):
         cluster.generate(prompts)
@@ -462,3 +464,33 @@ def test_a_key_is_sent_and_not_shown(
             cluster.generate(prompts)
         assert "hush" not in str(error.value)
         cluster.generator.close()
+
+
+class Expands:
+    """A server's expansion of any prompt: each placeholder of an image becomes the tokens of one picture."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        (sample,) = make_samples([1])
+        prompt = loaded.chat.prompt(sample)
+        short, whole = loaded.chat.unexpanded_ids(prompt), prompt.input_ids
+        place = next(i for i, (a, b) in enumerate(zip(short, whole, strict=False)) if a != b)
+        self._mark, after = short[place], len(short) - place - 1
+        self._picture = whole[place : len(whole) - after]
+
+    def get(self, short: Sequence[int], default: list[int]) -> list[int]:
+        return [i for token in short for i in (self._picture if token == self._mark else [token])]
+
+
+def test_a_later_turn_sends_all_that_was_said_and_every_picture(make: Make, prompts: list[Prompt]) -> None:
+    """What a server makes of it is compared with the conversation's own ids, or `generate` raises."""
+    cluster = make()
+    cluster.servers[0].expanded = Expands(cluster.loaded)  # type: ignore[assignment]
+    talk = ConversationGenerator(cluster.generator, cluster.loaded.chat, Talker, turn_tokens=5)
+    groups = talk.generate(prompts, 2, Sampling(20), SEED)
+    said = [reply for group in groups for c in group for reply in c.replies]
+    assert {len(reply.images) for reply in said} == {0, 1}
+    pictures = [len(body["content_parts"]) for body in cluster.servers[0].bodies]
+    assert sorted(pictures[:4]) == sorted(len(prompt.sample.images) for prompt in prompts)
+    assert max(pictures[4:]) == 3
+    again = talk.generate(prompts, 2, Sampling(20), SEED)
+    assert [[c.token_ids for c in group] for group in again] == [[c.token_ids for c in group] for group in groups]

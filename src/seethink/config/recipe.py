@@ -155,11 +155,6 @@ def _what_environments_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig
     if rollout.environment is None:
         key = rollout.unread
         return f"rollout.{key} is read with rollout.environment alone: name one, or remove the key" if key else ""
-    if rollout.engine == "vllm":
-        return (
-            f"rollout.environment={rollout.environment!r} with rollout.engine=vllm: episodes of several turns are "
-            "sampled in the trainer's process; set rollout.engine=in_process"
-        )
     if rollout.environment == "zoom" and algorithm.token_measure == "image":
         return (
             "rollout.environment='zoom' with algorithm.token_measure='image': a grey picture in the place of the first "

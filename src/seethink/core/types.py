@@ -110,6 +110,12 @@ class Prompt:
     """What the processor made of the images, passed to the model untouched; empty for text only."""
     rope_ids: Tensor | None = None
     """[3, T] positions by time, height and width (M-RoPE); None where positions simply count."""
+    turns: tuple[tuple[list[int], Reply], ...] = ()
+    """In a later turn of a conversation: what the model has said, and how it was answered. All are in `input_ids`."""
+
+    def pictures(self) -> list[Image]:
+        """Those of the sample, then those of the answers."""
+        return [*self.sample.pictures(), *(picture for _, reply in self.turns for picture in reply.images)]
 
 
 @dataclass(frozen=True, slots=True)

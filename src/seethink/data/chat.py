@@ -136,9 +136,13 @@ class Chat:
         owner = self.processor if pictures else self.tokenizer
         return dict(owner(text=[text], return_tensors="pt", add_special_tokens=self.wants_bos(text), **images))
 
-    def unexpanded_ids(self, sample: Sample) -> list[int]:
+    def unexpanded_ids(self, prompt: Prompt) -> list[int]:
         """The prompt's ids with one placeholder for each image, as servers take them. Raises UserError."""
-        return self._text_ids(self.template_text(sample))
+        ids = self._text_ids(self.template_text(prompt.sample))
+        for said, reply in prompt.turns:
+            between, _ = self._encoded(self._between(reply.text, len(reply.images)), [], special=False)
+            ids += [*said, *after_turn(said, between)]
+        return ids
 
     def prompt_length(self, sample: Sample) -> int:
         """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError."""
@@ -279,3 +283,8 @@ def _with_choices(sample: Sample) -> str:
     if all(re.search(option, sample.question) for option in shown):
         return sample.question
     return sample.question + "".join(f"\n{letter}. {choice}" for letter, choice in lettered)
+
+
+def after_turn(said: list[int], reply: list[int]) -> list[int]:
+    """A reply's ids behind the model's turn, which may have ended itself: the token that ends it stands once."""
+    return reply[1:] if reply[:1] == said[-1:] else reply

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from seethink.config import ToolConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, Reply, Sample
-from seethink.data.chat import Chat
+from seethink.data.chat import Chat, after_turn
 from seethink.environments.calls import OPEN, CallError, turns_of
 from seethink.environments.make import ENVIRONMENTS
 from seethink.environments.protocol import Environment, Step
@@ -47,16 +47,16 @@ class _Conversation:
 
     def answer(self, step: Step, chat: Chat) -> None:
         """Put the environment's turn behind the model's."""
+        before, said = self.prompt, self.turns[-1].token_ids
         ids, mm_kwargs = chat.reply(step.text, step.images)
-        said = self.turns[-1].token_ids
-        if ids[:1] == said[-1:]:
-            ids = ids[1:]  # the model has ended its turn itself
-        whole, tensors = [*self.prompt.input_ids, *said, *ids], self.prompt.mm_kwargs
-        if mm_kwargs:
-            tensors = join_images([tensors, mm_kwargs])
-        self.prompt = Prompt(self.prompt.sample, whole, tensors, chat.positions(whole, tensors))
+        ids = after_turn(said, ids)
         text = chat.without_special_tokens(step.text)
-        self.replies.append(Reply(self.written, ids, text, step.images, mm_kwargs, failed=step.failed))
+        reply = Reply(self.written, ids, text, step.images, mm_kwargs, failed=step.failed)
+        whole = [*before.input_ids, *said, *ids]
+        tensors = join_images([before.mm_kwargs, mm_kwargs]) if mm_kwargs else before.mm_kwargs
+        turns = (*before.turns, (said, reply))
+        self.prompt = Prompt(before.sample, whole, tensors, chat.positions(whole, tensors), turns)
+        self.replies.append(reply)
 
     def room(self, limit: int, context: int | None) -> int:
         """Tokens that the next turn may have: `limit` for the model's in all, `context` for everything together."""

@@ -213,10 +213,8 @@ class VllmGenerator:
             "detokenize": False,
         }  # fmt: skip
         body = {
-            "token_ids": self._loaded.chat.unexpanded_ids(prompt.sample),
-            "content_parts": [
-                {"type": "image_url", "url": data_url(as_png(image))} for image in prompt.sample.pictures()
-            ],
+            "token_ids": self._loaded.chat.unexpanded_ids(prompt),
+            "content_parts": [{"type": "image_url", "url": data_url(as_png(image))} for image in prompt.pictures()],
             "sampling_params": parameters,
             "return_token_ids": True,
         }

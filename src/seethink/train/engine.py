@@ -28,11 +28,13 @@ def rollout_generator(recipe: Recipe, policy: Policy) -> Generator:
     """The generator of a reinforcement learning run. Raises UserError where no server is known, or where
     the model cannot take the turns of an environment."""
     loaded = policy.loaded
+    own: Generator
     if recipe.rollout.engine == "in_process":
         own = DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
-        return with_environment(recipe.tools, own, loaded.chat)
-    weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
-    return MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
+    else:
+        weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
+        own = MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
+    return with_environment(recipe.tools, own, loaded.chat)
 
 
 def _servers(recipe: Recipe, loaded: LoadedModel, weights: partial[Iterator[tuple[str, Tensor]]]) -> VllmGenerator:
