@@ -21,9 +21,12 @@ import pytest
 from helpers import forked
 from helpers.benchmarks import logicvista_json, png, small, wemath_json
 from helpers.command_line import run_command
+from helpers.conversing import TextTalker
 from helpers.forked import Forked
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, after, says, sends
 from helpers.verifying import hurry  # noqa: F401
+from seethink.environments.make import ENVIRONMENTS
+from seethink.environments.protocol import Step
 from seethink.eval.tasks import registry
 from seethink.runs.keyed_lines import KeyedLines
 
@@ -206,6 +209,35 @@ def test_regrading_needs_no_model_and_changes_nothing(data: Path, tmp_path: Path
     missing = run_command("eval", "--regrade", "--bench", "wemath", "--out", str(out))
     assert missing.returncode == 2
     assert "wemath has no stored answers" in missing.stderr
+
+
+@pytest.mark.slow
+def test_answers_with_and_without_a_tool_are_kept_apart(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This tool answers the first turns whatever they say: the stored text is that of the last one."""
+    turns = []
+
+    class Listener(TextTalker):
+        def step(self, text: str) -> Step:
+            turns.append(text)
+            return super().step(text)
+
+    monkeypatch.setitem(ENVIRONMENTS, "calculator", Listener)
+    words = ["--bench", "logicvista", "--data", str(data), "--out", str(tmp_path / "out"), "--runs", "1"]
+    words += ["--max-new-tokens", "90", "--limit", "4"]
+    done = run_command("eval", "nano", *words, "--environment", "calculator", "--turns", "3")
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "out" / "generations").rglob("*.jsonl")
+    answers = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(answers) == 4
+    assert len(turns) > 4
+    assert {one["text"] for one in answers if one["finish"] == "stop"} <= set(turns)
+    identity = json.loads((tmp_path / "out" / "bench.json").read_text())["model"]
+    assert identity["tools"] == {"environment": "calculator", "turns": 3, "turn_tokens": None}
+    alone = run_command("eval", "nano", *words)
+    assert alone.returncode == 2
+    assert "choose another folder" in alone.stderr
 
 
 def test_what_a_server_refuses_for_good_can_be_counted_as_wrong(data: Path, tmp_path: Path) -> None:

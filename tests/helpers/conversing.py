@@ -17,13 +17,13 @@ class Talker:
     answers = 2
 
     def reset(self, sample: Sample) -> None:
-        self._images, self._turn = sample.images, 0
+        self._images, self._turn = sample.pictures(), 0
 
     def step(self, text: str) -> Step:
         self._turn += 1
         if self._turn > self.answers:
             return FINAL
-        pictures = (crop(self._images[0], (0, 0, 500, 500)),) if self._images and self._turn == 1 else ()  # type: ignore[arg-type]
+        pictures = (crop(self._images[0], (0, 0, 500, 500)),) if self._images and self._turn == 1 else ()
         return Step(f"{len(text)} is red, say more", pictures, reward=0.25)
 
 

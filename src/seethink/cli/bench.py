@@ -14,6 +14,7 @@ from seethink.core.exits import RunStopped
 from seethink.core.redact import visible
 
 if TYPE_CHECKING:
+    from seethink.config import ToolConfig
     from seethink.config.endpoint import EndpointConfig
     from seethink.eval.bench.generations import Settings
 
@@ -107,6 +108,7 @@ class BenchOptions:
     count_refused: bool
     regrade: bool
     download: bool
+    tools: ToolConfig
 
 
 def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[str]) -> None:
@@ -126,6 +128,7 @@ def evaluate_benchmarks(model: str | None, options: BenchOptions, words: list[st
         limit=options.limit,
         counts_refused=options.count_refused,
         download=options.download,
+        tools=options.tools,
         reward=make_reward(words),
         reading=make_reading(words),
     )

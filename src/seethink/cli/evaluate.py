@@ -117,10 +117,8 @@ def evaluate(
 
     tools = make_tools(environment=environment, turns=turns, turn_tokens=turn_tokens)
     if bench is not None or server is not None or regrade:
-        if environment is not None:
-            raise UserError(
-                "--environment is for files and the world; leave it out with --bench, --server and --regrade"
-            )
+        if environment is not None and (server is not None or regrade):
+            raise UserError("--environment is for a model in this process: leave it out with --server and --regrade")
         if size is not None:
             raise UserError("--size is for files and the world; with --bench give --limit, a sample of all items")
         options = BenchOptions(
@@ -128,6 +126,7 @@ def evaluate(
             limit=limit, seed=seed, data=data, out=out, server=server, served_model=served_model,
             api_key_env=api_key_env, concurrency=concurrency, requests_per_minute=requests_per_minute,
             timeout_s=timeout_s, blind=blind, count_refused=count_refused, regrade=regrade, download=download,
+            tools=tools,
         )  # fmt: skip
         evaluate_benchmarks(model, options, words)
         return

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from seethink.config import ToolConfig
 from seethink.config.endpoint import EndpointConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion
@@ -72,14 +73,17 @@ class Answerer(Protocol):
 class InProcess:
     """The model in this process."""
 
-    def __init__(self, loaded: LoadedModel, generator: Generator) -> None:
+    def __init__(self, loaded: LoadedModel, generator: Generator, tools: ToolConfig | None = None) -> None:
+        """`tools` is what `generator` lets the model call."""
         self._loaded, self._generator = loaded, generator
+        self._tools = {"tools": tools.model_dump()} if tools is not None and tools.environment is not None else {}
         self.failures = Failures()
 
     @property
     def identity(self) -> dict[str, Any]:
         weights = model_identity(self._loaded.source) or self._loaded.source
-        return {"engine": "in-process", "weights": weights, "processor": processor_identity(self._loaded.chat)}
+        processor = processor_identity(self._loaded.chat)
+        return {"engine": "in-process", "weights": weights, "processor": processor, **self._tools}
 
     def answers(self, work: Work, settings: Settings) -> Iterator[list[Generation]]:
         """Chunks of items of like length, all runs of an item together; the chunks depend on the items alone."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from seethink.config import ReadConfig, RewardConfig
+from seethink.config import ReadConfig, RewardConfig, ToolConfig
 from seethink.config.endpoint import EndpointConfig
 from seethink.core.console import console, say
 from seethink.core.errors import UserError
@@ -60,6 +60,8 @@ class BenchCommand:
     """Of which the verifier is used."""
     reading: ReadConfig = field(default_factory=ReadConfig)
     """Of which `image_*` are used, by a model in this process."""
+    tools: ToolConfig = field(default_factory=ToolConfig)
+    """What a model in this process may call; the final turn is its answer."""
     counts_refused: bool = False
     """Requests that the server refuses for good count as wrong."""
     download: bool = False
@@ -128,14 +130,16 @@ class BenchCommand:
             return Server(self.server, self.counts_refused), self.server.model
         if self.model is None:
             raise UserError("expected a MODEL, or --server URL with --model NAME")
+        from seethink.generate.conversations import introduced, with_environment
         from seethink.generate.make import make_generator
         from seethink.models.load import load_model
 
         loaded = load_model(self.model)
         loaded.chat.limit_images(self.reading)
-        generator = make_generator(loaded)
+        loaded.chat = introduced(self.tools, loaded.chat)
+        generator = with_environment(self.tools, make_generator(loaded), loaded.chat)
         stack.callback(generator.close)
-        return InProcess(loaded, generator), Path(self.model).name
+        return InProcess(loaded, generator, self.tools), Path(self.model).name
 
     def _grader(self, stack: ExitStack) -> BenchGrader:
         config = self.reward.verifier if self.reward is not None else None
