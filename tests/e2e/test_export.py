@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from helpers.command_line import run_command
 from helpers.families import save_family
 from seethink.cli.main import app
 from seethink.config import make_recipe
@@ -127,3 +134,90 @@ def test_a_card_shows_no_secret_and_no_markup(run: Path, tmp_path: Path) -> None
     assert "sk-abcdef" not in card
     assert card.count("```") == 4
     assert "\n# Not a heading" not in card
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub on loopback that takes one commit, of files within the request."""
+
+    asked: ClassVar[dict[str, Any]] = {}
+    full = False
+
+    def do_POST(self) -> None:
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        path, home = self.path.partition("?")[0], f"http://{self.headers['host']}/me/mine"
+        assert self.headers["authorization"] == "Bearer hf_test"
+        self.asked[path] = text
+        if path.endswith("/preupload/main"):
+            how = {"uploadMode": "regular", "shouldIgnore": False}
+            self._say({"files": [{"path": file["path"], **how} for file in json.loads(text)["files"]]})
+        elif "/commit/" in path and self.full:
+            self._say({"error": "the disk of the hub is full"}, 507)
+        elif "/commit/" in path:
+            self._say({"commitUrl": f"{home}/commit/1", "commitOid": "1", "success": True})
+        else:
+            self._say({"url": home, "errors": [], "warnings": []})
+
+    def _say(self, answer: dict[str, Any], status: int = 200) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.setattr(Hub, "asked", {})
+        yield Hub
+        server.shutdown()
+
+
+def test_a_push_is_one_commit_of_the_folder(run: Path, tmp_path: Path, hub: type[Hub]) -> None:
+    done = run_command("export", str(run), "--out", str(tmp_path / "out"), "--push", "me/mine")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^pushed: http://[\d.:]+/me/mine/commit/1$", done.stdout, re.MULTILINE)
+    assert json.loads(hub.asked["/api/repos/create"])["visibility"] == "private"
+    lines = map(json.loads, hub.asked["/api/models/me/mine/commit/main"].splitlines())
+    sent = {line["value"]["path"]: line["value"]["content"] for line in lines if line["key"] == "file"}
+    assert sent.keys() == {path.name for path in (tmp_path / "out").iterdir()}
+    assert all(base64.b64decode(text) == (tmp_path / "out" / name).read_bytes() for name, text in sent.items())
+
+
+def test_a_push_that_fails_keeps_the_folder(
+    run: Path, tmp_path: Path, hub: type[Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "full", True)
+    done = run_command("export", str(run), "--out", str(tmp_path / "out"), "--push", "me/mine", "--public")
+    assert done.returncode == 2
+    assert "507" in done.stderr
+    assert f"`hf upload me/mine {tmp_path / 'out'}` tries again" in " ".join(done.stderr.split())
+    assert "hf_test" not in done.stderr
+    assert json.loads(hub.asked["/api/repos/create"])["visibility"] == "public"
+    load_model(str(tmp_path / "out"))
+
+
+def test_a_push_that_cannot_work_is_refused_before_the_export(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["export", str(run), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    for more, said in (
+        (["--push", "mine"], "expected OWNER/NAME"),
+        (["--push", "me/mi ne"], "expected OWNER/NAME"),
+        (["--push", "me/mine"], "HF_HUB_OFFLINE is set"),
+        (["--public"], "is about --push"),
+    ):
+        done = run_command(*words, *more)
+        assert done.returncode == 2
+        assert said in done.stderr
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert "set HF_TOKEN" in run_command(*words, "--push", "me/mine").stderr
+    assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from seethink.cli.options import Seed, Tool
 from seethink.core.console import console
+from seethink.core.errors import UserError
 
 app = typer.Typer()
 
@@ -58,7 +59,10 @@ def families(
         console.print(coverage.as_table(rows))
 
 
-@app.command(epilog="Example: `seethink export runs/nano-grpo --out models/nano-reasoner`")
+@app.command(
+    epilog="Example: `seethink export runs/nano-grpo --out models/nano-reasoner`; "
+    "`seethink export runs/nano-grpo --out models/nano-reasoner --push me/nano-reasoner`"
+)
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
@@ -66,11 +70,22 @@ def export(
         Path | None, typer.Option(help="This checkpoint instead of the one that the run ended with.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    push: Annotated[
+        str | None, typer.Option(help="Then upload the folder to this repository, OWNER/NAME, of the hub.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: a new repository is public.")] = False,
 ) -> None:
     """Write a folder that plain transformers and vLLM load: weights, processor, a model card with recipe and scores."""
     from seethink.export import export_run
+    from seethink.export.push import push_folder, refuse_push
 
+    if public and push is None:
+        raise UserError("--public is about --push OWNER/NAME: give one, or leave it out")
+    if push is not None:
+        refuse_push(push)
     console.print(f"model: {escape(str(export_run(run, out, checkpoint=checkpoint, dtype=dtype)))}", soft_wrap=True)
+    if push is not None:
+        console.print(f"pushed: {escape(push_folder(out, push, public=public))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink chat runs/nano-grpo/best --image chart.png --entropy`")
