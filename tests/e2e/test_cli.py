@@ -30,6 +30,7 @@ COMMANDS = [
     ["lab", "list"],
     ["lab", "run"],
     ["lab", "report"],
+    ["lab", "verdicts"],
     ["world", "make"],
     ["world", "floors"],
     ["world", "examine"],

@@ -66,7 +66,7 @@ def test_the_markdown_table() -> None:
     assert "|  | rises | +5 | +3.1 [+1.2, +5.0] | ≥ +1.0 | 3 seeds × 900 | agrees |" in lines
     assert "|  | falls | +5 | rl has no modes.json | ≥ +1.0 | 0 | can't tell |" in lines
     assert any("A \\| title" in line for line in lines)
-    assert "Claims: 1 agrees, 0 disagrees, 1 can't tell." in lines
+    assert "Claims: 1 agrees, 0 too small, 0 absent, 0 reversed, 1 can't tell, 0 untestable." in lines
 
 
 def test_the_page_has_claims_figures_arms_and_problems() -> None:

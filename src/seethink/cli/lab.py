@@ -50,8 +50,23 @@ def report(
     out: Out = Path("lab"),
     markdown: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
 ) -> None:
-    """Every claim with effect, interval, n and verdict beside the paper's figure: report.html and report.md."""
+    """Every claim with effect, interval, n and verdict beside the paper's figure: report.html and report.md.
+
+    values.json beside them has what was measured, per claim and seed: `seethink lab verdicts` judges it again.
+    """
     from seethink.studies.lab.commands import write_reports
 
     page = write_reports(out, markdown)
     console.print(f"report: {escape(str(page))}", soft_wrap=True)
+
+
+@app.command(epilog="Example: `seethink lab verdicts lab/values.json`")
+def verdicts(
+    file: Annotated[Path, typer.Argument(help="A values.json of `seethink lab report`.")],
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table of `lab report` here.")] = None,
+) -> None:
+    """Judge every claim again, from the measured values alone: no arm, no checkpoint and no report is read."""
+    from seethink.studies.lab.commands import judge_again
+    from seethink.studies.lab.table import verdict_table
+
+    console.print(verdict_table(judge_again(file, markdown)))

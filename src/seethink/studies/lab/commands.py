@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from seethink.core.console import console
-from seethink.core.files import claim_file, json_with
+from seethink.core.files import claim_file, json_with, write_text
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan, missing_models
 from seethink.studies.lab.plan_table import plan_table
 from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
+
+if TYPE_CHECKING:
+    from seethink.studies.lab.results import Results
 
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
@@ -49,19 +53,37 @@ def choose(names: list[str]) -> list[Experiment]:
 
 
 def write_reports(out: Path, markdown: Path | None = None) -> Path:
-    """Write report.html and report.md in the lab's folder, and the table to `markdown` too. Raises LabError."""
-    from seethink.core.files import write_text
+    """Write values.json, report.html and report.md in the lab's folder, and the table to `markdown` too.
+
+    Raises LabError.
+    """
+    from seethink.studies.lab.collect import collect_values
     from seethink.studies.lab.lab_page import render
     from seethink.studies.lab.results import load_results
     from seethink.studies.lab.table import as_markdown
+    from seethink.studies.lab.values import VALUES, write_values
 
-    results = load_results(out)
+    values = collect_values(out)
+    results = load_results(out, values)
+    write_values(out / VALUES, values)
     table = as_markdown(results)
     write_text(out / "report.md", table)
     write_text(out / "report.html", render(results))
     if markdown is not None:
         write_text(markdown, table)
     return out / "report.html"
+
+
+def judge_again(file: Path, markdown: Path | None = None) -> Results:
+    """The verdicts that follow from a values.json alone; the table to `markdown` too. Raises LabError."""
+    from seethink.studies.lab.results import judge_values
+    from seethink.studies.lab.table import as_markdown
+    from seethink.studies.lab.values import read_values
+
+    results = judge_values(read_values(file))
+    if markdown is not None:
+        write_text(markdown, as_markdown(results))
+    return results
 
 
 def _cores() -> int:

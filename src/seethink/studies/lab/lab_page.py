@@ -13,12 +13,12 @@ from seethink.report.html import asset, environment, policy
 from seethink.report.plots import Effect, forest
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results
 from seethink.studies.lab.schema import Claim
-from seethink.studies.lab.table import bar, is_points, number, shown, size
+from seethink.studies.lab.table import MEANINGS, NO_EFFECT, bar, is_points, number, shown, size
 
 STYLES = ("report.css", "charts.css", "lab.css")
 TONES = ("a", "b", "c", "d", "e", "f")
 UNITS = {"points": "Effects in points", "%": "Effects as changes in %", "": "Effects in their own unit"}
-VERDICT_TONES = {"agrees": "c", "disagrees": "b", "can't tell": "f"}
+VERDICT_TONES = {"agrees": "c", "too small": "d", "absent": "e", "reversed": "b", "can't tell": "f", "untestable": "f"}
 
 
 def render(results: Results) -> str:
@@ -32,6 +32,8 @@ def render(results: Results) -> str:
             style=Markup(style),
             facts=results.facts,
             counts=results.counts,
+            meanings=MEANINGS,
+            no_effect=NO_EFFECT,
             claims=sum(results.counts.values()),
             experiments=[_experiment(one) for one in results.experiments],
         )

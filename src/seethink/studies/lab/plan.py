@@ -30,7 +30,8 @@ TRAINING_CODE = (
 IRRELEVANT = ("out", "name", "model", "eval", "log")
 """Recipe keys that weights do not depend on; the model is covered by the parent's key."""
 MEASURED_BY = {
-    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "hallucination": "hallucination",
+    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "tokens_of": "select",
+    "hallucination": "hallucination",
 }  # fmt: skip
 """Source of a term -> the measurement that it needs. Metrics need none: training writes them."""
 
@@ -98,7 +99,7 @@ def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Pa
                 f"experiment {experiment.name!r} needs the base model {lacking[0]!r}, which is not packaged here; "
                 "see `seethink lab list`"
             )
-        used = {name for claim in experiment.claims for term in claim.terms for name in term.arms}
+        used = {name for term in experiment.terms for name in term.arms}
         plan.arms[experiment.name] = {
             name: [_add_job(plan, experiment, name, seed, out, scales.stages).key for seed in range(seeds)]
             for name in experiment.arms
@@ -147,13 +148,12 @@ def _fitting(override: str, prompts: int | None) -> str:
 
 
 def _add_measurements(plan: Plan, experiment: Experiment) -> None:
-    for claim in experiment.claims:
-        for term in claim.terms:
-            needed = MEASURED_BY.get(term.source)
-            for name in term.arms if needed else ():
-                for key in plan.arms[experiment.name][name]:
-                    job = plan.jobs[key]
-                    job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
+    for term in experiment.terms:
+        needed = MEASURED_BY.get(term.source)
+        for name in term.arms if needed else ():
+            for key in plan.arms[experiment.name][name]:
+                job = plan.jobs[key]
+                job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
 
 
 def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:

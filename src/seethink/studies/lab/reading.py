@@ -142,6 +142,15 @@ def _correlation(term: Term, folder: Path) -> Reading:
     return Reading(found[0])
 
 
+def _tokens_of(term: Term, folder: Path) -> Reading:
+    """A mean of few tokens is noise, however many checkpoints it ranks."""
+    values = _object(folder / "select.json", term)["criteria"].get(term.tokens_of, {}).get("values", {})
+    counts = [value.get("count") for value in values.values()]
+    if not counts or None in counts:
+        raise Unreadable(f"{term.arm}: select.json does not count the tokens behind {term.tokens_of}")
+    return Reading(float(min(counts)))
+
+
 def _hallucination(term: Term, folder: Path) -> Reading:
     rows = _object(folder / HALLUCINATION, term)["rows"]
     value = next(row[term.hallucination]["value"] for row in rows if row["group"] == "all")
@@ -163,4 +172,5 @@ READERS: dict[str, Callable[[Term, Path], Reading]] = {
     "regret": _regret,
     "correlation": _correlation,
     "hallucination": _hallucination,
+    "tokens_of": _tokens_of,
 }

@@ -1,14 +1,29 @@
-"""Numbers formatted for readers, and the results as Markdown."""
+"""Numbers formatted for readers, and the results as Markdown and for a terminal."""
 
 from __future__ import annotations
 
 import math
 
+from rich.table import Table
+from rich.text import Text
+
 from seethink.studies.lab.results import Result, Results
 from seethink.studies.lab.schema import Claim
-from seethink.studies.lab.verdict import Effect
+from seethink.studies.lab.verdict import UNTESTABLE, Effect, Verdict
 
-SIGNS = {"agrees": "agrees", "disagrees": "**disagrees**", "can't tell": "can't tell"}
+MEANINGS: dict[Verdict, str] = {
+    "agrees": "the whole interval lies on the claim's side of no effect, and the effect reaches what counts",
+    "too small": "there is an effect as claimed, and one that counts is ruled out",
+    "absent": "there may be no effect at all, and one that counts is ruled out",
+    "reversed": "the whole interval lies on the other side of no effect",
+    "can't tell": "the interval is too wide for any of these, or there is none",
+    "untestable": "the setting could not have shown the claim: a check of it failed",
+}
+NO_EFFECT = (
+    "A claim that there is no effect agrees where the whole interval falls short of what counts, and is reversed where "
+    "there is one that counts."
+)
+DISAGREE = ("too small", "absent", "reversed")
 
 
 def as_markdown(results: Results) -> str:
@@ -22,9 +37,11 @@ def as_markdown(results: Results) -> str:
         "",
         f"Claims: {counts}.",
         "",
-        "Effects with their interval over seeds (Student's, 90 % where not said otherwise); accuracy in points. A",
-        "claim agrees where the whole interval lies on its side and the effect reaches the smallest that counts,",
-        "disagrees where the whole interval falls short of that, and otherwise one can't tell.",
+        "Effects with their interval over seeds (Student's, 90 % where not said otherwise); accuracy in points.",
+        "",
+        *(f"- {verdict}: {meaning}." for verdict, meaning in MEANINGS.items()),
+        "",
+        NO_EFFECT,
         "",
         "| § | claim | paper | effect here | counts from | n | verdict |",
         "|---|---|---|---:|---:|---:|---|",
@@ -35,13 +52,20 @@ def as_markdown(results: Results) -> str:
         )
         lines += [_row(result) for result in one.results]
     notes = [f"- `{e.experiment.name}`: {e.experiment.note}" for e in results.experiments if e.experiment.note]
-    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+    return "\n".join([*lines, "", *_untestable(results), *notes]).rstrip() + "\n"
+
+
+def _untestable(results: Results) -> list[str]:
+    """A line for each failed check, once for all the claims that name it."""
+    failed = [(e.experiment.name, r.why) for e in results.experiments for r in e.results if r.verdict == UNTESTABLE]
+    return [f"- `{name}`, untestable: {why}." for name, why in dict.fromkeys(failed)]
 
 
 def _row(result: Result) -> str:
     claim = result.claim
     cells = ["", claim.text, claim.paper, shown(claim, result.effect) or result.why, bar(claim), size(result.effect)]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + f" | {SIGNS[result.verdict]} |"
+    verdict = f"**{result.verdict}**" if result.verdict in DISAGREE else result.verdict
+    return "| " + " | ".join(_cell(cell) for cell in cells) + f" | {verdict} |"
 
 
 def _cell(text: str) -> str:
@@ -88,3 +112,19 @@ def size(effect: Effect | None) -> str:
         return "0"
     seeds = f"{effect.seeds} seed{'s' * (effect.seeds != 1)}"
     return f"{seeds} × {effect.items:,}" if effect.items else seeds
+
+
+def verdict_table(results: Results) -> Table:
+    """Every claim with its effect and verdict; the caption counts the verdicts."""
+    table = Table("experiment", "claim", title="Verdicts")
+    for heading in ("effect", "counts from", "seeds"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for one in results.experiments:
+        for row in one.results:
+            seeds = str(row.effect.seeds if row.effect else 0)
+            cells = (shown(row.claim, row.effect) or "\u2013", bar(row.claim), seeds, row.verdict)
+            table.add_row(one.experiment.name, *map(Text, (row.claim.text, *cells)))
+        table.add_section()
+    table.caption = ", ".join(f"{count} {verdict}" for verdict, count in results.counts.items())
+    return table

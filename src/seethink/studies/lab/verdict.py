@@ -1,8 +1,11 @@
 """Effect, interval and verdict of a claim.
 
 A finding must hold for other seeds, so the interval is Student's over the paired differences of the seeds, or the
-bootstrap interval over their items where that is wider, because three seeds can agree by chance. The verdict over a
-single seed is "can't tell".
+bootstrap interval over their items where that is wider, because three seeds can agree by chance.
+
+Verdicts: `agrees`; `too small`, there is an effect as claimed and it is surely smaller than what counts; `absent`, an
+effect that counts is ruled out and there may be none; `reversed`, the opposite of the claim holds; `can't tell`, the
+interval is too wide, or there is none; `untestable`, a check of the claim failed.
 """
 
 from __future__ import annotations
@@ -10,15 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+import numpy as np
 
 from seethink.core.statistics import Interval, bootstrap_mean, mean_se, t_interval
-from seethink.studies.lab.reading import Reading
 from seethink.studies.lab.schema import Claim
+from seethink.studies.lab.values import SeedValues
 
-Verdict = Literal["agrees", "disagrees", "can't tell"]
+Verdict = Literal["agrees", "too small", "absent", "reversed", "can't tell", "untestable"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 UNKNOWN: Verdict = "can't tell"
-OPPOSITE: dict[Verdict, Verdict] = {"agrees": "disagrees", "disagrees": "agrees", UNKNOWN: UNKNOWN}
+UNTESTABLE: Verdict = "untestable"
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,13 @@ class Effect:
     """Standard error over the items of one seed, the largest of all seeds; NaN without items."""
 
 
-def estimate_effect(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]]) -> Effect:
-    """The effect over seeds, given the (left, right) values of each seed."""
-    found = [left if right is None else _compare(claim, left, right) for left, right in pairs]
-    values = [one.value for one in found]
-    per_item = [list(one.items.values()) for one in found if one.items]
+def estimate_effect(claim: Claim, seeds: Sequence[SeedValues]) -> Effect:
+    """The effect over seeds; ratios are compared as logarithms."""
+    values = [seed_effect(claim, one) for one in seeds]
     interval = t_interval(values, level=claim.level)
+    per_item = [item_values(one) for one in seeds if one.items]
     if per_item:
-        interval = _wider(interval, bootstrap_mean([v for items in per_item for v in items], level=claim.level))
+        interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=claim.level))
     back = math.exp if claim.ratio else float
     value, low, high = (
         back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high)
@@ -59,6 +64,20 @@ def estimate_effect(claim: Claim, pairs: Sequence[tuple[Reading, Reading | None]
     )
 
 
+def seed_effect(claim: Claim, one: SeedValues) -> float:
+    """Of one seed: the logarithm of a ratio, NaN where it has none; the mean over the items that both arms have."""
+    if claim.ratio:
+        above, below = one.left, one.right or 0.0
+        return math.log(above / below) if above > 0 and below > 0 else math.nan
+    return float(item_values(one).mean()) if one.items else one.left - (one.right or 0.0)
+
+
+def item_values(one: SeedValues) -> np.ndarray:
+    """[items] The differences of a seed, from the least: their order decides what a bootstrap draws."""
+    values, counts = zip(*one.items, strict=True)
+    return np.repeat(values, counts)
+
+
 def _wider(seeds: Interval, items: Interval) -> Interval:
     """The outer ends of the intervals that are known."""
     known = [i for i in (seeds, items) if math.isfinite(i.low)]
@@ -66,38 +85,40 @@ def _wider(seeds: Interval, items: Interval) -> Interval:
     return Interval(seeds.value, *ends, seeds.n)
 
 
-def _compare(claim: Claim, left: Reading, right: Reading) -> Reading:
-    """Ratios are compared as logarithms."""
-    if not claim.ratio:
-        return left.less(right)
-    if left.value <= 0 or right.value <= 0:
-        return Reading(math.nan)
-    return Reading(math.log(left.value / right.value))
-
-
 def judge(claim: Claim, effect: Effect) -> Verdict:
-    """The decision rule of `Claim`. Values without any spread are too few to tell."""
+    """The verdict by the effect and its interval alone; exactly one applies. `least` and 0 are 1 for a ratio.
+
+    more: `agrees` where the interval lies above 0 and the effect reaches `least`; `reversed` where it lies below 0;
+    where it lies below `least`, `too small` if above 0, else `absent`. less: the same downwards.
+    not-more, not-less: `agrees` where the interval falls short of `least`; `reversed` where more (or less) would agree.
+    same: `agrees` where the interval lies within ±`least`; `reversed` where it lies wholly outside.
+    Otherwise, with a single seed or an interval without width: `can't tell`.
+    """
     scale = math.log if claim.ratio else float
     known = all(map(math.isfinite, (effect.value, effect.low, effect.high)))
     if effect.seeds < 2 or not known or effect.low == effect.high:
         return UNKNOWN
-    interval = Interval(scale(effect.value), scale(effect.low), scale(effect.high), effect.seeds)
-    least = scale(claim.least)
+    value, low, high, least = map(scale, (effect.value, effect.low, effect.high, claim.least))
     if claim.expect == "same":
-        return _same(interval, least)
+        return _same(low, high, least)
     if claim.expect in ("less", "not-less"):
-        interval = Interval(-interval.value, -interval.high, -interval.low, interval.n)
-    verdict = _more(interval, least)
-    return OPPOSITE[verdict] if claim.expect.startswith("not-") else verdict
+        value, low, high = -value, -high, -low
+    is_there = low > 0 and value >= least
+    if claim.expect.startswith("not-"):
+        return "reversed" if is_there else "agrees" if high < least else UNKNOWN
+    return "agrees" if is_there else _short_of(low, high, least)
 
 
-def _more(interval: Interval, least: float) -> Verdict:
-    if interval.low > 0 and interval.value >= least:
+def _short_of(low: float, high: float, least: float) -> Verdict:
+    """Where an effect in the positive direction was claimed and not found."""
+    if high < 0:
+        return "reversed"
+    if high < least:
+        return "too small" if low > 0 else "absent"
+    return UNKNOWN
+
+
+def _same(low: float, high: float, least: float) -> Verdict:
+    if -least < low and high < least:
         return "agrees"
-    return "disagrees" if interval.high < least else UNKNOWN
-
-
-def _same(interval: Interval, least: float) -> Verdict:
-    if -least < interval.low and interval.high < least:
-        return "agrees"
-    return "disagrees" if interval.low > least or interval.high < -least else UNKNOWN
+    return "reversed" if low > least or high < -least else UNKNOWN

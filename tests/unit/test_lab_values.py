@@ -1,0 +1,100 @@
+"""values.json: every verdict follows from it alone, and what is no such file is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers.command_line import run_command
+from helpers.lab_folder import make_lab
+from seethink.studies.lab.collect import collect_values
+from seethink.studies.lab.results import judge_values, load_results
+from seethink.studies.lab.schema import LabError
+from seethink.studies.lab.values import read_values, write_values
+
+NAMES = ("entropy-selection", "vision-frozen", "clip-higher", "rl-against-sft")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_lab(tmp_path_factory.mktemp("lab"), *NAMES)
+
+
+def test_the_file_gives_the_effects_and_verdicts_of_the_folder(lab: Path, tmp_path: Path) -> None:
+    values = collect_values(lab)
+    write_values(tmp_path / "values.json", values)
+    again = read_values(tmp_path / "values.json")
+    assert again == values
+    first, second = load_results(lab), judge_values(again)
+    assert [e.results for e in first.experiments] == [e.results for e in second.experiments]
+    assert first.counts == second.counts
+    assert len(first.experiments[0].regrets) == 4
+    assert first.experiments[1].arms
+    assert not second.experiments[1].arms
+
+
+def test_the_items_of_a_seed_are_counted_by_their_difference(lab: Path) -> None:
+    values = next(e for e in collect_values(lab).experiments if e.experiment.name == "rl-against-sft")
+    place = [c.text for c in values.experiment.claims].index("RL gains in-domain accuracy")
+    for one in values.claims[place].seeds:
+        assert sum(count for _, count in one.items) == 20
+        assert {value for value, _ in one.items} <= {-1, -0.5, 0, 0.5, 1}
+        assert sum(value * count for value, count in one.items) / 20 == pytest.approx(one.left - (one.right or 0))
+
+
+def test_a_failed_check_makes_its_claims_untestable_and_is_said_with_its_value(lab: Path) -> None:
+    """The made-up lab clips 0.4 % of the tokens, has 2 to 8 critical ones a checkpoint, and reads half of the easy."""
+    found = {(e.experiment.name, r.claim.text): r for e in load_results(lab).experiments for r in e.results}
+    clipped = found["clip-higher", "Training collapses"]
+    assert clipped.verdict == "untestable"
+    assert clipped.effect is not None
+    assert clipped.why == "The usual clip acts on 2 % of the tokens: 0.004 where at least 0.02 was asked for"
+    assert {r.verdict for (name, _), r in found.items() if name == "entropy-selection"} == {"untestable"}
+    assert found["vision-frozen", "A trainable encoder ends with more accuracy"].verdict != "untestable"
+
+
+def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:
+    make_lab(tmp_path, "clip-higher")
+    for path in tmp_path.glob("arms/four-steps-*/metrics.jsonl"):
+        path.write_text(path.read_text().replace("loss/clip_fraction", "other"))
+    (one, _) = load_results(tmp_path).experiments[0].results
+    assert one.verdict == "untestable"
+    assert one.why.endswith("not measured (four-steps: metrics.jsonl has no loss/clip_fraction)")
+
+
+def test_the_report_leaves_the_file_and_the_command_judges_it(lab: Path, tmp_path: Path) -> None:
+    assert run_command("lab", "report", "--out", str(lab)).returncode == 0
+    said = run_command("lab", "verdicts", str(lab / "values.json"), "--markdown", str(tmp_path / "again.md"))
+    assert said.returncode == 0, said.stderr
+    assert "Training collapses" in said.stdout
+    assert "untestable" in said.stdout
+    assert (tmp_path / "again.md").read_text() == (lab / "report.md").read_text()
+    assert len((lab / "values.json").read_text()) < 40_000
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: "{", "not JSON"),
+        (lambda table: json.dumps({"rows": []}), "unknown key 'rows'"),
+        (lambda table: json.dumps(table | {"lab_values": 2}), "lab_values"),
+        (lambda table: json.dumps(table["experiments"][0]["claims"].pop() and table), "4 claims, and values of 3"),
+        (lambda table: json.dumps(table["experiments"][0]["checks"].clear() or table), "has no values"),
+        (lambda table: json.dumps(table).replace('"left": ', '"left": NaN, "was": ', 1), "left"),
+    ],
+)
+def test_what_is_no_such_file_is_refused(lab: Path, tmp_path: Path, change: object, said: str) -> None:
+    write_values(tmp_path / "values.json", collect_values(lab))
+    table = json.loads((tmp_path / "values.json").read_text())
+    (tmp_path / "values.json").write_text(change(table))  # type: ignore[operator]
+    with pytest.raises(LabError, match=r"values\.json is not a values\.json of `seethink lab report`") as error:
+        read_values(tmp_path / "values.json")
+    assert said in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    result = run_command("lab", "verdicts", "none.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "none.json is not a values.json" in result.stderr
