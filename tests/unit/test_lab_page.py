@@ -10,7 +10,7 @@ import pytest
 from seethink.studies.lab.lab_page import render
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results, load_results
 from seethink.studies.lab.schema import Claim, Experiment, LabError, Term
-from seethink.studies.lab.table import as_markdown, bar, shown, size
+from seethink.studies.lab.table import as_markdown, bar, share, shown, size
 from seethink.studies.lab.verdict import Effect
 
 EVIL = "<script>alert(1)</script>"
@@ -53,6 +53,10 @@ def test_numbers(claim: Claim, effect: Effect | None, text: str, least: str) -> 
     assert bar(claim) == least
 
 
+def test_the_share_of_false_findings() -> None:
+    assert [share(q) for q in (1e-5, 0.0421, 0.123, math.nan)] == ["<0.001", "0.042", "0.12", ""]
+
+
 def test_how_much_is_behind_a_number() -> None:
     assert size(make_effect()) == "3 seeds × 900"
     assert size(make_effect(items=0)) == "3 seeds"
@@ -60,11 +64,11 @@ def test_how_much_is_behind_a_number() -> None:
 
 
 def test_the_markdown_table() -> None:
-    agreed = Result(make_claim(), make_effect(), "agrees")
+    agreed = Result(make_claim(), make_effect(), "agrees", q=0.0421)
     missing = Result(make_claim(text="falls"), None, "can't tell", "rl has no modes.json")
     lines = as_markdown(results(agreed, missing)).splitlines()
-    assert "|  | rises | +5 | +3.1 [+1.2, +5.0] | ≥ +1.0 | 3 seeds × 900 | agrees |" in lines
-    assert "|  | falls | +5 | rl has no modes.json | ≥ +1.0 | 0 | can't tell |" in lines
+    assert "|  | rises | +5 | +3.1 [+1.2, +5.0] | ≥ +1.0 | 3 seeds × 900 | 0.042 | agrees |" in lines
+    assert "|  | falls | +5 | rl has no modes.json | ≥ +1.0 | 0 |  | can't tell |" in lines
     assert any("A \\| title" in line for line in lines)
     assert "Claims: 1 agrees, 0 too small, 0 absent, 0 reversed, 1 can't tell, 0 untestable." in lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_a_failed_check_makes_its_claims_untestable_and_is_said_with_its_value(l
     assert clipped.why == "The usual clip acts on 2 % of the tokens: 0.004 where at least 0.02 was asked for"
     assert {r.verdict for (name, _), r in found.items() if name == "entropy-selection"} == {"untestable"}
     assert found["vision-frozen", "A trainable encoder ends with more accuracy"].verdict != "untestable"
+
+
+def test_q_is_benjamini_and_hochbergs_over_the_testable_claims(lab: Path) -> None:
+    rows = [r for e in load_results(lab).experiments for r in e.results]
+    tested = sorted((r for r in rows if r.verdict != "untestable" and r.effect), key=lambda r: r.effect.p)
+    assert len(tested) >= 6
+    for place, row in enumerate(tested, start=1):
+        naive = min(other.effect.p * len(tested) / rank for rank, other in enumerate(tested, 1) if rank >= place)
+        assert row.q == pytest.approx(min(1.0, naive))
+    assert all(math.isnan(r.q) for r in rows if r.verdict == "untestable")
 
 
 def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:

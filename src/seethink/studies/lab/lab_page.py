@@ -13,7 +13,7 @@ from seethink.report.html import asset, environment, policy
 from seethink.report.plots import Effect, forest
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results
 from seethink.studies.lab.schema import Claim
-from seethink.studies.lab.table import MEANINGS, NO_EFFECT, bar, is_points, number, shown, size
+from seethink.studies.lab.table import INTERVALS, MEANINGS, NO_EFFECT, bar, number, share, shown, size
 
 STYLES = ("report.css", "charts.css", "lab.css")
 TONES = ("a", "b", "c", "d", "e", "f")
@@ -34,6 +34,7 @@ def render(results: Results) -> str:
             counts=results.counts,
             meanings=MEANINGS,
             no_effect=NO_EFFECT,
+            intervals=INTERVALS,
             claims=sum(results.counts.values()),
             experiments=[_experiment(one) for one in results.experiments],
         )
@@ -70,6 +71,7 @@ def _claim(result: Result) -> dict[str, Any]:
         "seeds": ", ".join(number(claim, v) for v in result.effect.by_seed) if result.effect else "",
         "least": bar(claim),
         "n": size(result.effect),
+        "q": share(result.q),
         "verdict": result.verdict,
         "why": result.why,
     }
@@ -90,7 +92,7 @@ def _forests(one: ExperimentResult) -> list[Figure]:
 
 
 def _unit(claim: Claim) -> str:
-    return "%" if claim.ratio else "points" if is_points(claim) else ""
+    return {"factor": "%", "points": "points"}.get(claim.scale, "")
 
 
 def _has_interval(result: Result) -> bool:
@@ -107,7 +109,7 @@ def _line(result: Result, unit: str) -> Effect:
 
 
 def _scaled(claim: Claim, value: float) -> float:
-    return 100 * (value - 1) if claim.ratio else 100 * value if is_points(claim) else value
+    return 100 * (value - 1) if claim.ratio else 100 * value if claim.scale == "points" else value
 
 
 def _curves(one: ExperimentResult) -> list[Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,20 @@ from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_object
 from seethink.studies.lab.collect import Folders, collect_values, read_index, trained
+from seethink.studies.lab.moderation import NO_PRIOR, Prior, fit_priors
 from seethink.studies.lab.reading import Unreadable, read_term
 from seethink.studies.lab.schema import Claim, Experiment, Term
 from seethink.studies.lab.values import ClaimValues, ExperimentValues, LabValues
-from seethink.studies.lab.verdict import UNKNOWN, UNTESTABLE, VERDICTS, Effect, Verdict, estimate_effect, judge
+from seethink.studies.lab.verdict import (
+    UNKNOWN,
+    UNTESTABLE,
+    VERDICTS,
+    Effect,
+    Verdict,
+    estimate_effect,
+    judge,
+    seed_effect,
+)
 from seethink.studies.selection.ranking import Regret, regret
 
 
@@ -27,6 +38,8 @@ class Result:
     effect: Effect | None
     verdict: Verdict
     why: str = ""
+    q: float = math.nan
+    """Of an effect in either direction, corrected for all claims; NaN where it is not tested."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +89,34 @@ def load_results(out: Path, values: LabValues | None = None) -> Results:
 
 def judge_values(values: LabValues) -> Results:
     """Every claim with its effect and verdict, from the values alone; without the arms."""
-    return Results([_judged(one) for one in values.experiments], values.facts)
+    samples = [
+        (claim.scale, [seed_effect(claim, seed) for seed in found.seeds])
+        for one in values.experiments
+        for claim, found in zip(one.experiment.claims, one.claims, strict=True)
+    ]
+    priors = fit_priors(samples)
+    return Results(_with_q([_judged(one, priors) for one in values.experiments]), values.facts)
 
 
-def _judged(values: ExperimentValues) -> ExperimentResult:
+def _judged(values: ExperimentValues, priors: dict[str, Prior]) -> ExperimentResult:
     experiment = values.experiment
     failed = {name: said for name in experiment.used_checks if (said := _failure(values, name))}
     results = [
-        _result(claim, of_claim, [failed[name] for name in claim.checks if name in failed])
+        _result(claim, of_claim, priors, [failed[name] for name in claim.checks if name in failed])
         for claim, of_claim in zip(experiment.claims, values.claims, strict=True)
     ]
     return ExperimentResult(experiment, values.scale, values.seeds, results)
+
+
+def _with_q(experiments: list[ExperimentResult]) -> list[ExperimentResult]:
+    """Benjamini and Hochberg's q of every claim that is testable and has a p."""
+    from scipy.stats import false_discovery_control
+
+    tested = [r for e in experiments for r in e.results if r.verdict != UNTESTABLE and r.effect]
+    p_values = {id(r): r.effect.p for r in tested if r.effect and math.isfinite(r.effect.p)}
+    q_values = false_discovery_control(list(p_values.values())) if p_values else []
+    of = dict(zip(p_values, map(float, q_values), strict=True))
+    return [replace(e, results=[replace(r, q=of.get(id(r), math.nan)) for r in e.results]) for e in experiments]
 
 
 def _failure(values: ExperimentValues, name: str) -> str:
@@ -101,10 +131,10 @@ def _failure(values: ExperimentValues, name: str) -> str:
     return f"{check.text}: {mean:.3g} where {bound} was asked for"
 
 
-def _result(claim: Claim, values: ClaimValues, failed: list[str]) -> Result:
+def _result(claim: Claim, values: ClaimValues, priors: dict[str, Prior], failed: list[str]) -> Result:
     if not values.seeds:
         return Result(claim, None, UNKNOWN, values.why)
-    effect = estimate_effect(claim, values.seeds)
+    effect = estimate_effect(claim, values.seeds, priors.get(claim.scale, NO_PRIOR))
     if failed:
         return Result(claim, effect, UNTESTABLE, "; ".join(failed))
     return Result(claim, effect, judge(claim, effect), values.why)

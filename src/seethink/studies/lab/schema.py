@@ -143,6 +143,15 @@ class Claim(Section):
         return self
 
     @property
+    def scale(self) -> str:
+        """`points` for a difference of shares, `factor` for a ratio, otherwise what is measured."""
+        left = self.left
+        if self.ratio:
+            return "factor"
+        shares = left.eval == "accuracy" or left.regret or left.hallucination
+        return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
+
+    @property
     def terms(self) -> tuple[Term, ...]:
         return (self.left,) if self.right is None else (self.left, self.right)
 

@@ -19,6 +19,11 @@ MEANINGS: dict[Verdict, str] = {
     "can't tell": "the interval is too wide for any of these, or there is none",
     "untestable": "the setting could not have shown the claim: a check of it failed",
 }
+INTERVALS = (
+    "Effects with their interval over seeds (Student's with moderated variances, 90 % where not said otherwise); "
+    "accuracy in points. q: among the claims with a q as small as this one's, this share is expected to have no effect "
+    "in either direction (Benjamini-Hochberg over the testable claims)."
+)
 NO_EFFECT = (
     "A claim that there is no effect agrees where the whole interval falls short of what counts, and is reversed where "
     "there is one that counts."
@@ -37,18 +42,18 @@ def as_markdown(results: Results) -> str:
         "",
         f"Claims: {counts}.",
         "",
-        "Effects with their interval over seeds (Student's, 90 % where not said otherwise); accuracy in points.",
+        INTERVALS,
         "",
         *(f"- {verdict}: {meaning}." for verdict, meaning in MEANINGS.items()),
         "",
         NO_EFFECT,
         "",
-        "| § | claim | paper | effect here | counts from | n | verdict |",
-        "|---|---|---|---:|---:|---:|---|",
+        "| § | claim | paper | effect here | counts from | n | q | verdict |",
+        "|---|---|---|---:|---:|---:|---:|---|",
     ]
     for one in results.experiments:
         lines.append(
-            f"| {one.experiment.section} | **{_cell(one.experiment.title)}** (`{one.experiment.name}`) | | | | | |"
+            f"| {one.experiment.section} | **{_cell(one.experiment.title)}** (`{one.experiment.name}`) | | | | | | |"
         )
         lines += [_row(result) for result in one.results]
     notes = [f"- `{e.experiment.name}`: {e.experiment.note}" for e in results.experiments if e.experiment.note]
@@ -63,7 +68,8 @@ def _untestable(results: Results) -> list[str]:
 
 def _row(result: Result) -> str:
     claim = result.claim
-    cells = ["", claim.text, claim.paper, shown(claim, result.effect) or result.why, bar(claim), size(result.effect)]
+    cells = ["", claim.text, claim.paper, shown(claim, result.effect) or result.why, bar(claim)]
+    cells += [size(result.effect), share(result.q)]
     verdict = f"**{result.verdict}**" if result.verdict in DISAGREE else result.verdict
     return "| " + " | ".join(_cell(cell) for cell in cells) + f" | {verdict} |"
 
@@ -81,20 +87,18 @@ def shown(claim: Claim, effect: Effect | None) -> str:
     return f"{number(claim, effect.value)} [{number(claim, effect.low)}, {number(claim, effect.high)}]"
 
 
-def is_points(claim: Claim) -> bool:
-    """Whether the effect is a difference of shares, which is shown in percentage points."""
-    left = claim.left
-    shares = left.eval == "accuracy" or left.regret or left.hallucination or (left.mode and left.column == "accuracy")
-    return bool(shares) and not claim.ratio
-
-
 def number(claim: Claim, value: float) -> str:
     if math.isnan(value):
         return "–"
     if claim.ratio:
         return f"×{value:.2f}"
-    text = f"{100 * value:+.1f}" if is_points(claim) else f"{value:+.3f}"
+    text = f"{100 * value:+.1f}" if claim.scale == "points" else f"{value:+.3f}"
     return text.replace("-", "\u2212")
+
+
+def share(q: float) -> str:
+    """`0.03`, `<0.001`; empty where it is not known."""
+    return "" if math.isnan(q) else "<0.001" if q < 0.001 else f"{q:.3f}" if q < 0.1 else f"{q:.2f}"
 
 
 def bar(claim: Claim) -> str:
@@ -117,13 +121,13 @@ def size(effect: Effect | None) -> str:
 def verdict_table(results: Results) -> Table:
     """Every claim with its effect and verdict; the caption counts the verdicts."""
     table = Table("experiment", "claim", title="Verdicts")
-    for heading in ("effect", "counts from", "seeds"):
+    for heading in ("effect", "counts from", "seeds", "q"):
         table.add_column(heading, justify="right")
     table.add_column("verdict", no_wrap=True)
     for one in results.experiments:
         for row in one.results:
             seeds = str(row.effect.seeds if row.effect else 0)
-            cells = (shown(row.claim, row.effect) or "\u2013", bar(row.claim), seeds, row.verdict)
+            cells = (shown(row.claim, row.effect) or "\u2013", bar(row.claim), seeds, share(row.q), row.verdict)
             table.add_row(one.experiment.name, *map(Text, (row.claim.text, *cells)))
         table.add_section()
     table.caption = ", ".join(f"{count} {verdict}" for verdict, count in results.counts.items())

@@ -1,7 +1,8 @@
 """Effect, interval and verdict of a claim.
 
-A finding must hold for other seeds, so the interval is Student's over the paired differences of the seeds, or the
-bootstrap interval over their items where that is wider, because three seeds can agree by chance.
+A finding must hold for other seeds, so the interval is Student's over the paired differences of the seeds, with a
+moderated variance (`moderation`), or the bootstrap interval over their items where that is wider: three seeds can agree
+by chance.
 
 Verdicts: `agrees`; `too small`, there is an effect as claimed and it is surely smaller than what counts; `absent`, an
 effect that counts is ruled out and there may be none; `reversed`, the opposite of the claim holds; `can't tell`, the
@@ -17,7 +18,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from seethink.core.statistics import Interval, bootstrap_mean, mean_se, t_interval
+from seethink.core.statistics import Interval, bootstrap_mean, mean_se
+from seethink.studies.lab.moderation import NO_PRIOR, Prior
 from seethink.studies.lab.schema import Claim
 from seethink.studies.lab.values import SeedValues
 
@@ -40,12 +42,14 @@ class Effect:
     by_seed: tuple[float, ...]
     item_error: float
     """Standard error over the items of one seed, the largest of all seeds; NaN without items."""
+    p: float = math.nan
+    """Two-sided, of no effect, over the seeds; NaN with one of them, or without any spread."""
 
 
-def estimate_effect(claim: Claim, seeds: Sequence[SeedValues]) -> Effect:
-    """The effect over seeds; ratios are compared as logarithms."""
+def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO_PRIOR) -> Effect:
+    """The effect over seeds; ratios are compared as logarithms. `prior` is that of the claim's scale."""
     values = [seed_effect(claim, one) for one in seeds]
-    interval = t_interval(values, level=claim.level)
+    interval, p = _student(values, prior, claim.level)
     per_item = [item_values(one) for one in seeds if one.items]
     if per_item:
         interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=claim.level))
@@ -61,7 +65,22 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues]) -> Effect:
         items=min(map(len, per_item), default=0),
         by_seed=tuple(back(v) for v in values),
         item_error=max((mean_se(items)[1] for items in per_item), default=math.nan),
+        p=p,
     )
+
+
+def _student(values: Sequence[float], prior: Prior, level: float) -> tuple[Interval, float]:
+    """(the interval by the moderated t, its two-sided p); NaN below two values."""
+    from scipy.special import stdtr, stdtrit
+
+    n, mean = len(values), mean_se(values)[0]
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n), math.nan
+    variance, df = prior.shrink(float(np.var(values, ddof=1)), n - 1)
+    error = math.sqrt(variance / n)
+    reach = float(stdtrit(df, (1 + level) / 2)) * error
+    p = 2 * float(stdtr(df, -abs(mean) / error)) if error > 0 else math.nan
+    return Interval(mean, mean - reach, mean + reach, n), p
 
 
 def seed_effect(claim: Claim, one: SeedValues) -> float:
