@@ -156,5 +156,5 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     result = run_command("lab", "run", "nonsense", cwd=tmp_path)
     assert result.returncode == 2
-    assert "no experiment 'nonsense'; choose from all, entropy-selection" in result.stderr
+    assert "no experiment 'nonsense'; choose from all, primary, entropy-selection" in result.stderr
     assert "Traceback" not in result.stderr

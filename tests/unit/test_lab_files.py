@@ -126,3 +126,22 @@ def test_a_ratio_is_told_as_a_factor() -> None:
     ratios = [c for e in load_experiments().values() for c in e.claims if c.ratio]
     assert ratios
     assert all(isinstance(c, Claim) and c.least >= 1 and (c.paper_effect or 1) > 0 for c in ratios)
+
+
+def test_twelve_claims_of_the_paper_are_primary() -> None:
+    """Its main statements, named before anything runs: to change the list after a run would be to choose results."""
+    primary = [(e.name, c.text) for e in load_experiments().values() for c in e.claims if c.primary]
+    assert primary == [
+        ("entropy-selection", "Critical-token entropy goes with accuracy"),
+        ("connector-frozen", "The reward drops sharply"),
+        ("vision-frozen", "The reward curve is much the same"),
+        ("curriculum", "No gain in generalisation over mixed problems"),
+        ("learning-rate", "Later its policy destabilises"),
+        ("clip-higher", "Training collapses"),
+        ("post-rl-tuning", "Connector alone: accuracy rises"),
+        ("post-rl-tuning", "All parts: accuracy falls"),
+        ("rl-against-sft", "RL generalises better than SFT"),
+        ("rl-against-sft", "SFT loses out-of-domain accuracy"),
+        ("rl-against-sft", "RL gains out-of-domain accuracy"),
+        ("rl-zero", "Training collapses late"),
+    ]

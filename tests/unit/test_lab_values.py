@@ -6,14 +6,23 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers.command_line import run_command
+from helpers.judge_values import main as judge_values_independently
 from helpers.lab_folder import make_lab
 from seethink.studies.lab.collect import collect_values
 from seethink.studies.lab.results import judge_values, load_results
-from seethink.studies.lab.schema import LabError
-from seethink.studies.lab.values import read_values, write_values
+from seethink.studies.lab.schema import LabError, load_experiments
+from seethink.studies.lab.values import (
+    ClaimValues,
+    ExperimentValues,
+    LabValues,
+    SeedValues,
+    read_values,
+    write_values,
+)
 
 NAMES = ("entropy-selection", "vision-frozen", "clip-higher", "rl-against-sft")
 
@@ -56,14 +65,49 @@ def test_a_failed_check_makes_its_claims_untestable_and_is_said_with_its_value(l
     assert found["vision-frozen", "A trainable encoder ends with more accuracy"].verdict != "untestable"
 
 
-def test_q_is_benjamini_and_hochbergs_over_the_testable_claims(lab: Path) -> None:
-    rows = [r for e in load_results(lab).experiments for r in e.results]
-    tested = sorted((r for r in rows if r.verdict != "untestable" and r.effect), key=lambda r: r.effect.p)
-    assert len(tested) >= 6
+@pytest.mark.parametrize("primary", [True, False])
+def test_q_is_benjamini_and_hochbergs_over_the_testable_claims(lab: Path, primary: bool) -> None:
+    """The primary claims among themselves, and the others."""
+    rows = [r for e in load_results(lab).experiments for r in e.results if r.claim.primary == primary]
+    tested = sorted((r for r in rows if r.verdict != "untestable"), key=lambda r: r.effect.p)
+    assert len(tested) >= 3
     for place, row in enumerate(tested, start=1):
         naive = min(other.effect.p * len(tested) / rank for rank, other in enumerate(tested, 1) if rank >= place)
         assert row.q == pytest.approx(min(1.0, naive))
     assert all(math.isnan(r.q) for r in rows if r.verdict == "untestable")
+
+
+def test_an_independent_script_comes_to_the_same_intervals_and_verdicts(tmp_path: Path) -> None:
+    """Five seeds, of which a primary claim uses all; its script's bootstrap and its levels of looks are its own."""
+    make_lab(tmp_path, *NAMES, "connector-frozen", "dynamic-sampling", "post-rl-tuning", seeds=5, items=60)
+    write_values(tmp_path / "values.json", collect_values(tmp_path))
+    rows = [r for e in judge_values(read_values(tmp_path / "values.json")).experiments for r in e.results]
+    others = judge_values_independently(tmp_path / "values.json")
+    assert [r.verdict for r in rows] == [o["verdict"] for o in others]
+    assert {"agrees", "absent", "can't tell", "untestable"} <= {r.verdict for r in rows}
+    scale = {True: np.log, False: float}
+    for row, other in zip(rows, others, strict=True):
+        value, low, high = map(scale[row.claim.ratio], (row.effect.value, row.effect.low, row.effect.high))
+        assert value == pytest.approx(other["value"], abs=1e-12)
+        assert row.effect.p == pytest.approx(other["p"], rel=1e-7)
+        assert row.q == pytest.approx(other["q"], rel=1e-7, nan_ok=True)
+        near = (high - low) * (0.05 if other["by_items"] else 1e-4 if row.claim.primary else 1e-8)
+        assert (low, high) == pytest.approx((other["low"], other["high"]), abs=near)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "judged", "level"), [(2, 2, 0.9), (3, 3, 0.99726), (4, 3, 0.99726), (5, 5, 0.97455), (9, 8, 0.90815)]
+)
+def test_a_primary_claim_is_judged_at_its_looks(seeds: int, judged: int, level: float) -> None:
+    claim = next(c for c in load_experiments()["rl-against-sft"].claims if c.primary).model_copy(update={"checks": ()})
+    values = [SeedValues(seed=i, left=0.5 + 0.001 * (i % 2), right=0.1) for i in range(seeds)]
+    experiment = load_experiments()["rl-against-sft"].model_copy(update={"claims": (claim,), "checks": {}})
+    one = ExperimentValues(experiment=experiment, scale="nano", seeds=seeds, claims=(ClaimValues(seeds=tuple(values)),))
+    ((found,),) = [e.results for e in judge_values(LabValues(experiments=(one,))).experiments]
+    assert found.effect is not None
+    assert (found.effect.seeds, found.effect.level) == (judged, pytest.approx(level, abs=1e-5))
+    assert (found.verdict == "agrees") == (seeds >= 3)
+    assert found.why == ("" if seeds >= 3 else "A primary claim is judged from 3 seeds on")
 
 
 def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:

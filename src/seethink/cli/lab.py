@@ -25,7 +25,9 @@ def list_experiments() -> None:
 
 @app.command(epilog="Example: `seethink lab run all --seeds 3 --out lab`")
 def run(
-    names: Annotated[list[str], typer.Argument(help="Experiments by name, or `all`.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Experiments by name, `all`, or `primary`: those with a primary claim.")
+    ],
     seeds: Annotated[int, typer.Option(help="Number of seeds (0, 1, ...); each has its own cold start.", min=1)] = 3,
     scale: Annotated[str, typer.Option(help="`nano`, or `smoke` to check that everything runs.")] = "nano",
     out: Out = Path("lab"),

@@ -39,8 +39,13 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
 
 
 def choose(names: list[str]) -> list[Experiment]:
-    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError."""
+    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError.
+
+    `primary` stands for those that have a primary claim.
+    """
     known = load_experiments()
+    of_primary = [name for name, one in known.items() if any(claim.primary for claim in one.claims)]
+    names = [one for name in names for one in (of_primary if name == "primary" else [name])]
     if "all" in names:
         for experiment in known.values():
             if lacking := missing_models(experiment):
@@ -48,7 +53,7 @@ def choose(names: list[str]) -> list[Experiment]:
         return [e for e in known.values() if not missing_models(e)]
     for name in names:
         if name not in known:
-            raise LabError(f"no experiment {name!r}; choose from all, {', '.join(known)}")
+            raise LabError(f"no experiment {name!r}; choose from all, primary, {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)]
 
 

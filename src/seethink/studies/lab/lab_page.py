@@ -12,8 +12,8 @@ from seethink.report.charts import Figure, Series, line_chart
 from seethink.report.html import asset, environment, policy
 from seethink.report.plots import Effect, forest
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results
-from seethink.studies.lab.schema import Claim
-from seethink.studies.lab.table import INTERVALS, MEANINGS, NO_EFFECT, bar, number, share, shown, size
+from seethink.studies.lab.schema import MARK, Claim
+from seethink.studies.lab.table import INTERVALS, MEANINGS, NO_EFFECT, PRIMARY, bar, number, share, shown, size
 
 STYLES = ("report.css", "charts.css", "lab.css")
 TONES = ("a", "b", "c", "d", "e", "f")
@@ -35,6 +35,7 @@ def render(results: Results) -> str:
             meanings=MEANINGS,
             no_effect=NO_EFFECT,
             intervals=INTERVALS,
+            primary=PRIMARY,
             claims=sum(results.counts.values()),
             experiments=[_experiment(one) for one in results.experiments],
         )
@@ -66,6 +67,7 @@ def _claim(result: Result) -> dict[str, Any]:
     claim = result.claim
     return {
         "text": claim.text,
+        "mark": MARK if claim.primary else "",
         "paper": claim.paper,
         "effect": shown(claim, result.effect),
         "seeds": ", ".join(number(claim, v) for v in result.effect.by_seed) if result.effect else "",

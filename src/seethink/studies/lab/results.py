@@ -13,10 +13,11 @@ from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_object
 from seethink.studies.lab.collect import Folders, collect_values, read_index, trained
+from seethink.studies.lab.looks import LOOKS, look_at
 from seethink.studies.lab.moderation import NO_PRIOR, Prior, fit_priors
 from seethink.studies.lab.reading import Unreadable, read_term
 from seethink.studies.lab.schema import Claim, Experiment, Term
-from seethink.studies.lab.values import ClaimValues, ExperimentValues, LabValues
+from seethink.studies.lab.values import ClaimValues, ExperimentValues, LabValues, SeedValues
 from seethink.studies.lab.verdict import (
     UNKNOWN,
     UNTESTABLE,
@@ -90,7 +91,7 @@ def load_results(out: Path, values: LabValues | None = None) -> Results:
 def judge_values(values: LabValues) -> Results:
     """Every claim with its effect and verdict, from the values alone; without the arms."""
     samples = [
-        (claim.scale, [seed_effect(claim, seed) for seed in found.seeds])
+        (claim.scale, [seed_effect(claim, seed) for seed in _judged_seeds(claim, found)])
         for one in values.experiments
         for claim, found in zip(one.experiment.claims, one.claims, strict=True)
     ]
@@ -108,15 +109,26 @@ def _judged(values: ExperimentValues, priors: dict[str, Prior]) -> ExperimentRes
     return ExperimentResult(experiment, values.scale, values.seeds, results)
 
 
+def _judged_seeds(claim: Claim, values: ClaimValues) -> tuple[SeedValues, ...]:
+    """All; of a primary claim those of its latest look. Before its first look all again: it is not judged then."""
+    return values.seeds[: look_at(len(values.seeds)) or None] if claim.primary else values.seeds
+
+
 def _with_q(experiments: list[ExperimentResult]) -> list[ExperimentResult]:
-    """Benjamini and Hochberg's q of every claim that is testable and has a p."""
+    """Benjamini and Hochberg's q, of the primary claims among themselves and of the others among themselves."""
     from scipy.stats import false_discovery_control
 
-    tested = [r for e in experiments for r in e.results if r.verdict != UNTESTABLE and r.effect]
-    p_values = {id(r): r.effect.p for r in tested if r.effect and math.isfinite(r.effect.p)}
-    q_values = false_discovery_control(list(p_values.values())) if p_values else []
-    of = dict(zip(p_values, map(float, q_values), strict=True))
-    return [replace(e, results=[replace(r, q=of.get(id(r), math.nan)) for r in e.results]) for e in experiments]
+    found: dict[int, float] = {}
+    for primary in (True, False):
+        tested = {
+            id(r): r.effect.p
+            for one in experiments
+            for r in one.results
+            if r.claim.primary == primary and r.effect and math.isfinite(r.effect.p) and r.verdict != UNTESTABLE
+        }
+        q_values = false_discovery_control(list(tested.values())) if tested else []
+        found |= zip(tested, map(float, q_values), strict=True)
+    return [replace(e, results=[replace(r, q=found.get(id(r), math.nan)) for r in e.results]) for e in experiments]
 
 
 def _failure(values: ExperimentValues, name: str) -> str:
@@ -134,9 +146,11 @@ def _failure(values: ExperimentValues, name: str) -> str:
 def _result(claim: Claim, values: ClaimValues, priors: dict[str, Prior], failed: list[str]) -> Result:
     if not values.seeds:
         return Result(claim, None, UNKNOWN, values.why)
-    effect = estimate_effect(claim, values.seeds, priors.get(claim.scale, NO_PRIOR))
+    effect = estimate_effect(claim, _judged_seeds(claim, values), priors.get(claim.scale, NO_PRIOR))
     if failed:
         return Result(claim, effect, UNTESTABLE, "; ".join(failed))
+    if claim.primary and effect.seeds not in LOOKS:
+        return Result(claim, effect, UNKNOWN, f"A primary claim is judged from {LOOKS[0]} seeds on")
     return Result(claim, effect, judge(claim, effect), values.why)
 
 

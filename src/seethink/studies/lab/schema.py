@@ -16,6 +16,8 @@ from seethink.core.errors import UserError
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
 LAB = files("seethink.studies.lab")
+MARK = "\u25c6"
+"""Of primary claims."""
 Group = Literal["in", "out", "all"]
 """Domains: `in` is math, which RL trains on; `out` is all others. Every domain has the same weight."""
 
@@ -134,6 +136,7 @@ class Claim(Section):
     expect: Literal["more", "less", "same", "not-more", "not-less"] = Field(description="What the paper says.")
     least: float = Field(ge=0, description="The smallest effect that counts, in the number's own unit.")
     level: float = Field(0.9, gt=0.5, lt=1, description="Of the interval; 0.9 leaves 5% on the side of the claim.")
+    primary: bool = Field(False, description="Named beforehand, and judged after 3, 5 and 8 seeds (`looks`).")
     checks: tuple[str, ...] = Field((), description="Checks, by name; where one fails, the claim is untestable.")
 
     @model_validator(mode="after")
@@ -141,6 +144,11 @@ class Claim(Section):
         if self.ratio and (self.right is None or self.least < 1):
             raise ValueError("a ratio needs right, and a least of 1 or more")
         return self
+
+    @property
+    def marked(self) -> str:
+        """The text, with a mark of a primary claim."""
+        return f"{MARK} {self.text}" if self.primary else self.text
 
     @property
     def scale(self) -> str:

@@ -7,8 +7,9 @@ import math
 from rich.table import Table
 from rich.text import Text
 
+from seethink.studies.lab.looks import LOOKS
 from seethink.studies.lab.results import Result, Results
-from seethink.studies.lab.schema import Claim
+from seethink.studies.lab.schema import MARK, Claim
 from seethink.studies.lab.verdict import UNTESTABLE, Effect, Verdict
 
 MEANINGS: dict[Verdict, str] = {
@@ -22,7 +23,13 @@ MEANINGS: dict[Verdict, str] = {
 INTERVALS = (
     "Effects with their interval over seeds (Student's with moderated variances, 90 % where not said otherwise); "
     "accuracy in points. q: among the claims with a q as small as this one's, this share is expected to have no effect "
-    "in either direction (Benjamini-Hochberg over the testable claims)."
+    "in either direction (Benjamini-Hochberg over the testable claims; those marked among themselves)."
+)
+USUAL = 0.9
+PRIMARY = (
+    f"{MARK} marks the claims that were named as the primary ones before anything ran. They are judged after "
+    f"{', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds, with intervals so wide that all looks together err no "
+    "more often than a single one would."
 )
 NO_EFFECT = (
     "A claim that there is no effect agrees where the whole interval falls short of what counts, and is reversed where "
@@ -43,6 +50,8 @@ def as_markdown(results: Results) -> str:
         f"Claims: {counts}.",
         "",
         INTERVALS,
+        "",
+        PRIMARY,
         "",
         *(f"- {verdict}: {meaning}." for verdict, meaning in MEANINGS.items()),
         "",
@@ -68,7 +77,7 @@ def _untestable(results: Results) -> list[str]:
 
 def _row(result: Result) -> str:
     claim = result.claim
-    cells = ["", claim.text, claim.paper, shown(claim, result.effect) or result.why, bar(claim)]
+    cells = ["", claim.marked, claim.paper, shown(claim, result.effect) or result.why, bar(claim)]
     cells += [size(result.effect), share(result.q)]
     verdict = f"**{result.verdict}**" if result.verdict in DISAGREE else result.verdict
     return "| " + " | ".join(_cell(cell) for cell in cells) + f" | {verdict} |"
@@ -79,12 +88,13 @@ def _cell(text: str) -> str:
 
 
 def shown(claim: Claim, effect: Effect | None) -> str:
-    """`+3.1 [1.2, 5.0]`, `×1.4 [1.1, 1.8]`; empty without an effect."""
+    """`+3.1 [1.2, 5.0]`, `×1.4 [1.1, 1.8] 97.5 %`; empty without an effect."""
     if effect is None:
         return ""
     if math.isnan(effect.low):
         return number(claim, effect.value)
-    return f"{number(claim, effect.value)} [{number(claim, effect.low)}, {number(claim, effect.high)}]"
+    level = "" if effect.level == USUAL else f" {100 * effect.level:.3g} %"
+    return f"{number(claim, effect.value)} [{number(claim, effect.low)}, {number(claim, effect.high)}]{level}"
 
 
 def number(claim: Claim, value: float) -> str:
@@ -128,7 +138,7 @@ def verdict_table(results: Results) -> Table:
         for row in one.results:
             seeds = str(row.effect.seeds if row.effect else 0)
             cells = (shown(row.claim, row.effect) or "\u2013", bar(row.claim), seeds, share(row.q), row.verdict)
-            table.add_row(one.experiment.name, *map(Text, (row.claim.text, *cells)))
+            table.add_row(one.experiment.name, *map(Text, (row.claim.marked, *cells)))
         table.add_section()
     table.caption = ", ".join(f"{count} {verdict}" for verdict, count in results.counts.items())
     return table

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from seethink.core.statistics import Interval, bootstrap_mean, mean_se
+from seethink.studies.lab.looks import LOOKS, level_at
 from seethink.studies.lab.moderation import NO_PRIOR, Prior
 from seethink.studies.lab.schema import Claim
 from seethink.studies.lab.values import SeedValues
@@ -44,15 +45,21 @@ class Effect:
     """Standard error over the items of one seed, the largest of all seeds; NaN without items."""
     p: float = math.nan
     """Two-sided, of no effect, over the seeds; NaN with one of them, or without any spread."""
+    level: float = 0.9
+    """Of the interval."""
 
 
 def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO_PRIOR) -> Effect:
-    """The effect over seeds; ratios are compared as logarithms. `prior` is that of the claim's scale."""
+    """The effect over seeds; ratios are compared as logarithms. `prior` is that of the claim's scale.
+
+    The interval of a primary claim has the level of the look that so many seeds are.
+    """
     values = [seed_effect(claim, one) for one in seeds]
-    interval, p = _student(values, prior, claim.level)
+    level = level_at(len(seeds), claim.level) if claim.primary and len(seeds) in LOOKS else claim.level
+    interval, p = _student(values, prior, level)
     per_item = [item_values(one) for one in seeds if one.items]
     if per_item:
-        interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=claim.level))
+        interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=level))
     back = math.exp if claim.ratio else float
     value, low, high = (
         back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high)
@@ -66,6 +73,7 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO
         by_seed=tuple(back(v) for v in values),
         item_error=max((mean_se(items)[1] for items in per_item), default=math.nan),
         p=p,
+        level=level,
     )
 
 
