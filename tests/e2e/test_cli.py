@@ -29,6 +29,7 @@ COMMANDS = [
     ["verifier", "check"],
     ["lab", "list"],
     ["lab", "run"],
+    ["lab", "plan"],
     ["lab", "report"],
     ["lab", "verdicts"],
     ["world", "make"],

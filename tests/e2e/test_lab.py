@@ -150,6 +150,7 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
     result = run_command("lab", "run", "all", "--plan", "--out", str(tmp_path / "lab"))
     assert result.returncode == 0, result.stderr
     assert "core-seconds" in result.stdout
+    assert run_command("lab", "plan", "rl-zero").stdout == run_command("lab", "run", "rl-zero", "--plan").stdout
     assert not (tmp_path / "lab").exists()
 
 

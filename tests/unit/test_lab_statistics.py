@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import digamma, ndtri, polygamma, stdtrit
 
 from seethink.studies.lab.looks import LOOKS, boundaries, level_at, look_at
 from seethink.studies.lab.moderation import FEWEST, NO_PRIOR, Prior, fit_prior, fit_priors, trigamma_inverse
+from seethink.studies.lab.power import Spread, claims_least, item_spread, least_effect, seeds_needed
+from seethink.studies.lab.schema import load_experiments, load_scales
 
+CLAIMS = [claim for experiment in load_experiments().values() for claim in experiment.claims]
 RNG = np.random.default_rng(5)
 
 
@@ -118,3 +122,63 @@ def test_all_looks_together_err_as_often_as_one_look_would(known: bool, error: f
 def test_a_look_is_over_the_seeds_that_are_complete() -> None:
     assert [look_at(seeds) for seeds in (0, 2, 3, 4, 5, 7, 8, 20)] == [0, 0, 3, 3, 5, 5, 8, 8]
     assert level_at(3, 0.9) > level_at(5, 0.9) > level_at(8, 0.9) > 0.9
+
+
+# --- power
+
+
+@pytest.mark.parametrize(("seeds", "level"), [(3, 0.9), (5, 0.97455), (8, 0.9)])
+def test_the_least_effect_is_found_four_times_in_five(seeds: int, level: float) -> None:
+    effect = least_effect(Spread(0.03, "given"), seeds, level)
+    values = effect + 0.03 * RNG.normal(size=(100_000, seeds))
+    low = values.mean(1) - stdtrit(seeds - 1, (1 + level) / 2) * values.std(1, ddof=1) / math.sqrt(seeds)
+    assert (low > 0).mean() == pytest.approx(0.8, abs=0.005)
+    assert stats.nct.sf(stats.t.ppf((1 + level) / 2, seeds - 1), seeds - 1, effect * math.sqrt(seeds) / 0.03) == (
+        pytest.approx(0.8)
+    )
+
+
+def test_more_seeds_and_a_prior_find_smaller_effects() -> None:
+    alone, moderated = Spread(1.0, "given"), Spread(1.0, "given", Prior(6.0, 1.0, 60))
+    found = [least_effect(alone, seeds, 0.9) for seeds in (2, 3, 5, 8, 30)]
+    assert found == sorted(found, reverse=True)
+    assert least_effect(moderated, 3, 0.9) < 0.7 * least_effect(alone, 3, 0.9)
+    assert least_effect(alone, 1000, 0.9) == pytest.approx((1.6449 + 0.8416) / math.sqrt(1000), rel=1e-2)
+    assert math.isnan(least_effect(alone, 1, 0.9))
+    assert math.isnan(least_effect(Spread(math.nan, ""), 5, 0.9))
+
+
+def test_a_claim_of_no_difference_needs_both_sides() -> None:
+    """Where there is none, both ends lie within the least difference four times in five, or a little more often."""
+    claim = next(c for c in CLAIMS if c.expect == "same" and not c.primary)
+    least = claims_least(claim, Spread(1.0, "given"), 8)
+    values = RNG.normal(size=(100_000, 8))
+    reach = stdtrit(7, 0.95) * values.std(1, ddof=1) / math.sqrt(8)
+    assert 0.8 <= (np.abs(values.mean(1)) + reach < least).mean() < 0.82
+
+
+def test_a_primary_claim_is_planned_at_its_looks() -> None:
+    primary, spread = next(c for c in CLAIMS if c.primary and c.expect == "more"), Spread(1.0, "given")
+    other = primary.model_copy(update={"primary": False, "least": 0.5})
+    assert claims_least(primary, spread, 4) == claims_least(primary, spread, 3) > claims_least(other, spread, 3)
+    assert math.isnan(claims_least(primary, spread, 2))
+    needed = seeds_needed(other, spread)
+    assert needed is not None
+    assert claims_least(other, spread, needed) <= 0.5 < claims_least(other, spread, needed - 1)
+    assert seeds_needed(primary.model_copy(update={"least": 1.2}), spread) == 8
+    assert seeds_needed(primary.model_copy(update={"least": 0.5}), spread) is None
+
+
+def test_the_spread_of_the_items_alone_is_binomial() -> None:
+    """Nano: 600 items of math and 200 of each of five other domains, two answers each, of which half are right."""
+    scale = load_scales().scales["nano"]
+    claims = {c.text: c for c in CLAIMS}
+    inside = item_spread(claims["RL gains in-domain accuracy"], scale).value
+    outside = item_spread(claims["RL gains out-of-domain accuracy"], scale).value
+    assert inside == pytest.approx(math.sqrt(2 * 0.25 / 1200))
+    assert outside == pytest.approx(math.sqrt(2 * 0.25 / 2000))
+    assert item_spread(claims["A weaker base gains less from RL"], scale).value == pytest.approx(inside * math.sqrt(2))
+    answers = RNG.binomial(1200, 0.5, size=(20_000, 2)) / 1200
+    assert (answers[:, 0] - answers[:, 1]).std() == pytest.approx(inside, rel=0.02)
+    assert math.isnan(item_spread(claims["The reward drops sharply"], scale).value)
+    assert math.isnan(item_spread(claims["It chooses better than the last step"], scale).value)

@@ -129,6 +129,22 @@ def test_the_report_leaves_the_file_and_the_command_judges_it(lab: Path, tmp_pat
     assert len((lab / "values.json").read_text()) < 40_000
 
 
+def test_a_plan_says_what_its_claims_can_show_given_earlier_values(lab: Path, tmp_path: Path) -> None:
+    write_values(tmp_path / "values.json", collect_values(lab))
+    words = ("lab", "plan", "rl-against-sft", "clip-higher", "--power", "--seeds", "5")
+    before, after = run_command(*words), run_command(*words, "--from", str(tmp_path / "values.json"))
+    assert before.returncode == after.returncode == 0, before.stderr + after.stderr
+    assert (before.stdout.count("(items alone)"), before.stdout.count("not known")) == (5, 2)
+    assert after.stdout.count("(3 seeds)") == 7
+    assert "of 7 claims can be decided with 5 seeds" in after.stdout
+
+
+def test_earlier_values_are_of_the_power() -> None:
+    refused = run_command("lab", "plan", "rl-zero", "--from", "values.json")
+    assert refused.returncode == 2
+    assert "--from is of --power" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -47,6 +47,29 @@ def run(
         console.print(f"report: {escape(str(report))}", soft_wrap=True)
 
 
+@app.command(epilog="Example: `seethink lab plan all --power --seeds 5 --from lab/values.json`")
+def plan(
+    names: Annotated[list[str], typer.Argument(help="Experiments by name, `all`, or `primary`.")],
+    seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 3,
+    scale: Annotated[str, typer.Option(help="`nano` or `smoke`.")] = "nano",
+    power: Annotated[
+        bool, typer.Option("--power", help="The smallest effect of each claim that can be found.")
+    ] = False,
+    values: Annotated[
+        Path | None,
+        typer.Option("--from", help="Of --power: a values.json of earlier results, for how much seeds differ."),
+    ] = None,
+) -> None:
+    """What a run would train and how long it takes; with --power, what its claims can show. Nothing is run.
+
+    An effect counts as found where its interval excludes no effect with a probability of 80%. Without --from, how much
+    seeds differ is known for accuracies alone, from their number of items, and too small.
+    """
+    from seethink.studies.lab.commands import show_plan
+
+    console.print(show_plan(names, seeds=seeds, scale=scale, power=power, values=values))
+
+
 @app.command(epilog="Example: `seethink lab report --out lab --markdown docs/lab-results.md`")
 def report(
     out: Out = Path("lab"),

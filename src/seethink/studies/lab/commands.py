@@ -11,12 +11,14 @@ import typer
 from seethink.core.console import console
 from seethink.core.files import claim_file, json_with, write_text
 from seethink.runs.lock import FolderLock
-from seethink.studies.lab.plan import make_plan, missing_models
+from seethink.studies.lab.plan import find_scale, make_plan, missing_models
 from seethink.studies.lab.plan_table import plan_table
 from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from seethink.studies.lab.results import Results
 
 
@@ -36,6 +38,19 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
         _say(f"{len(outcome.failed)} jobs failed; the others are in {page}")
         raise typer.Exit(1)
     return page
+
+
+def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: Path | None) -> Table:
+    """What would run and for how long; with `power` what its claims can show. Raises LabError."""
+    if values is not None and not power:
+        raise LabError("--from is of --power: give both, or neither")
+    chosen = choose(names)
+    if not power:
+        return plan_table(make_plan(chosen, scale, seeds, Path("lab")), _cores())
+    from seethink.studies.lab.power import power_table
+    from seethink.studies.lab.values import read_values
+
+    return power_table(chosen, seeds, find_scale(scale), read_values(values) if values else None)
 
 
 def choose(names: list[str]) -> list[Experiment]:

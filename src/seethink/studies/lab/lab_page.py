@@ -88,7 +88,8 @@ def _forests(one: ExperimentResult) -> list[Figure]:
             note = f"With intervals over {one.seeds} seeds."
             if any(line.claim is not None for line in lines):
                 note += " Diamond: the paper's figure."
-            legend = [(word, tone) for word, tone in VERDICT_TONES.items() if any(line.tone == tone for line in lines)]
+            verdicts = {r.verdict for r in one.results if _unit(r.claim) == unit and _has_interval(r)}
+            legend = [(word, tone) for word, tone in VERDICT_TONES.items() if word in verdicts]
             figures.append(Figure(title, note, forest(lines, f"{one.experiment.title}: {title}", unit), legend))
     return figures
 

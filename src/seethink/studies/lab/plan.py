@@ -84,15 +84,21 @@ def missing_models(experiment: Experiment) -> list[str]:
     return sorted(name for name in wanted if not Path(model_path(name)).is_dir())
 
 
+def find_scale(name: str) -> Scale:
+    """Raises LabError where there is none."""
+    scales = load_scales().scales
+    if name not in scales:
+        raise LabError(f"--scale {name!r}: choose from {', '.join(scales)}")
+    return scales[name]
+
+
 def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
     """Plan the jobs of all experiments.
 
     Raises LabError for an unknown scale or a missing base model, and RecipeError for an arm whose recipe is refused.
     """
-    scales = load_scales()
-    if scale not in scales.scales:
-        raise LabError(f"--scale {scale!r}: choose from {', '.join(scales.scales)}")
-    plan = Plan(scale, scales.scales[scale], seeds, list(experiments))
+    stages = load_scales().stages
+    plan = Plan(scale, find_scale(scale), seeds, list(experiments))
     for experiment in plan.experiments:
         if lacking := missing_models(experiment):
             raise LabError(
@@ -101,7 +107,7 @@ def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Pa
             )
         used = {name for term in experiment.terms for name in term.arms}
         plan.arms[experiment.name] = {
-            name: [_add_job(plan, experiment, name, seed, out, scales.stages).key for seed in range(seeds)]
+            name: [_add_job(plan, experiment, name, seed, out, stages).key for seed in range(seeds)]
             for name in experiment.arms
             if name in used
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,20 @@ def load_results(out: Path, values: LabValues | None = None) -> Results:
 
 def judge_values(values: LabValues) -> Results:
     """Every claim with its effect and verdict, from the values alone; without the arms."""
-    samples = [
-        (claim.scale, [seed_effect(claim, seed) for seed in _judged_seeds(claim, found)])
-        for one in values.experiments
-        for claim, found in zip(one.experiment.claims, one.claims, strict=True)
-    ]
-    priors = fit_priors(samples)
+    priors = fit_scales(values)
     return Results(_with_q([_judged(one, priors) for one in values.experiments]), values.facts)
+
+
+def fit_scales(values: LabValues) -> dict[str, Prior]:
+    """Scale -> what the variances of its claims have in common."""
+    return fit_priors((claim.scale, effects) for _, claim, effects in judged_effects(values))
+
+
+def judged_effects(values: LabValues) -> Iterator[tuple[Experiment, Claim, list[float]]]:
+    """Every claim with the effects of the seeds that it is judged by; those of ratios are logarithms."""
+    for one in values.experiments:
+        for claim, found in zip(one.experiment.claims, one.claims, strict=True):
+            yield one.experiment, claim, [seed_effect(claim, seed) for seed in _judged_seeds(claim, found)]
 
 
 def _judged(values: ExperimentValues, priors: dict[str, Prior]) -> ExperimentResult:
