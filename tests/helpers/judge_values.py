@@ -22,7 +22,11 @@ def main(path: Path) -> list[dict[str, Any]]:
     for one in json.loads(path.read_text())["experiments"]:
         for claim, found in zip(one["experiment"]["claims"], one["claims"], strict=True):
             rows.append(
-                {"claim": claim, "failed": any(failed(one, name) for name in claim["checks"]), **sample(claim, found)}
+                {
+                    "claim": claim,
+                    "failed": any(failed(one, name, bool(found["seeds"])) for name in claim["checks"]),
+                    **sample(claim, found),
+                }
             )
     priors = {
         scale: prior([r for r in rows if r["scale"] == scale and r["s2"] > 0]) for scale in {r["scale"] for r in rows}
@@ -40,10 +44,10 @@ def main(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def failed(one: dict[str, Any], name: str) -> bool:
+def failed(one: dict[str, Any], name: str, measured: bool) -> bool:
     check, values = one["experiment"]["checks"][name], list(one["checks"][name]["seeds"].values())
     if not values:
-        return True
+        return measured
     return np.mean(values) < check.get("at_least", -np.inf) or np.mean(values) > check.get("at_most", np.inf)
 
 
@@ -120,7 +124,7 @@ def looked(alpha: float) -> list[float]:
 
 def verdict(row: dict[str, Any]) -> str:
     claim, n = row["claim"], row["n"]
-    if row["failed"] and n:
+    if row["failed"]:
         return "untestable"
     x, low, high = row["value"], row["low"], row["high"]
     least = np.log(claim["least"]) if claim["ratio"] else claim["least"]

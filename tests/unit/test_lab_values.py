@@ -119,6 +119,21 @@ def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:
     assert one.why.endswith("not measured (four-steps: metrics.jsonl has no loss/clip_fraction)")
 
 
+def test_a_claim_without_any_value_is_untestable_where_its_check_was_measured_and_fails(tmp_path: Path) -> None:
+    """No critical token leaves no choice by their entropy; an arm that has not run says nothing of either."""
+    make_lab(tmp_path, "entropy-selection")
+    for path in tmp_path.glob("arms/*/select.json"):
+        table = json.loads(path.read_text())
+        table["criteria"]["critical_entropy"]["chosen"] = None
+        path.write_text(json.dumps(table))
+    _, chooses, *_ = load_results(tmp_path).experiments[0].results
+    assert (chooses.effect, chooses.verdict) == (None, "untestable")
+    for path in tmp_path.glob("arms/*/select.json"):
+        path.unlink()
+    _, chooses, *_ = load_results(tmp_path).experiments[0].results
+    assert (chooses.verdict, chooses.why) == ("can't tell", "rl has no select.json")
+
+
 def test_the_report_leaves_the_file_and_the_command_judges_it(lab: Path, tmp_path: Path) -> None:
     assert run_command("lab", "report", "--out", str(lab)).returncode == 0
     said = run_command("lab", "verdicts", str(lab / "values.json"), "--markdown", str(tmp_path / "again.md"))

@@ -111,7 +111,7 @@ def _judged(values: ExperimentValues, priors: dict[str, Prior]) -> ExperimentRes
     experiment = values.experiment
     failed = {name: said for name in experiment.used_checks if (said := _failure(values, name))}
     results = [
-        _result(claim, of_claim, priors, [failed[name] for name in claim.checks if name in failed])
+        _result(claim, of_claim, priors, [failed[name] for name in _telling(claim, of_claim, values) if name in failed])
         for claim, of_claim in zip(experiment.claims, values.claims, strict=True)
     ]
     return ExperimentResult(experiment, values.scale, values.seeds, results)
@@ -139,6 +139,11 @@ def _with_q(experiments: list[ExperimentResult]) -> list[ExperimentResult]:
     return [replace(e, results=[replace(r, q=found.get(id(r), math.nan)) for r in e.results]) for e in experiments]
 
 
+def _telling(claim: Claim, of_claim: ClaimValues, values: ExperimentValues) -> list[str]:
+    """The checks that count: where nothing of the claim was measured, a check that was not measured says nothing."""
+    return [name for name in claim.checks if of_claim.seeds or values.checks[name].seeds]
+
+
 def _failure(values: ExperimentValues, name: str) -> str:
     """What the check asked for and what there was; empty where it holds."""
     check, found = values.experiment.checks[name], values.checks[name]
@@ -152,11 +157,12 @@ def _failure(values: ExperimentValues, name: str) -> str:
 
 
 def _result(claim: Claim, values: ClaimValues, priors: dict[str, Prior], failed: list[str]) -> Result:
-    if not values.seeds:
-        return Result(claim, None, UNKNOWN, values.why)
-    effect = estimate_effect(claim, _judged_seeds(claim, values), priors.get(claim.scale, NO_PRIOR))
+    seeds = _judged_seeds(claim, values)
+    effect = estimate_effect(claim, seeds, priors.get(claim.scale, NO_PRIOR)) if seeds else None
     if failed:
         return Result(claim, effect, UNTESTABLE, "; ".join(failed))
+    if effect is None:
+        return Result(claim, None, UNKNOWN, values.why)
     if claim.primary and effect.seeds not in LOOKS:
         return Result(claim, effect, UNKNOWN, f"A primary claim is judged from {LOOKS[0]} seeds on")
     return Result(claim, effect, judge(claim, effect), values.why)
