@@ -56,7 +56,7 @@ def sample(claim: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     if claim["primary"]:
         seeds = seeds[: max([k for k in LOOKS if k <= len(seeds)], default=len(seeds))]
     left = claim["left"]
-    points = left.get("eval") == "accuracy" or left.get("regret") or left.get("hallucination")
+    points = left.get("eval") == "accuracy" or left.get("decoding") or left.get("regret") or left.get("hallucination")
     points = points or (left.get("mode") and left["column"] == "accuracy")
     other = left.get("metric") or next((k for k in ("eval", "mode", "correlation", "tokens_of") if k in left), "")
     scale = "factor" if claim["ratio"] else "points" if points else other
@@ -105,7 +105,8 @@ def interval(row: dict[str, Any], d0: float, s0: float, most: float) -> None:
         total = int(pairs[:, 1].sum())
         drawn = np.random.default_rng(7).multinomial(total, pairs[:, 1] / total, 20_000) @ pairs[:, 0] / total
         low, high = np.quantile(drawn, [alpha, 1 - alpha])
-        row["by_items"] = not (row["low"] <= low and row["high"] >= high)
+        near = 0.05 * (row["high"] - row["low"])
+        row["by_items"] = not (row["low"] + near <= low and row["high"] - near >= high)
         row["low"], row["high"] = np.fmin(row["low"], low), np.fmax(row["high"], high)
 
 

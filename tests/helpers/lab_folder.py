@@ -49,6 +49,13 @@ def _write_arm(folder: Path, arm: str, seed: int, items: int) -> None:
         for i in range(items)
     ]
     _write_lines(folder / "eval" / "items.jsonl", rows)
+    shares = {"greedy": share, "pass@8": min(1.0, share + 0.3)}
+    tried = [
+        {key: row[key] for key in ("id", "domain", "difficulty")}
+        | {key: float(rng.random() < chance) for key, chance in shares.items()}
+        for row in rows
+    ]
+    _write_lines(folder / "decodings.jsonl", tried)
     lift = 0.3 if arm == "rl" else 0.28
     steps = [
         {

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seethink.core.types import Completion, Grade, Sample, Verdict
+from seethink.studies.lab.measurements import decoding_record
 from seethink.studies.lab.reading import Reading, Unreadable, read_term
 from seethink.studies.lab.schema import Claim, Term
 from seethink.studies.lab.values import SeedValues
@@ -82,6 +84,28 @@ def test_the_items_average_to_the_value(arms: dict[str, Path]) -> None:
     assert reading.items is not None
     assert len(reading.items) == 5
     assert sum(reading.items.values()) / 5 == pytest.approx(reading.value)
+
+
+def test_greedy_and_pass_at_8_are_over_the_items_of_their_own_file(arms: dict[str, Path]) -> None:
+    rows = [{**item("m1", "math", None), "greedy": 0.0, "pass@8": 1.0}]
+    rows += [{**item(f"d{i}", "dice", None), "greedy": None, "pass@8": float(i == 1)} for i in range(4)]
+    write(arms["a"] / "decodings.jsonl", rows)
+    assert value(arms, decoding="greedy") == 0
+    assert value(arms, decoding="pass@8") == pytest.approx((1 + 0.25) / 2)
+    with pytest.raises(Unreadable, match="b has not been evaluated"):
+        value(arms, decoding="greedy", minus="b")
+
+
+def test_one_right_try_of_eight_is_enough_and_errors_of_the_grader_do_not_count() -> None:
+    sample = Sample(id="x", question="q", domain="math", difficulty="hard")
+    right, wrong, broken = (
+        Completion([1], [0.0], [0.0], "t", False, 0, grade=Grade(verdict, None, "r"))
+        for verdict in (Verdict.CORRECT, Verdict.WRONG, Verdict.ERROR)
+    )
+    record = decoding_record(sample, [wrong], [wrong, broken, right, *[wrong] * 5])
+    assert (record["greedy"], record["pass@8"]) == (0.0, 1.0)
+    assert decoding_record(sample, [broken], [broken] * 8)["pass@8"] is None
+    assert decoding_record(sample, [right], [wrong] * 8)["pass@8"] == 0.0
 
 
 def test_a_gain_is_over_the_items_that_both_have(arms: dict[str, Path]) -> None:

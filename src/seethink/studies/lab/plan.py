@@ -31,7 +31,7 @@ IRRELEVANT = ("out", "name", "model", "eval", "log")
 """Recipe keys that weights do not depend on; the model is covered by the parent's key."""
 MEASURED_BY = {
     "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "tokens_of": "select",
-    "hallucination": "hallucination",
+    "hallucination": "hallucination", "decoding": "decodings",
 }  # fmt: skip
 """Source of a term -> the measurement that it needs. Metrics need none: training writes them."""
 
@@ -52,7 +52,7 @@ class Job:
     collect: dict[str, Any] | None = None
     """How its training data are made of its parent's answers; None: they are those of its recipe."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`eval`, `modes`, `select` or `hallucination` -> its settings."""
+    """`eval`, `decodings`, `modes`, `select` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0

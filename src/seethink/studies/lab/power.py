@@ -100,11 +100,13 @@ def _item_variance(term: Term, scale: Scale) -> float:
     from seethink.world.scenes import DOMAINS
 
     domains = [name for name in DOMAINS if in_group(name, term.domain)]
+    thirds = 3 if term.difficulty else 1
     if term.eval == "accuracy":
-        thirds = 3 if term.difficulty else 1
         answers = [
             scale.eval.samples * (scale.eval.math if d == IN_DOMAIN else scale.eval.other) // thirds for d in domains
         ]
+    elif term.decoding:
+        answers = [scale.probe // thirds for _ in domains]
     elif term.mode or term.hallucination == "share":
         answers = [PROBE_SAMPLES * scale.probe for _ in domains]
     else:

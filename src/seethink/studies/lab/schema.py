@@ -72,8 +72,13 @@ class Term(Section):
     tokens_of: str | None = Field(
         None, description="Source: tokens behind this criterion, of the checkpoint that has the fewest."
     )
-    domain: Group = Field("all", description="Of eval, mode, regret and correlation.")
-    difficulty: Literal["easy", "normal", "hard"] | None = Field(None, description="Of eval; default: all.")
+    decoding: Literal["greedy", "pass@8"] | None = Field(
+        None, description="Source: accuracy on `probe` items, greedy, or of items that one of eight samples gets right."
+    )
+    domain: Group = Field("all", description="Of eval, decoding, mode, regret and correlation.")
+    difficulty: Literal["easy", "normal", "hard"] | None = Field(
+        None, description="Of eval and decoding; default: all."
+    )
     span: tuple[float, float] = Field((0.0, 1.0), description="Of metric: from and to, as shares of the steps.")
     stat: Literal["mean", "jitter", "max"] = Field(
         "mean", description="Of metric; jitter: median absolute change of its logarithm from step to step."
@@ -103,7 +108,7 @@ class Term(Section):
         return (self.arm,) if self.minus is None else (self.arm, self.minus)
 
 
-SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of")
+SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of", "decoding")
 
 
 class Check(Section):
@@ -156,7 +161,7 @@ class Claim(Section):
         left = self.left
         if self.ratio:
             return "factor"
-        shares = left.eval == "accuracy" or left.regret or left.hallucination
+        shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination
         return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
 
     @property
@@ -213,7 +218,7 @@ class Scale(Section):
     rl_steps: int = Field(gt=0, description="Episodes of an RL arm of length 1.")
     eval: EvalSize = Field(description="Of every arm that a claim asks about.")
     own: OwnTraces = Field(description="Of every arm with traces = 'own'.")
-    probe: int = Field(gt=0, description="Items per domain for modes, checkpoints and hallucination.")
+    probe: int = Field(gt=0, description="Items per domain for decodings, modes, checkpoints and hallucination.")
     budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
     seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")
 
