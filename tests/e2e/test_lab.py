@@ -76,8 +76,9 @@ def test_every_experiment_runs_and_records_all_that_its_claims_ask_for(everythin
     for one in results.experiments:
         assert one.problems == []
         for found in one.results:
-            undefined = "no finite value" in found.why or "chooses no checkpoint" in found.why
+            undefined = "no finite value" in found.why or found.verdict == "untestable"
             assert found.effect is not None or undefined, (one.experiment.name, found.why)
+            assert "not measured" not in found.why
 
 
 @pytest.mark.slow
@@ -89,6 +90,10 @@ def test_the_report_has_every_claim_with_its_verdict(everything: Path) -> None:
             assert f"`{experiment.name}`" in table
     assert table.count("can't tell |") >= 20  # one seed says nothing
     assert "agrees |" not in table
+    assert "critical tokens behind the entropy of every checkpoint: " in page
+    again = lab("verdicts", str(everything / "values.json"))
+    assert again.returncode == 0
+    assert again.stdout.count("untestable") >= 10  # a few steps clip nothing, and hardly any token is critical
 
 
 @pytest.mark.slow

@@ -107,7 +107,8 @@ def test_a_primary_claim_is_judged_at_its_looks(seeds: int, judged: int, level: 
     assert found.effect is not None
     assert (found.effect.seeds, found.effect.level) == (judged, pytest.approx(level, abs=1e-5))
     assert (found.verdict == "agrees") == (seeds >= 3)
-    assert found.why == ("" if seeds >= 3 else "A primary claim is judged from 3 seeds on")
+    said = {2: "A primary claim is judged from 3 seeds on", 4: "Judged by the first 3 of 4 seeds, until there are 5"}
+    assert found.why == said.get(seeds, "")
 
 
 def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:

@@ -165,7 +165,15 @@ def _result(claim: Claim, values: ClaimValues, priors: dict[str, Prior], failed:
         return Result(claim, None, UNKNOWN, values.why)
     if claim.primary and effect.seeds not in LOOKS:
         return Result(claim, effect, UNKNOWN, f"A primary claim is judged from {LOOKS[0]} seeds on")
-    return Result(claim, effect, judge(claim, effect), values.why)
+    return Result(claim, effect, judge(claim, effect), values.why or _waiting(len(values.seeds), effect.seeds))
+
+
+def _waiting(seeds: int, judged: int) -> str:
+    """Of a primary claim between two looks; after the last one no seed changes anything any more."""
+    after = [look for look in LOOKS if look > judged]
+    return (
+        f"Judged by the first {judged} of {seeds} seeds, until there are {after[0]}" if seeds > judged and after else ""
+    )
 
 
 def _with_arms(one: ExperimentResult, entry: dict[str, Any], out: Path) -> ExperimentResult:
