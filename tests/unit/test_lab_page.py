@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def test_the_page_has_claims_figures_arms_and_problems() -> None:
     assert "53.3" in page
     assert "rl, seed 1: out of memory" in page
     assert page.count("<svg") == 2
+
+
+def test_a_primary_claim_is_marked_with_the_level_of_its_look_and_a_failed_check_is_said() -> None:
+    primary = Result(make_claim(primary=True), replace(make_effect(), level=0.97455), "too small", q=0.02)
+    other = Result(make_claim(text="falls"), make_effect(), "untestable", "Ten points to gain: 0.95 where at most 0.9")
+    page, table = render(results(primary, other)), as_markdown(results(primary, other))
+    assert page.count('title="primary claim"') == 1
+    assert '<span class="verdict v-too-small">too small</span>' in page
+    assert '<span class="verdict v-untestable">untestable</span>' in page
+    assert "Ten points to gain" in page
+    assert (
+        "|  | \u25c6 rises | +5 | +3.1 [+1.2, +5.0] 97.5 % | ≥ +1.0 | 3 seeds × 900 | 0.020 | **too small** |" in table
+    )
+    assert "- `mine`, untestable: Ten points to gain: 0.95 where at most 0.9." in table
 
 
 def test_text_is_escaped_and_no_script_may_run() -> None:

@@ -169,6 +169,9 @@ def test_earlier_values_are_of_the_power() -> None:
         (lambda table: json.dumps(table | {"lab_values": 2}), "lab_values"),
         (lambda table: json.dumps(table["experiments"][0]["claims"].pop() and table), "4 claims, and values of 3"),
         (lambda table: json.dumps(table["experiments"][0]["checks"].clear() or table), "has no values"),
+        (lambda table: json.dumps(table).replace('"seed": 1,', '"seed": 0,', 1), "a seed is there twice"),
+        (lambda table: json.dumps(table).replace(", 1]", ", 99000000]", 1), "items; 1,000,000 at most are believed"),
+        (lambda table: json.dumps(table).replace(", 1]", ", -1]", 1), "greater than 0"),
         (lambda table: json.dumps(table).replace('"left": ', '"left": NaN, "was": ', 1), "left"),
     ],
 )
@@ -179,6 +182,24 @@ def test_what_is_no_such_file_is_refused(lab: Path, tmp_path: Path, change: obje
     with pytest.raises(LabError, match=r"values\.json is not a values\.json of `seethink lab report`") as error:
         read_values(tmp_path / "values.json")
     assert said in str(error.value)
+
+
+def test_values_of_any_size_have_a_verdict_and_their_text_no_power(lab: Path, tmp_path: Path) -> None:
+    """A ratio beyond all numbers is no effect, and a text may not steer the terminal."""
+    write_values(tmp_path / "values.json", collect_values(lab))
+    table = json.loads((tmp_path / "values.json").read_text())
+    ratio = next(e for e in table["experiments"] if e["experiment"]["name"] == "clip-higher")
+    ratio["experiment"]["claims"][0] |= {"checks": [], "text": "\x1b[2Jgone"}
+    ratio["claims"][0]["seeds"][0] |= {"left": 1e300, "right": 1e-300}
+    (tmp_path / "values.json").write_text(json.dumps(table))
+    said = run_command("lab", "verdicts", str(tmp_path / "values.json"))
+    assert said.returncode == 0, said.stderr
+    assert "\x1b[2J" not in said.stdout
+    assert "gone" in said.stdout
+    (row, _) = next(
+        e for e in judge_values(read_values(tmp_path / "values.json")).experiments if e.experiment.name == "clip-higher"
+    ).results
+    assert row.verdict == "can't tell"
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:

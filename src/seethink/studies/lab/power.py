@@ -20,6 +20,7 @@ from seethink.studies.lab.results import fit_scales, judged_effects
 from seethink.studies.lab.schema import Claim, Experiment, Scale, Term
 from seethink.studies.lab.table import bar, number
 from seethink.studies.lab.values import LabValues
+from seethink.studies.lab.verdict import factor
 
 POWER = 0.8
 """How likely the effect is to be found."""
@@ -138,7 +139,7 @@ def power_table(experiments: Iterable[Experiment], seeds: int, scale: Scale, val
 
 
 def _cells(claim: Claim, spread: Spread, seeds: int, needed: int | None) -> tuple[str, ...]:
-    back = math.exp if claim.ratio else float
+    back = factor if claim.ratio else float
     least = claims_least(claim, spread, seeds)
     if not spread.source:
         return claim.marked, bar(claim), "not known", "", ""

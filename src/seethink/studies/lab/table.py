@@ -7,6 +7,7 @@ import math
 from rich.table import Table
 from rich.text import Text
 
+from seethink.core.redact import visible
 from seethink.studies.lab.looks import LOOKS
 from seethink.studies.lab.results import Result, Results
 from seethink.studies.lab.schema import MARK, Claim
@@ -138,7 +139,7 @@ def verdict_table(results: Results) -> Table:
         for row in one.results:
             seeds = str(row.effect.seeds if row.effect else 0)
             cells = (shown(row.claim, row.effect) or "\u2013", bar(row.claim), seeds, share(row.q), row.verdict)
-            table.add_row(one.experiment.name, *map(Text, (row.claim.marked, *cells)))
+            table.add_row(one.experiment.name, *map(Text, (visible(row.claim.marked), *cells)))
         table.add_section()
     table.caption = ", ".join(f"{count} {verdict}" for verdict, count in results.counts.items())
     return table

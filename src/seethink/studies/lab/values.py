@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,6 +21,8 @@ from seethink.studies.lab.reading import Reading, Unreadable
 from seethink.studies.lab.schema import Claim, Experiment, LabError
 
 VALUES = "values.json"
+MOST_ITEMS = 1_000_000
+"""Per seed, of a file that may come from anywhere: a bootstrap holds all of them in memory."""
 
 
 class SeedValues(Section):
@@ -29,11 +31,17 @@ class SeedValues(Section):
     seed: int = Field(ge=0, description="The seed.")
     left: float = Field(description="The value that the claim is about.")
     right: float | None = Field(None, description="The value that it is compared with.")
-    items: tuple[tuple[float, int], ...] = Field(
+    items: tuple[tuple[float, Annotated[int, Field(gt=0)]], ...] = Field(
         (),
         description="Where both are means over items: [difference, on how many items], from the least; their mean is "
         "the effect. Domains are weighted in them, so that every one counts the same.",
     )
+
+    @model_validator(mode="after")
+    def _believable(self) -> Self:
+        if (items := sum(count for _, count in self.items)) > MOST_ITEMS:
+            raise ValueError(f"seed {self.seed} has {items:,} items; {MOST_ITEMS:,} at most are believed")
+        return self
 
     @classmethod
     def of(cls, claim: Claim, seed: int, left: Reading, right: Reading | None) -> Self:
@@ -53,6 +61,12 @@ class SeedValues(Section):
 class ClaimValues(Section):
     seeds: tuple[SeedValues, ...] = Field((), description="Those for which everything was measured.")
     why: str = Field("", description="What the first of the other seeds lacks.")
+
+    @model_validator(mode="after")
+    def _every_seed_once(self) -> Self:
+        if len({one.seed for one in self.seeds}) < len(self.seeds):
+            raise ValueError("a seed is there twice")
+        return self
 
 
 class CheckValues(Section):

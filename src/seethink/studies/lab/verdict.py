@@ -12,6 +12,7 @@ interval is too wide, or there is none; `untestable`, a check of the claim faile
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -28,6 +29,7 @@ Verdict = Literal["agrees", "too small", "absent", "reversed", "can't tell", "un
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 UNKNOWN: Verdict = "can't tell"
 UNTESTABLE: Verdict = "untestable"
+_LARGEST = math.log(sys.float_info.max)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO
     per_item = [item_values(one) for one in seeds if one.items]
     if per_item:
         interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=level))
-    back = math.exp if claim.ratio else float
+    back = factor if claim.ratio else float
     value, low, high = (
         back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high)
     )
@@ -75,6 +77,11 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO
         p=p,
         level=level,
     )
+
+
+def factor(logarithm: float) -> float:
+    """Infinite where it is too large for a number."""
+    return math.exp(logarithm) if logarithm < _LARGEST else math.inf
 
 
 def _student(values: Sequence[float], prior: Prior, level: float) -> tuple[Interval, float]:
@@ -95,7 +102,7 @@ def seed_effect(claim: Claim, one: SeedValues) -> float:
     """Of one seed: the logarithm of a ratio, NaN where it has none; the mean over the items that both arms have."""
     if claim.ratio:
         above, below = one.left, one.right or 0.0
-        return math.log(above / below) if above > 0 and below > 0 else math.nan
+        return math.log(above) - math.log(below) if above > 0 and below > 0 else math.nan
     return float(item_values(one).mean()) if one.items else one.left - (one.right or 0.0)
 
 
