@@ -103,7 +103,7 @@ def interval(row: dict[str, Any], d0: float, s0: float, most: float) -> None:
     pairs = np.array([pair for s in row["seeds"] for pair in s["items"]])
     if len(pairs) and pairs[:, 1].sum() > 1 and not claim["ratio"]:
         total = int(pairs[:, 1].sum())
-        drawn = np.random.default_rng(7).multinomial(total, pairs[:, 1] / total, 20_000) @ pairs[:, 0] / total
+        drawn = np.random.default_rng(7).multinomial(total, pairs[:, 1] / total, 10_000) @ pairs[:, 0] / total
         low, high = np.quantile(drawn, [alpha, 1 - alpha])
         near = 0.05 * (row["high"] - row["low"])
         row["by_items"] = not (row["low"] + near <= low and row["high"] - near >= high)

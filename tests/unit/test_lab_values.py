@@ -79,7 +79,7 @@ def test_q_is_benjamini_and_hochbergs_over_the_testable_claims(lab: Path, primar
 
 def test_an_independent_script_comes_to_the_same_intervals_and_verdicts(tmp_path: Path) -> None:
     """Five seeds, of which a primary claim uses all; its script's bootstrap and its levels of looks are its own."""
-    make_lab(tmp_path, *NAMES, "connector-frozen", "dynamic-sampling", "post-rl-tuning", "decodings", seeds=5, items=60)
+    make_lab(tmp_path, *NAMES, "connector-frozen", "dynamic-sampling", "post-rl-tuning", "decodings", seeds=5, items=30)
     write_values(tmp_path / "values.json", collect_values(tmp_path))
     rows = [r for e in judge_values(read_values(tmp_path / "values.json")).experiments for r in e.results]
     others = judge_values_independently(tmp_path / "values.json")
