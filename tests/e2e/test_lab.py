@@ -76,8 +76,9 @@ def test_every_experiment_runs_and_records_all_that_its_claims_ask_for(everythin
     for one in results.experiments:
         assert one.problems == []
         for found in one.results:
-            undefined = "no finite value" in found.why or "chooses no checkpoint" in found.why
+            undefined = "no finite value" in found.why or found.verdict == "untestable"
             assert found.effect is not None or undefined, (one.experiment.name, found.why)
+            assert "not measured" not in found.why
 
 
 @pytest.mark.slow
@@ -89,6 +90,10 @@ def test_the_report_has_every_claim_with_its_verdict(everything: Path) -> None:
             assert f"`{experiment.name}`" in table
     assert table.count("can't tell |") >= 20  # one seed says nothing
     assert "agrees |" not in table
+    assert "critical tokens behind the entropy of every checkpoint: " in page
+    again = lab("verdicts", str(everything / "values.json"))
+    assert again.returncode == 0
+    assert again.stdout.count("untestable") >= 10  # a few steps clip nothing, and hardly any token is critical
 
 
 @pytest.mark.slow
@@ -150,11 +155,12 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
     result = run_command("lab", "run", "all", "--plan", "--out", str(tmp_path / "lab"))
     assert result.returncode == 0, result.stderr
     assert "core-seconds" in result.stdout
+    assert run_command("lab", "plan", "rl-zero").stdout == run_command("lab", "run", "rl-zero", "--plan").stdout
     assert not (tmp_path / "lab").exists()
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     result = run_command("lab", "run", "nonsense", cwd=tmp_path)
     assert result.returncode == 2
-    assert "no experiment 'nonsense'; choose from all, entropy-selection" in result.stderr
+    assert "no experiment 'nonsense'; choose from all, primary, entropy-selection" in result.stderr
     assert "Traceback" not in result.stderr

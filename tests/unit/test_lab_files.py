@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from seethink.studies.lab.schema import Claim, LabError, Term, _experiment, load_experiments, load_scales
+from seethink.studies.lab.schema import Check, Claim, LabError, Term, _experiment, load_experiments, load_scales
 
 ROWS = {
     "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
     "clip-higher", "post-rl-tuning", "rl-against-sft", "inference-modes", "thinking-budgets", "hallucination",
     "entropy-tail", "rl-zero", "other-connector", "other-architecture", "weak-base",
-    "own-traces",
+    "own-traces", "decodings",
 }  # fmt: skip
 GOOD = """
 name = "mine"
@@ -30,15 +30,16 @@ right = { arm = "rl", metric = "reward/mean" }
 expect = "less"
 least = 0.05
 """
+CHECK = '[checks.mine]\ntext = "t"\nvalue = { arm = "rl", metric = "x" }\nat_least = 1\n'
 SHARED = "[arms.base]\nmodel = 'nano'\n[arms.cold]\nparent = 'base'\nstage = 'coldstart'\n"
-SHARED += "[arms.rl]\nparent = 'cold'\nstage = 'rl'\n"
+SHARED += "[arms.rl]\nparent = 'cold'\nstage = 'rl'\n" + CHECK.replace("mine", "learns")
 
 
 def load(tmp_path: Path, text: str) -> None:
     from seethink.studies.lab.schema import Shared
 
     (tmp_path / "mine.toml").write_text(text)
-    _experiment(tmp_path / "mine.toml", Shared.model_validate(tomllib.loads(SHARED)).arms)
+    _experiment(tmp_path / "mine.toml", Shared.model_validate(tomllib.loads(SHARED)))
 
 
 def test_there_is_one_for_each_row_of_the_paper_and_each_open_question() -> None:
@@ -58,6 +59,14 @@ def test_every_arm_of_a_file_is_asked_about_or_a_parent_of_one_that_is() -> None
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
+    load(tmp_path, GOOD + 'checks = ["learns", "mine"]\n' + CHECK)
+
+
+def test_a_check_has_a_bound_on_one_side() -> None:
+    value = Term(arm="rl", metric="x")
+    least, most = Check(text="t", value=value, at_least=2), Check(text="t", value=value, at_most=0)
+    assert [least.holds(x) for x in (1.9, 2.0)] == [False, True]
+    assert [most.holds(x) for x in (0.0, 0.1)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +89,14 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ('expect = "less"', 'expect = "fewer"', "expect"),
         ("least = 0.05", "least = 0.05\nratio = true", "a ratio needs right, and a least of 1 or more"),
         ("least = 0.05", "least = -1", "least"),
+        ("least = 0.05", 'least = 0.05\nchecks = ["width"]', "no check 'width'; there are learns"),
+        (
+            "[arms.frozen]",
+            CHECK.replace("mine", "learns") + "[arms.frozen]",
+            "check 'learns' is in shared.toml already",
+        ),
+        ("[arms.frozen]", CHECK + "at_most = 1\n[arms.frozen]", "give either at_least or at_most"),
+        ("least = 0.05", 'least = 0.05\nchecks = ["mine"]\n' + CHECK.replace('"rl"', '"ra"'), "no arm 'ra'"),
         ("least = 0.05", "least = ", "not a readable TOML file"),
     ],
 )
@@ -109,3 +126,22 @@ def test_a_ratio_is_told_as_a_factor() -> None:
     ratios = [c for e in load_experiments().values() for c in e.claims if c.ratio]
     assert ratios
     assert all(isinstance(c, Claim) and c.least >= 1 and (c.paper_effect or 1) > 0 for c in ratios)
+
+
+def test_twelve_claims_of_the_paper_are_primary() -> None:
+    """Its main statements, named before anything runs: to change the list after a run would be to choose results."""
+    primary = [(e.name, c.text) for e in load_experiments().values() for c in e.claims if c.primary]
+    assert primary == [
+        ("entropy-selection", "Critical-token entropy goes with accuracy"),
+        ("connector-frozen", "The reward drops sharply"),
+        ("vision-frozen", "The reward curve is much the same"),
+        ("curriculum", "No gain in generalisation over mixed problems"),
+        ("learning-rate", "Later its policy destabilises"),
+        ("clip-higher", "Training collapses"),
+        ("post-rl-tuning", "Connector alone: accuracy rises"),
+        ("post-rl-tuning", "All parts: accuracy falls"),
+        ("rl-against-sft", "RL generalises better than SFT"),
+        ("rl-against-sft", "SFT loses out-of-domain accuracy"),
+        ("rl-against-sft", "RL gains out-of-domain accuracy"),
+        ("rl-zero", "Training collapses late"),
+    ]

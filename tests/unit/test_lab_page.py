@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from seethink.studies.lab.lab_page import render
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results, load_results
 from seethink.studies.lab.schema import Claim, Experiment, LabError, Term
-from seethink.studies.lab.table import as_markdown, bar, shown, size
+from seethink.studies.lab.table import as_markdown, bar, share, shown, size
 from seethink.studies.lab.verdict import Effect
 
 EVIL = "<script>alert(1)</script>"
@@ -53,6 +54,10 @@ def test_numbers(claim: Claim, effect: Effect | None, text: str, least: str) -> 
     assert bar(claim) == least
 
 
+def test_the_share_of_false_findings() -> None:
+    assert [share(q) for q in (1e-5, 0.0421, 0.123, math.nan)] == ["<0.001", "0.042", "0.12", ""]
+
+
 def test_how_much_is_behind_a_number() -> None:
     assert size(make_effect()) == "3 seeds × 900"
     assert size(make_effect(items=0)) == "3 seeds"
@@ -60,13 +65,13 @@ def test_how_much_is_behind_a_number() -> None:
 
 
 def test_the_markdown_table() -> None:
-    agreed = Result(make_claim(), make_effect(), "agrees")
+    agreed = Result(make_claim(), make_effect(), "agrees", q=0.0421)
     missing = Result(make_claim(text="falls"), None, "can't tell", "rl has no modes.json")
     lines = as_markdown(results(agreed, missing)).splitlines()
-    assert "|  | rises | +5 | +3.1 [+1.2, +5.0] | ≥ +1.0 | 3 seeds × 900 | agrees |" in lines
-    assert "|  | falls | +5 | rl has no modes.json | ≥ +1.0 | 0 | can't tell |" in lines
+    assert "|  | rises | +5 | +3.1 [+1.2, +5.0] | ≥ +1.0 | 3 seeds × 900 | 0.042 | agrees |" in lines
+    assert "|  | falls | +5 | rl has no modes.json | ≥ +1.0 | 0 |  | can't tell |" in lines
     assert any("A \\| title" in line for line in lines)
-    assert "Claims: 1 agrees, 0 disagrees, 1 can't tell." in lines
+    assert "Claims: 1 agrees, 0 too small, 0 absent, 0 reversed, 1 can't tell, 0 untestable." in lines
 
 
 def test_the_page_has_claims_figures_arms_and_problems() -> None:
@@ -76,6 +81,20 @@ def test_the_page_has_claims_figures_arms_and_problems() -> None:
     assert "53.3" in page
     assert "rl, seed 1: out of memory" in page
     assert page.count("<svg") == 2
+
+
+def test_a_primary_claim_is_marked_with_the_level_of_its_look_and_a_failed_check_is_said() -> None:
+    primary = Result(make_claim(primary=True), replace(make_effect(), level=0.97455), "too small", q=0.02)
+    other = Result(make_claim(text="falls"), make_effect(), "untestable", "Ten points to gain: 0.95 where at most 0.9")
+    page, table = render(results(primary, other)), as_markdown(results(primary, other))
+    assert page.count('title="primary claim"') == 1
+    assert '<span class="verdict v-too-small">too small</span>' in page
+    assert '<span class="verdict v-untestable">untestable</span>' in page
+    assert "Ten points to gain" in page
+    assert (
+        "|  | \u25c6 rises | +5 | +3.1 [+1.2, +5.0] 97.5 % | ≥ +1.0 | 3 seeds × 900 | 0.020 | **too small** |" in table
+    )
+    assert "- `mine`, untestable: Ten points to gain: 0.95 where at most 0.9." in table
 
 
 def test_text_is_escaped_and_no_script_may_run() -> None:

@@ -26,7 +26,7 @@ def test_every_experiment_resolves_to_recipes(scale: str) -> None:
     for experiment in PRESENT:
         arms = plan.arms[experiment.name]
         assert all(len(keys) == 2 and keys[0] != keys[1] for keys in arms.values())
-        assert {n for c in experiment.claims for t in c.terms for n in t.arms} == set(arms)
+        assert {name for term in experiment.terms for name in term.arms} == set(arms)
     seeds = {job.recipe.seed for job in plan.jobs.values() if job.recipe}
     assert seeds == {0, 1}
 
@@ -70,6 +70,8 @@ def test_measurements_are_those_that_any_claim_asks_for() -> None:
     assert set(plan.jobs[rl].measurements) == {"eval", "modes", "select"}
     (frozen,) = plan.arms["connector-frozen"]["frozen"]
     assert plan.jobs[frozen].measurements == {}  # its claims are about the training alone
+    (cold,) = plan.arms["connector-frozen"]["cold"]
+    assert set(plan.jobs[cold].measurements) == {"eval"}  # for their checks
 
 
 def test_the_length_of_an_arm_is_a_share_of_the_steps() -> None:

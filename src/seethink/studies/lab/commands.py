@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from seethink.core.console import console
-from seethink.core.files import claim_file, json_with
+from seethink.core.files import claim_file, json_with, write_text
 from seethink.runs.lock import FolderLock
-from seethink.studies.lab.plan import make_plan, missing_models
+from seethink.studies.lab.plan import find_scale, make_plan, missing_models
 from seethink.studies.lab.plan_table import plan_table
 from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from seethink.studies.lab.results import Results
 
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
@@ -34,9 +40,27 @@ def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | 
     return page
 
 
+def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: Path | None) -> Table:
+    """What would run and for how long; with `power` what its claims can show. Raises LabError."""
+    if values is not None and not power:
+        raise LabError("--from is of --power: give both, or neither")
+    chosen = choose(names)
+    if not power:
+        return plan_table(make_plan(chosen, scale, seeds, Path("lab")), _cores())
+    from seethink.studies.lab.power import power_table
+    from seethink.studies.lab.values import read_values
+
+    return power_table(chosen, seeds, find_scale(scale), read_values(values) if values else None)
+
+
 def choose(names: list[str]) -> list[Experiment]:
-    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError."""
+    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError.
+
+    `primary` stands for those that have a primary claim.
+    """
     known = load_experiments()
+    of_primary = [name for name, one in known.items() if any(claim.primary for claim in one.claims)]
+    names = [one for name in names for one in (of_primary if name == "primary" else [name])]
     if "all" in names:
         for experiment in known.values():
             if lacking := missing_models(experiment):
@@ -44,24 +68,42 @@ def choose(names: list[str]) -> list[Experiment]:
         return [e for e in known.values() if not missing_models(e)]
     for name in names:
         if name not in known:
-            raise LabError(f"no experiment {name!r}; choose from all, {', '.join(known)}")
+            raise LabError(f"no experiment {name!r}; choose from all, primary, {', '.join(known)}")
     return [known[name] for name in dict.fromkeys(names)]
 
 
 def write_reports(out: Path, markdown: Path | None = None) -> Path:
-    """Write report.html and report.md in the lab's folder, and the table to `markdown` too. Raises LabError."""
-    from seethink.core.files import write_text
+    """Write values.json, report.html and report.md in the lab's folder, and the table to `markdown` too.
+
+    Raises LabError.
+    """
+    from seethink.studies.lab.collect import collect_values
     from seethink.studies.lab.lab_page import render
     from seethink.studies.lab.results import load_results
     from seethink.studies.lab.table import as_markdown
+    from seethink.studies.lab.values import VALUES, write_values
 
-    results = load_results(out)
+    values = collect_values(out)
+    results = load_results(out, values)
+    write_values(out / VALUES, values)
     table = as_markdown(results)
     write_text(out / "report.md", table)
     write_text(out / "report.html", render(results))
     if markdown is not None:
         write_text(markdown, table)
     return out / "report.html"
+
+
+def judge_again(file: Path, markdown: Path | None = None) -> Results:
+    """The verdicts that follow from a values.json alone; the table to `markdown` too. Raises LabError."""
+    from seethink.studies.lab.results import judge_values
+    from seethink.studies.lab.table import as_markdown
+    from seethink.studies.lab.values import read_values
+
+    results = judge_values(read_values(file))
+    if markdown is not None:
+        write_text(markdown, as_markdown(results))
+    return results
 
 
 def _cores() -> int:

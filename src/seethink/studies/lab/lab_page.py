@@ -12,13 +12,13 @@ from seethink.report.charts import Figure, Series, line_chart
 from seethink.report.html import asset, environment, policy
 from seethink.report.plots import Effect, forest
 from seethink.studies.lab.results import ArmRow, ExperimentResult, Result, Results
-from seethink.studies.lab.schema import Claim
-from seethink.studies.lab.table import bar, is_points, number, shown, size
+from seethink.studies.lab.schema import MARK, Claim
+from seethink.studies.lab.table import INTERVALS, MEANINGS, NO_EFFECT, PRIMARY, bar, number, share, shown, size
 
 STYLES = ("report.css", "charts.css", "lab.css")
 TONES = ("a", "b", "c", "d", "e", "f")
 UNITS = {"points": "Effects in points", "%": "Effects as changes in %", "": "Effects in their own unit"}
-VERDICT_TONES = {"agrees": "c", "disagrees": "b", "can't tell": "f"}
+VERDICT_TONES = {"agrees": "c", "too small": "d", "absent": "e", "reversed": "b", "can't tell": "f", "untestable": "f"}
 
 
 def render(results: Results) -> str:
@@ -32,6 +32,10 @@ def render(results: Results) -> str:
             style=Markup(style),
             facts=results.facts,
             counts=results.counts,
+            meanings=MEANINGS,
+            no_effect=NO_EFFECT,
+            intervals=INTERVALS,
+            primary=PRIMARY,
             claims=sum(results.counts.values()),
             experiments=[_experiment(one) for one in results.experiments],
         )
@@ -63,11 +67,13 @@ def _claim(result: Result) -> dict[str, Any]:
     claim = result.claim
     return {
         "text": claim.text,
+        "mark": MARK if claim.primary else "",
         "paper": claim.paper,
         "effect": shown(claim, result.effect),
         "seeds": ", ".join(number(claim, v) for v in result.effect.by_seed) if result.effect else "",
         "least": bar(claim),
         "n": size(result.effect),
+        "q": share(result.q),
         "verdict": result.verdict,
         "why": result.why,
     }
@@ -82,13 +88,14 @@ def _forests(one: ExperimentResult) -> list[Figure]:
             note = f"With intervals over {one.seeds} seeds."
             if any(line.claim is not None for line in lines):
                 note += " Diamond: the paper's figure."
-            legend = [(word, tone) for word, tone in VERDICT_TONES.items() if any(line.tone == tone for line in lines)]
+            verdicts = {r.verdict for r in one.results if _unit(r.claim) == unit and _has_interval(r)}
+            legend = [(word, tone) for word, tone in VERDICT_TONES.items() if word in verdicts]
             figures.append(Figure(title, note, forest(lines, f"{one.experiment.title}: {title}", unit), legend))
     return figures
 
 
 def _unit(claim: Claim) -> str:
-    return "%" if claim.ratio else "points" if is_points(claim) else ""
+    return {"factor": "%", "points": "points"}.get(claim.scale, "")
 
 
 def _has_interval(result: Result) -> bool:
@@ -105,7 +112,7 @@ def _line(result: Result, unit: str) -> Effect:
 
 
 def _scaled(claim: Claim, value: float) -> float:
-    return 100 * (value - 1) if claim.ratio else 100 * value if is_points(claim) else value
+    return 100 * (value - 1) if claim.ratio else 100 * value if claim.scale == "points" else value
 
 
 def _curves(one: ExperimentResult) -> list[Figure]:

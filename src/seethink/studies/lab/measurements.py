@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from seethink.config import EvalConfig, LogConfig, RewardConfig
-from seethink.core.files import write_json
+from seethink.core.files import write_json, write_json_lines
+from seethink.core.types import Completion, Sample
 from seethink.data.prompts import PromptList
 from seethink.eval.hallucination import as_record
 from seethink.eval.presentation import write_evaluation
-from seethink.eval.runner import evaluate_modes
+from seethink.eval.runner import evaluate_modes, mode_name
+from seethink.eval.score import item_accuracy
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import SourceTask, load_source_task
 from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies.hallucination.responses import measure_hallucination
-from seethink.studies.lab.reading import HALLUCINATION, IN_DOMAIN
+from seethink.studies.lab.reading import DECODINGS, HALLUCINATION, IN_DOMAIN
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes.compare_modes import compare_modes
 from seethink.studies.modes.inference_modes import MODES, ModesConfig
@@ -26,6 +28,8 @@ from seethink.studies.modes.mode_rows import write_modes
 from seethink.studies.selection.select_run import select_run, settings_of
 
 WORLD = "world:all"
+TRIES = 8
+"""Of pass@8."""
 
 
 def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
@@ -38,6 +42,31 @@ def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
     write_evaluation(folder, task, prompts, scores, label=label, model=loaded.source, seed=seed)
+
+
+def write_decodings(model: str, folder: Path, settings: dict[str, Any]) -> None:
+    """decodings.jsonl: of each item whether the greedy response is right, and whether one of eight samples is."""
+    loaded, seed = load_model(model), settings["seed"]
+    config = EvalConfig(samples=TRIES, greedy=True, max_new_tokens=settings["max_new_tokens"])
+    task = _task(loaded, WORLD, settings["size"], seed)
+    prompts, label = PromptList(task.samples, loaded.chat), folder.name
+    with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
+        scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
+    of_mode = {score.total.mode: score.responses for score in scores}
+    both = zip(task.samples, of_mode[mode_name(1, 0.0)], of_mode[mode_name(TRIES, 1.0)], strict=True)
+    write_json_lines(folder / DECODINGS, [decoding_record(sample, greedy, tries) for sample, greedy, tries in both])
+
+
+def decoding_record(sample: Sample, greedy: Sequence[Completion], tries: Sequence[Completion]) -> dict[str, Any]:
+    """One line of decodings.jsonl; None where no response could be graded."""
+    graded = [value for one in tries if (value := item_accuracy([one])) is not None]
+    return {
+        "id": sample.id,
+        "domain": sample.domain,
+        "difficulty": sample.difficulty,
+        "greedy": item_accuracy(greedy),
+        f"pass@{TRIES}": max(graded, default=None),
+    }
 
 
 def write_mode_rows(model: str, folder: Path, settings: dict[str, Any]) -> None:
@@ -77,6 +106,7 @@ def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> Task:
 
 MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
     "eval": write_items,
+    "decodings": write_decodings,
     "modes": write_mode_rows,
     "select": write_selection,
     "hallucination": write_hallucination,

@@ -30,7 +30,8 @@ TRAINING_CODE = (
 IRRELEVANT = ("out", "name", "model", "eval", "log")
 """Recipe keys that weights do not depend on; the model is covered by the parent's key."""
 MEASURED_BY = {
-    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "hallucination": "hallucination",
+    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "tokens_of": "select",
+    "hallucination": "hallucination", "decoding": "decodings",
 }  # fmt: skip
 """Source of a term -> the measurement that it needs. Metrics need none: training writes them."""
 
@@ -51,7 +52,7 @@ class Job:
     collect: dict[str, Any] | None = None
     """How its training data are made of its parent's answers; None: they are those of its recipe."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`eval`, `modes`, `select` or `hallucination` -> its settings."""
+    """`eval`, `decodings`, `modes`, `select` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0
@@ -83,24 +84,30 @@ def missing_models(experiment: Experiment) -> list[str]:
     return sorted(name for name in wanted if not Path(model_path(name)).is_dir())
 
 
+def find_scale(name: str) -> Scale:
+    """Raises LabError where there is none."""
+    scales = load_scales().scales
+    if name not in scales:
+        raise LabError(f"--scale {name!r}: choose from {', '.join(scales)}")
+    return scales[name]
+
+
 def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
     """Plan the jobs of all experiments.
 
     Raises LabError for an unknown scale or a missing base model, and RecipeError for an arm whose recipe is refused.
     """
-    scales = load_scales()
-    if scale not in scales.scales:
-        raise LabError(f"--scale {scale!r}: choose from {', '.join(scales.scales)}")
-    plan = Plan(scale, scales.scales[scale], seeds, list(experiments))
+    stages = load_scales().stages
+    plan = Plan(scale, find_scale(scale), seeds, list(experiments))
     for experiment in plan.experiments:
         if lacking := missing_models(experiment):
             raise LabError(
                 f"experiment {experiment.name!r} needs the base model {lacking[0]!r}, which is not packaged here; "
                 "see `seethink lab list`"
             )
-        used = {name for claim in experiment.claims for term in claim.terms for name in term.arms}
+        used = {name for term in experiment.terms for name in term.arms}
         plan.arms[experiment.name] = {
-            name: [_add_job(plan, experiment, name, seed, out, scales.stages).key for seed in range(seeds)]
+            name: [_add_job(plan, experiment, name, seed, out, stages).key for seed in range(seeds)]
             for name in experiment.arms
             if name in used
         }
@@ -147,13 +154,12 @@ def _fitting(override: str, prompts: int | None) -> str:
 
 
 def _add_measurements(plan: Plan, experiment: Experiment) -> None:
-    for claim in experiment.claims:
-        for term in claim.terms:
-            needed = MEASURED_BY.get(term.source)
-            for name in term.arms if needed else ():
-                for key in plan.arms[experiment.name][name]:
-                    job = plan.jobs[key]
-                    job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
+    for term in experiment.terms:
+        needed = MEASURED_BY.get(term.source)
+        for name in term.arms if needed else ():
+            for key in plan.arms[experiment.name][name]:
+                job = plan.jobs[key]
+                job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
 
 
 def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:

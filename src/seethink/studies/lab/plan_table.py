@@ -7,14 +7,14 @@ from rich.text import Text
 
 from seethink.studies.lab.plan import Plan, missing_models
 from seethink.studies.lab.scheduler import is_finished, wall_seconds
-from seethink.studies.lab.schema import load_experiments
+from seethink.studies.lab.schema import MARK, load_experiments
 
 
 def list_table() -> Table:
-    table = Table("name", "§", "what", "claims", title="Experiments")
+    table = Table("name", "§", "what", "claims", title="Experiments", caption=f"{MARK} primary claims")
     for experiment in load_experiments().values():
         lacking = missing_models(experiment)
-        claims = Text("\n".join(f"{claim.text} ({claim.paper})" for claim in experiment.claims))
+        claims = Text("\n".join(f"{claim.marked} ({claim.paper})" for claim in experiment.claims))
         title = Text(experiment.title + (f"\nneeds the base model {lacking[0]}" if lacking else ""))
         table.add_row(experiment.name, experiment.section, title, claims, end_section=True)
     return table

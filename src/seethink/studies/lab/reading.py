@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from seethink.studies.lab.schema import Term
 
 IN_DOMAIN = "math"
 HALLUCINATION = "hallucination.json"
+DECODINGS = "decodings.jsonl"
 
 
 class Unreadable(Exception):  # noqa: N818  (no fault of the program: the arm has not recorded it)
@@ -41,7 +43,9 @@ class Reading:
 def read_term(term: Term, folders: dict[str, Path]) -> Reading:
     """The value of `term`, given the folder of each arm for one seed. Raises Unreadable."""
     reading = _read(term, folders[term.arm])
-    return reading if term.minus is None else reading.less(_read(term, folders[term.minus]))
+    if term.minus is None:
+        return reading
+    return reading.less(_read(term.model_copy(update={"arm": term.minus}), folders[term.minus]))
 
 
 def _read(term: Term, folder: Path) -> Reading:
@@ -55,19 +59,24 @@ def _read(term: Term, folder: Path) -> Reading:
 
 
 def _eval(term: Term, folder: Path) -> Reading:
-    """Held-out accuracy or tokens; every domain of the group has the same weight."""
+    return _over_items(term, folder / "eval" / ITEMS, term.eval or "")
+
+
+def _decoding(term: Term, folder: Path) -> Reading:
+    return _over_items(term, folder / DECODINGS, term.decoding or "")
+
+
+def _over_items(term: Term, path: Path, key: str) -> Reading:
+    """The mean of what the lines of a file have under `key`; every domain of the group has the same weight."""
     damaged: list[int] = []
-    rows = list(read_lines(folder / "eval" / ITEMS, damaged))
+    rows = list(read_lines(path, damaged))
     if damaged:
-        raise Unreadable(f"{term.arm}: line {damaged[0]} of {folder / 'eval' / ITEMS} is damaged")
-    key = term.eval or ""
+        raise Unreadable(f"{term.arm}: line {damaged[0]} of {path} is damaged")
     rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
     rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
     if not rows:
         raise Unreadable(f"{term.arm} has not been evaluated")
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[row["domain"]] = sizes.get(row["domain"], 0) + 1
+    sizes = Counter(row["domain"] for row in rows)
     weight = {domain: len(rows) / len(sizes) / size for domain, size in sizes.items()}
     items = {row["id"]: weight[row["domain"]] * row[key] for row in rows}
     return Reading(float(np.mean(list(items.values()))), items)
@@ -142,6 +151,15 @@ def _correlation(term: Term, folder: Path) -> Reading:
     return Reading(found[0])
 
 
+def _tokens_of(term: Term, folder: Path) -> Reading:
+    """A mean of few tokens is noise, however many checkpoints it ranks."""
+    values = _object(folder / "select.json", term)["criteria"].get(term.tokens_of, {}).get("values", {})
+    counts = [value.get("count") for value in values.values()]
+    if not counts or None in counts:
+        raise Unreadable(f"{term.arm}: select.json does not count the tokens behind {term.tokens_of}")
+    return Reading(float(min(counts)))
+
+
 def _hallucination(term: Term, folder: Path) -> Reading:
     rows = _object(folder / HALLUCINATION, term)["rows"]
     value = next(row[term.hallucination]["value"] for row in rows if row["group"] == "all")
@@ -158,9 +176,11 @@ def _object(path: Path, term: Term) -> dict[str, Any]:
 
 READERS: dict[str, Callable[[Term, Path], Reading]] = {
     "eval": _eval,
+    "decoding": _decoding,
     "metric": _metric,
     "mode": _mode,
     "regret": _regret,
     "correlation": _correlation,
     "hallucination": _hallucination,
+    "tokens_of": _tokens_of,
 }

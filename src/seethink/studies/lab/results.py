@@ -1,8 +1,10 @@
-"""lab.json and the arms' folders -> every claim with its effect and verdict."""
+"""The values of a lab -> every claim with its effect and verdict; and the arms beside them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,35 @@ import numpy as np
 from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_object
-from seethink.studies.lab.reading import Reading, Unreadable, read_term
-from seethink.studies.lab.scheduler import INDEX, read_times
-from seethink.studies.lab.schema import Claim, Experiment, LabError, Term, load_experiments
-from seethink.studies.lab.verdict import UNKNOWN, Effect, Verdict, estimate_effect, judge
+from seethink.studies.lab.collect import Folders, collect_values, read_index, trained
+from seethink.studies.lab.looks import LOOKS, look_at
+from seethink.studies.lab.moderation import NO_PRIOR, Prior, fit_priors
+from seethink.studies.lab.reading import Unreadable, read_term
+from seethink.studies.lab.schema import Claim, Experiment, Term
+from seethink.studies.lab.values import ClaimValues, ExperimentValues, LabValues, SeedValues
+from seethink.studies.lab.verdict import (
+    UNKNOWN,
+    UNTESTABLE,
+    VERDICTS,
+    Effect,
+    Verdict,
+    estimate_effect,
+    judge,
+    seed_effect,
+)
 from seethink.studies.selection.ranking import Regret, regret
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a claim; `why` says what is missing where there is no effect."""
+    """The outcome of a claim; `why` says which check failed or what is missing."""
 
     claim: Claim
     effect: Effect | None
     verdict: Verdict
     why: str = ""
+    q: float = math.nan
+    """Of an effect in either direction, corrected for all claims; NaN where it is not tested."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,8 @@ class ExperimentResult:
     scale: str
     seeds: int
     results: list[Result]
-    arms: list[ArmRow]
-    problems: list[str]
+    arms: list[ArmRow] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     regrets: list[Regret] = field(default_factory=list)
     """Per criterion, over the seeds of the arm whose checkpoints were compared."""
 
@@ -63,39 +79,114 @@ class Results:
     @property
     def counts(self) -> dict[str, int]:
         verdicts = [r.verdict for e in self.experiments for r in e.results]
-        return {name: verdicts.count(name) for name in ("agrees", "disagrees", UNKNOWN)}
+        return {name: verdicts.count(name) for name in VERDICTS}
 
 
-def load_results(out: Path) -> Results:
-    """Read a lab's folder. Raises LabError where no lab has run in it."""
-    path = out / INDEX
-    if not path.exists():
-        raise LabError(f"{path} does not exist: run `seethink lab run NAME --out {out}` first")
-    index = read_object(path)
-    known, entries = load_experiments(), index["experiments"]
-    found = [_experiment(known[name], entries[name], out) for name in known if name in entries]
-    return Results(found, _facts(index, out))
+def load_results(out: Path, values: LabValues | None = None) -> Results:
+    """Read a lab's folder, whose `values` may be known already. Raises LabError where no lab has run in it."""
+    entries = read_index(out)["experiments"]
+    found = judge_values(values or collect_values(out))
+    return replace(found, experiments=[_with_arms(one, entries[one.experiment.name], out) for one in found.experiments])
 
 
-def _experiment(experiment: Experiment, entry: dict[str, Any], out: Path) -> ExperimentResult:
-    arms: dict[str, list[dict[str, Any]]] = entry["arms"]
-    seeds: int = entry["seeds"]
-    folders = [
-        {name: out / rows[seed]["folder"] for name, rows in arms.items() if rows[seed]["state"] == "trained"}
-        for seed in range(seeds)
+def judge_values(values: LabValues) -> Results:
+    """Every claim with its effect and verdict, from the values alone; without the arms."""
+    priors = fit_scales(values)
+    return Results(_with_q([_judged(one, priors) for one in values.experiments]), values.facts)
+
+
+def fit_scales(values: LabValues) -> dict[str, Prior]:
+    """Scale -> what the variances of its claims have in common."""
+    return fit_priors((claim.scale, effects) for _, claim, effects in judged_effects(values))
+
+
+def judged_effects(values: LabValues) -> Iterator[tuple[Experiment, Claim, list[float]]]:
+    """Every claim with the effects of the seeds that it is judged by; those of ratios are logarithms."""
+    for one in values.experiments:
+        for claim, found in zip(one.experiment.claims, one.claims, strict=True):
+            yield one.experiment, claim, [seed_effect(claim, seed) for seed in _judged_seeds(claim, found)]
+
+
+def _judged(values: ExperimentValues, priors: dict[str, Prior]) -> ExperimentResult:
+    experiment = values.experiment
+    failed = {name: said for name in experiment.used_checks if (said := _failure(values, name))}
+    results = [
+        _result(claim, of_claim, priors, [failed[name] for name in _telling(claim, of_claim, values) if name in failed])
+        for claim, of_claim in zip(experiment.claims, values.claims, strict=True)
     ]
-    return ExperimentResult(
-        experiment,
-        entry["scale"],
-        seeds,
-        [_result(claim, folders) for claim in experiment.claims],
-        [_arm_row(name, [f[name] for f in folders if name in f]) for name in arms],
-        _problems(arms),
-        _regrets(experiment, folders),
+    return ExperimentResult(experiment, values.scale, values.seeds, results)
+
+
+def _judged_seeds(claim: Claim, values: ClaimValues) -> tuple[SeedValues, ...]:
+    """All; of a primary claim those of its latest look. Before its first look all again: it is not judged then."""
+    return values.seeds[: look_at(len(values.seeds)) or None] if claim.primary else values.seeds
+
+
+def _with_q(experiments: list[ExperimentResult]) -> list[ExperimentResult]:
+    """Benjamini and Hochberg's q, of the primary claims among themselves and of the others among themselves."""
+    from scipy.stats import false_discovery_control
+
+    found: dict[int, float] = {}
+    for primary in (True, False):
+        tested = {
+            id(r): r.effect.p
+            for one in experiments
+            for r in one.results
+            if r.claim.primary == primary and r.effect and math.isfinite(r.effect.p) and r.verdict != UNTESTABLE
+        }
+        q_values = false_discovery_control(list(tested.values())) if tested else []
+        found |= zip(tested, map(float, q_values), strict=True)
+    return [replace(e, results=[replace(r, q=found.get(id(r), math.nan)) for r in e.results]) for e in experiments]
+
+
+def _telling(claim: Claim, of_claim: ClaimValues, values: ExperimentValues) -> list[str]:
+    """The checks that count: where nothing of the claim was measured, a check that was not measured says nothing."""
+    return [name for name in claim.checks if of_claim.seeds or values.checks[name].seeds]
+
+
+def _failure(values: ExperimentValues, name: str) -> str:
+    """What the check asked for and what there was; empty where it holds."""
+    check, found = values.experiment.checks[name], values.checks[name]
+    if not found.seeds:
+        return f"{check.text}: not measured ({found.why})"
+    mean = float(np.mean(list(found.seeds.values())))
+    if check.holds(mean):
+        return ""
+    bound = f"at least {check.at_least:g}" if check.at_least is not None else f"at most {check.at_most:g}"
+    return f"{check.text}: {mean:.3g} where {bound} was asked for"
+
+
+def _result(claim: Claim, values: ClaimValues, priors: dict[str, Prior], failed: list[str]) -> Result:
+    seeds = _judged_seeds(claim, values)
+    effect = estimate_effect(claim, seeds, priors.get(claim.scale, NO_PRIOR)) if seeds else None
+    if failed:
+        return Result(claim, effect, UNTESTABLE, "; ".join(failed))
+    if effect is None:
+        return Result(claim, None, UNKNOWN, values.why)
+    if claim.primary and effect.seeds not in LOOKS:
+        return Result(claim, effect, UNKNOWN, f"A primary claim is judged from {LOOKS[0]} seeds on")
+    return Result(claim, effect, judge(claim, effect), values.why or _waiting(len(values.seeds), effect.seeds))
+
+
+def _waiting(seeds: int, judged: int) -> str:
+    """Of a primary claim between two looks; after the last one no seed changes anything any more."""
+    after = [look for look in LOOKS if look > judged]
+    return (
+        f"Judged by the first {judged} of {seeds} seeds, until there are {after[0]}" if seeds > judged and after else ""
     )
 
 
-def _regrets(experiment: Experiment, folders: list[dict[str, Path]]) -> list[Regret]:
+def _with_arms(one: ExperimentResult, entry: dict[str, Any], out: Path) -> ExperimentResult:
+    folders = trained(entry, out)
+    return replace(
+        one,
+        arms=[_arm_row(name, [f[name] for f in folders if name in f]) for name in entry["arms"]],
+        problems=_problems(entry["arms"]),
+        regrets=_regrets(one.experiment, folders),
+    )
+
+
+def _regrets(experiment: Experiment, folders: list[Folders]) -> list[Regret]:
     arms = [t.arm for claim in experiment.claims for t in claim.terms if t.regret]
     files = [f[arms[0]] / "select.json" for f in folders if arms and arms[0] in f]
     tables = [read_object(file) for file in files if file.exists()]
@@ -110,29 +201,6 @@ def _problems(arms: dict[str, list[dict[str, Any]]]) -> list[str]:
         if row["state"] != "trained" or "cause" in row
     ]
     return list(dict.fromkeys(said))
-
-
-def _result(claim: Claim, folders: list[dict[str, Path]]) -> Result:
-    """Over the seeds for which every arm of the claim has finished and recorded the value."""
-    pairs: list[tuple[Reading, Reading | None]] = []
-    why = ""
-    for of_seed in folders:
-        try:
-            left, *rest = [_read(term, of_seed) for term in claim.terms]
-            pairs.append((left, rest[0] if rest else None))
-        except Unreadable as reason:
-            why = why or str(reason)
-    if not pairs:
-        return Result(claim, None, UNKNOWN, why)
-    effect = estimate_effect(claim, pairs)
-    return Result(claim, effect, judge(claim, effect), why)
-
-
-def _read(term: Term, folders: dict[str, Path]) -> Reading:
-    for name in term.arms:
-        if name not in folders:
-            raise Unreadable(f"{name} has not finished")
-    return read_term(term, folders)
 
 
 def _arm_row(name: str, folders: list[Path]) -> ArmRow:
@@ -164,17 +232,3 @@ def _curve(folders: list[Path], key: str) -> list[tuple[float, float]]:
                 by_step.setdefault(record["step"], []).append(record[key])
     whole = max(map(len, by_step.values()), default=0)
     return [(step, float(np.mean(values))) for step, values in sorted(by_step.items()) if len(values) == whole]
-
-
-def _facts(index: dict[str, Any], out: Path) -> dict[str, str]:
-    """When, where and from which commit the arms were run, and how long they took."""
-    entries = index["experiments"].values()
-    folders = {row["folder"] for e in entries for rows in e["arms"].values() for row in rows}
-    seconds = sum(cpu for folder in folders for _, cpu in read_times(out / folder).values())
-    facts = {
-        **index["facts"],
-        "Time": f"{seconds / 3600:.1f} CPU hours",
-        "Jobs": f"{len(folders):,}",
-        "Scale": ", ".join(sorted({e["scale"] for e in entries})),
-    }
-    return {key: str(value) for key, value in facts.items() if value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal, Self, TypeVar
@@ -13,7 +14,10 @@ from seethink.config import Section, explain
 from seethink.core.errors import UserError
 
 S = TypeVar("S", bound=Section)
+T = TypeVar("T")
 LAB = files("seethink.studies.lab")
+MARK = "\u25c6"
+"""Of primary claims."""
 Group = Literal["in", "out", "all"]
 """Domains: `in` is math, which RL trains on; `out` is all others. Every domain has the same weight."""
 
@@ -65,8 +69,16 @@ class Term(Section):
     hallucination: Literal["share", "accuracy_with", "accuracy_without"] | None = Field(
         None, description="Source: statements in the reasoning that the image cannot be seen."
     )
-    domain: Group = Field("all", description="Of eval, mode, regret and correlation.")
-    difficulty: Literal["easy", "normal", "hard"] | None = Field(None, description="Of eval; default: all.")
+    tokens_of: str | None = Field(
+        None, description="Source: tokens behind this criterion, of the checkpoint that has the fewest."
+    )
+    decoding: Literal["greedy", "pass@8"] | None = Field(
+        None, description="Source: accuracy on `probe` items, greedy, or of items that one of eight samples gets right."
+    )
+    domain: Group = Field("all", description="Of eval, decoding, mode, regret and correlation.")
+    difficulty: Literal["easy", "normal", "hard"] | None = Field(
+        None, description="Of eval and decoding; default: all."
+    )
     span: tuple[float, float] = Field((0.0, 1.0), description="Of metric: from and to, as shares of the steps.")
     stat: Literal["mean", "jitter", "max"] = Field(
         "mean", description="Of metric; jitter: median absolute change of its logarithm from step to step."
@@ -96,16 +108,29 @@ class Term(Section):
         return (self.arm,) if self.minus is None else (self.arm, self.minus)
 
 
-SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination")
+SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of", "decoding")
+
+
+class Check(Section):
+    """What an experiment must have done before its claims mean anything, by its mean over the seeds."""
+
+    text: str = Field(min_length=1, description="What must hold, in a few words.")
+    value: Term = Field(description="The value that shows it.")
+    at_least: float | None = Field(None, description="It must reach this,")
+    at_most: float | None = Field(None, description="or stay at or below this.")
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give either at_least or at_most")
+        return self
+
+    def holds(self, value: float) -> bool:
+        return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
 
 
 class Claim(Section):
-    """A statement of the paper, and when the lab agrees with it. The effect is `left` less (or over) `right`.
-
-    more: agrees where the whole interval is above zero and the effect reaches `least`; disagrees where the whole
-    interval is below `least`. less: the same downwards. not-more, not-less: the opposite verdicts.
-    same: agrees where the whole interval is within ±`least`, disagrees where it is wholly outside.
-    """
+    """A statement of the paper. The effect is `left` less (or over) `right`; `verdict.judge` has the decision rule."""
 
     text: str = Field(min_length=1, description="The claim, in a few words.")
     paper: str = Field(min_length=1, description="The paper's figure for it, or that it gives none.")
@@ -116,12 +141,28 @@ class Claim(Section):
     expect: Literal["more", "less", "same", "not-more", "not-less"] = Field(description="What the paper says.")
     least: float = Field(ge=0, description="The smallest effect that counts, in the number's own unit.")
     level: float = Field(0.9, gt=0.5, lt=1, description="Of the interval; 0.9 leaves 5% on the side of the claim.")
+    primary: bool = Field(False, description="Named beforehand, and judged after 3, 5 and 8 seeds (`looks`).")
+    checks: tuple[str, ...] = Field((), description="Checks, by name; where one fails, the claim is untestable.")
 
     @model_validator(mode="after")
     def _ratio_needs_two(self) -> Self:
         if self.ratio and (self.right is None or self.least < 1):
             raise ValueError("a ratio needs right, and a least of 1 or more")
         return self
+
+    @property
+    def marked(self) -> str:
+        """The text, with a mark of a primary claim."""
+        return f"{MARK} {self.text}" if self.primary else self.text
+
+    @property
+    def scale(self) -> str:
+        """`points` for a difference of shares, `factor` for a ratio, otherwise what is measured."""
+        left = self.left
+        if self.ratio:
+            return "factor"
+        shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination
+        return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -134,11 +175,24 @@ class Experiment(Section):
     section: str = Field(min_length=1, description="Of the paper, or `open` for a question that it leaves open.")
     note: str = Field("", description="Where the lab's setting differs from the paper's.")
     arms: dict[str, Arm] = Field({}, description="By name; those of shared.toml need not be repeated.")
+    checks: dict[str, Check] = Field({}, description="By name; those of shared.toml need not be repeated.")
     claims: tuple[Claim, ...] = Field(min_length=1, description="What is compared.")
+
+    @property
+    def used_checks(self) -> dict[str, Check]:
+        """The checks that claims name."""
+        return {name: self.checks[name] for claim in self.claims for name in claim.checks}
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Every value that a claim or its checks read."""
+        claimed = [term for claim in self.claims for term in claim.terms]
+        return (*claimed, *(check.value for check in self.used_checks.values()))
 
 
 class Shared(Section):
     arms: dict[str, Arm] = Field(description="Arms that every experiment may use.")
+    checks: dict[str, Check] = Field({}, description="Checks that every experiment may use.")
 
 
 class EvalSize(Section):
@@ -164,7 +218,7 @@ class Scale(Section):
     rl_steps: int = Field(gt=0, description="Episodes of an RL arm of length 1.")
     eval: EvalSize = Field(description="Of every arm that a claim asks about.")
     own: OwnTraces = Field(description="Of every arm with traces = 'own'.")
-    probe: int = Field(gt=0, description="Items per domain for modes, checkpoints and hallucination.")
+    probe: int = Field(gt=0, description="Items per domain for decodings, modes, checkpoints and hallucination.")
     budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
     seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")
 
@@ -180,7 +234,7 @@ def load_scales() -> Scales:
 
 def load_experiments() -> dict[str, Experiment]:
     """All packaged experiments by name, in the order of the paper; the open questions last. Raises LabError."""
-    shared = _load(LAB / "shared.toml", Shared).arms
+    shared = _load(LAB / "shared.toml", Shared)
     found = [_experiment(file, shared) for file in _toml_files(LAB / "experiments")]
     return {e.name: e for e in sorted(found, key=lambda e: (e.section == "open", e.section, e.name))}
 
@@ -189,20 +243,30 @@ def _toml_files(folder: Traversable) -> list[Traversable]:
     return sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
 
 
-def _experiment(file: Traversable, shared: dict[str, Arm]) -> Experiment:
+def _experiment(file: Traversable, shared: Shared) -> Experiment:
     experiment = _load(file, Experiment)
     if f"{experiment.name}.toml" != file.name:
         raise LabError(f"{file.name}: name = {experiment.name!r} is not the file's name")
-    if again := experiment.arms.keys() & shared.keys():
-        raise LabError(f"{file.name}: arm {min(again)!r} is in shared.toml already; choose another name")
-    arms = shared | experiment.arms
+    arms = _with_shared(file.name, "arm", shared.arms, experiment.arms)
+    checks = _with_shared(file.name, "check", shared.checks, experiment.checks)
+    _require(file.name, "check", [name for claim in experiment.claims for name in claim.checks], checks)
+    whole = experiment.model_copy(update={"arms": arms, "checks": checks})
     named = [arm.parent for arm in experiment.arms.values() if arm.parent]
-    named += [name for claim in experiment.claims for term in claim.terms for name in term.arms]
-    for name in named:
-        if name not in arms:
-            raise LabError(f"{file.name}: no arm {name!r}; there are {', '.join(arms)}")
+    _require(file.name, "arm", named + [name for term in whole.terms for name in term.arms], arms)
     _refuse_circles(file.name, arms)
-    return experiment.model_copy(update={"arms": arms})
+    return whole
+
+
+def _with_shared(file: str, what: str, shared: dict[str, T], own: dict[str, T]) -> dict[str, T]:
+    if again := own.keys() & shared.keys():
+        raise LabError(f"{file}: {what} {min(again)!r} is in shared.toml already; choose another name")
+    return shared | own
+
+
+def _require(file: str, what: str, names: list[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise LabError(f"{file}: no {what} {name!r}; there are {', '.join(known)}")
 
 
 def _refuse_circles(file: str, arms: dict[str, Arm]) -> None:

@@ -1,14 +1,42 @@
-"""Numbers formatted for readers, and the results as Markdown."""
+"""Numbers formatted for readers, and the results as Markdown and for a terminal."""
 
 from __future__ import annotations
 
 import math
 
-from seethink.studies.lab.results import Result, Results
-from seethink.studies.lab.schema import Claim
-from seethink.studies.lab.verdict import Effect
+from rich.table import Table
+from rich.text import Text
 
-SIGNS = {"agrees": "agrees", "disagrees": "**disagrees**", "can't tell": "can't tell"}
+from seethink.core.redact import visible
+from seethink.studies.lab.looks import LOOKS
+from seethink.studies.lab.results import Result, Results
+from seethink.studies.lab.schema import MARK, Claim
+from seethink.studies.lab.verdict import UNTESTABLE, Effect, Verdict
+
+MEANINGS: dict[Verdict, str] = {
+    "agrees": "the whole interval lies on the claim's side of no effect, and the effect reaches what counts",
+    "too small": "there is an effect as claimed, and one that counts is ruled out",
+    "absent": "there may be no effect at all, and one that counts is ruled out",
+    "reversed": "the whole interval lies on the other side of no effect",
+    "can't tell": "the interval is too wide for any of these, or there is none",
+    "untestable": "the setting could not have shown the claim: a check of it failed",
+}
+INTERVALS = (
+    "Effects with their interval over seeds (Student's with moderated variances, 90 % where not said otherwise); "
+    "accuracy in points. q: among the claims with a q as small as this one's, this share is expected to have no effect "
+    "in either direction (Benjamini-Hochberg over the testable claims; those marked among themselves)."
+)
+USUAL = 0.9
+PRIMARY = (
+    f"{MARK} marks the claims that were named as the primary ones before anything ran. They are judged after "
+    f"{', '.join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} seeds, with intervals so wide that all looks together err no "
+    "more often than a single one would."
+)
+NO_EFFECT = (
+    "A claim that there is no effect agrees where the whole interval falls short of what counts, and is reversed where "
+    "there is one that counts."
+)
+DISAGREE = ("too small", "absent", "reversed")
 
 
 def as_markdown(results: Results) -> str:
@@ -22,26 +50,38 @@ def as_markdown(results: Results) -> str:
         "",
         f"Claims: {counts}.",
         "",
-        "Effects with their interval over seeds (Student's, 90 % where not said otherwise); accuracy in points. A",
-        "claim agrees where the whole interval lies on its side and the effect reaches the smallest that counts,",
-        "disagrees where the whole interval falls short of that, and otherwise one can't tell.",
+        INTERVALS,
         "",
-        "| § | claim | paper | effect here | counts from | n | verdict |",
-        "|---|---|---|---:|---:|---:|---|",
+        PRIMARY,
+        "",
+        *(f"- {verdict}: {meaning}." for verdict, meaning in MEANINGS.items()),
+        "",
+        NO_EFFECT,
+        "",
+        "| § | claim | paper | effect here | counts from | n | q | verdict |",
+        "|---|---|---|---:|---:|---:|---:|---|",
     ]
     for one in results.experiments:
         lines.append(
-            f"| {one.experiment.section} | **{_cell(one.experiment.title)}** (`{one.experiment.name}`) | | | | | |"
+            f"| {one.experiment.section} | **{_cell(one.experiment.title)}** (`{one.experiment.name}`) | | | | | | |"
         )
         lines += [_row(result) for result in one.results]
     notes = [f"- `{e.experiment.name}`: {e.experiment.note}" for e in results.experiments if e.experiment.note]
-    return "\n".join([*lines, "", *notes]).rstrip() + "\n"
+    return "\n".join([*lines, "", *_untestable(results), *notes]).rstrip() + "\n"
+
+
+def _untestable(results: Results) -> list[str]:
+    """A line for each failed check, once for all the claims that name it."""
+    failed = [(e.experiment.name, r.why) for e in results.experiments for r in e.results if r.verdict == UNTESTABLE]
+    return [f"- `{name}`, untestable: {why}." for name, why in dict.fromkeys(failed)]
 
 
 def _row(result: Result) -> str:
     claim = result.claim
-    cells = ["", claim.text, claim.paper, shown(claim, result.effect) or result.why, bar(claim), size(result.effect)]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + f" | {SIGNS[result.verdict]} |"
+    cells = ["", claim.marked, claim.paper, shown(claim, result.effect) or result.why, bar(claim)]
+    cells += [size(result.effect), share(result.q)]
+    verdict = f"**{result.verdict}**" if result.verdict in DISAGREE else result.verdict
+    return "| " + " | ".join(_cell(cell) for cell in cells) + f" | {verdict} |"
 
 
 def _cell(text: str) -> str:
@@ -49,19 +89,13 @@ def _cell(text: str) -> str:
 
 
 def shown(claim: Claim, effect: Effect | None) -> str:
-    """`+3.1 [1.2, 5.0]`, `×1.4 [1.1, 1.8]`; empty without an effect."""
+    """`+3.1 [1.2, 5.0]`, `×1.4 [1.1, 1.8] 97.5 %`; empty without an effect."""
     if effect is None:
         return ""
     if math.isnan(effect.low):
         return number(claim, effect.value)
-    return f"{number(claim, effect.value)} [{number(claim, effect.low)}, {number(claim, effect.high)}]"
-
-
-def is_points(claim: Claim) -> bool:
-    """Whether the effect is a difference of shares, which is shown in percentage points."""
-    left = claim.left
-    shares = left.eval == "accuracy" or left.regret or left.hallucination or (left.mode and left.column == "accuracy")
-    return bool(shares) and not claim.ratio
+    level = "" if effect.level == USUAL else f" {100 * effect.level:.3g} %"
+    return f"{number(claim, effect.value)} [{number(claim, effect.low)}, {number(claim, effect.high)}]{level}"
 
 
 def number(claim: Claim, value: float) -> str:
@@ -69,8 +103,13 @@ def number(claim: Claim, value: float) -> str:
         return "–"
     if claim.ratio:
         return f"×{value:.2f}"
-    text = f"{100 * value:+.1f}" if is_points(claim) else f"{value:+.3f}"
+    text = f"{100 * value:+.1f}" if claim.scale == "points" else f"{value:+.3f}"
     return text.replace("-", "\u2212")
+
+
+def share(q: float) -> str:
+    """`0.03`, `<0.001`; empty where it is not known."""
+    return "" if math.isnan(q) else "<0.001" if q < 0.001 else f"{q:.3f}" if q < 0.1 else f"{q:.2f}"
 
 
 def bar(claim: Claim) -> str:
@@ -88,3 +127,19 @@ def size(effect: Effect | None) -> str:
         return "0"
     seeds = f"{effect.seeds} seed{'s' * (effect.seeds != 1)}"
     return f"{seeds} × {effect.items:,}" if effect.items else seeds
+
+
+def verdict_table(results: Results) -> Table:
+    """Every claim with its effect and verdict; the caption counts the verdicts."""
+    table = Table("experiment", "claim", title="Verdicts")
+    for heading in ("effect", "counts from", "seeds", "q"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for one in results.experiments:
+        for row in one.results:
+            seeds = str(row.effect.seeds if row.effect else 0)
+            cells = (shown(row.claim, row.effect) or "\u2013", bar(row.claim), seeds, share(row.q), row.verdict)
+            table.add_row(one.experiment.name, *map(Text, (visible(row.claim.marked), *cells)))
+        table.add_section()
+    table.caption = ", ".join(f"{count} {verdict}" for verdict, count in results.counts.items())
+    return table

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ class Scored:
     """Checkpoint -> value; n counts the items behind it (for the reward, the steps)."""
     best_share: dict[str, float]
     """Checkpoint -> share of bootstrap resamples in which it is the best."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Checkpoint -> tokens, or responses, that the value is the mean of; empty where it is no mean of such."""
 
     @property
     def chosen(self) -> str | None:
@@ -159,7 +161,8 @@ def _scored(name: str, names: list[str], sums: np.ndarray, counts: np.ndarray, s
     """From [C, K] sums and counts. All checkpoints share each resample, so that hard items do not blur their order."""
     values = [Estimate(*own).mean for own in zip(sums, counts, strict=True)]
     draws = resampled_ratios(sums, counts, seed=seed)
-    return _with_draws(name, names, values, (counts > 0).sum(1), draws)
+    found = _with_draws(name, names, values, (counts > 0).sum(1), draws)
+    return replace(found, counts={n: int(total) for n, total in zip(names, counts.sum(1), strict=True)})
 
 
 def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[int], draws: np.ndarray) -> Scored:
@@ -273,7 +276,13 @@ def _choice(table: dict[str, Any], criterion: str) -> Any:
 
 def _values(scored: Scored) -> dict[str, dict[str, float | int | None]]:
     return {
-        name: {**_flat("", v), "n": v.n, "best_share": scored.best_share[name]} for name, v in scored.values.items()
+        name: {
+            **_flat("", v),
+            "n": v.n,
+            **({"count": scored.counts[name]} if scored.counts else {}),
+            "best_share": scored.best_share[name],
+        }
+        for name, v in scored.values.items()
     }
 
 
