@@ -12,8 +12,8 @@ from helpers.family_processors import WORDS, build_processor, build_tokenizer, c
 from helpers.family_words import Words
 
 
-def save_text_reward(folder: Path, seed: int = 0, labels: int = 1, context: int = 1024) -> Path:
-    """A Qwen2ForSequenceClassification with random weights."""
+def save_text_reward(folder: Path, seed: int = 0, labels: int = 1, context: int = 1024, width: int = 32) -> Path:
+    """A Qwen2ForSequenceClassification with random weights, and four heads of a quarter of `width`."""
     from transformers import Qwen2Config, Qwen2ForSequenceClassification
 
     tokenizer = build_tokenizer(Words())
@@ -21,7 +21,7 @@ def save_text_reward(folder: Path, seed: int = 0, labels: int = 1, context: int 
     tokenizer.save_pretrained(folder)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,

@@ -207,6 +207,16 @@ def test_a_run_of_grpo(server: str, tmp_path: Path) -> None:
     assert all(look["blindness/path_mismatch"] < TOLERANCE for look in looks)
 
 
+def test_a_run_with_a_tool(server: str, tmp_path: Path) -> None:
+    """The model calls nothing: each turn is final, and the instructions stand in every prompt."""
+    table = {"engine": "vllm", "prompts_per_step": 2, "group_size": 3, "max_new_tokens": 24, "max_rows": 32}
+    tool = {"environment": "calculator", "turns": 2, "turn_tokens": 16}
+    train(vllm_recipe("nano", tmp_path / "run", vllm={"urls": [server]}, rollout=table | tool, algorithm={"steps": 1}))
+    (step,) = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert step["mismatch_kl/mean"] < TOLERANCE
+    assert step["tools/calls_mean"] >= 0
+
+
 def processes_of(launcher: int) -> list[int]:
     """All descendants of a process."""
     listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
