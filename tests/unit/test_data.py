@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from helpers.rows import (
 )
 from seethink.config import EvalConfig, ReadConfig, RewardConfig
 from seethink.core.types import Grade, Sample, Verdict
+from seethink.data.draws import Draws
 from seethink.data.lengths import load_fitting
-from seethink.data.order import endless_order, fingerprint, refuse_changed_data, shuffled
+from seethink.data.order import fingerprint, refuse_changed_data, shuffled
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.data.rows import RowReader
 from seethink.data.styles import STATED
@@ -362,6 +362,6 @@ def test_an_epoch_is_a_permutation_that_seed_and_number_decide() -> None:
 
 @pytest.mark.parametrize("start", [0, 1, 6, 7, 8, 20, 700])
 def test_the_endless_order_goes_on_from_anywhere(start: int) -> None:
-    whole = list(islice(endless_order(7, 3), start + 25))
-    assert list(islice(endless_order(7, 3, start), 25)) == whole[start:]
+    whole = [place for epoch in range((start + 25) // 7 + 1) for place in shuffled(7, 3, epoch)]
+    assert Draws([range(7)], [1.0], 3).take(start, 25) == whole[start : start + 25]
     assert all(sorted(whole[i : i + 7]) == list(range(7)) for i in range(0, len(whole) - 6, 7))

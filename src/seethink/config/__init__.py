@@ -22,6 +22,7 @@ from seethink.config.load import (
     saved_recipe,
     split_names,
 )
+from seethink.config.mixture import MIXTURE, MixtureSource
 from seethink.config.optim import OptimConfig
 from seethink.config.output import CheckpointConfig, EvalConfig, LogConfig
 from seethink.config.parts import LoraConfig, PartModules, PartsConfig, part_lr
@@ -37,6 +38,7 @@ from seethink.config.vllm import VllmConfig
 __all__ = [
     "FOREIGN",
     "MAX_PIXELS",
+    "MIXTURE",
     "PARTS",
     "AlgorithmConfig",
     "BlindnessConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "EvalConfig",
     "LogConfig",
     "LoraConfig",
+    "MixtureSource",
     "OptimConfig",
     "Part",
     "PartModules",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import Counter
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from seethink.config.mixture import MIXTURE, ColumnStyle, MixtureSource
 from seethink.config.section import Section
 
 MAX_PIXELS = 50_000_000
@@ -15,7 +17,7 @@ MAX_PIXELS = 50_000_000
 class ReadConfig(Section):
     """How rows are read and which are left out; evaluation reads as training does."""
 
-    style: Literal["auto", "seethink", "trl", "easyr1", "verl", "ms-swift", "vlm-r1"] = Field(
+    style: ColumnStyle = Field(
         "auto", description="Whose columns the rows have; auto tells from the first rows (data/styles.py)."
     )
     image_root: str | None = Field(None, description="Folder that image paths are relative to and confined in.")
@@ -48,8 +50,51 @@ class ReadConfig(Section):
 
 class DataConfig(ReadConfig):
     train: str = Field(
-        description="`world:` or `world2:DOMAINS[:FORM][?OPTIONS]`, a file, a folder, or org/name with allow_download."
+        description="`world:` or `world2:DOMAINS[:FORM][?OPTIONS]`, a file, a folder, or org/name with allow_download; "
+        "`mixture`, or nothing, with [[data.mixture]]."
     )
     train_size: int | None = Field(None, gt=0, description="Use the first so many samples; required for a world.")
+    mixture: tuple[MixtureSource, ...] = Field(
+        (), description="Several sources in place of data.train, drawn by weight (docs/data.md)."
+    )
+    domain_weights: dict[str, float] = Field(
+        {}, description="How often a row of a domain is drawn, against 1 of a row of any other of its source."
+    )
     val: str | None = Field(None, description="Held-out samples, for the validation loss (SFT) and blindness.")
     val_size: int | None = Field(None, gt=0, description="Default: a twentieth of the training samples.")
+
+    @property
+    def is_mixture(self) -> bool:
+        return bool(self.mixture) and self.train == MIXTURE
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source of training rows."""
+        return tuple(entry.source for entry in self.mixture) if self.is_mixture else (self.train,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("mixture") and "train" not in table:
+            return {**table, "train": MIXTURE}
+        return table
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.mixture and self.train != MIXTURE:
+            raise ValueError(f"data.train={self.train!r} and data.mixture: give one of the two")
+        if self.train == MIXTURE and not self.mixture:
+            raise ValueError(
+                f"data.train={MIXTURE!r} needs [[data.mixture]], its sources; a file of this name is './{MIXTURE}'"
+            )
+        if self.mixture and self.train_size is not None:
+            raise ValueError("data.train_size with data.mixture: give each source its own size")
+        twice = [name for name, count in Counter(entry.title for entry in self.mixture).items() if count > 1]
+        if twice:
+            raise ValueError(f"data.mixture: two sources are called {twice[0]!r}; give each a name of its own")
+        wrong = [domain for domain, weight in self.domain_weights.items() if weight <= 0]
+        if wrong:
+            raise ValueError(
+                f"data.domain_weights: {wrong[0]!r} has {self.domain_weights[wrong[0]]:g}; give more than 0"
+            )
+        return self

@@ -122,7 +122,10 @@ def _until(rows: Iterator[RowResult], size: int) -> Iterator[RowResult]:
 
 def _world_rows(source: str, split: str, size: int | None, seed: int) -> Iterator[RowResult]:
     if size is None:
-        raise DataError(f"{source!r} is endless: give a size (data.train_size, data.val_size or eval.size)")
+        raise DataError(
+            f"{source!r} is endless: give a size (data.train_size, data.val_size, eval.size; of a mixture each "
+            "source's own in [[data.mixture]])"
+        )
     try:
         samples = world_samples(source, split, size, seed)
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,6 @@ from seethink.data.quarantine import DataError
 def shuffled(count: int, seed: int, epoch: int) -> list[int]:
     """The order of an epoch: a function of (seed, epoch) alone, so that a resumed run finds its place."""
     return [int(i) for i in np.random.default_rng([seed, epoch]).permutation(count)]
-
-
-def endless_order(count: int, seed: int, start: int = 0) -> Iterator[int]:
-    """Indices epoch after epoch, beginning at position `start` of the whole sequence."""
-    epoch, offset = divmod(start, count)
-    while True:
-        yield from shuffled(count, seed, epoch)[offset:]
-        epoch, offset = epoch + 1, 0
 
 
 def question_key(sample: Sample) -> Hashable:

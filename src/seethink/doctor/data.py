@@ -15,13 +15,15 @@ from rich.text import Text
 from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.data.advice import ADVICE
+from seethink.data.mixture import entry_reading
 from seethink.data.quarantine import LEFT_OUT, REASONS, Problem
 from seethink.doctor.check import Report, Status, plural
 from seethink.doctor.content import check_content, picture_facts
 from seethink.doctor.lengths import quantiles
+from seethink.doctor.mixture import check_shares, joined
 from seethink.doctor.model import Model
 from seethink.doctor.overlap import check_repeats
-from seethink.doctor.scan import WORLD_ROWS, Scan, Source, scan
+from seethink.doctor.scan import Scan, Source, scan
 from seethink.doctor.show import plain
 from seethink.eval.tasks.source import eval_reading
 from seethink.rewards.rewarder import Rewarder
@@ -39,8 +41,14 @@ def check_data(report: Report, recipe: Recipe, model: Model) -> Scan | None:
         found = scan(source, model.chat, rewarder)
         scans[source.label] = found
         check_source(report, found, recipe, model)
-    train = scans["data.train"]
-    check_repeats(report, recipe, scans)
+    if recipe.data.is_mixture:
+        own = [found for found in scans.values() if found.source.entry is not None]
+        whole = Source("data.train", recipe.data.train, "train", None, recipe.stage != "sft", recipe.data)
+        train = joined(own, whole)
+    else:
+        train = scans["data.train"]
+    check_shares(report, recipe, train)
+    check_repeats(report, recipe, {**scans, "data.train": train})
     report.facts["data"] = {label: facts(found) for label, found in scans.items()}
     return train if train.good else None
 
@@ -57,7 +65,13 @@ def sources(recipe: Recipe) -> list[Source]:
     """What the run would read, in the way it would."""
     data, sft = recipe.data, recipe.stage == "sft"
     traces = recipe.sft if sft else None
-    found = [Source("data.train", data.train, "train", data.train_size, not sft, data, traces)]
+    if data.is_mixture:
+        found = [
+            Source(f"data.mixture {e.title}", e.source, "train", e.size, not sft, entry_reading(data, e), traces, e)
+            for e in data.mixture
+        ]
+    else:
+        found = [Source("data.train", data.train, "train", data.train_size, not sft, data, traces)]
     if data.val is not None:
         found.append(Source("data.val", data.val, "val", data.val_size, not sft, data, traces))
     elif is_world(data.train):
@@ -99,10 +113,8 @@ def _check_rows(report: Report, found: Scan) -> None:
     label, count = found.source.label, found.rows
     bad = [p for p in found.problems if p.reason not in LEFT_OUT]
     style = f" in {found.style.title} columns ({', '.join(found.columns)})" if found.style else ""
-    if is_world(found.source.source) and (found.source.size is None or found.source.size > WORLD_ROWS):
-        style += f"; of the world only the first {WORLD_ROWS} are looked at"
     limit = found.source.reading.max_bad_share
-    said = f"{plural(count, 'row')}{style}: {found.good:,} good, {len(found.problems):,} left out"
+    said = f"{plural(count, 'row')}{style}: {found.good:,} good, {len(found.problems):,} left out; {_looked_at(found)}"
     if not found.good:
         report.add(label, "rows", Status.FAIL, said, "no row is left to work with: correct what is named below")
     elif len(bad) > limit * count:
@@ -122,6 +134,19 @@ def _check_rows(report: Report, found: Scan) -> None:
         report.add(label, REASONS[reason], status, shown, ADVICE[reason], rows=[asdict(p) for p in members])
     if by_reason:
         report.tables.append(problems_table(label, by_reason))
+
+
+def _looked_at(found: Scan) -> str:
+    """Which rows of the source the findings are about."""
+    source, size = found.source.source, found.source.size
+    if is_world(source):
+        every = size is not None and size <= found.rows
+        return "all of them" if every else f"of the world only the first {found.rows} are looked at"
+    if found.error:
+        return "no row after the error was looked at"
+    if size is not None and found.good + sum(p.reason in LEFT_OUT for p in found.problems) >= size:
+        return "the run takes the first ones alone, and all of these were looked at"
+    return "every row was read, and every image decoded"
 
 
 def _left_out_advice(bad: Sequence[Problem]) -> str:

@@ -67,7 +67,8 @@ def _put_data(table: dict[str, Any], data: str) -> None:
     section = table.setdefault("data", {})
     if isinstance(section, dict):
         section["train"] = data
-        section.pop("train_size", None)
+        for key in ("train_size", "mixture", "domain_weights"):
+            section.pop(key, None)
 
 
 def _validate(table: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
@@ -106,11 +107,19 @@ def _correct(table: dict[str, Any], place: tuple[int | str, ...]) -> None:
         return
     owner: Any = table
     for name in place[:-1]:
-        inside = owner.get(name) if isinstance(owner, dict) else None
-        if not isinstance(inside, dict):
+        inside = _inside(owner, name)
+        if not isinstance(inside, dict | list):
             owner.pop(name, None)
             return
         owner = inside
+    if isinstance(owner, list):
+        del owner[int(place[-1])]
+        return
+    if place == ("data",) and isinstance(owner.get("data"), dict):
+        # What stands for itself there is right; what contradicts it is about several sources.
+        for key in ("mixture", "domain_weights", "train_size"):
+            owner["data"].pop(key, None)
+        return
     missing = place[-1] not in owner
     owner.pop(place[-1], None)
     if missing and len(place) == 1 and place[0] in PLACEHOLDERS:
@@ -118,6 +127,13 @@ def _correct(table: dict[str, Any], place: tuple[int | str, ...]) -> None:
     elif missing and len(place) > 1 and place != ("data", "train"):
         # A required key of an optional section, such as verifier.model: without it the section has no use.
         _correct(table, place[:-1])
+
+
+def _inside(owner: Any, name: int | str) -> Any:
+    """What a table has under a name, or a list at a place; None where it has nothing."""
+    if isinstance(owner, list):
+        return owner[name] if isinstance(name, int) and name < len(owner) else None
+    return owner.get(name)
 
 
 def _valid(table: dict[str, Any]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seethink.config import ReadConfig, SftConfig
+from seethink.config import MixtureSource, ReadConfig, SftConfig
 from seethink.core.console import progress_bar
 from seethink.core.errors import UserError
 from seethink.core.types import Sample
@@ -16,6 +17,7 @@ from seethink.data.chat import Chat
 from seethink.data.dataset import read_rows
 from seethink.data.fields import Style
 from seethink.data.lengths import special_token, too_long
+from seethink.data.mixture import Pool, named, source_of
 from seethink.data.quarantine import Problem, RowError, problem
 from seethink.data.rows import RowResult
 from seethink.doctor.golds import GoldGrader, Golds
@@ -39,13 +41,15 @@ class Source:
     """What to read, and how the run would."""
 
     label: str
-    """`data.train`, `data.val` or `eval.data`."""
+    """`data.train`, `data.val` or `eval.data`; of a mixture `data.mixture NAME`."""
     source: str
     split: str
     size: int | None
     graded: bool
     reading: ReadConfig
     traces: SftConfig | None = None
+    entry: MixtureSource | None = None
+    """What it is one of, where the training data are a mixture."""
 
 
 @dataclass
@@ -73,6 +77,8 @@ class Scan:
     """(file, row) of each good row."""
     ids: dict[str, int] = field(default_factory=dict)
     """Rows by id."""
+    pools: Counter[Pool] = field(default_factory=Counter)
+    """Good rows by source and domain."""
     kept: list[Sample] = field(default_factory=list)
     longest: Sample | None = None
     longest_tokens: int = 0
@@ -151,7 +157,12 @@ class _Reader:
             found.unread_images.update(result.unread_images)
             if result.problem is not None:
                 found.problems.append(result.problem)
-        read = [(result, result.sample) for result in results if result.sample is not None]
+        entry = found.source.entry
+        read = [
+            (result, result.sample if entry is None else named(result.sample, entry))
+            for result in results
+            if result.sample is not None
+        ]
         lengths = self._lengths([sample for _, sample in read])
         for (result, sample), length in zip(read, lengths, strict=True):
             if isinstance(length, RowError):
@@ -209,6 +220,7 @@ def _remember(sample: Sample, result: RowResult, found: Scan) -> None:
     found.questions.append(question_hash(sample, images))
     found.answers.append(hash((sample.answer, sample.response if not sample.answer else "")))
     found.ids[sample.id] = found.ids.get(sample.id, 0) + 1
+    found.pools[source_of(sample), sample.domain] += 1
     found.pictures.add(sample)
 
 

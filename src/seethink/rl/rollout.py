@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,7 +12,8 @@ from seethink.config import AlgorithmConfig, RolloutConfig
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
-from seethink.data.order import endless_order
+from seethink.data.draws import Draws
+from seethink.data.mixture import Weights
 from seethink.data.prompts import PromptList
 from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.rewarder import Rewarder
@@ -35,29 +35,29 @@ def scheduled(schedule: tuple[tuple[float, V], ...], progress: float, default: V
 class PromptSource:
     """An endless, resumable order of prompts, one for every curriculum pool."""
 
-    def __init__(self, samples: list[Sample], chat: Chat, seed: int) -> None:
-        self._samples, self._seed = samples, seed
+    def __init__(self, samples: list[Sample], chat: Chat, seed: int, weights: Weights = Weights()) -> None:  # noqa: B008
+        self._samples, self._seed, self.weights = samples, seed, weights
         self._prompts = PromptList(samples, chat)
         self.position = 0
         """Prompts taken so far; all that a resumed run needs."""
-        self._pools: dict[tuple[str, ...], list[int]] = {}
+        self._pools: dict[tuple[str, ...], tuple[list[int], Draws]] = {}
 
     def take(self, count: int, difficulties: tuple[str, ...] = ()) -> list[Prompt]:
         """The next `count` prompts, of these difficulties where any are named."""
-        pool = self._pool(difficulties)
-        order: Iterator[int] = endless_order(len(pool), self._seed, self.position)
-        taken = [pool[next(order)] for _ in range(count)]
+        pool, draws = self._pool(difficulties)
+        taken = draws.take(self.position, count)
         self.position += count
-        return [self._prompts[i] for i in taken]
+        return [self._prompts[pool[i]] for i in taken]
 
-    def _pool(self, difficulties: tuple[str, ...]) -> list[int]:
-        """Places of the samples of these difficulties."""
+    def _pool(self, difficulties: tuple[str, ...]) -> tuple[list[int], Draws]:
+        """(places of the samples of these difficulties, the order in which they are drawn)."""
         if difficulties not in self._pools:
             pool = [i for i, s in enumerate(self._samples) if not difficulties or s.difficulty in difficulties]
             if not pool:
                 known = sorted({s.difficulty for s in self._samples})
                 raise UserError(f"algorithm.curriculum names {list(difficulties)}, but the data has only {known}")
-            self._pools[difficulties] = pool
+            draws = self.weights.draws([self._samples[i] for i in pool], self._seed)
+            self._pools[difficulties] = pool, draws
         return self._pools[difficulties]
 
 

@@ -74,7 +74,7 @@ def begin(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Beginning:
     finished = final_model(folder) if resume else None
     changed = tuple(refuse_changes(recipe, allow)) if finished is not None else ()
     # The world's items follow from the recipe alone; files may have changed, which only reading them tells.
-    fixed = all(is_world(source) for source in (recipe.data.train, recipe.data.val) if source is not None)
+    fixed = all(is_world(source) for source in (*recipe.data.sources, recipe.data.val) if source is not None)
     if finished is not None and not changed and (fixed or not any_checkpoint(folder / "checkpoints")):
         return Beginning(recipe, finished=finished, is_end=True)
     checkpoint = prepare_folder(recipe, resume=resume, allow=allow)

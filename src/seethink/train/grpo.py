@@ -62,6 +62,7 @@ class Grpo:
         if self._rollouts.rollout.engine != "in_process":
             result.metrics["time/sync_s"] = time.perf_counter() - started
         result.metrics |= self._rollouts.rewarder.metrics()
+        result.metrics |= self._rollouts.source.weights.counted(group.prompt.sample for group in episode.groups)
         return result
 
     def learn(self, episode: Episode) -> StepResult:

@@ -15,7 +15,7 @@ from torch import Tensor
 from seethink.config import EnvironmentName, SftConfig
 from seethink.core.types import Completion, Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.data.order import shuffled
+from seethink.data.mixture import Weights
 from seethink.data.prompts import PromptList
 from seethink.dist.agreement import joined_rows
 from seethink.environments.calls import CallError
@@ -78,18 +78,29 @@ class Sft:
     """The steps of supervised fine-tuning: every epoch takes the traces in another order."""
 
     def __init__(
-        self, policy: Policy, traces: Traces, sft: SftConfig, budget: TokenBudget, probe: EntropyProbe, *, seed: int
+        self,
+        policy: Policy,
+        traces: Traces,
+        sft: SftConfig,
+        budget: TokenBudget,
+        probe: EntropyProbe,
+        *,
+        seed: int,
+        weights: Weights = Weights(),  # noqa: B008
     ) -> None:
         self.policy, self._traces, self._budget, self._probe = policy, traces, budget, probe
-        self._batch_size, self._seed = sft.batch_size, seed
+        self._batch_size, self._weights = sft.batch_size, weights
+        self._draws = weights.draws(traces.samples(range(len(traces))), seed)
         self._steps_per_epoch = math.ceil(len(traces) / sft.batch_size)
         self.total_steps = total_steps(len(traces), sft)
 
     def step(self, number: int) -> StepResult:
         """One optimizer step on the next traces."""
         epoch, batch = divmod(number, self._steps_per_epoch)
-        order = shuffled(len(self._traces), self._seed, epoch)
-        return self.learn(order[batch * self._batch_size : (batch + 1) * self._batch_size])
+        places = self._draws.epoch(epoch)[batch * self._batch_size : (batch + 1) * self._batch_size]
+        result = self.learn(places)
+        result.metrics |= self._weights.counted(self._traces.samples(places))
+        return result
 
     def learn(self, places: list[int]) -> StepResult:
         """`update` on the traces at these places, with micro-batches that fit into memory."""

@@ -17,7 +17,9 @@ from seethink.core.console import console, progress_bar, say
 from seethink.core.errors import UserError
 from seethink.core.exits import RunStopped
 from seethink.core.files import write_json
-from seethink.data.lengths import load_fitting
+from seethink.core.redact import visible
+from seethink.core.types import Sample
+from seethink.data.mixture import Weights, load_training, tally
 from seethink.data.order import refuse_changed_data
 from seethink.data.quarantine import FILE as QUARANTINE
 from seethink.data.quarantine import Quarantine
@@ -126,15 +128,14 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     loaded.chat = introduced(recipe.tools, loaded.chat)
     reference = _reference(recipe)
     quarantine = Quarantine(folder / QUARANTINE)
-    samples = load_fitting(
-        data.train, "train", data.train_size, recipe.seed, loaded.chat, data, quarantine, golds=read_gold, graded=True
-    )
+    samples = load_training(data, recipe.seed, loaded.chat, quarantine, golds=read_gold, graded=True)
     refuse_changed_data(folder, samples, resuming=beginning.same_data)
     if (finished := from_main(lambda: beginning.finished_before(algorithm.steps))) is not None:
         return finished
     samples, held_out = hold_out(recipe, samples, loaded.chat, quarantine)
     tasks = _tasks(recipe, loaded, quarantine)
-    source = PromptSource(samples, loaded.chat, recipe.seed)
+    weights = said_weights(recipe, samples)
+    source = PromptSource(samples, loaded.chat, recipe.seed, weights)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     critic = _critic(recipe, loaded)
     with closing(rollout_generator(recipe, policy)) as generator:
@@ -164,6 +165,7 @@ def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     loaded.chat = introduced(recipe.tools, loaded.chat)
     quarantine = Quarantine(folder / QUARANTINE)
     traces, held_out, samples = load_traces(recipe, loaded.chat, rewarder, quarantine, same_data=beginning.same_data)
+    weights = said_weights(recipe, traces.samples(range(len(traces))))
     last_step = total_steps(len(traces), recipe.sft)
     if (finished := from_main(lambda: beginning.finished_before(last_step))) is not None:
         return finished
@@ -172,7 +174,7 @@ def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     own = DealtGenerator(make_generator(loaded), policy.whole_weights)
     with closing(with_environment(recipe.tools, own, loaded.chat)) as generator:
         run = _Run(recipe, policy, beginning.checkpoint, {})
-        stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed)
+        stage = Sft(policy, traces, recipe.sft, run.budget, run.probe, seed=seed, weights=weights)
         validation = Validation(
             recipe.sft,
             lambda: validation_loss(policy, run.budget.batcher, held_out),
@@ -208,6 +210,14 @@ def make_policy(recipe: Recipe, loaded: LoadedModel, gradient_steps: int) -> Pol
         entropy_gradient=recipe.stage != "sft" and recipe.algorithm.entropy_bonus > 0,
         seed=recipe.seed,
     )
+
+
+def said_weights(recipe: Recipe, samples: Sequence[Sample]) -> Weights:
+    """The weights of a mixture's sources, after saying what is drawn of each."""
+    weights = Weights.of(recipe.data)
+    for line in weights.lines(tally(samples)):
+        say(visible(f"mixture: {line}"))
+    return weights
 
 
 def _loading_device(recipe: Recipe) -> torch.device:

@@ -13,6 +13,7 @@ from seethink.core.redact import visible
 from seethink.core.types import Sample
 from seethink.data.chat import Chat
 from seethink.data.lengths import load_fitting
+from seethink.data.mixture import load_training
 from seethink.data.order import held_out, question_key, refuse_changed_data
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.environments.calls import turns_of
@@ -31,7 +32,7 @@ def load_traces(
     left.
     """
     data, seed, folder = recipe.data, recipe.seed, Path(recipe.out)
-    train = load_fitting(data.train, "train", data.train_size, seed, chat, data, quarantine, golds=read_gold)
+    train = load_training(data, seed, chat, quarantine, golds=read_gold)
     source, twentieth = data.val or data.train, max(1, len(train) // 20)
     if data.val is None and not is_world(source):
         train, val = _divided(train, data.val_size or twentieth, source)
