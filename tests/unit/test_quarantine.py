@@ -157,6 +157,7 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_reasons_are_stable_words() -> None:
     """Dashboards match on them: renaming one is a breaking change."""
     assert set(REASONS) == {
+        "bad_member",
         "not_json", "missing_column", "bad_message", "multi_turn", "unsupported_media", "image_count", "image_source",
         "image_missing", "image_outside_root", "image_address", "image_unreadable", "image_too_large", "image_aspect",
         "empty_gold", "bad_gold", "bad_choices", "gold_outside_choices", "special_token", "prompt_refused",

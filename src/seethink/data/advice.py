@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ADVICE: dict[str, str] = {
     "not_json": "write one JSON object per line",
+    "bad_member": "write the shard again: plain files with names inside the archive, each once, texts as UTF-8 or JSON",
     "missing_column": "rename the columns, or state data.style (docs/data.md has the columns of each)",
     "bad_message": "give one user turn of text and images, and at most one assistant turn",
     "multi_turn": "cut the conversation to one question and its answer",

@@ -20,7 +20,7 @@ from seethink.core.redact import visible
 from seethink.core.types import Sample
 from seethink.data.columns import recognise
 from seethink.data.fields import Row, Style
-from seethink.data.files import RawRow, read_files
+from seethink.data.files import RawRow, data_files, is_pattern, matching_files, read_files
 from seethink.data.hub import is_hub_name, open_hub
 from seethink.data.image_store import ImageStore
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, advice, as_quarantine
@@ -138,7 +138,10 @@ def _open(source: str, split: str, config: ReadConfig) -> tuple[Iterator[RawRow]
     path = Path(source).expanduser()
     if path.exists():
         root = Path(config.image_root) if config.image_root else (path if path.is_dir() else path.parent)
-        return read_files(path, split), root
+        return read_files(data_files(path, split)), root
+    if is_pattern(source):
+        files, folder = matching_files(str(path))
+        return read_files(files), Path(config.image_root) if config.image_root else folder
     if not is_hub_name(source):
         raise DataError(f"no data at {source!r}; give a file, a folder, world:DOMAINS[:traces] or org/name")
     if not config.allow_download:
@@ -163,7 +166,9 @@ def _probe(raw: Iterator[RawRow], stated: str, source: str) -> tuple[list[RawRow
     if not head:
         raise DataError(f"{source} has no rows")
     if not known:
-        raise DataError(f"{source}: none of the {len(head):,} rows is JSON: row {head[0].row}: {head[0].data}")
+        error = head[0].data
+        what = "is JSON" if isinstance(error, RowError) and error.reason == "not_json" else "can be read"
+        raise DataError(f"{source}: none of the {len(head):,} rows {what}: row {head[0].row}: {error}")
     return head, recognise(known, stated, source)
 
 

@@ -1,13 +1,15 @@
-"""Files and folders -> raw rows: JSON lines, JSON lists, Parquet, Arrow, Hugging Face folders.
+"""Files and folders -> raw rows: JSON lines, JSON lists, Parquet, Arrow, WebDataset shards, Hugging Face folders.
 
 Rows are streamed. A line that is not JSON is a bad row; a file that cannot be read at all is an error.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import re
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,21 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from seethink.data.quarantine import DataError, RowError, escaped
+from seethink.data.shards import shard_rows
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = (".parquet", ".arrow")
+SHARD_SUFFIX = ".tar"
 _NO_DATA = ("state.json", "dataset_info.json", "dataset_dict.json", "dataset_infos.json")
 _BATCH = 16
 """Rows that are turned into Python objects together; rows with images are megabytes each."""
 _CHUNK = 1 << 20
 _MAX_ROW = 1 << 28
+MOST_FILES = 100_000
+"""Of one range."""
+_RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+_WILD = re.compile(r"[*?\[]")
 _BETWEEN = re.compile(r"[\s,]*")
 
 
@@ -43,9 +51,9 @@ class RawRow:
         return f"{escaped(Path(self.file).stem)}-{self.row}"
 
 
-def read_files(path: Path, split: str) -> Iterator[RawRow]:
-    """The rows of a split, file after file. Raises DataError where a file cannot be read."""
-    for file in data_files(path, split):
+def read_files(files: Sequence[Path]) -> Iterator[RawRow]:
+    """The rows of some files, one file after the other. Raises DataError where a file cannot be read."""
+    for file in files:
         empty = True
         for row in _rows(file):
             empty = False
@@ -65,7 +73,9 @@ def data_files(path: Path, split: str) -> list[Path]:
     if (path / "state.json").is_file():
         return _saved_files(path)
     found = sorted(f for f in path.rglob("*") if f.suffix in (*TABLE_SUFFIXES, ".jsonl", ".ndjson") and _is_data(f))
+    # A folder of rows may have its images as tars beside them.
     found = found or sorted(f for f in path.rglob("*.json") if _is_data(f))
+    found = found or sorted(f for f in path.rglob(f"*{SHARD_SUFFIX}") if _is_data(f))
     owners = {file: _split_of(file.relative_to(path)) for file in found}
     named = sorted({owner for owner in owners.values() if owner is not None})
     own = [file for file, owner in owners.items() if owner == split] if named else found
@@ -73,6 +83,39 @@ def data_files(path: Path, split: str) -> list[Path]:
         raise DataError(f"{path} holds no {split} split, only {', '.join(named)}" if named else f"{path} holds no data")
     states = dict.fromkeys(f.parent for f in own if (f.parent / "state.json").is_file())
     return [f for folder in states for f in _saved_files(folder)] + [f for f in own if f.parent not in states]
+
+
+def is_pattern(source: str) -> bool:
+    return bool(_RANGE.search(source) or _WILD.search(source))
+
+
+def matching_files(pattern: str) -> tuple[list[Path], Path]:
+    """(the files that a pattern names, the folder above its first `*` or range). Raises DataError.
+
+    A range `{00..15}` is written out, and each of its files must be there; files that `*` names are sorted.
+    """
+    found = []
+    for one in _written_out(pattern):
+        names = sorted(glob.glob(one)) if _WILD.search(one) else [one]
+        files = [Path(name) for name in names if Path(name).is_file()]
+        if not files:
+            raise DataError(f"no data at {one!r}, which {pattern!r} names")
+        found += files
+    fixed = re.split(r"[*?\[{]", pattern)[0]
+    return found, Path(fixed.rpartition("/")[0] or ("/" if fixed.startswith("/") else "."))
+
+
+def _written_out(pattern: str) -> list[str]:
+    """`a-{08..10}.tar` -> `a-08.tar`, `a-09.tar`, `a-10.tar`. Raises DataError."""
+    found = _RANGE.search(pattern)
+    if found is None:
+        return [pattern]
+    first, last = found[1], found[2]
+    if not 0 <= int(last) - int(first) < MOST_FILES:
+        raise DataError(f"{pattern!r}: the range {found[0]} is empty or longer than {MOST_FILES:,}")
+    rests = _written_out(pattern[found.end() :])
+    numbers = [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)]
+    return [pattern[: found.start()] + number + rest for number in numbers for rest in rests]
 
 
 def _is_data(file: Path) -> bool:
@@ -108,12 +151,14 @@ def _rows(file: Path) -> Iterator[RawRow]:
         rows: Iterator[tuple[int, dict[str, Any] | RowError]]
         if file.suffix in TABLE_SUFFIXES:
             rows = _table_rows(file)
+        elif file.suffix == SHARD_SUFFIX:
+            rows = shard_rows(file)
         elif file.suffix in JSON_SUFFIXES:
             rows = _json_list(file) if _starts_list(file) else _json_lines(file)
         else:
-            raise DataError(f"{file}: expected .jsonl, .json, .parquet, .arrow or a folder of them")
+            raise DataError(f"{file}: expected .jsonl, .json, .parquet, .arrow, .tar or a folder of them")
         yield from (RawRow(str(file), number, data) for number, data in rows)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, tarfile.TarError, OSError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise DataError(f"{file} cannot be read ({_cause(file)}): {said}") from None
 

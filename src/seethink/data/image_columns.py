@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from seethink.data.fields import IMAGE_COLUMNS, IMAGE_MARK, Row
+from seethink.data.image_store import Member
 from seethink.data.images import confined, is_encoded_image
 from seethink.data.quarantine import RowError
 from seethink.data.values import from_json, is_empty
@@ -121,7 +122,7 @@ def holds_image(value: Any, root: Path | None = None, depth: int = _DEPTH) -> bo
             or is_encoded_image(value)
             or (bool(_PATH_WITH_BLANKS.fullmatch(value)) and _is_file(value, root))
         )
-    return isinstance(value, Image.Image) or (isinstance(value, bytes) and _is_image_file(value))
+    return isinstance(value, Image.Image | Member) or (isinstance(value, bytes) and _is_image_file(value))
 
 
 def _is_nothing(value: Any) -> bool:

@@ -35,6 +35,22 @@ class Slice:
         return os.pread(self.file.fileno(), self.length, self.start)
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file inside an archive that is not compressed: where its bytes are."""
+
+    path: str
+    name: str
+    start: int
+    length: int
+
+    def read(self) -> bytes:
+        """The bytes; fewer where the archive was cut since. Raises OSError where it is gone."""
+        with open(self.path, "rb") as file:
+            file.seek(self.start)
+            return file.read(self.length)
+
+
 class ImageStore:
     """Keeps encoded images by content. Safe from several threads."""
 

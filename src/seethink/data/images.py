@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from seethink.config import MAX_PIXELS
 from seethink.core import types
 from seethink.data.fetch import FetchError, fetch
-from seethink.data.image_store import ImageStore, Slice
+from seethink.data.image_store import ImageStore, Member, Slice
 from seethink.data.quarantine import RowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -54,8 +54,8 @@ class ImageRef:
     sha256: str
     """Of the encoded file."""
     path: Path | None = None
-    data: bytes | Slice | None = field(default=None, repr=False)
-    """The encoded image, where it is no file of its own."""
+    data: bytes | Slice | Member | None = field(default=None, repr=False)
+    """The encoded image where it is no file of its own, or its place."""
 
     @property
     def width(self) -> int:
@@ -69,6 +69,8 @@ class ImageRef:
         """The encoded file. Raises ImageError where it is gone."""
         if self.path is not None:
             return _read_file(self.path, self.name)
+        if isinstance(self.data, Member):
+            return _read_member(self.data)
         return self.data.read() if isinstance(self.data, Slice) else self.data or b""
 
     def load(self) -> Image.Image:
@@ -103,6 +105,8 @@ def check_image(
     digest = hashlib.sha256(data).hexdigest()
     if path is not None:
         return ImageRef(name, picture.size, digest, path)
+    if isinstance(source, Member):
+        return ImageRef(name, picture.size, digest, data=source)
     return ImageRef(name, picture.size, digest, data=data if store is None else store.keep(data, digest))
 
 
@@ -124,6 +128,8 @@ def _find(source: Any, root: Path | None, allow_urls: bool) -> tuple[Path | None
     """(path or None, encoded bytes, name)."""
     if isinstance(source, dict):
         source = next((source[key] for key in ("bytes", "base64", "path", "url", "image") if source.get(key)), None)
+    if isinstance(source, Member):
+        return None, _read_member(source), source.name[:200]
     if isinstance(source, bytes | bytearray | memoryview):
         return None, bytes(source), "image bytes"
     if not isinstance(source, str) or not source:
@@ -165,6 +171,16 @@ def _read_file(path: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ImageError("image_missing", f"{name!r} cannot be read: {error.strerror}") from None
+
+
+def _read_member(member: Member) -> bytes:
+    name = member.name[:200]
+    if member.length > MAX_BYTES:
+        raise ImageError("image_too_large", f"{name!r} is over {MAX_BYTES:,} bytes")
+    try:
+        return member.read()
+    except OSError as error:
+        raise ImageError("image_missing", f"{name!r} in {member.path} cannot be read: {error.strerror}") from None
 
 
 def _from_address(source: str, allow_urls: bool) -> bytes:

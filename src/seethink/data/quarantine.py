@@ -16,6 +16,7 @@ from seethink.data.advice import ADVICE
 
 REASONS: dict[str, str] = {
     "not_json": "not JSON",
+    "bad_member": "bad archive member",
     "missing_column": "missing column",
     "bad_message": "bad message",
     "multi_turn": "several turns",
