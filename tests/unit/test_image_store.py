@@ -62,7 +62,7 @@ def test_a_full_disk_costs_memory_and_not_the_run(monkeypatch: pytest.MonkeyPatc
 
 def test_a_table_larger_than_memory_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The samples of a Parquet file load their pictures from the file without a name."""
-    monkeypatch.setattr(dataset, "ImageStore", lambda: ImageStore(0))
+    monkeypatch.setattr(dataset, "ImageStore", lambda _: ImageStore(0))
     rows = [row(images=[{"bytes": png(i), "path": None}]) for i in range(20)]
     samples = load(write_parquet(tmp_path / "d.parquet", rows))
     assert all(isinstance(ref, ImageRef) and isinstance(ref.data, Slice) for s in samples for ref in s.images)

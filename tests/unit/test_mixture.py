@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.rows import row, write_jsonl
+from helpers.rows import png, row, write_jsonl, write_parquet
 from seethink.config import DataConfig, RecipeError, make_recipe, saved_recipe
 from seethink.core.types import Sample
 from seethink.data.draws import Draws
 from seethink.data.mixture import Weights, in_proportion, load_training, source_of, tally
-from seethink.data.order import shuffled
+from seethink.data.order import fingerprint, shuffled
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.rewards.golds import read_gold
 
@@ -167,3 +167,21 @@ def test_a_mixture_is_stored_with_the_run_and_read_back() -> None:
     assert recipe.data.sources == ("a.jsonl",)
     assert saved_recipe(recipe.as_table()) == recipe
     assert make_recipe({**table, "data": {}}, ["data.mixture=[{source='a.jsonl', weight=2}]"]) == recipe
+
+
+def test_memory_for_images_is_shared_by_the_sources_and_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEETHINK_CACHE", str(tmp_path / "cache"))
+    for name in ("a", "b"):
+        rows = [row(images=[{"bytes": png(10 * n + (name == "b")), "path": None}]) for n in range(4)]
+        write_parquet(tmp_path / f"{name}.parquet", rows)
+    config = data(*({"source": str(tmp_path / f"{name}.parquet")} for name in ("a", "b")), memory_mb=16)
+    assert (config.encoded_bytes, config.processed_bytes) == (4 << 20, 8 << 20)
+    whole = load(config)
+    monkeypatch.setattr(DataConfig, "encoded_bytes", 3 * len(png()))
+    found = load(config)
+    kinds = Counter(type(sample.images[0].data).__name__ for sample in found)  # type: ignore[union-attr]
+    assert kinds == {"bytes": 3, "Slice": 5}
+    assert [s.pictures()[0].tobytes() for s in found] == [s.pictures()[0].tobytes() for s in whole]
+    assert fingerprint(found) == fingerprint(whole)

@@ -41,6 +41,22 @@ class ReadConfig(Section):
         description="Tiles of an image at most (InternVL, Cohere2, Ovis2). Default: the checkpoint's.",
     )
 
+    memory_mb: int = Field(
+        4096,
+        ge=16,
+        description="Main memory for images: half for processed, a quarter for encoded ones; the rest for val, eval.",
+    )
+
+    @property
+    def processed_bytes(self) -> int:
+        """Of the processed images of the training rows that are kept for their next use."""
+        return self.memory_mb << 19
+
+    @property
+    def encoded_bytes(self) -> int:
+        """Of the encoded images of tables that are kept, and of the processed ones of validation and evaluation."""
+        return self.memory_mb << 18
+
     @property
     def image_limits(self) -> dict[str, int]:
         """The `image_*` keys that are set, with their values."""

@@ -74,11 +74,13 @@ def load_samples(
     config: ReadConfig | None = None,
     quarantine: Quarantine | Path | None = None,
     graded: bool = False,
+    store: ImageStore | None = None,
 ) -> list[Sample]:
     """The first `size` good samples of a source; bad rows go to `quarantine`.
 
     `golds` reads the gold answers: `seethink.rewards.golds.read_gold`. With `graded` (RL and evaluation), a row
-    without a gold answer is bad. Raises DataError where the source cannot be read, or where more than
+    without a gold answer is bad. Encoded images that are no files of their own are kept in `store`, or in one of
+    `data.memory_mb`. Raises DataError where the source cannot be read, or where more than
     `data.max_bad_share` of its rows are bad.
     """
     config = config or ReadConfig()
@@ -86,7 +88,8 @@ def load_samples(
     problems: list[Problem] = []
     last: RowResult | None = None
     unread: set[str] = set()
-    rows = read_rows(source, split, config, golds=golds, size=size, seed=seed, graded=graded, store=ImageStore())
+    store = store or ImageStore(config.encoded_bytes)
+    rows = read_rows(source, split, config, golds=golds, size=size, seed=seed, graded=graded, store=store)
     for result in rows if size is None else _until(rows, size):
         if result.sample is not None:
             samples.append(result.sample)

@@ -24,7 +24,7 @@ from seethink.core.files import write_text
 from seethink.core.types import Sample
 from seethink.data.dataset import load_samples
 from seethink.data.fields import IMAGE_MARK
-from seethink.data.image_store import cache_root
+from seethink.data.image_store import ImageStore, cache_root
 from seethink.data.image_tokens import ImageTokens
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
 from seethink.data.rows import ReadGold
@@ -79,13 +79,16 @@ def load_fitting(
     *,
     golds: ReadGold,
     graded: bool = False,
+    store: ImageStore | None = None,
 ) -> list[Sample]:
     """`load_samples`, then `fit_samples` (without a chat, nothing is checked against a model). Raises DataError.
 
     Training and evaluation both load their samples by this function. `golds` reads the gold answers:
     `seethink.rewards.golds.read_gold`.
     """
-    samples = load_samples(source, split, size, seed, golds=golds, config=config, quarantine=quarantine, graded=graded)
+    samples = load_samples(
+        source, split, size, seed, golds=golds, config=config, quarantine=quarantine, graded=graded, store=store
+    )
     return samples if chat is None else fit_samples(samples, chat, config, quarantine, source)
 
 

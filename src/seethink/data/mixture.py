@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from seethink.config import DataConfig, MixtureSource, ReadConfig
 from seethink.core.types import Sample
 from seethink.data.draws import Draws
+from seethink.data.image_store import ImageStore
 from seethink.data.lengths import load_fitting
 from seethink.data.quarantine import DataError, Quarantine
 from seethink.data.rows import ReadGold
@@ -32,8 +33,12 @@ def load_training(
     is held out of training is taken from the beginning. Raises DataError.
     """
 
+    store = ImageStore(data.encoded_bytes)
+
     def load(source: str, size: int | None, reading: ReadConfig) -> list[Sample]:
-        return load_fitting(source, "train", size, seed, chat, reading, quarantine, golds=golds, graded=graded)
+        return load_fitting(
+            source, "train", size, seed, chat, reading, quarantine, golds=golds, graded=graded, store=store
+        )
 
     samples = _mixed(data, load) if data.is_mixture else load(data.train, data.train_size, data)
     require_domains(data.domain_weights, (sample.domain for sample in samples))

@@ -14,7 +14,7 @@ from seethink.core.types import Completion, Prompt, RolloutGroup, Sample
 from seethink.data.chat import Chat
 from seethink.data.draws import Draws
 from seethink.data.mixture import Weights
-from seethink.data.prompts import PromptList
+from seethink.data.prompts import KEPT_BYTES, PromptList
 from seethink.generate.protocol import Generator, Sampling
 from seethink.rewards.rewarder import Rewarder
 from seethink.rl.advantages import group_advantages, has_variance
@@ -35,9 +35,17 @@ def scheduled(schedule: tuple[tuple[float, V], ...], progress: float, default: V
 class PromptSource:
     """An endless, resumable order of prompts, one for every curriculum pool."""
 
-    def __init__(self, samples: list[Sample], chat: Chat, seed: int, weights: Weights = Weights()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        samples: list[Sample],
+        chat: Chat,
+        seed: int,
+        weights: Weights = Weights(),  # noqa: B008
+        *,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
         self._samples, self._seed, self.weights = samples, seed, weights
-        self._prompts = PromptList(samples, chat)
+        self._prompts = PromptList(samples, chat, kept_bytes=kept_bytes)
         self.position = 0
         """Prompts taken so far; all that a resumed run needs."""
         self._pools: dict[tuple[str, ...], tuple[list[int], Draws]] = {}

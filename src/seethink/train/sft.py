@@ -16,7 +16,7 @@ from seethink.config import EnvironmentName, SftConfig
 from seethink.core.types import Completion, Microbatch, Prompt, Sample
 from seethink.data.chat import Chat
 from seethink.data.mixture import Weights
-from seethink.data.prompts import PromptList
+from seethink.data.prompts import KEPT_BYTES, PromptList
 from seethink.dist.agreement import joined_rows
 from seethink.environments.calls import CallError
 from seethink.environments.make import ENVIRONMENTS
@@ -39,13 +39,19 @@ class Traces:
     """Prompts and the responses to imitate, tokenized; images are processed when a step asks for them."""
 
     def __init__(
-        self, samples: list[Sample], chat: Chat, max_length: int, environment: EnvironmentName | None = None
+        self,
+        samples: list[Sample],
+        chat: Chat,
+        max_length: int,
+        environment: EnvironmentName | None = None,
+        *,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Traces over `max_length` are left out, and with an environment those whose calls it cannot answer."""
         self._chat, self._environment = chat, environment
         limit = max_length if chat.context is None else min(max_length, chat.context)
         fits = [0 < length <= limit for length in map(self._length, samples)]
-        self._prompts = PromptList(list(compress(samples, fits)), chat)
+        self._prompts = PromptList(list(compress(samples, fits)), chat, kept_bytes=kept_bytes)
 
     def __len__(self) -> int:
         return len(self._prompts)

@@ -135,7 +135,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     samples, held_out = hold_out(recipe, samples, loaded.chat, quarantine)
     tasks = _tasks(recipe, loaded, quarantine)
     weights = said_weights(recipe, samples)
-    source = PromptSource(samples, loaded.chat, recipe.seed, weights)
+    source = PromptSource(samples, loaded.chat, recipe.seed, weights, kept_bytes=data.processed_bytes)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     critic = _critic(recipe, loaded)
     with closing(rollout_generator(recipe, policy)) as generator:
@@ -293,7 +293,10 @@ class _Run:
         self, tasks: list[Task], generator: Generator, rewarder: Rewarder, is_last: Callable[[int], bool]
     ) -> Evaluation:
         seed = self._recipe.seed
-        return Evaluation(self._recipe.eval, tasks, generator, self._policy, rewarder, seed=seed, is_last=is_last)
+        return Evaluation(
+            self._recipe.eval, tasks, generator, self._policy, rewarder, seed=seed, is_last=is_last,
+            kept_bytes=self._recipe.data.encoded_bytes,
+        )  # fmt: skip
 
     def export_best(self, folder: Path) -> bool:
         """Export the weights as they are after the step in progress; False where the disk did not take them."""

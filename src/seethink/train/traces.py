@@ -44,7 +44,8 @@ def load_traces(
     kept, report = _verified(train, recipe.sft, rewarder, chat)
     kept_val, _ = _verified(val, recipe.sft, rewarder, chat)
     traces, val_traces = (
-        Traces(samples, chat, recipe.sft.max_length, recipe.sft.environment) for samples in (kept, kept_val)
+        Traces(samples, chat, recipe.sft.max_length, recipe.sft.environment, kept_bytes=room)
+        for samples, room in ((kept, data.processed_bytes), (kept_val, data.encoded_bytes))
     )
     if len(traces) < len(kept):
         report.dropped["prompt_too_long"] = len(kept) - len(traces)

@@ -29,11 +29,12 @@ class Evaluation(Hook):
         *,
         seed: int,
         is_last: Callable[[int], bool],
+        kept_bytes: int,
     ) -> None:
         """`is_last` tells whether the run ends with a step, which is evaluated whenever it comes."""
         self._config, self._tasks, self._seed, self._is_last = config, tasks, seed, is_last
         self._generator, self._policy, self._rewarder = generator, policy, rewarder
-        self._prompts = [PromptList(task.samples, policy.loaded.chat) for task in tasks]
+        self._prompts = [PromptList(task.samples, policy.loaded.chat, kept_bytes=kept_bytes) for task in tasks]
 
     def measure(self, step: int, result: StepResult) -> dict[str, float]:
         if not self._tasks or (step % self._config.every and not self._is_last(step)):
