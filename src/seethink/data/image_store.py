@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+IN_MEMORY = 2**30
+"""Bytes."""
+
+
 def cache_root() -> Path:
     """`$SEETHINK_CACHE`, else `$XDG_CACHE_HOME/seethink`, else `~/.cache/seethink`."""
     own = os.environ.get("SEETHINK_CACHE")
@@ -51,7 +55,7 @@ class Member:
 class ImageStore:
     """Keeps encoded images by content. Safe from several threads."""
 
-    def __init__(self, in_memory: int) -> None:
+    def __init__(self, in_memory: int = IN_MEMORY) -> None:
         """`in_memory`: bytes."""
         self._room = in_memory
         self._kept: dict[str, bytes | Slice] = {}

@@ -163,7 +163,8 @@ def check_allowed(allow: Sequence[str]) -> None:
     """Raises RunFolderError for a name that no recipe key or section has."""
     keys = recipe_keys()
     for name in allow:
-        if name not in CONTENTS and not any(is_allowed(key, [name]) for key in keys):
+        # A key may hold a table, of which a name is one entry: data.domain_weights.geometry.
+        if name not in CONTENTS and not any(is_allowed(key, [name]) or is_allowed(name, [key]) for key in keys):
             raise RunFolderError(
                 f"--allow {name}: no such recipe key; give one, or `data` or `model` for their content"
             )
