@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import re
 import tarfile
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from seethink.data.images import ImageError, ImageRef
 from seethink.data.mixture import Weights
 from seethink.data.order import fingerprint
 from seethink.data.quarantine import DataError
+from seethink.data.shards import shard_rows
 
 Members = list[tuple[str, bytes]]
 
@@ -230,3 +232,23 @@ def test_a_table_of_other_types_names_file_and_row(change: dict[str, Any], said:
     assert result.problem is not None
     assert str(result.problem).startswith(f"{path}, row 1: ")
     assert said in result.problem.detail
+
+
+def test_a_damaged_tar_costs_rows_or_is_refused_whatever_is_damaged(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    whole = write_tar(tmp_path / "a.tar", [*written(1), *written(2)]).read_bytes().rstrip(b"\0")
+    for _ in range(100):
+        content = bytearray(whole + bytes(1024))
+        for _ in range(rng.choice((1, 1, 4))):
+            at = rng.randrange(len(content)) if rng.random() < 0.3 else rng.randrange(512) + 512 * rng.randrange(8)
+            content[at % len(content)] = rng.choice((0, 0xFF, 0x80, ord("7"), ord("x"), ord("L"), ord("S")))
+        for block in range(0, len(content) - 511, 512):  # a damaged header with a right checksum
+            if rng.random() < 0.7 and content[block + 257 : block + 262] == b"ustar":
+                head = content[block : block + 512]
+                content[block + 148 : block + 156] = b"%06o\0 " % (256 + sum(head[:148]) + sum(head[156:]))
+        (tmp_path / "a.tar").write_bytes(content)
+        try:
+            rows = list(shard_rows(tmp_path / "a.tar"))
+            assert len(rows) <= 4
+        except (tarfile.TarError, OSError):
+            pass

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-
 IN_MEMORY = 2**30
 """Bytes."""
 
