@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,9 @@ def test_memory_for_images_is_shared_by_the_sources_and_bounded(
     assert kinds == {"bytes": 3, "Slice": 5}
     assert [s.pictures()[0].tobytes() for s in found] == [s.pictures()[0].tobytes() for s in whole]
     assert fingerprint(found) == fingerprint(whole)
+
+
+def test_domains_count_as_content_where_they_have_weights() -> None:
+    one, other = samples(a=1), [replace(samples(a=1)[0], domain="odd")]
+    assert fingerprint(one) == fingerprint(other)
+    assert fingerprint(one, domains=True) != fingerprint(other, domains=True)

@@ -49,24 +49,28 @@ def whole_questions(keys: Sequence[Hashable], places: Sequence[int], most: int) 
     return sorted(chosen) or list(places[:most])
 
 
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """A SHA-256 of everything that a run learns from: texts, golds, images and their order."""
+def fingerprint(samples: Sequence[Sample], *, domains: bool = False) -> str:
+    """A SHA-256 of everything that a run learns from: texts, golds, images and their order.
+
+    `domains`: whether the samples are drawn by the weights of their domains.
+    """
     digest = hashlib.sha256()
     for s in samples:
         images = [image_sha256(image) for image in s.images]
         content = [s.id, s.system, s.question, s.answer, s.choices, s.response, images]
         # Samples without a type have the fingerprint of the time before there were types, so that old runs resume.
         content += [s.answer_type] if s.answer_type is not None else []
+        content += [s.domain] if domains else []
         digest.update(repr(tuple(content)).encode("utf-8", "replace"))
     return digest.hexdigest()
 
 
-def refuse_changed_data(folder: Path, samples: Sequence[Sample], *, resuming: bool) -> None:
+def refuse_changed_data(folder: Path, samples: Sequence[Sample], *, resuming: bool, domains: bool = False) -> None:
     """Store the fingerprint of the run's data in its folder.
 
     Raises DataError where a resumed run would go on with other data than it started with.
     """
-    path, now = folder / "data.sha256", fingerprint(samples)
+    path, now = folder / "data.sha256", fingerprint(samples, domains=domains)
     before = path.read_text(encoding="utf-8", errors="replace").strip() if resuming and path.is_file() else now
     if before != now:
         raise DataError(

@@ -129,7 +129,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     reference = _reference(recipe)
     quarantine = Quarantine(folder / QUARANTINE)
     samples = load_training(data, recipe.seed, loaded.chat, quarantine, golds=read_gold, graded=True)
-    refuse_changed_data(folder, samples, resuming=beginning.same_data)
+    refuse_changed_data(folder, samples, resuming=beginning.same_data, domains=bool(data.domain_weights))
     if (finished := from_main(lambda: beginning.finished_before(algorithm.steps))) is not None:
         return finished
     samples, held_out = hold_out(recipe, samples, loaded.chat, quarantine)

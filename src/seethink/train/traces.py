@@ -40,7 +40,7 @@ def load_traces(
         # A file that is given for validation is read whole.
         size = data.val_size or (twentieth if is_world(source) else None)
         val = load_fitting(source, "val", size, seed, chat, data, quarantine, golds=read_gold)
-    refuse_changed_data(folder, [*train, *val], resuming=same_data)
+    refuse_changed_data(folder, [*train, *val], resuming=same_data, domains=bool(data.domain_weights))
     kept, report = _verified(train, recipe.sft, rewarder, chat)
     kept_val, _ = _verified(val, recipe.sft, rewarder, chat)
     traces, val_traces = (
