@@ -27,7 +27,7 @@ from seethink.eval.bench.load import load
 from seethink.eval.bench.results import EVAL, item_records, score_record, settings_of, write_results
 from seethink.eval.bench.runner import BenchRun, Ran
 from seethink.eval.bench.statistics import BenchScore, bench_score
-from seethink.eval.bench.table import part_lines, score_tables
+from seethink.eval.bench.table import chance_line, part_lines, score_tables
 from seethink.eval.tasks.registry import BENCHMARKS
 from seethink.report.benchmarks.page import write_bench_page
 from seethink.runs.identity import versions
@@ -204,11 +204,8 @@ def _warnings(rans: Sequence[Ran], scores: Sequence[BenchScore], about: dict[str
             lines.append(f"{score.name}: {ran.failures:,} requests got no answer (the last: {why}); the same command "
                          "asks them again; where the server refuses them for good, --count-refused counts them as "
                          "wrong")  # fmt: skip
-        if score.chance > 0 and score.score < score.chance + 2 * score.stderr:
-            shown, by_chance = f"{100 * score.score:.1f} ± {100 * score.stderr:.1f}", f"{100 * score.chance:.1f}"
-            below = score.score < score.chance - 2 * score.stderr
-            said = "is below chance: answers often name no option" if below else "cannot be told from chance"
-            lines.append(f"{score.name}: {shown} {said} ({by_chance} by random options)")
+        if said := chance_line(score):
+            lines.append(f"{score.name}: {said}")
     return lines
 
 
