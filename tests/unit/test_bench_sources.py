@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,36 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "testmini.json").write_text('{"ID": ')
     with pytest.raises(RowsError, match=r"testmini.json cannot be read: .*; fetch it again"):
         load(small("wemath"), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["7", "null", "[1, 2]", "[" * 100_000], ids=["number", "null", "numbers", "deep"])
+def test_a_file_of_no_objects_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "testmini.json").write_text(content)
+    with pytest.raises(RowsError, match=r"testmini.json cannot be read: .*; fetch it again"):
+        load(small("wemath"), tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "testmini.json")
+    with pytest.raises(RowsError, match="is a pipe, where a file was expected"):
+        load(small("wemath"), tmp_path)
+
+
+def test_a_cell_too_many_is_no_matter_and_one_too_few_is_named(tmp_path: Path) -> None:
+    mmstar_tsv(tmp_path)
+    (table,) = tmp_path.glob("*.tsv")
+    head, row = table.read_text().splitlines()
+    table.write_text(f"{head}\n{row}\textra\n")
+    assert len(load(small("mmstar"), tmp_path).items) == 1
+    table.write_text(f"{head.replace('answer', 'gold')}\n{row}\textra\n")
+    with pytest.raises(RowsError, match="column 'answer' is missing"):
+        load(small("mmstar"), tmp_path)
+
+
+def test_a_packed_folder_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(b"PK")
+    with pytest.raises(BenchError, match=r"all.zip is none of its files; unpack the archive; expected"):
+        load(small("wemath"), tmp_path / "all.zip")
 
 
 def test_data_may_lie_in_a_folder_of_the_benchmarks_name(tmp_path: Path) -> None:

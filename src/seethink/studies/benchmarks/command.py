@@ -219,7 +219,9 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
     """Note what the answers in `out` are made with. Raises UserError where those that are there were made otherwise."""
     path = out / SETTINGS
     stored = settings_of(path)
-    if stored is not None:
+    if stored is None:
+        _refuse_others(out)
+    else:
         for name, now in {"model": record["model"], **record["settings"]}.items():
             before = stored.get("model") if name == "model" else stored.get("settings", {}).get(name, _UNTOLD.get(name))
             if name not in ("runs", "protocol") and before != now:
@@ -231,6 +233,13 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
             raise UserError(f"--out {str(out)!r} has answers to {said}, which --limit {now} would drop; choose another "
                             "folder")  # fmt: skip
     write_json(path, record)
+
+
+def _refuse_others(out: Path) -> None:
+    """Raises UserError where a folder holds files that no evaluation of benchmarks made: some might be replaced."""
+    others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if others:
+        raise UserError(f"--out {str(out)!r} holds other files, such as {others[0]!r}; choose a new or an empty folder")
 
 
 def _brief(value: Any) -> str:

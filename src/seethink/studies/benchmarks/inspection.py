@@ -81,7 +81,7 @@ def _published(benchmark: Benchmark) -> str:
 
 def _rotations(benchmark: Benchmark, items: tuple[Item, ...]) -> list[str]:
     """Of a benchmark whose number of rows is unknown: whether every question has a row for each of its options."""
-    if benchmark.expect:
+    if benchmark.expect or benchmark.whole_groups != "question":
         return []
     rows: dict[str, list[Item]] = {}
     for item in items:
