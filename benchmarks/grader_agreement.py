@@ -36,7 +36,7 @@ KINDS = {
     "another value": ("ours", "official yes: it states another value than the gold, within the official tolerance"),
     "letter against text": ("undecidable", "official yes: a letter beside the text of another option, or of none"),
     "not among the options": ("ours", "official yes: it states something that no option says"),
-    "unread sentence": ("theirs, most", "official yes: a sentence that no rule reads; the verifier is for these"),
+    "unread sentence": ("theirs, a third", "official yes: a sentence that no rule reads; the verifier is for these"),
     "option's text": ("ours", "official no: the right option by its text, or by its letter and text"),
     "unit beside the number": ("ours", "official no: the right number with its unit, where the gold has none"),
     "another spelling": ("ours", "official no: the right value or word, written in another way"),

@@ -41,7 +41,7 @@ def test_what_is_added_is_worked_on_in_order_and_the_rest_is_left() -> None:
     assert done == [0, 1, 2]
 
 
-def test_it_takes_a_tenth_of_a_processor() -> None:
+def test_it_takes_a_fiftieth_of_a_processor() -> None:
     worked = 0.0
 
     def work(found: list[int]) -> None:
@@ -56,7 +56,7 @@ def test_it_takes_a_tenth_of_a_processor() -> None:
         while time.monotonic() - start < 0.4:
             aside.add([1])
             time.sleep(0.002)
-    assert 0 < worked < 0.2 * 0.4
+    assert 0 < worked < 0.06 * 0.4 + 0.006  # one turn more
 
 
 def test_errors_come_out_in_the_loop_and_at_its_end() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -86,3 +87,14 @@ def test_the_page_escapes_what_models_and_data_say(tmp_path: Path) -> None:
     assert "default-src &#39;none&#39;" in page
     assert "data:image/png;base64," in page
     assert 'data-category="inductive"' in page
+
+
+def test_the_page_says_what_chance_is_and_what_others_reach(tmp_path: Path) -> None:
+    page = render([read_results(results_in(tmp_path, ["no idea"] * 60))])
+    assert re.search(r"<li>LogicVista, .*: \d+\.\d ± \d+\.\d (is below|cannot be told from) chance", page)
+    assert "64.4" in page
+    assert "GPT-4o" in page
+    shown = [int(n) for n in re.findall(r"<b>v1_(\d+)</b>", page)]
+    assert len(shown) == 48
+    assert max(shown) > 57  # the last category too
+    assert "48 of the 60 items that were answered wrongly" in page

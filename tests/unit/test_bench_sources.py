@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import math
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,6 +24,7 @@ from helpers.benchmarks import (
     mmmu_hub,
     mmmu_pro_hub,
     mmmu_tsv,
+    mmstar_hub,
     mmstar_tsv,
     phyx_hub,
     png,
@@ -38,8 +43,9 @@ from seethink.eval.bench.grading import gold_problem
 from seethink.eval.bench.load import load
 from seethink.eval.bench.prompts import MARK, place_images
 from seethink.eval.bench.rows import RowsError
+from seethink.eval.tasks import mathverse, mmstar
 from seethink.eval.tasks.registry import BENCHMARKS, PAPER, chosen
-from seethink.studies.benchmarks.inspection import _odd, _ungraded, list_lines
+from seethink.studies.benchmarks.inspection import _odd, _rotations, _ungraded, list_lines
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "benchmarks" / "data"
 
@@ -199,6 +205,36 @@ def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
         load(small("wemath"), tmp_path)
 
 
+@pytest.mark.parametrize("content", ["7", "null", "[1, 2]", "[" * 100_000], ids=["number", "null", "numbers", "deep"])
+def test_a_file_of_no_objects_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "testmini.json").write_text(content)
+    with pytest.raises(RowsError, match=r"testmini.json cannot be read: .*; fetch it again"):
+        load(small("wemath"), tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "testmini.json")
+    with pytest.raises(RowsError, match="is a pipe, where a file was expected"):
+        load(small("wemath"), tmp_path)
+
+
+def test_a_cell_too_many_is_no_matter_and_one_too_few_is_named(tmp_path: Path) -> None:
+    mmstar_tsv(tmp_path)
+    (table,) = tmp_path.glob("*.tsv")
+    head, row = table.read_text().splitlines()
+    table.write_text(f"{head}\n{row}\textra\n")
+    assert len(load(small("mmstar"), tmp_path).items) == 1
+    table.write_text(f"{head.replace('answer', 'gold')}\n{row}\textra\n")
+    with pytest.raises(RowsError, match="column 'answer' is missing"):
+        load(small("mmstar"), tmp_path)
+
+
+def test_a_packed_folder_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(b"PK")
+    with pytest.raises(BenchError, match=r"all.zip is none of its files; unpack the archive; expected"):
+        load(small("wemath"), tmp_path / "all.zip")
+
+
 def test_data_may_lie_in_a_folder_of_the_benchmarks_name(tmp_path: Path) -> None:
     mmstar_tsv(tmp_path / "mmstar")
     wemath_json(tmp_path / "wemath")
@@ -316,3 +352,35 @@ def test_a_hub_that_cannot_be_reached_is_one_line(tmp_path: Path, monkeypatch: p
         download(small("mmk12"), tmp_path)
     with pytest.raises(BenchError, match=r"mmbench is not on the hub .*; fetch VLMEvalKit's MMBench_DEV_EN_V11.tsv"):
         download(small("mmbench"), tmp_path)
+
+
+def test_mmstars_repository_has_one_file_that_no_split_names(tmp_path: Path) -> None:
+    mmstar_hub(tmp_path)
+    (written,) = tmp_path.rglob("val*.parquet")
+    written.rename(tmp_path / "mmstar.parquet")
+    assert len(load(small("mmstar"), tmp_path).items) == 1
+
+
+def test_the_list_says_what_is_unknown(tmp_path: Path) -> None:
+    lines = list_lines(None)
+    assert any(line.startswith("mmbench") and "items unknown" in line for line in lines)
+    assert any(line.endswith("no commit pinned") for line in lines)
+    assert any(re.search(r"MMMU/MMMU on the hub .*, commit [0-9a-f]{12}$", line) for line in lines)
+    assert all(len(benchmark.peers) >= 5 for benchmark in PAPER)
+    assert not BENCHMARKS["mathvision-mini"].peers  # the figures are of the whole test split
+
+
+def test_a_check_counts_the_rotations_of_a_benchmark_of_unknown_size(tmp_path: Path) -> None:
+    items = items_of("mmbench", mmbench_tsv, tmp_path)
+    whole, less = (_rotations(BENCHMARKS["mmbench"], some) for some in (items, items[:-1]))
+    assert whole == ["how many rows there should be is unknown; found 3 of 1 questions"]
+    assert less == [
+        "how many rows there should be is unknown; found 2 of 1 questions; not as many rows as options: 1, 7"
+    ]
+    assert _rotations(BENCHMARKS["mmstar"], items) == []
+
+
+@pytest.mark.parametrize("module", [mathverse, mmstar])
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    tried = doctest.testmod(module)
+    assert (tried.failed, tried.attempted > 0) == (0, True)

@@ -11,13 +11,13 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-_REST = 9.0
+_REST = 49.0
 """Seconds of rest per second of processor time. Python runs one thread at a time: a loop that keeps a server busy
-would wait for work that has no hurry."""
+would wait for work that has no hurry, and what it waits is time in which places of the server stay empty."""
 
 
 class Aside(Generic[T]):
-    """Does `work` on what is added, for at most a tenth of a processor's time.
+    """Does `work` on what is added, for at most a fiftieth of a processor's time.
 
         with Aside(grade) as aside:
             for answers in ...:

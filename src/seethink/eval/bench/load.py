@@ -61,7 +61,9 @@ def load(
     found = find(benchmark, root)
     if found is None:
         wanted = "; or ".join(source.shown for source in benchmark.sources)
-        raise BenchError(f"{benchmark.name}: no data under {root}; expected {wanted}; give their folder as --data")
+        here = f"{root} is none of its files" if root.is_file() else f"no data under {root}"
+        unpack = "; unpack the archive" if root.suffix in (".zip", ".gz", ".tar", ".tgz", ".xz", ".7z") else ""
+        raise BenchError(f"{benchmark.name}: {here}{unpack}; expected {wanted}; give their folder as --data")
     source, files, folder = found
     rows = [
         (number, item)

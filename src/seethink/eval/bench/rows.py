@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from seethink.core.errors import UserError
+from seethink.core.files import require_file
 from seethink.data.image_store import ImageStore
 from seethink.data.images import MAX_BYTES, ImageError, ImageRef, check_image
 from seethink.eval.bench.prompts import as_list
@@ -135,13 +136,14 @@ def read_rows(source: Source, files: list[tuple[Path, str]], root: Path, *, imag
     for path, config in files:
         store = Images(folder, images)
         try:
+            require_file(path)
             if source.kind == "hub":
                 yield from _parquet(path, config, store, images)
             elif source.kind == "tsv":
                 yield from _tsv(path, store)
             else:
                 yield from _json(path, source, store)
-        except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, csv.Error, zipfile.BadZipFile, RecursionError) as error:
             said = " ".join(str(error).split())[:300]
             raise RowsError(f"{path} cannot be read: {said}; fetch it again") from None
 
@@ -182,7 +184,7 @@ def _is_reference(cell: str | None) -> bool:
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file, delimiter="\t")
+        yield from csv.DictReader(file, delimiter="\t", restkey="")
 
 
 def _json(path: Path, source: Source, store: Images) -> Iterator[Row]:
@@ -206,6 +208,8 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             table = [table]
     except json.JSONDecodeError:
         table = [json.loads(line) for line in text.splitlines() if line.strip()]
+    if not isinstance(table, dict | list):
+        raise ValueError(f"the file holds {type(table).__name__}, where objects were expected")
     pairs = table.items() if isinstance(table, dict) else ((str(i), value) for i, value in enumerate(table))
     for key, value in pairs:
         if not isinstance(value, dict):

@@ -44,9 +44,17 @@ class Source:
         if self.kind == "tsv":
             return f"VLMEvalKit's {self.name}.tsv"
         if self.kind == "json":
-            return f"{self.name} with {self.images or 'its images'}"
+            unpacked = ", packed or not" if self.images.endswith(".zip") else ""
+            return f"{self.name} with {self.images or 'its images'}{unpacked}"
         where = f"{self.configs[0]}/" if len(self.configs) == 1 else "<config>/" if self.configs else "data/"
-        return f"the files of {self.name} on the hub ({where}{self.split}-*.parquet)"
+        return f"the files of {self.name} on the hub ({where}{self.split}*.parquet)"
+
+    @property
+    def pinned(self) -> str:
+        """For people: which commit of a hub's repository a download takes; "" where there is none to take."""
+        if self.kind != "hub":
+            return ""
+        return "no commit pinned" if self.revision == "main" else f"commit {self.revision[:12]}"
 
     def find(self, root: Path) -> list[tuple[Path, str]]:
         """(file, config) pairs of this layout under `root`, which may be the file itself; [] where it is not there."""

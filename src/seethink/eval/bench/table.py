@@ -48,6 +48,15 @@ def part_lines(scores: Sequence[BenchScore]) -> list[str]:
     return lines
 
 
+def chance_line(score: BenchScore) -> str:
+    """What a score that random options reach as well, or surpass, says of the model; "" for a better one."""
+    if not score.chance > 0 or not score.score < score.chance + 2 * score.stderr:
+        return ""
+    below = score.score < score.chance - 2 * score.stderr
+    said = "is below chance: answers often name no option" if below else "cannot be told from chance"
+    return f"{spread(score.score, score.stderr)} {said} ({_percent(score.chance)} by random options)"
+
+
 def difference_table(differences: Sequence[Difference], a: str, b: str) -> Table:
     """Paired differences, A less B."""
     title = f"A = {a}, B = {b}; in percent, on the same items"

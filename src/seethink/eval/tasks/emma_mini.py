@@ -7,6 +7,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import as_list, lettered, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -31,15 +32,23 @@ EMMA_MINI = Benchmark(
     name="emma-mini",
     title="EMMA-mini (CoT)",
     version="1",
-    sources=(Source(kind="hub", name="luckychao/EMMA-mini", configs=SUBJECTS, read=_item),),
+    sources=(
+        Source(
+            kind="hub",
+            name="luckychao/EMMA-mini",
+            configs=SUBJECTS,
+            read=_item,
+            revision="3473c2118ba8be0796cdbeb4d02c96bfbf36e373",
+        ),
+    ),
     expect=dict.fromkeys(SUBJECTS, 100),
     prompt="the benchmark's own: context, question, options, one box, step by step",
     grade=by_rule,
     score=by_item,
     chance=chance.uniform,
     paper=40.3,
+    peers=of_authors(32.0, 38.3, 39.3, 56.5, 36.0),
     licence="not stated",
-    peers={"GPT-4o": 36.0, "Qwen2.5-VL-72B": 39.25, "InternVL3-78B": 38.25, "QVQ-72B": 32.0},
     bad_rows={
         "chem_1116": "two options have the same text: either letter of that text is right",
         "phy_22": "two options have the same text: either letter of that text is right",

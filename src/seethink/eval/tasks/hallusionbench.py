@@ -7,6 +7,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import hallusion
 from seethink.eval.bench.grading import yes_no
 from seethink.eval.bench.prompts import place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row, RowsError
 from seethink.eval.bench.sources import Source
 
@@ -57,6 +58,7 @@ HALLUSIONBENCH = Benchmark(
     score=hallusion,
     chance=chance.coin,
     paper=61.3,
+    peers=of_authors(55.3, 59.1, 55.2, 58.3, 56.2),
     licence="BSD-3-Clause",
     notes="The mean of aAcc, fAcc and qAcc, as the leaderboard's; comparing aAcc alone with it is a known mistake.",
     whole_groups="set",

@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import as_list, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -62,6 +63,7 @@ LOGICVISTA = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=59.7,
+    peers=of_authors(53.8, 55.9, 57.1, 60.6, 64.4),
     licence="Apache-2.0",
     bad_rows={
         "v1_382": "has neither question nor answer: left out, as VLMEvalKit does (447 of 448)",

@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -39,7 +40,7 @@ def _item(row: Row) -> Item | None:
 def repaired(gold: str) -> str:
     """Degree signs that were written in UTF-8 and read as GBK.
 
-    >>> repaired("118\\u6389T"), repaired("35\\u6389")
+    >>> repaired("118\\u63b3T"), repaired("35\\u63b3")
     ('118°T', '35°')
     """
     return gold.replace("\u63b3", "°")
@@ -50,7 +51,14 @@ MATHVERSE = Benchmark(
     title="MathVerse vision-only",
     version="1",
     sources=(
-        Source(kind="hub", name="AI4Math/MathVerse", split="testmini", configs=("testmini",), read=_item),
+        Source(
+            kind="hub",
+            name="AI4Math/MathVerse",
+            split="testmini",
+            configs=("testmini",),
+            read=_item,
+            revision="96641f2457cd16c28be227a47371e41366d9607e",
+        ),
         Source(kind="hub", name="CaraJ/MathVerse-lmmseval", split="vision_only", read=_item),
         Source(kind="tsv", name="MathVerse_MINI_Vision_Only", read=_item),
         Source(kind="tsv", name="MathVerse_MINI_Vision_Only_cot", read=_item),
@@ -61,6 +69,7 @@ MATHVERSE = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=59.6,
+    peers=of_authors(45.1, 51.0, 57.6, 49.9, 49.9),
     licence="MIT",
     notes="Golds with a mis-decoded degree sign are repaired. `query_wo` asks for a direct answer and is not used.",
 )

@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import as_list, lettered, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -46,7 +47,13 @@ _FILES = {"test": "test.jsonl", "testmini": "testmini.jsonl"}
 
 def _sources(split: str) -> tuple[Source, ...]:
     return (
-        Source(kind="hub", name="MathLLMs/MathVision", split=split, read=_hub),
+        Source(
+            kind="hub",
+            name="MathLLMs/MathVision",
+            split=split,
+            read=_hub,
+            revision="08d26d67d45431e1e88ed7e70f4737615b519aad",
+        ),
         Source(kind="tsv", name="MathVision" if split == "test" else "MathVision_MINI", read=_tsv),
         Source(kind="json", name=_FILES[split], images="images.zip", read=_hub),
     )
@@ -63,6 +70,7 @@ MATHVISION = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=52.6,
+    peers=of_authors(35.9, 43.1, 38.1, 58.6, 31.2),
     licence="MIT",
     bad_rows={
         "2521": "white space in the gold: repaired",
@@ -82,6 +90,7 @@ MATHVISION_MINI = replace(
     sources=_sources("testmini"),
     expect=dict.fromkeys(SUBJECTS, 19),
     paper=float("nan"),
+    peers={},
     bad_rows={},
     notes="The testmini split; the paper's figure is of the whole test split.",
 )

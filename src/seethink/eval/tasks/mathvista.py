@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import rounded
 from seethink.eval.bench.prompts import as_list, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -66,6 +67,7 @@ MATHVISTA = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=77.1,
+    peers=of_authors(71.4, 79.0, 74.8, 66.8, 62.9),
     licence="CC BY-SA 4.0 (images: their owners')",
     bad_rows={
         "587": "two options have the same text: either is right",

@@ -7,6 +7,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import circular
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import place_images, select_prompt
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row, RowsError
 from seethink.eval.bench.sources import Source
 
@@ -38,6 +39,7 @@ MMBENCH = Benchmark(
     score=circular,
     chance=chance.circular,
     paper=85.7,
+    peers=of_authors(72.6, 87.7, 88.0, 82.0, 84.3),
     licence="Apache-2.0",
     notes=(
         "The dev split, whose answers are public; the paper does not say which split its figure is of. Rotations are "

@@ -13,6 +13,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import as_list, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 from seethink.eval.tasks import mme_puzzles as puzzles
@@ -137,6 +138,7 @@ MME_REASONING = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=42.8,
+    peers=of_authors(35.2, 32.1, 34.1, 34.1, 30.2),
     licence="unknown",
     notes=(
         "The benchmark has a language model extract every answer; here the rules read it, and puzzle solutions must be "

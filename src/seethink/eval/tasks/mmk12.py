@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -45,6 +46,7 @@ MMK12 = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=78.5,
+    peers=of_authors(62.7, 67.4, 70.5, 55.3, 49.9),
     licence="Apache-2.0",
     notes="The test split; the train split of 15k fill-in questions is RL data and must be kept apart.",
 )

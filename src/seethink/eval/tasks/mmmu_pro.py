@@ -8,6 +8,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import mmmu_pro
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import as_list, lettered, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -46,13 +47,22 @@ MMMU_PRO = Benchmark(
     name="mmmu-pro",
     title="MMMU-Pro",
     version="1",
-    sources=(Source(kind="hub", name="MMMU/MMMU_Pro", configs=tuple(VARIANTS), read=_hub),),
+    sources=(
+        Source(
+            kind="hub",
+            name="MMMU/MMMU_Pro",
+            configs=tuple(VARIANTS),
+            read=_hub,
+            revision="b037bbe72fe851ae9c9a792c7b34722542d4dc78",
+        ),
+    ),
     expect=dict.fromkeys(VARIANTS.values(), 1730),
     prompt="the benchmark's own chain of thought; options at `Answer: $LETTER`",
     grade=by_rule,
     score=mmmu_pro,
     chance=chance.mmmu_pro,
     paper=55.4,
+    peers=of_authors(46.9, 48.6, 51.1, 50.0, 54.5),
     licence="Apache-2.0",
     bad_rows={f"standard 10/{name}": "options with equal texts: either letter is right" for name in _EQUAL}
     | {"standard 10/validation_Accounting_29": "one option, whose letter is not the gold B: wrong whatever is said"},

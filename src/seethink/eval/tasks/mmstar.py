@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import place_images, select_prompt
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -61,6 +62,14 @@ MMSTAR = Benchmark(
     title="MMStar",
     version="1",
     sources=(
+        # The repository has one file, which is not named by its split; copies of it have `val-*.parquet`.
+        Source(
+            kind="hub",
+            name="Lin-Chen/MMStar",
+            split="mmstar",
+            read=_hub,
+            revision="bc98d668301da7b14f648724866e57302778ab27",
+        ),
         Source(kind="hub", name="Lin-Chen/MMStar", split="val", read=_hub),
         Source(kind="tsv", name="MMStar", read=_tsv),
     ),
@@ -70,5 +79,6 @@ MMSTAR = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=70.6,
+    peers=of_authors(60.8, 72.5, 70.8, 68.8, 65.1),
     licence="not stated",
 )

@@ -9,6 +9,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import lettered, place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row, RowsError
 from seethink.eval.bench.sources import Source
 
@@ -68,6 +69,7 @@ PHYX = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=52.8,
+    peers=of_authors(35.2, 40.5, 44.8, 41.6, 43.8),
     licence="MIT",
     notes="1,000 items; the paper does not say whether its figure is of these or of all 3,000.",
 )

@@ -7,6 +7,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import rounded
 from seethink.eval.bench.prompts import place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -60,6 +61,7 @@ SEEPHYS = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=31.5,
-    licence="not found",
+    peers=of_authors(22.5, 19.0, 24.2, 34.6, 21.9),
+    licence="unknown",
     notes="The benchmark's own page gives 32.0 for Skywork-R1V3.",
 )

@@ -7,6 +7,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import by_item
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import place_images
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row
 from seethink.eval.bench.sources import Source
 
@@ -43,5 +44,6 @@ VISULOGIC = Benchmark(
     score=by_item,
     chance=chance.uniform,
     paper=28.5,
+    peers=of_authors(23.5, 27.7, 26.2, 25.9, 26.3),
     licence="Apache-2.0",
 )

@@ -7,6 +7,7 @@ from seethink.eval.bench.benchmark import Benchmark, Item
 from seethink.eval.bench.composite import wemath
 from seethink.eval.bench.grading import by_rule
 from seethink.eval.bench.prompts import lettered, place_images, split_options
+from seethink.eval.bench.published import of_authors
 from seethink.eval.bench.rows import Row, RowsError
 from seethink.eval.bench.sources import Source
 
@@ -56,6 +57,7 @@ WEMATH = Benchmark(
     score=wemath,
     chance=chance.wemath_strict,
     paper=56.5,
+    peers=of_authors(37.7, 46.1, 50.6, 48.9, 50.6),
     licence="CC BY-NC 4.0",
     bad_rows={
         "2steps_48/multi": "its options are cut in pieces that repeat the letter C; read up to the first piece of each",

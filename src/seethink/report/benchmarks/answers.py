@@ -37,13 +37,19 @@ def shown_items(results: Sequence[Results], names: Sequence[str]) -> tuple[list[
     return items, album.uris
 
 
-def _chosen(results: Sequence[Results], name: str) -> list[dict[str, Any]]:
-    """Lines of the first folder whose items the page shows: with images kept, and answered by all models."""
+def wrong_lines(results: Sequence[Results], name: str) -> list[dict[str, Any]]:
+    """Lines of the first folder whose items all models answered, some of them wrongly in some run."""
     others = [{line["id"]: line for line in one.items.get(name, [])} for one in results[1:]]
     shared = [line for line in results[0].items.get(name, []) if all(line["id"] in one for one in others)]
-    wrong = [line for line in shared if any((one.get("accuracy") or 0) < 1 for one in _lines(line, others))]
+    return [line for line in shared if any((one.get("accuracy") or 0) < 1 for one in _lines(line, others))]
+
+
+def _chosen(results: Sequence[Results], name: str) -> list[dict[str, Any]]:
+    """The lines that the page shows: with images kept, and spread over the benchmark."""
+    wrong = wrong_lines(results, name)
     pictured = [line for line in wrong if line["images"]] or wrong
-    return pictured[:MOST]
+    count = min(MOST, len(pictured))
+    return [pictured[n * len(pictured) // count] for n in range(count)]
 
 
 def _lines(line: dict[str, Any], others: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:

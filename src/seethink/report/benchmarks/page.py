@@ -15,9 +15,9 @@ from markupsafe import Markup
 from seethink.core.files import write_text
 from seethink.eval.bench.results import Results, read_results
 from seethink.eval.bench.statistics import BenchScore, Difference
-from seethink.eval.bench.table import spread
+from seethink.eval.bench.table import chance_line, spread
 from seethink.eval.tasks.registry import BENCHMARKS
-from seethink.report.benchmarks.answers import shown_items
+from seethink.report.benchmarks.answers import shown_items, wrong_lines
 from seethink.report.benchmarks.whiskers import Line, Whisker, whisker_chart
 from seethink.report.html import asset, environment, policy
 
@@ -65,11 +65,15 @@ def render(results: Sequence[Results], differences: Sequence[Difference] = ()) -
         chart=whisker_chart([_line(results, name) for name in names], "Scores with 95 % intervals"),
         rows=[_row(one.scores[name], one.records[name], label) for name in names
               for one, label in zip(results, labels, strict=True)],
+        chances=[f"{one.scores[name].title}, {label}: {said}" for name in names
+                 for one, label in zip(results, labels, strict=True) if (said := chance_line(one.scores[name]))],
+        published=_published(results[0], names),
         parts=[part for name in names for part in _parts(results[0].scores[name])],
         differences=[_difference(one) for one in differences],
         benches=[(name, results[0].scores[name].title) for name in names],
         abouts=[(results[0].scores[name].title, results[0].records[name]["about"]) for name in names],
         items=items,
+        wrong=f"{sum(len(wrong_lines(results, name)) for name in names):,}",
         uris=uris,
     )  # fmt: skip
 
@@ -83,6 +87,17 @@ def _line(results: Sequence[Results], name: str) -> Line:
     ]
     score, about = first.scores[name], first.records[name]["about"]
     return Line(score.title, whiskers, score.paper, score.chance, about.get("peers", {}))
+
+
+def _published(first: Results, names: Sequence[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """(the other models, each benchmark's figures of theirs)."""
+    peers = {name: first.records[name]["about"].get("peers", {}) for name in names}
+    models = list(dict.fromkeys(model for own in peers.values() for model in own))
+    return models, [
+        (first.scores[name].title, [f"{own[model]:.1f}" if model in own else "–" for model in models])
+        for name, own in peers.items()
+        if own
+    ]
 
 
 def _row(score: BenchScore, record: dict[str, Any], label: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from seethink.eval.bench.load import load
 from seethink.eval.bench.results import EVAL, item_records, score_record, settings_of, write_results
 from seethink.eval.bench.runner import BenchRun, Ran
 from seethink.eval.bench.statistics import BenchScore, bench_score
-from seethink.eval.bench.table import part_lines, score_tables
+from seethink.eval.bench.table import chance_line, part_lines, score_tables
 from seethink.eval.tasks.registry import BENCHMARKS
 from seethink.report.benchmarks.page import write_bench_page
 from seethink.runs.identity import versions
@@ -204,11 +204,8 @@ def _warnings(rans: Sequence[Ran], scores: Sequence[BenchScore], about: dict[str
             lines.append(f"{score.name}: {ran.failures:,} requests got no answer (the last: {why}); the same command "
                          "asks them again; where the server refuses them for good, --count-refused counts them as "
                          "wrong")  # fmt: skip
-        if score.chance > 0 and score.score < score.chance + 2 * score.stderr:
-            shown, by_chance = f"{100 * score.score:.1f} ± {100 * score.stderr:.1f}", f"{100 * score.chance:.1f}"
-            below = score.score < score.chance - 2 * score.stderr
-            said = "is below chance: answers often name no option" if below else "cannot be told from chance"
-            lines.append(f"{score.name}: {shown} {said} ({by_chance} by random options)")
+        if said := chance_line(score):
+            lines.append(f"{score.name}: {said}")
     return lines
 
 
@@ -222,7 +219,9 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
     """Note what the answers in `out` are made with. Raises UserError where those that are there were made otherwise."""
     path = out / SETTINGS
     stored = settings_of(path)
-    if stored is not None:
+    if stored is None:
+        _refuse_others(out)
+    else:
         for name, now in {"model": record["model"], **record["settings"]}.items():
             before = stored.get("model") if name == "model" else stored.get("settings", {}).get(name, _UNTOLD.get(name))
             if name not in ("runs", "protocol") and before != now:
@@ -234,6 +233,13 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
             raise UserError(f"--out {str(out)!r} has answers to {said}, which --limit {now} would drop; choose another "
                             "folder")  # fmt: skip
     write_json(path, record)
+
+
+def _refuse_others(out: Path) -> None:
+    """Raises UserError where a folder holds files that no evaluation of benchmarks made: some might be replaced."""
+    others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if others:
+        raise UserError(f"--out {str(out)!r} holds other files, such as {others[0]!r}; choose a new or an empty folder")
 
 
 def _brief(value: Any) -> str:
