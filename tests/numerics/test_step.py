@@ -90,6 +90,7 @@ def test_models_of_one_structure_share_a_capture_but_no_weights() -> None:
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     plain, captured = (stepped(second, prompts, captured=c) for c in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(plain, captured, strict=True))
+    assert torch.is_grad_enabled()
     assert len(step_module._CAPTURES) == 1
 
     add_adapters(second.model, LoraConfig(parts=("language",), rank=2), seed=0)

@@ -165,7 +165,12 @@ def capture_ahead(source: str) -> None:
 
 def _traced(plain: StepFn, given: list[Tensor]) -> fx.GraphModule:
     trace = make_fx(plain, tracing_mode="symbolic", pre_dispatch=True, _allow_non_fake_inputs=True)
-    return trace(*given)
+    module = trace(*given)
+    for node in module.graph.nodes:
+        if node.target is torch._C._set_grad_enabled:
+            module.graph.erase_node(node)  # a model's own `no_grad`, which would outlast the step
+    module.recompile()
+    return module
 
 
 @dataclass(frozen=True)
