@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
 
 class Forked:
     """A running command; the names are those of `subprocess.Popen`."""
@@ -88,6 +90,7 @@ def _become(words: list[str], outputs: list[int], env: Mapping[str, str] | None,
     code = 1
     try:
         gc.freeze()
+        torch.set_num_threads(1)  # makes torch's thread pool anew, before threads that load weights look for it
         for number, file in enumerate(outputs, start=1):
             os.dup2(file, number)
         sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115

@@ -30,6 +30,15 @@ def _import_all() -> None:
     from seethink.generate.in_process.step import capture_ahead
 
     capture_ahead("nano")
+    os.register_at_fork(after_in_child=_renew_threads)
+
+
+def _renew_threads() -> None:
+    """torch's thread pool does not survive a fork. It is made anew by the first call, which must not be one of several
+    threads that load weights: the others would find no pool."""
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
 
 
 _import_all()
