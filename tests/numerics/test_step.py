@@ -32,6 +32,7 @@ def made_prompts(loaded: LoadedModel, images: tuple[int, ...] = (1, 0, 1)) -> li
     return [loaded.chat.prompt(sample) for sample in make_samples(images)]
 
 
+@torch.inference_mode()
 def stepped(loaded: LoadedModel, prompts: list[Prompt], *, captured: bool, steps: int = 3) -> list[Tensor]:
     """Logits of some greedy steps."""
     batch = DecodeBatch.prefill(loaded, prompts, 2)
@@ -90,7 +91,9 @@ def test_models_of_one_structure_share_a_capture_but_no_weights() -> None:
             parameter.add_(torch.randn_like(parameter), alpha=0.05)
     plain, captured = (stepped(second, prompts, captured=c) for c in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(plain, captured, strict=True))
-    assert torch.is_grad_enabled()
+    with torch.inference_mode(), torch.enable_grad():
+        stepped(second, prompts, captured=True)
+        assert torch.is_grad_enabled()
     assert len(step_module._CAPTURES) == 1
 
     add_adapters(second.model, LoraConfig(parts=("language",), rank=2), seed=0)
