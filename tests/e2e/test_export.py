@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from helpers.command_line import run_command
 from helpers.families import save_family
+from helpers.scripted_openai import sends
 from seethink.cli.main import app
 from seethink.config import make_recipe
 from seethink.export import ExportError, export_run
@@ -158,12 +159,7 @@ class Hub(BaseHTTPRequestHandler):
             self._say({"url": home, "errors": [], "warnings": []})
 
     def _say(self, answer: dict[str, Any], status: int = 200) -> None:
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        sends(status, json.dumps(answer), {"Content-Type": "application/json"})(self)
 
     def log_message(self, format: str, *args: Any) -> None: ...
 

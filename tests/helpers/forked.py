@@ -94,12 +94,13 @@ def _become(words: list[str], outputs: list[int], env: Mapping[str, str] | None,
         for number, file in enumerate(outputs, start=1):
             os.dup2(file, number)
         sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if env is not None:
             os.environ.clear()
             os.environ.update(env)
-        os.chdir(cwd or Path.cwd())
+        if cwd is not None:
+            os.chdir(cwd)
         code = _execute(words)
         threading._shutdown()  # type: ignore[attr-defined]
         sys.stdout.flush()

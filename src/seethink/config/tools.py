@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,11 @@ class ToolConfig(Section):
     turn_tokens: int | None = Field(
         None, gt=0, description="With an environment: longest turn; max_new_tokens bounds all turns together."
     )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """For the files of what was asked so: {"tools": the keys}; nothing without an environment."""
+        return {} if self.environment is None else {"tools": self.model_dump()}
 
     @property
     def unread(self) -> str | None:

@@ -59,7 +59,7 @@ def write_evaluation(
         ],
     )
     parts = [asdict(part) for score in scores for part in score.parts]
-    asked = {"tools": tools.model_dump()} if tools is not None and tools.environment is not None else {}
+    asked = tools.record if tools is not None else {}
     write_json(out / "eval.json", {"label": label, "model": model, "seed": seed, **asked, "scores": parts})
 
 

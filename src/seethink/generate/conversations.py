@@ -176,12 +176,12 @@ class ConversationGenerator:
         truncated."""
         before = conversation.prompt
         conversation.answer(step, self._chat)
-        if self.on_reply is not None:
-            self.on_reply(step)
         if conversation.room(sampling.max_new_tokens, self._chat.context) < 1:
             conversation.replies.pop()
             conversation.prompt, conversation.goes_on = before, False
             conversation.turns[-1] = replace(conversation.turns[-1], truncated=True)
+        elif self.on_reply is not None:
+            self.on_reply(step)
 
 
 def with_environment(tools: ToolConfig, own: Generator, chat: Chat) -> Generator:

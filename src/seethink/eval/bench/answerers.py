@@ -76,14 +76,14 @@ class InProcess:
     def __init__(self, loaded: LoadedModel, generator: Generator, tools: ToolConfig | None = None) -> None:
         """`tools` is what `generator` lets the model call."""
         self._loaded, self._generator = loaded, generator
-        self._tools = {"tools": tools.model_dump()} if tools is not None and tools.environment is not None else {}
+        self._tools = tools or ToolConfig()
         self.failures = Failures()
 
     @property
     def identity(self) -> dict[str, Any]:
         weights = model_identity(self._loaded.source) or self._loaded.source
         processor = processor_identity(self._loaded.chat)
-        return {"engine": "in-process", "weights": weights, "processor": processor, **self._tools}
+        return {"engine": "in-process", "weights": weights, "processor": processor, **self._tools.record}
 
     def answers(self, work: Work, settings: Settings) -> Iterator[list[Generation]]:
         """Chunks of items of like length, all runs of an item together; the chunks depend on the items alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ _PAGE_BYTES = 24_000_000
 """Of images, on one page."""
 
 
-def shown_items(results: Sequence[Results], names: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """(items of each benchmark, the data URIs of their images). Items that a model has wrong come first."""
+def shown_items(
+    results: Sequence[Results], wrong: Mapping[str, Sequence[dict[str, Any]]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """(some of the `wrong_lines` of each benchmark as items, the data URIs of their images)."""
     album = Album()
     items: list[dict[str, Any]] = []
-    for name in names:
-        chosen = _chosen(results, name)
+    for name, lines in wrong.items():
+        chosen = _chosen(lines)
         answers = [_answers(one, name, chosen) for one in results]
         for line in chosen:
             images = [album.add(results[0].folder, path) for path in line["images"]]
@@ -44,9 +46,8 @@ def wrong_lines(results: Sequence[Results], name: str) -> list[dict[str, Any]]:
     return [line for line in shared if any((one.get("accuracy") or 0) < 1 for one in _lines(line, others))]
 
 
-def _chosen(results: Sequence[Results], name: str) -> list[dict[str, Any]]:
+def _chosen(wrong: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines that the page shows: with images kept, and spread over the benchmark."""
-    wrong = wrong_lines(results, name)
     pictured = [line for line in wrong if line["images"]] or wrong
     count = min(MOST, len(pictured))
     return [pictured[n * len(pictured) // count] for n in range(count)]

@@ -52,7 +52,8 @@ def render(results: Sequence[Results], differences: Sequence[Difference] = ()) -
         labels = [str(one.folder) for one in results]
     shared = {name for name in results[0].scores if all(name in one.scores for one in results)}
     names = [name for name in BENCHMARKS if name in shared]
-    items, uris = shown_items(results, names)
+    wrong = {name: wrong_lines(results, name) for name in names}
+    items, uris = shown_items(results, wrong)
     style, script = asset(*STYLES), asset("bench.js")
     return environment().get_template("bench.html.j2").render(
         policy=policy(style, script),
@@ -73,7 +74,7 @@ def render(results: Sequence[Results], differences: Sequence[Difference] = ()) -
         benches=[(name, results[0].scores[name].title) for name in names],
         abouts=[(results[0].scores[name].title, results[0].records[name]["about"]) for name in names],
         items=items,
-        wrong=f"{sum(len(wrong_lines(results, name)) for name in names):,}",
+        wrong=f"{sum(map(len, wrong.values())):,}",
         uris=uris,
     )  # fmt: skip
 
