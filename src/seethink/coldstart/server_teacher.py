@@ -47,7 +47,7 @@ class ServerTeacher:
         """Raises ServerUnusableError where no server takes requests; one of several that does not is left out."""
         by_key = {ask.key: ask for ask in asks}
         waiting = _Shared(self._request(ask) for ask in asks)
-        found: queue.Queue[tuple[EndpointConfig, Outcome | Exception | None]] = queue.Queue(maxsize=16)
+        found: queue.Queue[tuple[EndpointConfig, Outcome | Exception | None]] = queue.Queue()
         stopping = threading.Event()
         threads = [
             threading.Thread(target=_run, args=(server, waiting, found, stopping), daemon=True)
@@ -74,8 +74,12 @@ class ServerTeacher:
         while running:
             server, outcome = found.get()
             if isinstance(outcome, Outcome):
-                take(asks.pop(outcome.key), _told(outcome, server))
+                try:
+                    take(asks.pop(outcome.key), _told(outcome, server))
+                finally:
+                    found.task_done()
                 continue
+            found.task_done()
             running -= 1
             if isinstance(outcome, ServerUnusableError):
                 unusable.append(outcome)
@@ -163,6 +167,7 @@ def _run(
         try:
             for outcome in outcomes:
                 found.put((server, outcome))
+                found.join()  # what has not been taken is in hand, so that a kill loses few paid answers
                 if stopping.is_set():
                     break
         finally:
@@ -173,8 +178,9 @@ def _run(
 
 
 def _drain(found: queue.Queue[Any]) -> None:
-    """Let a thread that waits for room go on and see that it is to stop."""
+    """Let a thread that waits for its outcome to be taken go on and see that it is to stop."""
     try:
         found.get(timeout=0.05)
     except queue.Empty:
         return
+    found.task_done()
