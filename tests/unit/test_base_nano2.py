@@ -18,16 +18,18 @@ import torch
 from seethink.core.errors import UserError
 from seethink.pretrain import phases
 from seethink.pretrain.base import train_base
-from seethink.pretrain.batches import BUFFER, Encoder
-from seethink.pretrain.cells import HEADS, KINDS, cell_batches, told
+from seethink.pretrain.batches import BUFFER, Encoder, collate
+from seethink.pretrain.cells import cell_batches
+from seethink.pretrain.codes import HEADS, KINDS, image_codes, told
 from seethink.pretrain.descent import Descent
+from seethink.pretrain.losses import batch_loss
 from seethink.pretrain.nano2 import build_processor2, build_tokenizer2
 from seethink.pretrain.settings import BaseConfig
 from seethink.pretrain.variants import VARIANTS
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.names import NAMES
 from seethink.world.v2.scene import Thing
-from seethink.world.v2.talk import conversation, practice, scene, text
+from seethink.world.v2.talk import conversation, practice, scene, text, undrawn
 from seethink.world.v2.tasks.chains import MOVES
 
 NANO2 = VARIANTS["nano2"]
@@ -162,6 +164,42 @@ def test_a_text_answers_from_its_caption_alone() -> None:
             assert all(reading in question for reading in readings)
             named += 1
     assert named > 10
+
+
+def test_cells_that_show_the_same_have_the_same_code_and_others_have_another() -> None:
+    targets = told([Thing("red", 4, (5,), "digits"), Thing("red", 4, (6,), "digits"), Thing("red", 5, (7,), "digits")])
+    codes = image_codes(targets, 192)
+    assert codes.shape == (16, 192)
+    assert torch.equal(codes[5], codes[6])
+    assert torch.equal(codes[0], codes[15])  # nothing
+    # All but the value is the same, so that the difference is that of two values on any card.
+    other = image_codes(told([Thing("blue", 4, (5,), "dots"), Thing("blue", 5, (7,), "dots")]), 192)
+    torch.testing.assert_close(codes[7] - codes[5], other[7] - other[5])
+    assert (codes[7] - codes[5]).norm() > 1
+
+
+def test_a_picture_that_is_not_drawn_is_its_codes_in_the_places_of_image_tokens(tokenizer: object) -> None:
+    """The loss is that of the language model alone, with the codes written into its inputs one by one."""
+    encoder = Encoder(tokenizer, NANO2.image_seq_length)
+    rng, rows = np.random.default_rng(0), []
+    while not {type(shown) for *_, shown in rows} >= {tuple, type(None)}:
+        shown, turns = undrawn(rng)
+        rows.append((*encoder.encode(shown is not None, turns), shown))
+    batch = collate(rows, encoder.pad_id)
+    model = NANO2.build(tokenizer, 0).double()
+    wanted, tokens = torch.zeros((), dtype=torch.float64), 0
+    for ids, mask, shown in rows:
+        embeds = model.get_input_embeddings()(torch.tensor(ids)).detach().clone()
+        if shown is not None:
+            start = ids.index(tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"))  # type: ignore[attr-defined]
+            for cell, code in enumerate(image_codes(told(shown), embeds.shape[1]).double()):
+                embeds[start + cell] = code
+        states = model.model.language_model(inputs_embeds=embeds[None]).last_hidden_state
+        logps = model.lm_head(states)[0].log_softmax(-1)
+        for place in range(1, len(ids)):
+            if mask[place]:
+                wanted, tokens = wanted - logps[place - 1, ids[place]], tokens + 1
+    torch.testing.assert_close(batch_loss(model, batch, NANO2), wanted / tokens)
 
 
 def test_scenes_keep_the_rules_of_the_stage() -> None:

@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 
 from seethink.core.errors import UserError
 from seethink.pretrain.base import train_base, train_vision
-from seethink.pretrain.batches import Batch, Encoder, make_batches, vision_batches
+from seethink.pretrain.batches import Batch, Encoder, Talk, make_batches, vision_batches
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH, build_processor, build_tokenizer
 from seethink.pretrain.phases import Course
 from seethink.pretrain.settings import BaseConfig
 from seethink.pretrain.variants import VARIANTS, variant_named
-from seethink.world.talk import Talk, Turn, conversation, perception, practice
+from seethink.world.talk import Turn, conversation, perception, practice
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "base.json"
 SMALL = BaseConfig(batch_size=16)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from seethink.models.parts import split_parts
-from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched
+from seethink.pretrain.batches import Batch, Encoder, Talk, make_batches, prefetched
 from seethink.pretrain.descent import Descent, Log
 from seethink.pretrain.losses import batch_loss, image_tokens, imitation
 from seethink.pretrain.phases import (
@@ -34,7 +34,6 @@ from seethink.pretrain.phases import (
 )
 from seethink.pretrain.settings import BaseConfig
 from seethink.pretrain.variants import Variant
-from seethink.world.talk import Talk
 
 T = TypeVar("T")
 

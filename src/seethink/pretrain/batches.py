@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,12 +13,16 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from seethink.pretrain.codes import told
 from seethink.pretrain.settings import BaseConfig
 from seethink.world.draw import COLORS
 from seethink.world.scenes import draw_scene, make_scene
-from seethink.world.talk import Talk, Turn, pick_domain
+from seethink.world.talk import Turn, pick_domain
+from seethink.world.v2.talk import Shown
 
 T = TypeVar("T")
+Talk = Callable[[np.random.Generator], tuple[Shown, list[Turn]]]
+"""A generator -> what is shown and the turns about it."""
 BUFFER = 8
 """Batches that are drawn together and sorted by length."""
 CACHED = 1 << 15
@@ -35,6 +39,8 @@ class Batch:
     """[B, T] True on assistant tokens, their end-of-turn included."""
     pixel_values: Tensor | None
     """[N, 3, H, W], N <= B: text-only sequences have none; None where N is 0."""
+    told: Tensor | None = None
+    """[N, Q, heads]: what is told of the cells of pictures that are not drawn."""
 
 
 class Encoder:
@@ -74,24 +80,25 @@ def make_batches(
         rng = np.random.default_rng([config.seed, phase, start])
         rows = []
         for _ in range(BUFFER * config.batch_size):
-            image, turns = talk(rng)
-            rows.append((*encoder.encode(image is not None, turns), image))
+            shown, turns = talk(rng)
+            rows.append((*encoder.encode(shown is not None, turns), shown))
         rows.sort(key=lambda row: len(row[0]))
         chunks = [rows[i : i + config.batch_size] for i in range(0, len(rows), config.batch_size)]
         for i in rng.permutation(len(chunks))[: steps - start]:
             yield collate(chunks[i], encoder.pad_id)
 
 
-def collate(rows: list[tuple[list[int], list[bool], Image | None]], pad_id: int) -> Batch:
-    """(ids, loss mask, picture or None) of each conversation -> one batch."""
+def collate(rows: list[tuple[list[int], list[bool], Shown]], pad_id: int) -> Batch:
+    """(ids, loss mask, what is shown) of each conversation -> one batch."""
     longest = max(len(ids) for ids, _, _ in rows)
     input_ids = torch.full((len(rows), longest), pad_id)
     loss_mask = torch.zeros(len(rows), longest, dtype=torch.bool)
     for i, (ids, mask, _) in enumerate(rows):
         input_ids[i, : len(ids)] = torch.tensor(ids)
         loss_mask[i, : len(mask)] = torch.tensor(mask)
-    images = [image for *_, image in rows if image is not None]
-    return Batch(input_ids, loss_mask, pixels_of(images) if images else None)
+    images = [shown for *_, shown in rows if isinstance(shown, Image)]
+    cells = [told(shown) for *_, shown in rows if isinstance(shown, tuple)]
+    return Batch(input_ids, loss_mask, pixels_of(images) if images else None, torch.stack(cells) if cells else None)
 
 
 def vision_batches(config: BaseConfig, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

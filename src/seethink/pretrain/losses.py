@@ -13,6 +13,7 @@ from seethink.models.forward import hidden_states, is_image_token, output_head
 from seethink.models.load import load_model
 from seethink.models.parts import family_of
 from seethink.pretrain.batches import Batch
+from seethink.pretrain.codes import image_codes
 from seethink.pretrain.nano import IMAGE_SEQ_LENGTH
 from seethink.world.draw import COLORS
 from seethink.world.scenes import DOMAINS
@@ -30,10 +31,24 @@ def batch_loss(model: Any, batch: Batch, variant: Variant) -> Tensor:
     Padding stands on the right, where causal attention needs no mask for it.
     """
     images = variant.image_inputs(batch.pixel_values) if batch.pixel_values is not None else {}
-    hidden = hidden_states(model, batch.input_ids, _positions(model, batch.input_ids, images), images)
+    positions = _positions(model, batch.input_ids, images)
+    if batch.told is not None:
+        hidden = _told_states(model, batch.input_ids, positions, batch.told)
+    else:
+        hidden = hidden_states(model, batch.input_ids, positions, images)
     targets = batch.loss_mask[:, 1:]
     logits = output_head(model)(hidden[:, :-1][targets])
     return F.cross_entropy(logits, batch.input_ids[:, 1:][targets])
+
+
+def _told_states(model: Any, input_ids: Tensor, positions: Tensor, told: Tensor) -> Tensor:
+    """[B, T, H]: the language model's states where the image tokens are the codes of what is told [N, Q, heads]."""
+    embeds = model.get_input_embeddings()(input_ids)
+    codes = image_codes(told, embeds.shape[-1]).to(embeds.dtype)
+    embeds = embeds.masked_scatter(is_image_token(model, input_ids)[..., None], codes)
+    body = model.model.language_model
+    states: Tensor = body(inputs_embeds=embeds, position_ids=positions, use_cache=False).last_hidden_state
+    return states
 
 
 def _positions(model: Any, input_ids: Tensor, images: dict[str, Tensor]) -> Tensor:

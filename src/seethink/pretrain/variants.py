@@ -18,7 +18,7 @@ from torch import Tensor
 from seethink.config import Part
 from seethink.core.errors import UserError
 from seethink.models.load import NANO, prepare_transformers
-from seethink.pretrain.batches import vision_batches
+from seethink.pretrain.batches import Talk, vision_batches
 from seethink.pretrain.cells import cell_batches, cell_probing
 from seethink.pretrain.losses import VisionLoss, probing
 from seethink.pretrain.nano import (
@@ -36,7 +36,7 @@ from seethink.pretrain.nano import (
 from seethink.pretrain.nano2 import build_model2, build_processor2, build_tokenizer2
 from seethink.pretrain.settings import BaseConfig
 from seethink.world.draw import SIZE
-from seethink.world.talk import Talk, conversation, perception, practice
+from seethink.world.talk import conversation, perception, practice
 from seethink.world.v2 import talk as talk2
 from seethink.world.v2.scene import NUM_CELLS
 
@@ -233,15 +233,15 @@ VARIANTS = {
         image_seq_length=NUM_CELLS,
         pictures=cell_batches,
         probing=cell_probing,
-        text=talk2.text,
+        text=talk2.undrawn,
         talk=talk2.conversation,
         practice=talk2.practice,
         config=BaseConfig(
-            vision_steps=4000,
-            text_steps=2000,
-            steps=800,
-            lr=1.5e-3,
-            practice_steps=300,
+            vision_steps=8000,
+            text_steps=3000,
+            steps=1500,
+            lr=1e-3,
+            practice_steps=400,
             batch_size=32,
         ),
     ),

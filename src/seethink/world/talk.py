@@ -16,8 +16,6 @@ MATH_SHARE, TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.1, 0.75
 
 Turn = tuple[str, str]
 """(question, answer)"""
-Talk = Callable[[np.random.Generator], tuple[Image | None, list[Turn]]]
-"""A generator -> a picture (or None) and the turns about it."""
 
 
 def pick_domain(rng: np.random.Generator) -> str:

@@ -12,8 +12,10 @@ from seethink.world.talk import Turn
 from seethink.world.v2 import forms
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.items import Item, Key, make_item
-from seethink.world.v2.scene import LEVELS
+from seethink.world.v2.scene import LEVELS, Thing
 
+Shown = Image | tuple[Thing, ...] | None
+"""A picture, or what one would show, or nothing."""
 OTHERS = tuple(name for name in GROUPS["cold"] if name not in GROUPS["core"])
 SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]: 0.1, GROUPS["captions"]: 0.05}
 """How often a picture is of each group of domains."""
@@ -29,6 +31,8 @@ WATCHED = {
 """The same in the first phase: charts and counting, which take longest to learn, come more often."""
 TEXTS = {"named": 0.3, "probe": 0.1, "worked": 0.55, "direct": 0.05}
 """What a text asks of a caption: several named values, one value, the item's question with or without its working."""
+TOLD_SHARE = 0.6
+"""Conversations about pictures that are not drawn, of the text phase."""
 TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.5
 """Conversations without a picture, of the language phase and of the last phase."""
 FIRST_LEVELS = LEVELS[:4]
@@ -50,22 +54,34 @@ def text(rng: np.random.Generator) -> tuple[None, list[Turn]]:
     return None, [_text(rng, FIRST_LEVELS)]
 
 
-def conversation(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
+def undrawn(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
+    """What a picture of any level would show and the turns about it, or a text of the lower levels."""
+    if rng.random() >= TOLD_SHARE:
+        return text(rng)
+    item = scene(rng)
+    return item.problem.things, _turns(item, rng)
+
+
+def conversation(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     """A picture (or None) and the turns about it; of the lower levels."""
     return text(rng) if rng.random() < TEXT_SHARE else _about(scene(rng, FIRST_LEVELS), rng)
 
 
-def practice(rng: np.random.Generator) -> tuple[Image | None, list[Turn]]:
+def practice(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     """A conversation of the last phase: more text, and every level."""
     return (None, [_text(rng, LEVELS)]) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
 
 
-def _about(item: Item, rng: np.random.Generator) -> tuple[Image, list[Turn]]:
+def _about(item: Item, rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
+    return item.image, _turns(item, rng)
+
+
+def _turns(item: Item, rng: np.random.Generator) -> list[Turn]:
     """Its caption, its question with a direct answer, a reading of some things and of one, in random order."""
     caption, question, *probes = forms.turns(item)
     turns = [caption] if item.key.domain in GROUPS["captions"] else [caption, question]
     turns += [_named(item, rng), probes[int(rng.integers(len(probes)))]]
-    return item.image, [turns[i] for i in rng.permutation(len(turns))]
+    return [turns[i] for i in rng.permutation(len(turns))]
 
 
 def _named(item: Item, rng: np.random.Generator) -> Turn:
