@@ -92,6 +92,22 @@ def test_a_killed_one_goes_on_to_the_same_bytes(tmp_path: Path, monkeypatch: pyt
     assert json.loads((killed / "base.json").read_text())["config"]["steps"] == TINY.steps
 
 
+@pytest.mark.slow
+def test_two_threads_train_the_first_two_phases_side_by_side(tmp_path: Path) -> None:
+    config, threads = replace(TINY, steps=1), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        beside = train_tiny(tmp_path / "beside", config)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        alone = train_tiny(tmp_path / "alone", config)
+    finally:
+        torch.set_num_threads(threads)
+    assert [len(beside[name]) for name in ("text", "vision", "language", "practice")] == [1, 2, 1, 1]
+    assert (beside["text"], beside["vision"]) == (alone["text"], alone["vision"])
+    np.testing.assert_allclose(beside["practice"], alone["practice"], rtol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> object:
     return build_tokenizer2()

@@ -3,7 +3,9 @@
 1. The vision encoder and the connector alone, as real VLMs start from a trained encoder: a linear probe on the image
    tokens must tell the value of every colour in the picture. Without this phase, reading stays on a plateau for
    thousands of steps.
-2. The second nano alone: its language model on captions in words and questions about them.
+2. The second nano alone: its language model, on captions in words and on pictures that are not drawn but told to it
+   in the code that the first phase teaches the vision encoder (`codes.py`). It does not need the first phase, and runs
+   beside it where there are two threads.
 3. All parts on conversations: one picture with a caption and questions in random order; one conversation in ten is
    text-only arithmetic.
 4. Mostly text-only practice in what questions about pictures teach too rarely: finding the option with a given text,
@@ -12,15 +14,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+from seethink.config import Part
+from seethink.core.errors import UserError
 from seethink.models.parts import split_parts
-from seethink.pretrain.batches import Batch, Encoder, Talk, make_batches, prefetched
+from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched
 from seethink.pretrain.descent import Descent, Log
 from seethink.pretrain.losses import batch_loss, image_tokens, imitation
 from seethink.pretrain.phases import (
@@ -28,6 +36,7 @@ from seethink.pretrain.phases import (
     PhaseRecord,
     claim_base_folder,
     load_phase,
+    phase_file,
     round_to_stored,
     save_base,
     save_phase,
@@ -36,6 +45,8 @@ from seethink.pretrain.settings import BaseConfig
 from seethink.pretrain.variants import Variant
 
 T = TypeVar("T")
+ALONE: dict[str, tuple[Part, ...]] = {"vision": ("vision", "connector"), "text": ("language",)}
+"""Phases that train some parts alone. The two of them do not need each other."""
 
 
 def train_base(
@@ -49,40 +60,106 @@ def train_base(
     """
     if out is not None:
         claim_base_folder(out)
-    tokenizer = variant.tokenizer(variant.token_names)
-    processor = variant.processor(tokenizer)
-    model = variant.build(tokenizer, config.seed).train()
-    encoder = Encoder(tokenizer, variant.image_seq_length)
-    losses: dict[str, list[float]] = {}
-
-    def language(number: int, talk: Talk, lr: float, steps: int, course: Course) -> PhaseRecord:
-        def batches(first: int) -> Iterator[Batch]:
-            return islice(make_batches(config, encoder, talk, steps, number, first), stop_after)
-
-        return train_language(model, config, variant, batches, lr, steps, log, course)
-
-    phases: dict[str, Callable[[Course], PhaseRecord]] = {
-        "vision": lambda course: train_vision(model, config, variant, stop_after, log, course),
-        "text": lambda course: language(3, variant.text, config.text_lr, config.text_steps, course),
-        "language": lambda course: language(1, variant.talk, config.lr, config.steps, course),
-        "practice": lambda course: language(2, variant.practice, config.practice_lr, config.practice_steps, course),
-    }
-    if not config.text_steps:
-        del phases["text"]
-    seconds = 0.0
-    for name, train in phases.items():
-        done = load_phase(model, out, name, config) if out is not None else None
-        if done is None:
-            done = train(Course(out, name, config))
-            if name != "vision":
-                # Each language phase starts from the weights that the one before would have stored.
-                round_to_stored(model)
-            if out is not None:
-                save_phase(model, out, name, config, done)
-        losses[name], seconds = done.losses, seconds + done.seconds
+    training = Training(config, out, variant, stop_after, log)
+    done: dict[str, PhaseRecord] = {}
+    with vision_beside(training) as wait:
+        for name in training.phases:
+            if name == "vision":
+                wait()
+            done[name] = training.phase(name)
+    losses = {name: record.losses for name, record in done.items()}
     if out is not None:
-        save_base(model, processor, out, config, seconds, losses)
+        seconds = sum(record.seconds for record in done.values())
+        save_base(training.model, training.processor, out, config, seconds, losses)
     return losses
+
+
+class Training:
+    """A model on its way through the phases."""
+
+    def __init__(
+        self, config: BaseConfig, out: Path | None, variant: Variant, stop_after: int | None, log: Log
+    ) -> None:
+        self.config, self.out, self.variant, self.stop_after, self.log = config, out, variant, stop_after, log
+        tokenizer = variant.tokenizer(variant.token_names)
+        self.processor = variant.processor(tokenizer)
+        self.model = variant.build(tokenizer, config.seed).train()
+        self._encoder = Encoder(tokenizer, variant.image_seq_length)
+        self.phases = (*(("text",) if config.text_steps else ()), "vision", "language", "practice")
+
+    def phase(self, name: str) -> PhaseRecord:
+        """Train a phase, or load what it left where it is done."""
+        weights = dict(self.model.named_parameters())
+        if name in ALONE:
+            parts = split_parts(self.model)
+            weights = {key: weight for part in ALONE[name] for key, weight in parts[part].items()}
+        done = load_phase(weights, self.out, name, self.config) if self.out is not None else None
+        if done is not None:
+            return done
+        done = self._train(name)
+        if name != "vision":
+            # Each language phase starts from the weights that the one before would have stored.
+            round_to_stored(weights)
+        if self.out is not None:
+            save_phase(weights, self.out, name, self.config, done)
+        return done
+
+    def _train(self, name: str) -> PhaseRecord:
+        c, course = self.config, Course(self.out, name, self.config)
+        if name == "vision":
+            return train_vision(self.model, c, self.variant, self.stop_after, self.log, course)
+        number, talk, lr, steps = {
+            "text": (3, self.variant.text, c.text_lr, c.text_steps),
+            "language": (1, self.variant.talk, c.lr, c.steps),
+            "practice": (2, self.variant.practice, c.practice_lr, c.practice_steps),
+        }[name]
+
+        def batches(first: int) -> Iterator[Batch]:
+            return islice(make_batches(c, self._encoder, talk, steps, number, first), self.stop_after)
+
+        return train_language(self.model, c, self.variant, batches, lr, steps, self.log, course)
+
+
+@contextmanager
+def vision_beside(training: Training) -> Iterator[Callable[[], None]]:
+    """While the text phase trains, a second process trains the vision phase with half of the threads.
+
+    It does so where both phases are to come, the result is kept, and there is more than one thread. What is yielded
+    waits for it, and raises UserError where it failed.
+    """
+    threads, out = torch.get_num_threads(), training.out
+    if "text" not in training.phases or out is None or threads == 1 or phase_file(out, "vision").exists():
+        yield lambda: None
+        return
+    about = (training.config, out, training.variant, training.stop_after, threads // 2, os.getpid())
+    beside = multiprocessing.get_context("spawn").Process(target=_vision_alone, args=about, daemon=True)
+
+    def wait() -> None:
+        beside.join()
+        torch.set_num_threads(threads)
+        if beside.exitcode:
+            raise UserError(f"the process of the vision phase ended with {beside.exitcode}; the same command goes on")
+
+    beside.start()
+    torch.set_num_threads(threads - threads // 2)
+    try:
+        yield wait
+    finally:
+        beside.terminate()
+
+
+def _vision_alone(
+    config: BaseConfig, out: Path, variant: Variant, stop_after: int | None, threads: int, parent: int
+) -> None:
+    """The vision phase in a process of its own, which ends when its parent has."""
+    torch.set_num_threads(threads)
+
+    def log(line: str) -> None:
+        if os.getppid() != parent:
+            raise SystemExit(1)
+        print(f"vision: {line}", flush=True)
+
+    Training(config, out, variant, stop_after, log).phase("vision")
 
 
 def train_vision(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from seethink.pretrain.descent import Descent
 from seethink.pretrain.settings import BaseConfig
 
 ABOUT = "base.json"
+Weights = dict[str, torch.nn.Parameter]
+"""By name."""
 CURVE_STEPS = 250
 """`base.json` has the mean loss of so many steps."""
 LATER: dict[str, tuple[str, ...]] = {
     "vision": ("text_steps", "text_lr", "steps", "lr", "practice_steps", "practice_lr"),
-    "text": ("steps", "lr", "practice_steps", "practice_lr"),
+    "text": ("vision_steps", "vision_lr", "steps", "lr", "practice_steps", "practice_lr"),
     "language": ("practice_steps", "practice_lr"),
     "practice": (),
 }
@@ -80,14 +83,15 @@ def claim_base_folder(out: Path) -> None:
         refuse_full_folder(out)
 
 
-def save_phase(model: Any, out: Path, name: str, config: BaseConfig, done: PhaseRecord) -> None:
-    """Keep the weights after a phase with its record and the settings."""
-    _save(phase_file(out, name), dict(model.named_parameters()), config, done)
+def save_phase(weights: Weights, out: Path, name: str, config: BaseConfig, done: PhaseRecord) -> None:
+    """Keep the weights that a phase trained with its record and the settings."""
+    _save(phase_file(out, name), weights, config, done)
     going_file(out, name).unlink(missing_ok=True)
 
 
-def load_phase(model: Any, out: Path, name: str, config: BaseConfig) -> PhaseRecord | None:
-    """Load the weights of a phase that an interrupted command finished, and return its record; None without one.
+@torch.no_grad()
+def load_phase(weights: Weights, out: Path, name: str, config: BaseConfig) -> PhaseRecord | None:
+    """Fill in the weights of a phase that an interrupted command finished, and return its record; None without one.
 
     Raises UserError where the weights were made with other settings.
     """
@@ -95,11 +99,13 @@ def load_phase(model: Any, out: Path, name: str, config: BaseConfig) -> PhaseRec
     if not file.exists():
         return None
     done = _record(file, name, config)
-    model.load_state_dict(weights_file.load_file(file), strict=False)
+    kept = weights_file.load_file(file)
+    for key, weight in weights.items():
+        weight.copy_(kept[key])
     return done
 
 
-def _save(file: Path, tensors: dict[str, Tensor], config: BaseConfig, done: PhaseRecord) -> None:
+def _save(file: Path, tensors: Mapping[str, Tensor], config: BaseConfig, done: PhaseRecord) -> None:
     about = {"config": json.dumps(asdict(config)), "done": json.dumps(asdict(done))}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(file, weights_file.save({name: t.contiguous() for name, t in tensors.items()}, about))
@@ -115,9 +121,9 @@ def _record(file: Path, name: str, config: BaseConfig) -> PhaseRecord:
 
 
 @torch.no_grad()
-def round_to_stored(model: Any) -> None:
+def round_to_stored(weights: Weights) -> None:
     """Give the weights the values that the stored bfloat16 holds."""
-    for weight in model.parameters():
+    for weight in weights.values():
         weight.copy_(weight.to(torch.bfloat16))
 
 
