@@ -135,6 +135,7 @@ def test_the_runs_compared_above_do_learn(stage: str, whole: Any) -> None:
 
 GRPO_KEYS = {
     "step", "loss/total", "loss/policy", "reward/mean", "reward/std", "reward/accuracy", "reward/format",
+    "reward/uncertain",
     "reward/masked", "advantage/std", "advantage/max", "advantage/zero_variance_share", "entropy/mean",
     "entropy/critical_count", "response/length_mean", "response/length_max", "response/truncated_share",
     "optim/grad_norm", "optim/grad_norm_vision", "optim/grad_norm_connector", "optim/grad_norm_language",

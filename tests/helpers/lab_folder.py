@@ -78,7 +78,7 @@ def _selection(rng: np.random.Generator) -> dict[str, Any]:
     targets = {name: {"values": values} for name in ("in_domain", "out_of_domain")}
     criteria = {
         name: {"chosen": str(rng.choice(names)), "values": {n: {"count": int(rng.integers(2, 9))} for n in names}}
-        for name in ("critical_entropy", "reward", "accuracy")
+        for name in ("critical_entropy", "reward", "uncertain_reward", "accuracy")
     }
     criteria["last"] = {"chosen": names[-1], "values": {}}
     correlation = {"criterion": "critical_entropy", "target": "out_of_domain", "pearson": float(rng.uniform(-1, 1))}

@@ -40,7 +40,7 @@ def test_the_file_gives_the_effects_and_verdicts_of_the_folder(lab: Path, tmp_pa
     first, second = load_results(lab), judge_values(again)
     assert [e.results for e in first.experiments] == [e.results for e in second.experiments]
     assert first.counts == second.counts
-    assert len(first.experiments[0].regrets) == 4
+    assert len(first.experiments[0].regrets) == 5
     assert first.experiments[1].arms
     assert not second.experiments[1].arms
 
@@ -167,7 +167,7 @@ def test_earlier_values_are_of_the_power() -> None:
         (lambda table: "{", "not JSON"),
         (lambda table: json.dumps({"rows": []}), "unknown key 'rows'"),
         (lambda table: json.dumps(table | {"lab_values": 2}), "lab_values"),
-        (lambda table: json.dumps(table["experiments"][0]["claims"].pop() and table), "4 claims, and values of 3"),
+        (lambda table: json.dumps(table["experiments"][0]["claims"].pop() and table), "5 claims, and values of 4"),
         (lambda table: json.dumps(table["experiments"][0]["checks"].clear() or table), "has no values"),
         (lambda table: json.dumps(table).replace('"seed": 1,', '"seed": 0,', 1), "a seed is there twice"),
         (lambda table: json.dumps(table).replace(", 1]", ", 99000000]", 1), "items; 1,000,000 at most are believed"),

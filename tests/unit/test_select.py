@@ -16,11 +16,12 @@ from scipy import stats
 
 from seethink.core.errors import UserError
 from seethink.core.statistics import resampled_ratios, t_interval
-from seethink.core.types import Sample
+from seethink.core.types import Completion, Sample
 from seethink.entropy.meter import Estimate
 from seethink.studies.selection.checkpoints import CheckpointEstimates, find_checkpoints, step_of
 from seethink.studies.selection.ranking import BETTER, Selection, halves, regret, select
 from seethink.studies.selection.select_run import NAME_WIDTH, _short, selection_text, trained_domains, verdict
+from seethink.train.hooks.rollouts import uncertain_reward
 
 SAMPLES = [Sample(id=str(i), question="Q?", domain="math" if i < 8 else "dice") for i in range(16)]
 """Of each domain, four items for the criteria and four to judge them."""
@@ -58,7 +59,8 @@ def estimates() -> list[CheckpointEstimates]:
 
 @pytest.fixture(scope="module")
 def selection() -> Selection:
-    rewards = {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 0.6, 6: 9.0}
+    reward = {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 0.6, 6: 9.0}
+    rewards = {"reward": reward, "uncertain_reward": {step: 1 - value / 10 for step, value in reward.items()}}
     return select(estimates(), SAMPLES, ["math"], rewards, seed=1)
 
 
@@ -89,6 +91,7 @@ def test_each_criterion_chooses_its_way(selection: Selection) -> None:
         "entropy_mean": "step_1",  # the lowest
         "tail_share": "step_5",
         "reward": "step_5",
+        "uncertain_reward": "step_1",
         "accuracy": "step_1",
         "out_of_domain_accuracy": "step_1",
         "last": "step_5",
@@ -107,6 +110,26 @@ def test_reward_is_that_of_the_steps_around(selection: Selection) -> None:
         "step_3": (pytest.approx(0.5), 3),
         "step_5": (pytest.approx(10.3 / 3), 3),
     }
+
+
+def test_uncertain_reward_is_that_of_the_steps_since_the_checkpoint_before(selection: Selection) -> None:
+    values = {name: (v.value, v.n) for name, v in selection.criteria["uncertain_reward"].values.items()}
+    assert values == {
+        "step_1": (pytest.approx(0.99), 1),
+        "step_3": (pytest.approx(0.96), 2),
+        "step_5": (pytest.approx(0.935), 2),
+    }
+
+
+def test_the_uncertain_tenth_is_least_likely_per_token() -> None:
+    """Of twenty: a long response of likely tokens is no uncertain one."""
+    made = [
+        Completion([1] * n, [logprob] * n, [0.0] * n, "", truncated=False, policy_version=0, reward=reward)
+        for n, logprob, reward in [(50, -0.1, 1.0), (2, -2.0, 0.25), (3, -3.0, 0.5), *[(4, -0.5, 1.0)] * 17]
+    ]
+    assert uncertain_reward(made) == pytest.approx(0.375)
+    assert uncertain_reward(made[:9]) == 0.5
+    assert math.isnan(uncertain_reward([]))
 
 
 def test_correlations_with_what_is_held_out(selection: Selection) -> None:
@@ -133,7 +156,7 @@ def test_equal_checkpoints_share_and_the_later_is_taken() -> None:
 
 def test_one_domain_has_nothing_out_of_domain() -> None:
     found = select(estimates(), SAMPLES, ["math", "dice"], {})
-    assert set(found.criteria) == set(BETTER) - {"reward", "out_of_domain_accuracy"}
+    assert set(found.criteria) == set(BETTER) - {"reward", "uncertain_reward", "out_of_domain_accuracy"}
     assert set(found.targets) == {"in_domain"}
 
 
@@ -161,6 +184,7 @@ def test_a_criterion_that_was_not_measured_cannot_choose() -> None:
     [
         ("luck", estimates(), "there is no such criterion; choose from critical_entropy, "),
         ("reward", estimates(), "no reward/mean in metrics.jsonl; choose from "),
+        ("uncertain_reward", estimates(), "no reward/uncertain in metrics.jsonl; choose from "),
         ("critical_entropy", without_critical(), "no response holds a critical word; name others with --words"),
     ],
 )
@@ -279,7 +303,7 @@ def test_what_was_trained_on() -> None:
 def test_checkpoints_do_not_look_alike_at_80_columns(pattern: str) -> None:
     """Common folders are left out of the tables, and what remains is folded, never cut."""
     made = [replace(e, name=pattern.format(1000 * e.step)) for e in estimates()]
-    found = select(made, SAMPLES, ["math"], {1: 0.5, 3: 0.25, 5: 1.0})
+    found = select(made, SAMPLES, ["math"], {"reward": {1: 0.5, 3: 0.25, 5: 1.0}})
     output = io.StringIO()
     terminal = Console(file=output, width=80)
     for table in list(selection_text(found).renderables)[:2]:

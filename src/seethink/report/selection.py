@@ -15,6 +15,7 @@ WORDS = {
     "out_of_domain_accuracy": "out-of-domain accuracy on other items",
     "entropy_mean": "mean entropy",
     "entropy_following": "entropy after critical words",
+    "uncertain_reward": "reward of uncertain answers",
     "last": "the last step",
 }
 FIRST = ("critical_entropy", "reward", "accuracy", "entropy_mean")

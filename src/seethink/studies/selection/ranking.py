@@ -8,7 +8,7 @@ Letters: C checkpoints, K items, B bootstrap resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,12 +27,15 @@ BETTER = {
     "entropy_mean": "lower",
     "tail_share": "higher",
     "reward": "higher",
+    "uncertain_reward": "higher",
     "accuracy": "higher",
     "out_of_domain_accuracy": "higher",
     "last": "higher",
 }
 """Which direction each criterion prefers. In the paper, critical entropy rises with accuracy, and while training goes
 well the mean entropy falls and the share of high-entropy tokens rises (6.5)."""
+METRICS = {"reward": "reward/mean", "uncertain_reward": "reward/uncertain"}
+"""Criteria that are metrics of training."""
 ENTROPIES = {"critical_entropy": "critical", "entropy_following": "following", "entropy_mean": "all"}
 TARGETS = ("in_domain", "out_of_domain")
 
@@ -122,15 +125,15 @@ def select(
     checkpoints: Sequence[CheckpointEstimates],
     samples: Sequence[Sample],
     in_domain: Sequence[str],
-    rewards: dict[int, float],
+    rewards: Mapping[str, Mapping[int, float]],
     *,
     by: str = "critical_entropy",
     seed: int = 0,
 ) -> Selection:
     """Rank [C] checkpoints, given in order and measured on [K] `samples`.
 
-    `rewards` has the training reward of each step and is empty where it is not known. Raises UserError where `by`
-    cannot choose.
+    `rewards` has the value of each step of the criteria in METRICS that are known. Raises UserError where `by` cannot
+    choose.
     """
     inside = np.array([s.domain in in_domain for s in samples])
     criterion_half = halves(samples)
@@ -145,8 +148,11 @@ def select(
 
     criteria = {name: scored(name, quantity, criterion_half & inside) for name, quantity in ENTROPIES.items()}
     criteria["tail_share"] = scored("tail_share", "tail", criterion_half & inside)
-    if rewards:
-        criteria["reward"] = _reward(checkpoints, rewards, seed)
+    reach = float(np.median(np.diff([c.step for c in checkpoints])))
+    if rewards.get("reward"):
+        criteria["reward"] = _reward("reward", checkpoints, rewards["reward"], (-reach / 2, reach / 2), seed)
+    if uncertain := rewards.get("uncertain_reward"):
+        criteria["uncertain_reward"] = _reward("uncertain_reward", checkpoints, uncertain, (1 - reach, 0), seed)
     criteria["accuracy"] = scored("accuracy", "accuracy", criterion_half & inside)
     targets = {"in_domain": scored("in_domain", "accuracy", ~criterion_half & inside)}
     if not inside.all():
@@ -177,11 +183,16 @@ def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[in
     return Scored(name, dict(zip(names, intervals, strict=True)), dict(zip(names, shares.tolist(), strict=True)))
 
 
-def _reward(checkpoints: Sequence[CheckpointEstimates], rewards: dict[int, float], seed: int) -> Scored:
-    """Mean training reward of the steps around each checkpoint, up to halfway to its neighbours."""
-    steps = [c.step for c in checkpoints]
-    reach = float(np.median(np.diff(steps))) / 2
-    around = [[r for step, r in rewards.items() if abs(step - own) <= reach] for own in steps]
+def _reward(
+    name: str,
+    checkpoints: Sequence[CheckpointEstimates],
+    rewards: Mapping[int, float],
+    window: tuple[float, float],
+    seed: int,
+) -> Scored:
+    """Mean of a training metric over the steps in a window around each checkpoint's."""
+    first, last = window
+    around = [[r for step, r in rewards.items() if first <= step - c.step <= last] for c in checkpoints]
     drawn = [
         resampled_ratios(np.array([own]), np.ones((1, len(own))), seed=seed + place)
         if own else np.full((1, 1), np.nan) for place, own in enumerate(around)
@@ -189,7 +200,7 @@ def _reward(checkpoints: Sequence[CheckpointEstimates], rewards: dict[int, float
     length = max(map(len, drawn))
     draws = np.concatenate([np.broadcast_to(d, (length, 1)) for d in drawn], axis=1)
     values = [float(np.mean(own)) if own else math.nan for own in around]
-    return _with_draws("reward", [c.name for c in checkpoints], values, [len(own) for own in around], draws)
+    return _with_draws(name, [c.name for c in checkpoints], values, [len(own) for own in around], draws)
 
 
 def _last(checkpoints: Sequence[CheckpointEstimates]) -> Scored:
@@ -219,7 +230,7 @@ def _require(by: str, criteria: dict[str, Scored]) -> None:
     able = [name for name, scored in criteria.items() if scored.chosen is not None]
     if by not in able:
         why = {
-            "reward": "the run has no reward/mean in metrics.jsonl",
+            **{name: f"the run has no {key} in metrics.jsonl" for name, key in METRICS.items()},
             "out_of_domain_accuracy": "the data has no other domain than those trained on",
             "critical_entropy": "no response holds a critical word; name others with --words",
             "entropy_following": "no response holds a critical word; name others with --words",

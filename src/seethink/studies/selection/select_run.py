@@ -31,7 +31,7 @@ from seethink.studies.selection.checkpoints import (
     load_checkpoint,
     measure_checkpoints,
 )
-from seethink.studies.selection.ranking import Scored, Selection, refuse_unknown, select
+from seethink.studies.selection.ranking import METRICS, Scored, Selection, refuse_unknown, select
 from seethink.world.make import all_domains, is_world, parse_source
 
 FILE, CACHE = "select.json", "select.parts"
@@ -74,7 +74,11 @@ def select_run(
     task = load_source_task(EvalConfig(data=source, size=2 * size), settings.seed, chat=chat, reading=read)
     inside = trained_domains(task.samples, in_domain, trained_on)
     estimates, threshold = measure_checkpoints(run, folders, task, settings, MeasurementCache(run / CACHE), reward)
-    rewards = {r["step"]: r["reward/mean"] for r in read_metrics(run) if number(r.get("reward/mean")) is not None}
+    lines = read_metrics(run)
+    rewards = {
+        name: {line["step"]: line[key] for line in lines if number(line.get(key)) is not None}
+        for name, key in METRICS.items()
+    }
     selection = select(estimates, task.samples, inside, rewards, by=by, seed=settings.seed)
     about = {"run": str(run), "data": source, "size": size, **asdict(settings), "threshold": threshold}
     write_json(run / FILE, about | {"in_domain": inside} | selection.as_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from seethink.config import LogConfig
 from seethink.core.text_measures import text_metrics
-from seethink.core.types import RolloutGroup
+from seethink.core.types import Completion, RolloutGroup
 from seethink.entropy.meter import EntropyMeter
 from seethink.rl.rollout import Episode
 from seethink.runs.metrics import expendable
@@ -49,6 +50,7 @@ def episode_metrics(episode: Episode) -> dict[str, float]:
         "reward/mean": float(np.mean(rewards)),
         "reward/std": float(np.std(rewards)),
         **{f"reward/{part}": _mean([c.reward_parts[part] for c in graded]) for part in ("accuracy", "format")},
+        "reward/uncertain": uncertain_reward(graded),
         "reward/masked": 1 - len(graded) / len(completions),
         "advantage/std": float(np.std([c.advantage for c in completions])),
         "advantage/max": float(np.max([c.advantage for c in completions])),
@@ -62,6 +64,15 @@ def episode_metrics(episode: Episode) -> dict[str, float]:
         "throughput/generated_tokens_per_s": sum(lengths) / max(seconds["rollout"], 1e-9),
         **text_metrics([(group.prompt.sample, c) for group in episode.groups for c in group.completions]),
     }
+
+
+def uncertain_reward(completions: Sequence[Completion]) -> float:
+    """Mean reward of the tenth whose tokens were least likely on average, at least one; NaN of none.
+
+    What uncertainty-guided checkpoint selection averages over a window of steps (arXiv 2511.09864).
+    """
+    likeliest_last = sorted((c for c in completions if c.token_ids), key=lambda c: float(np.mean(c.generator_logprobs)))
+    return _mean([c.reward for c in likeliest_last[: max(1, len(likeliest_last) // 10)]])
 
 
 def tool_metrics(episode: Episode) -> dict[str, float]:
