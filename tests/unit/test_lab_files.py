@@ -13,7 +13,7 @@ ROWS = {
     "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
     "clip-higher", "post-rl-tuning", "rl-against-sft", "inference-modes", "thinking-budgets", "hallucination",
     "entropy-tail", "rl-zero", "other-connector", "other-architecture", "weak-base",
-    "own-traces", "decodings", "methods", "random-rewards",
+    "own-traces", "decodings", "methods", "parts", "random-rewards",
 }  # fmt: skip
 GOOD = """
 name = "mine"
@@ -98,6 +98,14 @@ def test_a_check_has_a_bound_on_one_side() -> None:
         ("[arms.frozen]", CHECK + "at_most = 1\n[arms.frozen]", "give either at_least or at_most"),
         ("least = 0.05", 'least = 0.05\nchecks = ["mine"]\n' + CHECK.replace('"rl"', '"ra"'), "no arm 'ra'"),
         ("least = 0.05", "least = ", "not a readable TOML file"),
+        ('stage = "rl"', 'stage = "rl"\nundo = ["vision"]', "undo is of an arm with a parent, and without a stage"),
+        ('stage = "rl"', 'undo = ["eyes"]', "arms.frozen.undo"),
+        ('parent = "cold"\nstage = "rl"', 'parent = "base"\nundo = ["vision"]', "its parent 'base' is not trained"),
+        (
+            "[arms.frozen]",
+            '[arms.half]\nparent = "cold"\nundo = ["vision"]\n[arms.on]\nparent = "half"\nstage = "rl"\n[arms.frozen]',
+            "arm 'on' trains on from 'half', which has no recipe",
+        ),
     ],
 )
 def test_what_a_file_may_not_say(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from seethink.models.load import load_model
+from seethink.models.parts import split_parts
+from seethink.runs.checkpoint import export_whole
+from seethink.runs.reading import final_model
 from seethink.studies.lab import plan as planning
+from seethink.studies.lab.parts import put_back
 from seethink.studies.lab.plan import Job, Plan, job_key, make_plan, missing_models
-from seethink.studies.lab.scheduler import wall_seconds
+from seethink.studies.lab.scheduler import wall_seconds, write_job
 from seethink.studies.lab.schema import Arm, LabError, load_experiments, load_scales
 
 EXPERIMENTS = load_experiments()
@@ -61,9 +68,45 @@ def test_own_answers_and_the_teachers_traces_are_compared_at_one_number_of_rows(
     assert mine.train_s > teachers.train_s
     assert mine.parent is teachers.parent
     other = {**mine.collect, "questions": 9}
-    assert job_key(mine.recipe, "x", 0, mine.collect) != job_key(mine.recipe, "x", 0, other)
+    assert job_key(mine.recipe, "x", 0, {"collect": mine.collect}) != job_key(mine.recipe, "x", 0, {"collect": other})
     with pytest.raises(ValueError, match="stages that train on them"):
         Arm(parent="cold", stage="rl", traces="own")
+
+
+def test_a_part_is_put_back_to_what_its_parent_started_from(tmp_path: Path) -> None:
+    plan = make_plan([EXPERIMENTS["parts"]], "smoke", 1, tmp_path)
+    language, eyes, rl, cold = (
+        plan.jobs[plan.arms["parts"][name][0]] for name in ("language-alone", "eyes-alone", "rl", "cold")
+    )
+    assert (language.parent, eyes.parent, rl.parent) == (rl, rl, cold)
+    assert (language.recipe, language.train_s) == (None, 0)
+    assert len({language.key, eyes.key, rl.key}) == 3
+    for job, step in ((rl, 4), (cold, 2)):
+        final = f"checkpoints/step_{step:06d}"
+        (job.folder / final).mkdir(parents=True)
+        (job.folder / final / "config.json").write_text("{}")
+        (job.folder / "done.json").write_text(json.dumps({"final": final, "step": step}))
+    trained = [str(final_model(job.folder)) for job in (rl, cold)]
+    write_job(language)
+    assert json.loads((language.folder / "job.json").read_text())["undo"] == {
+        "after": trained[0], "before": trained[1], "parts": ["vision", "connector"],
+    }  # fmt: skip
+
+
+def test_what_is_put_back_is_what_was_there_and_the_rest_stays(tmp_path: Path) -> None:
+    after = load_model("nano")
+    with torch.no_grad():
+        for weight in after.model.parameters():
+            weight.add_(1.0)
+    export_whole(after, tmp_path / "after", {})
+    made = put_back(str(tmp_path / "after"), "nano", ["vision", "connector"], tmp_path)
+    assert put_back(str(tmp_path / "after"), "nano", ["vision", "connector"], tmp_path) == made
+    mixed, before = split_parts(load_model(made).model), split_parts(load_model("nano").model)
+    for part, named in mixed.items():
+        wanted = split_parts(after.model) if part == "language" else before
+        assert all(torch.equal(weight, wanted[part][name]) for name, weight in named.items()), part
+    with pytest.raises(LabError, match="differ in the shapes of their connector"):
+        put_back("nano-qwen", "nano", ["connector"], tmp_path / "other")
 
 
 def test_measurements_are_those_that_any_claim_asks_for() -> None:

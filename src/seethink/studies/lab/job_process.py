@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         with _timed(folder, "collect"):
             recipe = with_own_traces(recipe, folder, about["collect"])
     with _timed(folder, "train"):
-        model = _train(recipe, about["model"])
+        model = _put_back(folder, about["undo"]) if "undo" in about else _train(recipe, about["model"])
     _measure_all(model, folder, about["measurements"])
 
 
@@ -78,6 +78,12 @@ def _train(recipe: Recipe | None, base: str) -> str:
     from seethink.train.start import train
 
     return str(train(recipe, resume=True))
+
+
+def _put_back(folder: Path, undo: dict[str, Any]) -> str:
+    from seethink.studies.lab.parts import put_back
+
+    return put_back(undo["after"], undo["before"], undo["parts"], folder)
 
 
 @contextmanager

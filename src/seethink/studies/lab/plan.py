@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from seethink.config import Recipe, load_recipe
+from seethink.config import Part, Recipe, load_recipe
 from seethink.models.load import model_path
 from seethink.runs.identity import model_identity, versions
 from seethink.studies.lab.schema import Arm, Experiment, LabError, Scale, load_scales
@@ -51,6 +51,8 @@ class Job:
     parent: Job | None = None
     collect: dict[str, Any] | None = None
     """How its training data are made of its parent's answers; None: they are those of its recipe."""
+    undo: tuple[Part, ...] = ()
+    """In place of training: the parts of its parent that are put back to what the parent started from."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
     """`eval`, `decodings`, `modes`, `select` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
@@ -121,11 +123,11 @@ def _add_job(plan: Plan, experiment: Experiment, name: str, seed: int, out: Path
     recipe = None if arm.stage is None else _recipe(plan.scale, arm, seed, recipes[arm.stage])
     origin = parent.key if parent else model_identity(arm.model or "")
     collect = {"seed": seed, **plan.scale.own.model_dump(mode="json")} if arm.traces == "own" else None
-    key = job_key(recipe, origin, seed, collect)
+    key = job_key(recipe, origin, seed, {"collect": collect, "undo": arm.undo})
     job = plan.jobs.get(key)
     if job is None:
-        folder = out / "arms" / f"{arm.stage or arm.model}-s{seed}-{key}"
-        job = Job(key, folder, arm.stage, seed, recipe, arm.model or "", parent, collect)
+        folder = out / "arms" / f"{arm.stage or arm.model or 'parts'}-s{seed}-{key}"
+        job = Job(key, folder, arm.stage, seed, recipe, arm.model or "", parent, collect, arm.undo)
         if arm.stage is not None:
             job.train_s = plan.scale.seconds[arm.stage] * arm.cost * (arm.length if arm.stage == "rl" else 1.0)
             job.train_s += plan.scale.seconds["own"] if collect is not None else 0.0
@@ -170,13 +172,12 @@ def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:
     return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
 
 
-def job_key(recipe: Recipe | None, origin: str | None, seed: int, collect: dict[str, Any] | None = None) -> str:
+def job_key(recipe: Recipe | None, origin: str | None, seed: int, besides: dict[str, Any] | None = None) -> str:
     """12 hexadecimal digits. The seed is part of the key even of a base model, whose evaluation depends on it."""
     about: dict[str, Any] = {"origin": origin, "seed": seed, "versions": versions(), "code": code_fingerprint()}
     if recipe is not None:
         about["recipe"] = {k: v for k, v in recipe.as_table().items() if k not in IRRELEVANT}
-    if collect is not None:
-        about["collect"] = collect
+    about |= {name: value for name, value in (besides or {}).items() if value}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 

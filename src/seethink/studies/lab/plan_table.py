@@ -31,7 +31,7 @@ def plan_table(plan: Plan, cores: int) -> Table:
             finished = sum(plan.jobs[key].names == job.names for key in done)
             measured = sum(plan.scale.seconds[name] for name in job.measurements)
             cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
-            table.add_row(job.stage or job.model, Text(_served(job.names)), *cells)
+            table.add_row(job.stage or job.model or "parts", Text(_served(job.names)), *cells)
     left = [job for key, job in plan.jobs.items() if key not in done]
     total = sum(map(plan.seconds, left))
     hours = wall_seconds(plan, done, cores) / 3600

@@ -184,6 +184,9 @@ def write_job(job: Job) -> None:
         model = _model_of(job.parent) if job.parent else job.model
         recipe = job.recipe.model_copy(update={"model": model, "out": str(job.folder)}).as_table()
     about = {"recipe": recipe, "model": job.model, "collect": job.collect, "measurements": job.measurements}
+    if job.undo and (trained := job.parent) is not None:
+        before = _model_of(trained.parent) if trained.parent else trained.model
+        about["undo"] = {"after": _model_of(trained), "before": before, "parts": job.undo}
     write_json(job.folder / job_process.FILE, about)
 
 

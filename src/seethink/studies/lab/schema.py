@@ -10,7 +10,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from seethink.config import Section, explain
+from seethink.config import Part, Section, explain
 from seethink.core.errors import UserError
 
 S = TypeVar("S", bound=Section)
@@ -40,6 +40,9 @@ class Arm(Section):
         description="own: train on verified answers of the parent, as `own` of the scale has them; teacher: on as many "
         "of the recipe's; none: the recipe's.",
     )
+    undo: tuple[Part, ...] = Field(
+        (), description="In place of a stage: the parent with these parts put back to what its training started from."
+    )
     length: float = Field(1.0, gt=0, le=4, description="RL steps, as a share of the scale's.")
     cost: float = Field(1.0, gt=0, description="Time of a step against a plain one, for the plan.")
 
@@ -47,7 +50,9 @@ class Arm(Section):
     def _one_origin(self) -> Self:
         if (self.parent is None) == (self.model is None):
             raise ValueError("give either parent or model")
-        if self.stage is None and (self.parent is not None or self.set):
+        if self.undo and (self.parent is None or self.stage is not None or self.set):
+            raise ValueError("undo is of an arm with a parent, and without a stage of its own")
+        if self.stage is None and not self.undo and (self.parent is not None or self.set):
             raise ValueError("an arm without a stage is a base model: give model alone")
         if self.traces is not None and self.stage not in ("coldstart", "tune", "distil"):
             raise ValueError("traces is of the stages that train on them: coldstart, tune and distil")
@@ -254,6 +259,12 @@ def _experiment(file: Traversable, shared: Shared) -> Experiment:
     named = [arm.parent for arm in experiment.arms.values() if arm.parent]
     _require(file.name, "arm", named + [name for term in whole.terms for name in term.arms], arms)
     _refuse_circles(file.name, arms)
+    for name, arm in experiment.arms.items():
+        parent = arms[arm.parent] if arm.parent else arm
+        if arm.undo and parent.stage is None:
+            raise LabError(f"{file.name}: arm {name!r} undoes training, and its parent {arm.parent!r} is not trained")
+        if parent is not arm and parent.undo:
+            raise LabError(f"{file.name}: arm {name!r} trains on from {arm.parent!r}, which has no recipe")
     return whole
 
 
