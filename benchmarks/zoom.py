@@ -1,0 +1,116 @@
+"""RL with and without the zoom on `world:zoom`, over seeds: does looking closer pay?
+
+    python benchmarks/zoom.py --seeds 5 --out runs/zoom     # goes on where it was stopped
+
+Both sides have the same questions, steps, samples and teacher. The traces of the side without a tool are the same ones
+less their calls. Each seed has its own cold start and RL on each side; accuracies are of test items at temperature 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from seethink.core.statistics import mean_se, t_interval
+from seethink.world.make import world_samples, write_parquet
+
+SIDES = ("zoom", "no tool")
+TRACES, VAL = 3000, 60
+TOOL = re.compile("(environment|turns|turn_tokens) = ")
+"""Keys of a recipe that give the model a tool."""
+
+
+def seethink(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "seethink", *words], check=True)
+
+
+def plain_traces(out: Path, seed: int) -> list[str]:
+    """Write the teacher's traces less their calls; returns the overrides that train on them."""
+    words = []
+    for key, split, size in (("train", "train", TRACES), ("val", "val", VAL)):
+        path = out / f"plain-{seed}-{split}.parquet"
+        if not path.exists():
+            traces = world_samples("world:zoom:traces", split, size, seed)
+            without = [replace(s, response=re.sub(r"<tool_call>.*?</tool_call>", "", s.response or "")) for s in traces]
+            write_parquet(without, path)
+        words.append(f"data.{key}={json.dumps(str(path))}")
+    return words
+
+
+def recipe_of(out: Path, name: str, side: str) -> str:
+    """The shipped recipe; without its tool for the other side."""
+    path = Path("recipes") / name
+    if side == "zoom":
+        return str(path)
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if not TOOL.match(line)]
+    plain = out / name
+    plain.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return str(plain)
+
+
+def of_stage(stage: str, words: list[str]) -> list[str]:
+    """The overrides of one stage, without its name."""
+    return [word.removeprefix(f"{stage}:") for word in words if word.startswith(f"{stage}:")]
+
+
+def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> dict[str, float]:
+    """Accuracy after the cold start and after RL."""
+    name = f"{side.replace(' ', '-')}-{seed}"
+    cold, rl = out / f"{name}-cold", out / f"{name}-rl"
+    tool = side == "zoom"
+    common = ["log.tensorboard=false", f"seed={seed}", "--resume"]
+    first, then = (recipe_of(out, f"nano-zoom-{stage}.toml", side) for stage in ("coldstart", "grpo"))
+    traces = [] if tool else plain_traces(out, seed)
+    seethink("train", first, f"out={cold}", *traces, *of_stage("coldstart", words), *common)
+    seethink("train", then, f"out={rl}", f"model={cold}/best", *of_stage("grpo", words), *common)
+    found = {}
+    last = json.loads((rl / "done.json").read_text(encoding="utf-8"))["final"]
+    for stage, model in (("cold start", cold / "best"), ("RL", rl / last)):
+        asked = out / f"{name}-eval-{stage.replace(' ', '-')}"
+        if not (asked / "eval.json").exists():
+            how = ["--environment", "zoom", "--turns", "3", "--turn-tokens", "96"] if tool else []
+            sizes = [
+                "--size",
+                str(size),
+                "--samples",
+                "1",
+                "--no-greedy",
+                "--max-new-tokens",
+                "192",
+                "--seed",
+                str(seed),
+            ]
+            seethink("eval", str(model), "--data", "world:zoom", *sizes, *how, "--out", str(asked))
+        table = json.loads((asked / "eval.json").read_text(encoding="utf-8"))
+        (found[stage],) = (score["accuracy"] for score in table["scores"])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=400, help="test items")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("words", nargs="*", help="coldstart:KEY=VALUE or grpo:KEY=VALUE, for a short trial")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    scores = {side: [run_seed(args.out, side, s, args.size, args.words) for s in range(args.seeds)] for side in SIDES}
+    print(f"{args.seeds} seeds, {args.size} test items, {platform.machine()}, {date.today()}\n")
+    print("| | cold start | RL |\n|---|---:|---:|")
+    for side, runs in scores.items():
+        cells = [mean_se([100 * run[stage] for run in runs]) for stage in ("cold start", "RL")]
+        print(f"| {side} | " + " | ".join(f"{mean:.1f} ± {se:.1f}" for mean, se in cells) + " |")
+    gains = [100 * (a["RL"] - b["RL"]) for a, b in zip(scores["zoom"], scores["no tool"], strict=True)]
+    gain = t_interval(gains)
+    print(f"\nRL with the zoom less RL without it: {gain.value:+.1f} points [{gain.low:+.1f}, {gain.high:+.1f}] (95%).")
+
+
+if __name__ == "__main__":
+    main()
