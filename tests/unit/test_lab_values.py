@@ -24,6 +24,7 @@ from seethink.studies.lab.values import (
     write_values,
 )
 
+STORED = sorted((Path(__file__).parents[2] / "benchmarks/lab").glob("*.json"))
 NAMES = ("entropy-selection", "vision-frozen", "clip-higher", "rl-against-sft")
 
 
@@ -81,10 +82,22 @@ def test_an_independent_script_comes_to_the_same_intervals_and_verdicts(tmp_path
     """Five seeds, of which a primary claim uses all; its script's bootstrap and its levels of looks are its own."""
     make_lab(tmp_path, *NAMES, "connector-frozen", "dynamic-sampling", "post-rl-tuning", "decodings", seeds=5, items=30)
     write_values(tmp_path / "values.json", collect_values(tmp_path))
-    rows = [r for e in judge_values(read_values(tmp_path / "values.json")).experiments for r in e.results]
-    others = judge_values_independently(tmp_path / "values.json")
+    assert {"agrees", "absent", "can't tell", "untestable"} <= judged_twice(tmp_path / "values.json")
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_it_comes_to_the_stored_results_too(path: Path) -> None:
+    judged_twice(path)
+    for experiment in read_values(path).experiments:
+        today = load_experiments()[experiment.experiment.name]
+        assert [c.text for c in experiment.experiment.claims] == [c.text for c in today.claims]
+
+
+def judged_twice(path: Path) -> set[str]:
+    """Compare both ways of judging; returns the verdicts."""
+    rows = [r for e in judge_values(read_values(path)).experiments for r in e.results]
+    others = judge_values_independently(path)
     assert [r.verdict for r in rows] == [o["verdict"] for o in others]
-    assert {"agrees", "absent", "can't tell", "untestable"} <= {r.verdict for r in rows}
     scale = {True: np.log, False: float}
     for row, other in zip(rows, others, strict=True):
         value, low, high = map(scale[row.claim.ratio], (row.effect.value, row.effect.low, row.effect.high))
@@ -93,6 +106,7 @@ def test_an_independent_script_comes_to_the_same_intervals_and_verdicts(tmp_path
         assert row.q == pytest.approx(other["q"], rel=1e-7, nan_ok=True)
         near = (high - low) * (0.05 if other["by_items"] else 1e-4 if row.claim.primary else 1e-8)
         assert (low, high) == pytest.approx((other["low"], other["high"]), abs=near)
+    return {str(r.verdict) for r in rows}
 
 
 @pytest.mark.parametrize(
