@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from seethink.core.errors import UserError
 from seethink.pretrain import phases
 from seethink.pretrain.base import train_base
 from seethink.pretrain.batches import BUFFER, Encoder, collate
-from seethink.pretrain.cells import cell_batches
+from seethink.pretrain.cells import cell_batches, warped
 from seethink.pretrain.codes import HEADS, KINDS, image_codes, told
 from seethink.pretrain.descent import Descent
 from seethink.pretrain.losses import batch_loss
@@ -169,9 +171,11 @@ def test_a_text_answers_from_its_caption_alone() -> None:
     """The readings of a text that names some things are the caption's own, in the order of the question."""
     rng = np.random.default_rng(0)
     named = 0
-    for _ in range(200):
+    for _ in range(500):
         image, [(question, answer)] = text(rng)
         assert image is None
+        if question.startswith("Which are "):
+            continue
         assert question.startswith("I see ")
         _, asked, names = question.partition(" What are ")
         if asked and "row" not in question and " and " not in question:
@@ -180,6 +184,38 @@ def test_a_text_answers_from_its_caption_alone() -> None:
             assert all(reading in question for reading in readings)
             named += 1
     assert named > 10
+
+
+def test_options_and_holders_are_looked_up_in_the_question() -> None:
+    rng = np.random.default_rng(0)
+    kinds = Counter[str]()
+    for _ in range(300):
+        _, [(question, answer)] = text(rng)
+        before, asked, rest = question.partition("Which are ")
+        if not asked:
+            continue
+        said = [pair.rsplit(" is ", 1) for pair in answer.rstrip(".").split(", ")]
+        values, _, options = rest.partition("?")
+        assert values.split(", ") == [value for value, _ in said]
+        for value, holder in said:
+            kinds["options" if options else "holders"] += 1
+            if options:
+                assert f"\n{holder}. {value}\n" in f"{options}\n"
+            else:
+                assert re.findall(rf"(\w+)(?: \d+ and)? {value}\b", before) == [holder]
+    assert min(kinds.values()) > 30
+
+
+def test_the_warped_cells_are_of_kinds_that_stay_what_they_are() -> None:
+    things = [Thing("red", 4, (0,), "digits"), Thing("blue", 3, (5,), "clocks"), Thing("pink", 2, (10,), "dots")]
+    cells = told(things).repeat(40, 1, 1)
+    pixels = torch.rand(40, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    changed = (warped(pixels, cells, torch.Generator().manual_seed(1)) != pixels).any(1)
+    by_cell = changed.view(40, 4, 28, 4, 28).transpose(2, 3).flatten(3).any(3).view(40, 16).sum(0)
+    assert 15 < by_cell[0] < 40  # seven in ten
+    assert 15 < by_cell[10] < 40
+    assert int(by_cell.sum()) == int(by_cell[0] + by_cell[10])
+    assert torch.equal(warped(pixels, torch.zeros_like(cells), torch.Generator()), pixels)
 
 
 def test_cells_that_show_the_same_have_the_same_code_and_others_have_another() -> None:

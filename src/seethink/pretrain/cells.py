@@ -15,10 +15,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seethink.pretrain.batches import pixels_of
-from seethink.pretrain.codes import HEADS, image_codes, told
+from seethink.pretrain.codes import HEADS, KINDS, image_codes, told
 from seethink.pretrain.losses import VisionLoss
 from seethink.pretrain.settings import BaseConfig
+from seethink.world.v2.canvas import CELL
 from seethink.world.v2.talk import watched
+
+WARPED = ("digits", "dots", "numbered")
+"""Kinds whose value stays when a cell is turned or stretched a little."""
+WARP_SHARE = 0.7
+"""Of such cells."""
+WARP = ((0.09, 0.09, 0.02), (0.09, 0.09, 0.02))
+"""Standard deviations of an affine map's entries; the last column moves, in half cells."""
+SHRINK = 1.05
+"""So that what stands at a cell's edge is seldom cut."""
 
 
 def cell_batches(config: BaseConfig, first: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -31,7 +41,26 @@ def cell_batches(config: BaseConfig, first: int) -> Iterator[tuple[Tensor, Tenso
             item = watched(rng)
             images.append(item.image)
             targets.append(told(item.problem.things))
-        yield pixels_of(images), torch.stack(targets)
+        cells = torch.stack(targets)
+        yield warped(pixels_of(images), cells, torch.Generator().manual_seed(step)), cells
+
+
+def warped(pixels: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """The pictures [B, 3, H, W] with most cells of WARPED kinds turned, sheared and scaled a little.
+
+    There are some hundred handwritings of each digit: without this, they are learned by heart.
+    """
+    patches = F.unfold(pixels, CELL, stride=CELL).transpose(1, 2).reshape(-1, 3, CELL, CELL)
+    kinds = torch.tensor([KINDS.index(kind) + 1 for kind in WARPED])
+    chosen = torch.isin(targets[..., 5].flatten(), kinds)
+    chosen &= torch.rand(len(chosen), generator=generator) < WARP_SHARE
+    if not chosen.any():
+        return pixels
+    change = torch.randn(int(chosen.sum()), 2, 3, generator=generator) * torch.tensor(WARP)
+    grid = F.affine_grid(SHRINK * torch.eye(2, 3) + change, [len(change), 3, CELL, CELL], align_corners=False)
+    patches[chosen] = F.grid_sample(patches[chosen], grid, padding_mode="border", align_corners=False)
+    rows = patches.view(len(pixels), -1, 3 * CELL * CELL).transpose(1, 2)
+    return F.fold(rows, pixels.shape[-2:], CELL, stride=CELL)
 
 
 def cell_probing(width: int) -> tuple[VisionLoss, list[torch.nn.Parameter]]:

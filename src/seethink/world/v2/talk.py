@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 from PIL.Image import Image
 
+from seethink.world.questions import LETTERS
 from seethink.world.talk import Turn
 from seethink.world.v2 import forms
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.items import Item, Key, make_item
+from seethink.world.v2.names import COLORS
 from seethink.world.v2.scene import LEVELS, Thing
 
 Shown = Image | tuple[Thing, ...] | None
@@ -19,7 +21,7 @@ Shown = Image | tuple[Thing, ...] | None
 OTHERS = tuple(name for name in GROUPS["cold"] if name not in GROUPS["core"])
 SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]: 0.1, GROUPS["captions"]: 0.05}
 """How often a picture is of each group of domains."""
-HARD = ("bars", "tables", "shapes", "emoji")
+HARD = ("bars", "tables", "clocks")
 WATCHED = {
     GROUPS["core"]: 0.3,
     GROUPS["rl"]: 0.2,
@@ -28,10 +30,12 @@ WATCHED = {
     GROUPS["tuning"]: 0.05,
     GROUPS["captions"]: 0.05,
 }
-"""The same in the first phase: charts and counting, which take longest to learn, come more often."""
-TEXTS = {"named": 0.3, "probe": 0.1, "worked": 0.55, "direct": 0.05}
-"""What a text asks of a caption: several named values, one value, the item's question with or without its working."""
-TOLD_SHARE = 0.6
+"""The same in the first phase: charts and clocks, which take longest to learn, come more often."""
+TEXTS = {"named": 0.1, "probe": 0.05, "worked": 0.5, "direct": 0.05, "holders": 0.1, "options": 0.2}
+"""What a text asks: several named values of a caption, one value, the item's question with or without its working, what
+has some values, and which options some answers are. The last two are what a long answer hangs on and teaches too
+rarely: the letters of options stay at chance without them."""
+TOLD_SHARE = 0.35
 """Conversations about pictures that are not drawn, of the text phase."""
 TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.5
 """Conversations without a picture, of the language phase and of the last phase."""
@@ -94,6 +98,10 @@ def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
     """A caption with a question about it."""
     item = _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
     match list(TEXTS)[int(rng.choice(len(TEXTS), p=list(TEXTS.values())))]:
+        case "options":
+            return _options(rng)
+        case "holders":
+            question, answer = _holders(item, rng)
         case "named":
             question, answer = _named(item, rng)
         case "probe":
@@ -104,6 +112,30 @@ def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
             question = item.prompt
             answer = forms.worked(item) if kind == "worked" else forms.direct(item.answer)
     return f"{forms.caption(item.problem.things)} {question}", answer
+
+
+def _options(rng: np.random.Generator) -> Turn:
+    """`Which are 5, 1?` and four options, answered by `5 is C, 1 is B.`"""
+    names = [COLORS[i] for i in rng.permutation(len(COLORS))]
+    texts = (
+        [str(number) for number in rng.permutation(25)[:4]],
+        names[:4],
+        [f"{one} and {other}" for one, other in zip(names[:4], names[4:8], strict=True)],
+    )[int(rng.integers(3))]
+    asked = [int(i) for i in rng.permutation(len(texts))[: int(rng.integers(len(texts))) + 1]]
+    options = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=True))
+    answer = ", ".join(f"{texts[i]} is {LETTERS[i]}" for i in asked)
+    return f"Which are {', '.join(texts[i] for i in asked)}?{options}", f"{answer}."
+
+
+def _holders(item: Item, rng: np.random.Generator) -> Turn:
+    """`Which are 6, 9?`, answered by `6 is teal, 9 is brown.`: of values that one name alone has."""
+    values = [str(thing.value) if not thing.arrow else thing.arrow for thing in item.problem.things]
+    alone = {v: t.name for v, t in zip(values, item.problem.things, strict=True) if values.count(v) == 1}
+    if not alone:
+        return _named(item, rng)
+    asked = [list(alone)[i] for i in rng.permutation(len(alone))[: int(rng.integers(len(alone))) + 1]]
+    return f"Which are {', '.join(asked)}?", f"{', '.join(f'{value} is {alone[value]}' for value in asked)}."
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:
