@@ -44,6 +44,7 @@ def prompts(loaded: LoadedModel) -> list[Prompt]:
         Sample("one", LONG.replace("<video>", "it"), videos=(clip(1, 4),), answer="1"),
         Sample("both", "is <image> in <video> or not", (picture(7, (80, 30)),), videos=(clip(2, 5, (64, 30)),)),
         Sample("text", "what is the sum"),
+        Sample("slow", "<video>", videos=(clip(5, 6, fps=0.1),)),
         Sample("two", "what is the sum of both", videos=(clip(3, 4, (28, 28)), clip(4, 4, (40, 64), fps=1.0))),
     ]
     return [loaded.chat.prompt(sample) for sample in samples]
@@ -129,8 +130,8 @@ def test_greedy_tokens_are_those_of_generate(loaded: LoadedModel, prompts: list[
     assert len(said) > 1
 
 
-def test_answers_go_on_after_the_last_second(loaded: LoadedModel) -> None:
-    """Qwen2.5-VL's positions of a slow video reach beyond those of the short text after it."""
+def test_answers_go_on_from_the_text_before_them(loaded: LoadedModel) -> None:
+    """Qwen2.5-VL's positions of a slow video, in seconds, reach beyond those of the short text after it."""
     prompt = loaded.chat.prompt(Sample("slow", "<video>", videos=(clip(5, 6, fps=0.1),)))
     ((ours,),) = InProcessGenerator(loaded).generate([prompt], 1, Sampling(12, 0.0), (0,))
     if loaded.model.config.model_type == "qwen2_5_vl":
@@ -154,8 +155,7 @@ def test_answers_go_on_after_the_last_second(loaded: LoadedModel) -> None:
 def test_trainer_logprobs_are_those_of_a_plain_forward(
     double: LoadedModel, prompts: list[Prompt], completions: list[list[Completion]]
 ) -> None:
-    """Each sequence alone through transformers' forward, in float64, which makes its own masks and, for a prompt whose
-    text ends behind its videos, its own positions."""
+    """Each sequence alone through transformers' forward, which makes its own positions and masks; float64."""
     members = sequences(prompts, completions)
     batches = pack(members, pack_length=double.pack_length(400), micro_tokens=2000, pad_id=double.chat.pad_id)
     with torch.no_grad():
