@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from seethink.core.errors import UserError
 
+NO_LOAD = torch.zeros(0, 2, 0)
+"""Of a model without routers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Routers:
@@ -47,11 +50,11 @@ class Routers:
             for handle in handles:
                 handle.remove()
 
-    def load(self, logits: list[Tensor], counted: Tensor) -> Tensor | None:
+    def load(self, logits: list[Tensor], counted: Tensor) -> Tensor:
         """[L, 2, E] tokens of each expert, and its summed probability with gradient, over the tokens that are `counted`
-        [B, T]; None where no router ran."""
+        [B, T]; empty where no router ran."""
         if not logits:
-            return None
+            return NO_LOAD
         rows = counted.reshape(-1)
         found = []
         for layer in logits:

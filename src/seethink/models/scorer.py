@@ -18,7 +18,7 @@ from seethink.core.types import Microbatch, Prefix
 from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
-from seethink.models.routers import routers_of
+from seethink.models.routers import NO_LOAD, routers_of
 from seethink.models.shared_prompt import SharedPrompt, prompt_states
 
 
@@ -34,9 +34,9 @@ class TokenOutputs(NamedTuple):
     """[N], with gradient where the scorer was asked for it."""
     hidden: Tensor
     """[N, H] the last hidden state that predicts each token."""
-    load: Tensor | None = None
+    load: Tensor = NO_LOAD
     """[L, 2, E] of a mixture of experts: tokens and summed probability of each layer's experts, over the rows' tokens
-    (models/routers.py); None for other models, and where no layer ran."""
+    (models/routers.py); empty for other models, and where no layer ran."""
 
 
 class TokenScorer(nn.Module):
@@ -96,9 +96,9 @@ class TokenScorer(nn.Module):
                 )
         return TokenOutputs(*found, self._load(logits, given))
 
-    def _load(self, logits: list[Tensor], batch: Microbatch) -> Tensor | None:
+    def _load(self, logits: list[Tensor], batch: Microbatch) -> Tensor:
         if self.routers is None:
-            return None
+            return NO_LOAD
         # Behind a shared prompt, a response's last token goes through no layer; a prompt's tokens are not counted.
         counted = batch.sequence_ids >= 0
         return self.routers.load(logits, counted if batch.prefix is None else counted[:, :-1])

@@ -42,7 +42,7 @@ class Experts:
     def loss(self, outputs: TokenOutputs, *, idle: bool) -> Tensor | float:
         """A micro-batch's part of the step's loss; 0 without a coefficient."""
         self._add(outputs.load, idle=idle)
-        if not self.coef or self._tokens is None or outputs.load is None or self._scorer.routers is None:
+        if not self.coef or self._tokens is None or not len(outputs.load) or self._scorer.routers is None:
             return 0.0
         tokens = self._tokens.to(outputs.load)
         return self.coef * (not idle) * balancing_loss(outputs.load, tokens, self._scorer.routers.chosen)
@@ -53,8 +53,8 @@ class Experts:
             return {}
         return balance(load, self._scorer.routers.chosen)
 
-    def _add(self, load: Tensor | None, *, idle: bool) -> None:
-        if load is not None and not idle:
+    def _add(self, load: Tensor, *, idle: bool) -> None:
+        if len(load) and not idle:
             own = load.detach().to("cpu", torch.float64)
             self._load = own if self._load is None else self._load + own
 
