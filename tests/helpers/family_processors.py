@@ -21,7 +21,9 @@ from helpers.family_words import (
     PAD,
     PATCH,
     QUERY_TOKENS,
+    QWEN_PLACE,
     QWEN_TOKENS,
+    QWEN_VIDEO,
     SHARED_TOKENS,
     SPLIT_TOKENS,
     STATS,
@@ -41,9 +43,10 @@ WORDS: dict[str, Words] = {
             "video_token": "<video>",
         },
         place="<IMG_CONTEXT>\n",
+        video="<video>\n",
     ),
-    "qwen2_5_vl": Words(QWEN_TOKENS, place="<|vision_start|><|image_pad|><|vision_end|>"),
-    "qwen3_vl": Words(QWEN_TOKENS, place="<|vision_start|><|image_pad|><|vision_end|>"),
+    "qwen2_5_vl": Words(QWEN_TOKENS, place=QWEN_PLACE, video=QWEN_VIDEO),
+    "qwen3_vl": Words(QWEN_TOKENS, place=QWEN_PLACE, video=QWEN_VIDEO),
     "llava": Words(("<s>", "<image>"), place="<image>\n", bos="<s>"),
     "llava_onevision": Words(("<image>", "<video>"), place="<image>\n"),
     "idefics3": Words(
@@ -75,6 +78,7 @@ def chat_template(words: Words) -> str:
         "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
         "{% for part in message['content'] %}"
         "{% if part['type'] == 'image' %}{{ " + repr(words.place) + " }}"
+        "{% elif part['type'] == 'video' %}{{ " + repr(words.video) + " }}"
         "{% else %}{{ part['text'] }}{% endif %}"
         "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -26,6 +26,8 @@ ANYRES_GRID = [[h, w] for h in (36, 72) for w in (36, 72)]
 ROWS_COLS = tuple(f"<row_{row}_col_{col}>" for row in range(1, 7) for col in range(1, 7))
 SPLIT_TOKENS = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *ROWS_COLS)
 QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+QWEN_PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
+QWEN_VIDEO = "<|vision_start|><|video_pad|><|vision_end|>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Words:
     """Tokens that the family's processor reads as attributes of the tokenizer."""
     place: str = ""
     """What the chat template writes for an image; empty if the processor itself prepends the image tokens."""
+    video: str = ""
+    """What the chat template writes for a video; empty where it knows none."""
     bos: str | None = None
     """Prepended by the tokenizer."""
     bos_in_template: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from helpers.family_words import PATCH, QWEN_TOKENS, STATS, TILE, Words
+from helpers.family_words import PATCH, QWEN_PLACE, QWEN_TOKENS, QWEN_VIDEO, STATS, TILE, Words
 
 Build = Callable[..., Any]
 WIDTH, HEAD_DIM = 128, 32
@@ -13,11 +13,10 @@ SLIDING_WINDOW = 16
 _GLM = {"image_token": "<|image|>", "video_token": "<|video|>"}
 _COHERE = ("<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>")
 _OVIS = ("<image>", "<IMG_ATOM>", "<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>")
-_QWEN_PLACE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 WORDS: dict[str, Words] = {
-    "qwen2_vl": Words(QWEN_TOKENS, place=_QWEN_PLACE),
-    "qwen3_vl_moe": Words(QWEN_TOKENS, place=_QWEN_PLACE),
+    "qwen2_vl": Words(QWEN_TOKENS, place=QWEN_PLACE, video=QWEN_VIDEO),
+    "qwen3_vl_moe": Words(QWEN_TOKENS, place=QWEN_PLACE, video=QWEN_VIDEO),
     "glm4v": Words(
         ("<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>", "<|image|>", "<|video|>"),
         named=_GLM,
@@ -57,7 +56,7 @@ WORDS: dict[str, Words] = {
         named={"image_token": "<image>"},
         place="<image>",
     ),
-    "qwen3_5": Words(QWEN_TOKENS, place=_QWEN_PLACE),
+    "qwen3_5": Words(QWEN_TOKENS, place=QWEN_PLACE),
 }
 
 

@@ -172,7 +172,7 @@ def test_image_root(tmp_path: Path) -> None:
         ({"answer_type": "numbr"}, "bad_answer_type", "expected one of number, fraction, "),
         ({"answer_type": 1}, "bad_answer_type", "expected the name of a type, found int"),
         ({"answer_type": "number", "answer": "\\frac{1}{"}, "bad_gold", "answer of type 'number', found '"),
-        ({"videos": ["a.mp4"]}, "unsupported_media", "the row has 'videos'"),
+        ({"videos": ["a.mp4"]}, "video_missing", "'videos', video 1: no video at 'a.mp4'"),
     ],
 )
 def test_a_bad_row_is_named_with_its_problem(tmp_path: Path, changes: Row, reason: str, said: str) -> None:

@@ -161,6 +161,7 @@ def test_reasons_are_stable_words() -> None:
         "not_json", "missing_column", "bad_message", "multi_turn", "unsupported_media", "image_count", "image_source",
         "image_missing", "image_outside_root", "image_address", "image_unreadable", "image_too_large", "image_aspect",
         "empty_gold", "bad_gold", "bad_choices", "gold_outside_choices", "special_token", "prompt_refused",
+        "video_count", "video_source", "video_missing", "video_unreadable", "video_too_large",
         "prompt_too_long", "bad_answer_type", "unread_images", "broken_text", "prompt_beyond_model",
     }  # fmt: skip
     with pytest.raises(AssertionError):

@@ -186,7 +186,7 @@ def test_conversations(suffix: str) -> None:
                     16: one}  # fmt: skip
     reasons = {row: r.problem.reason for row, r in found.items() if r.problem is not None}
     assert reasons == {
-        7: "multi_turn", 8: "bad_message", 11: "image_count", 13: "image_count", 15: "unsupported_media",
+        7: "multi_turn", 8: "bad_message", 11: "image_count", 13: "image_count", 15: "video_missing",
     }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from seethink.core.redact import visible
 from seethink.core.types import Sample
 from seethink.data.dataset import read_rows
 from seethink.data.images import ImageRef, check_image
-from seethink.data.quarantine import DataError
+from seethink.data.quarantine import DataError, RowError, problem
 from seethink.data.rows import ReadGold, RowResult
 from seethink.runs.reading import read_object, require_lines
 from seethink.world.make import is_world, png_bytes
@@ -216,6 +216,7 @@ def _read(
     looks: dict[str, np.ndarray] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, progress_bar("questions", limit or 0) as advance:
         for batch in _batches(rows, advance):
+            batch = [_without_videos(result) for result in batch]
             samples = [result.sample for result in batch if result.sample is not None]
             pictures = pool.map(lambda sample: [_kept(image, images) for image in sample.images], samples)
             shown = dict(zip(map(id, samples), pictures, strict=True))
@@ -228,6 +229,14 @@ def _read(
                     said = result.problem
                     bad.append(LeftOut(said.id, said.file, said.row, said.reason, said.detail))
     return found, bad, looks
+
+
+def _without_videos(result: RowResult) -> RowResult:
+    """A row with videos becomes a bad one: they are not sent to teachers."""
+    if result.sample is None or not result.sample.videos:
+        return result
+    error = RowError("unsupported_media", "the row has a video; teachers are asked about images alone")
+    return replace(result, sample=None, problem=problem(result.file, result.row, result.sample.id, error))
 
 
 def _batches(rows: Iterable[RowResult], advance: Advance) -> Iterator[list[RowResult]]:

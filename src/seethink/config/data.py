@@ -40,7 +40,12 @@ class ReadConfig(Section):
         le=64,
         description="Tiles of an image at most (InternVL, Cohere2, Ovis2). Default: the checkpoint's.",
     )
-
+    video_frames: int = Field(
+        16, ge=2, le=768, description="Frames of a video at most, evenly spaced from the first to the last."
+    )
+    video_fps: float | None = Field(
+        None, gt=0, le=120, description="Of short videos fewer frames: so many a second. Default: video_frames of each."
+    )
     memory_mb: int = Field(
         4096,
         ge=16,

@@ -26,6 +26,12 @@ class OptimConfig(Section):
         "needs torchao), or 8 in main memory, which visit the device during the update (`cpu`).",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of all parts together are clipped to this norm.")
+    router_aux_coef: float = Field(
+        0.0,
+        ge=0,
+        description="Times the loss that balances the experts of a mixture, added to every stage's loss. It costs a "
+        "further forward per step, and prompts are not shared.",
+    )
     max_bad_steps: int = Field(3, gt=0, description="Stop after so many steps in a row with NaN or infinity; skipped.")
     micro_tokens: int | None = Field(
         None, gt=0, description="Token budget of one forward and backward. Default: 1,024 on a CPU, 16,384 on a GPU."

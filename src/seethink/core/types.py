@@ -29,6 +29,34 @@ class ImageRef(Protocol):
         ...
 
 
+class VideoRef(Protocol):
+    """A video as the frames that were sampled of it, which lie somewhere else."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the encoded file and the places of the frames, or of the frames' files."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of every frame, in pixels."""
+        ...
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """When each frame is shown, from the beginning of the video."""
+        ...
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the whole video."""
+        ...
+
+    def load(self) -> list[Image]:
+        """The frames as RGB pictures of one size. Raises an error of its own where the file has changed."""
+        ...
+
+
 class Verdict(StrEnum):
     """What a grader says. `ERROR` means "could not be graded": masked, never scored 0."""
 
@@ -63,7 +91,7 @@ class Grade:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One question about zero or more images.
+    """One question about zero or more images and videos.
 
     Example: `Sample(id="math-0-17", question="What is red plus blue?", images=(img,), answer="9")`
     """
@@ -87,6 +115,8 @@ class Sample:
     """Where the row came from (`file`, `row`), and what a data set says besides."""
     system: str = ""
     """The system turn; "" for none of its own."""
+    videos: tuple[VideoRef, ...] = ()
+    """Videos stand before the text, after the images, unless it holds `<video>` marks, one a video."""
 
     def pictures(self) -> list[Image]:
         """The images as RGB pictures, loaded where they are references. Raises ImageError where one has changed."""
@@ -107,14 +137,14 @@ class Prompt:
     input_ids: list[int]
     """[T] token ids up to and including the assistant header."""
     mm_kwargs: dict[str, Tensor]
-    """What the processor made of the images, passed to the model untouched; empty for text only."""
+    """What the processor made of images and videos, passed to the model untouched; empty for text only."""
     rope_ids: Tensor | None = None
     """[3, T] positions by time, height and width (M-RoPE); None where positions simply count."""
     turns: tuple[tuple[list[int], Reply], ...] = ()
     """In a later turn of a conversation: what the model has said, and how it was answered. All are in `input_ids`."""
 
     def pictures(self) -> list[Image]:
-        """Those of the sample, then those of the answers."""
+        """The images of the sample, then those of the answers."""
         return [*self.sample.pictures(), *(picture for _, reply in self.turns for picture in reply.images)]
 
 

@@ -1,4 +1,4 @@
-"""Samples -> token ids and image tensors: the one module that knows chat templates and processors."""
+"""Samples -> token ids, image and video tensors: the one module that knows chat templates and processors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from torch import Tensor
 
 from seethink.config import ReadConfig
 from seethink.core.errors import UserError
-from seethink.core.types import Prompt, Sample
-from seethink.data.fields import IMAGE_MARK, LETTERS
+from seethink.core.types import Prompt, Sample, VideoRef
+from seethink.data.control_images import blanked
+from seethink.data.fields import IMAGE_MARK, LETTERS, VIDEO_MARK, without_marks
 from seethink.data.image_budget import limit_images
 from seethink.data.image_tokens import ImageTokens, Sizes
 from seethink.data.template import TemplateError, refuse_endless
+from seethink.data.video_inputs import NO_VIDEOS, check_frames, check_places, video_inputs
 
 TEXT_KEYS = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
-"""What a processor gives for each token; all other tensors are the images'."""
+"""What a processor gives for each token; all other tensors are those of images and videos."""
+_MARK = re.compile(f"({re.escape(IMAGE_MARK)}|{re.escape(VIDEO_MARK)})")
 
 
 Positions = Callable[[list[int], dict[str, Tensor]], Tensor | None]
@@ -35,12 +38,15 @@ class Chat:
         positions: Positions | None = None,
         max_images: int | None = None,
         context: int | None = None,
+        *,
+        takes_videos: bool = False,
     ) -> None:
         """`context`: positions that the language model knows; None: as many as one likes."""
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.template_owner = processor if getattr(processor, "chat_template", None) else self.tokenizer
         self._positions, self.max_images, self.context = positions, max_images, context
+        self.takes_videos = takes_videos
         added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.special_tokens = tuple(dict.fromkeys([*map(str, self.tokenizer.all_special_tokens), *added]))
         self.eos_id: int = self.tokenizer.eos_token_id
@@ -68,9 +74,9 @@ class Chat:
         return chat
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The user's turn with its images, up to and including the assistant header. Raises UserError."""
+        """The user's turn with images and videos, up to and including the assistant header. Raises UserError."""
         text, pictures = self.template_text(sample), sample.pictures()
-        ids, mm_kwargs = self._encoded(text, pictures, special=self.wants_bos(text))
+        ids, mm_kwargs = self._encoded(text, pictures, sample.videos, special=self.wants_bos(text))
         return Prompt(sample, ids, mm_kwargs, self.positions(ids, mm_kwargs))
 
     def positions(self, ids: list[int], mm_kwargs: dict[str, Tensor]) -> Tensor | None:
@@ -111,15 +117,34 @@ class Chat:
             text = text.replace(found[0], "")
         return text
 
-    def _encoded(self, text: str, pictures: list[Image.Image], *, special: bool) -> tuple[list[int], dict[str, Tensor]]:
-        """Token ids and image tensors. `special`: the tokenizer adds its own beginning of sequence."""
-        if not pictures:
+    def _encoded(
+        self, text: str, pictures: list[Image.Image], videos: Sequence[VideoRef] = (), *, special: bool
+    ) -> tuple[list[int], dict[str, Tensor]]:
+        """Token ids, image and video tensors. `special`: the tokenizer adds its own beginning of sequence."""
+        if not pictures and not videos:
             # Some processors (Q-Formers) write image tokens whether there is an image or not.
             ids: list[int] = self.tokenizer(text, add_special_tokens=special)["input_ids"]
             return ids, {}
-        inputs = self.processor(images=pictures, text=[text], return_tensors="pt", add_special_tokens=special)
+        inputs = self._processed(text, pictures, videos, special=special)
         mm_kwargs = {key: value for key, value in inputs.items() if key not in TEXT_KEYS}
         return inputs["input_ids"][0].tolist(), mm_kwargs
+
+    def _processed(self, text: str, pictures: list[Image.Image], videos: Sequence[VideoRef], *, special: bool) -> Any:
+        """What the processor makes of a text with a place for each picture and video. Raises UserError."""
+        given: dict[str, Any] = {"images": pictures} if pictures else {}
+        given |= {"text": [text], "return_tensors": "pt", "add_special_tokens": special}
+        if not videos:
+            return self.processor(**given)
+        check_places(text, self.processor, videos)
+        try:
+            made = self.processor(**given, **video_inputs(videos))
+            check_frames(made, self.processor)
+            return made
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # processors raise what they like of videos that they do not take
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise UserError(f"the model's processor does not take the video: {said}") from None
 
     def answered(self, sample: Sample, response: str, *, with_images: bool) -> dict[str, Tensor]:
         """The whole conversation, which nobody goes on with: the tensors that the processor gives, [1, T] per token.
@@ -129,6 +154,8 @@ class Chat:
         self._refuse_special(sample.id, response)
         turns = [*self._turns(sample), {"role": "assistant", "content": [_text(response)]}]
         pictures = sample.pictures() if with_images else []
+        if sample.videos:
+            raise UserError(f"sample {sample.id!r} has a video; reward models see images alone")
         if not with_images:
             turns = [{**turn, "content": "".join(p.get("text", "") for p in turn["content"])} for turn in turns]
         text = self._rendered(sample.id, turns, add_generation_prompt=False)
@@ -146,8 +173,17 @@ class Chat:
 
     def prompt_length(self, sample: Sample) -> int:
         """Tokens of the prompt, image tokens included, without decoding an image. Raises UserError."""
-        of_images = self.image_tokens.of(sample)
-        return len(self._text_ids(self.template_text(sample))) + of_images
+        of_media = self.media_tokens(sample)
+        return len(self._text_ids(self.template_text(sample))) + of_media
+
+    def media_tokens(self, sample: Sample) -> int:
+        """Tokens that images and videos add to the prompt's text, without decoding one. Raises UserError."""
+        if not sample.videos:
+            return self.image_tokens.of(sample)
+        # Times of frames are text that merges with what stands beside it: only a whole prompt tells its length.
+        text, blank = self.template_text(sample), blanked(sample)
+        ids, _ = self._encoded(text, blank.pictures(), blank.videos, special=self.wants_bos(text))
+        return len(ids) - len(self._text_ids(text))
 
     def _image_length(self, sizes: Sizes) -> int:
         """Tokens that the processor adds to a text for blank images of these sizes."""
@@ -172,7 +208,9 @@ class Chat:
 
     def _turns(self, sample: Sample) -> list[dict[str, Any]]:
         """Raises UserError for what the model cannot be shown."""
-        self._refuse_special(sample.id, sample.system, sample.question.replace("<image>", ""), *sample.choices)
+        self._refuse_special(sample.id, sample.system, without_marks(sample), *sample.choices)
+        if sample.videos and not self.takes_videos:
+            raise UserError(f"sample {sample.id!r}: {NO_VIDEOS}")
         if self.max_images is not None and len(sample.images) > self.max_images:
             raise UserError(
                 f"sample {sample.id!r} has {len(sample.images)} images; this model takes at most {self.max_images}"
@@ -263,17 +301,22 @@ def _text(text: str) -> dict[str, str]:
 
 
 def content_parts(sample: Sample) -> list[dict[str, str]]:
-    """The content parts of a question; images come first unless `<image>` marks say where they stand."""
+    """The content parts of a question: images, then videos, come first unless marks say where they stand."""
     text = _with_choices(sample)
-    if "<image>" not in text:
-        return [*({"type": "image"} for _ in sample.images), _text(text)]
-    parts: list[dict[str, str]] = []
-    for number, piece in enumerate(text.split("<image>")):
-        if number:
-            parts.append({"type": "image"})
-        if piece:
-            parts.append(_text(piece))
-    return parts
+    kinds = {IMAGE_MARK: "image"} | ({VIDEO_MARK: "video"} if sample.videos else {})
+    first = {IMAGE_MARK: len(sample.images), VIDEO_MARK: len(sample.videos)}
+    parts = [{"type": kind} for mark, kind in kinds.items() if mark not in text for _ in range(first[mark])]
+    if not any(mark in text for mark in kinds):
+        return [*parts, _text(text)]
+    run = ""
+    for piece in _MARK.split(text):
+        if piece not in kinds:
+            run += piece
+            continue
+        parts += [_text(run)] if run else []
+        parts.append({"type": kinds[piece]})
+        run = ""
+    return [*parts, _text(run)] if run else parts
 
 
 def _with_choices(sample: Sample) -> str:

@@ -36,9 +36,9 @@ def read_fields(row: Row, style: Style) -> Fields:
     absent = style.missing(filled(row))
     if absent:
         raise RowError("missing_column", f"expected {', '.join(absent)}; {found_columns(row)}")
-    for media in ("videos", "video", "audios", "audio"):
+    for media in ("audios", "audio"):
         if not is_empty(row.get(media)):
-            raise RowError("unsupported_media", f"the row has {media!r}; only images are supported")
+            raise RowError("unsupported_media", f"the row has {media!r}; only images and videos are supported")
     return style.read(row, style)
 
 

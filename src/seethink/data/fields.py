@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from seethink.core.types import Sample
 from seethink.data.quarantine import escaped
 from seethink.data.values import is_empty
 
 Row = Mapping[str, Any]
 IMAGE_MARK = "<image>"
+VIDEO_MARK = "<video>"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """Of the choices, in their order."""
 IMAGE_COLUMNS = ("images", "image", "image_paths", "image_path", "imgs", "img")
 """Columns of images, a list or one image, in the order in which they are tried; `image_1`, `image_2`, ... follow."""
-COMMON = (*IMAGE_COLUMNS, "choices", "options", "system", "domain", "difficulty", "id")
+VIDEO_COLUMNS = ("videos", "video")
+"""Columns of videos, a list or one video, in the order in which they are tried."""
+COMMON = (*IMAGE_COLUMNS, *VIDEO_COLUMNS, "choices", "options", "system", "domain", "difficulty", "id")
 """Columns that every style reads."""
 
 
@@ -29,6 +33,8 @@ class Fields:
     question: str
     images: list[Any] = field(default_factory=list)
     """Sources for images.py, in the order of the marks."""
+    videos: list[Any] = field(default_factory=list)
+    """Sources for videos.py, in the order of the `<video>` marks."""
     response: str | None = None
     reply: str | None = None
     """What the assistant says in the row's conversation."""
@@ -96,3 +102,9 @@ def found_columns(names: Iterable[Any]) -> str:
     """`found columns a, b`, for error messages."""
     shown = sorted({escaped(str(name)[:40]) for name in names})[:30]
     return f"found columns {', '.join(shown)}" if shown else "found no columns"
+
+
+def without_marks(sample: Sample) -> str:
+    """The question without the marks of its images and videos; without videos, `<video>` is a word."""
+    text = sample.question.replace(IMAGE_MARK, "")
+    return text.replace(VIDEO_MARK, "") if sample.videos else text

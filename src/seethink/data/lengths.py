@@ -23,11 +23,12 @@ from seethink.core.errors import UserError
 from seethink.core.files import write_text
 from seethink.core.types import Sample
 from seethink.data.dataset import load_samples
-from seethink.data.fields import IMAGE_MARK
+from seethink.data.fields import without_marks
 from seethink.data.image_store import ImageStore, cache_root
 from seethink.data.image_tokens import ImageTokens
 from seethink.data.quarantine import DataError, Problem, Quarantine, RowError, problem
 from seethink.data.rows import ReadGold
+from seethink.data.video_inputs import NO_VIDEOS
 
 if TYPE_CHECKING:
     from seethink.data.chat import Chat
@@ -97,6 +98,8 @@ def _unfit(sample: Sample, chat: Chat) -> RowError | None:
     token = special_token(sample, chat)
     if token is not None:
         return RowError("special_token", f"the text holds the special token {token!r}; remove or respell it")
+    if sample.videos and not chat.takes_videos:
+        return RowError("prompt_refused", NO_VIDEOS)
     most = chat.max_images
     if most is not None and len(sample.images) > most:
         return RowError("prompt_refused", f"{len(sample.images)} images; this model takes at most {most}")
@@ -105,7 +108,7 @@ def _unfit(sample: Sample, chat: Chat) -> RowError | None:
 
 def special_token(sample: Sample, chat: Chat) -> str | None:
     """A special token that the sample's texts hold: it would forge a turn or the place of an image."""
-    texts = (sample.system, sample.question.replace(IMAGE_MARK, ""), *sample.choices, sample.response or "")
+    texts = (without_marks(sample), sample.system, *sample.choices, sample.response or "")
     return chat.special_token_in(*texts)
 
 
@@ -132,6 +135,8 @@ def _perhaps_too_long(samples: Sequence[Sample], places: list[int], chat: Chat) 
 
 
 def _most_tokens(sample: Sample, chat: Chat) -> float:
+    if sample.videos:
+        return math.inf
     texts = (sample.system, sample.question, *(f"\nA. {choice}" for choice in sample.choices))
     try:
         images = chat.image_tokens.estimate(sample)
@@ -168,12 +173,13 @@ def _measure(sample: Sample, chat: Chat) -> int | str:
 
 
 def sample_key(sample: Sample) -> str:
-    """A hash of what a prompt's length depends on: its texts and the sizes of its images.
+    """A hash of what a prompt's length depends on: its texts, the sizes of its images, and sizes and times of videos.
 
     No processor counts by what an image shows, and sizes are known without reading the file again.
     """
     sizes = [image.size for image in sample.images]
-    content = repr((sample.system, sample.question, sample.choices, sizes))
+    videos = [(video.size, video.seconds, video.duration) for video in sample.videos]
+    content = repr((sample.system, sample.question, sample.choices, sizes, *([videos] if videos else [])))
     return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:24]
 
 

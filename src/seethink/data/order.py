@@ -20,8 +20,9 @@ def shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 
 def question_key(sample: Sample) -> Hashable:
-    """Equal for samples that ask the same of the same images."""
-    return " ".join(sample.question.split()), sample.choices, tuple(map(image_sha256, sample.images))
+    """Equal for samples that ask the same of the same images and videos."""
+    media = (*map(image_sha256, sample.images), *(video.sha256 for video in sample.videos))
+    return " ".join(sample.question.split()), sample.choices, media
 
 
 def held_out(keys: Sequence[Hashable], size: int) -> list[int]:
@@ -50,7 +51,7 @@ def whole_questions(keys: Sequence[Hashable], places: Sequence[int], most: int) 
 
 
 def fingerprint(samples: Sequence[Sample], *, domains: bool = False) -> str:
-    """A SHA-256 of everything that a run learns from: texts, golds, images and their order.
+    """A SHA-256 of everything that a run learns from: texts, golds, images, videos and their order.
 
     `domains`: whether the samples are drawn by the weights of their domains.
     """
@@ -60,6 +61,7 @@ def fingerprint(samples: Sequence[Sample], *, domains: bool = False) -> str:
         content = [s.id, s.system, s.question, s.answer, s.choices, s.response, images]
         # Samples without a type have the fingerprint of the time before there were types, so that old runs resume.
         content += [s.answer_type] if s.answer_type is not None else []
+        content += [[video.sha256 for video in s.videos]] if s.videos else []
         content += [s.domain] if domains else []
         digest.update(repr(tuple(content)).encode("utf-8", "replace"))
     return digest.hexdigest()

@@ -6,19 +6,32 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from seethink.config import ReadConfig
-from seethink.core.types import Sample
+from seethink.core.types import Sample, VideoRef
 from seethink.data.columns import read_fields
-from seethink.data.fields import IMAGE_COLUMNS, IMAGE_MARK, Fields, Row, Style, filled, found_columns
+from seethink.data.fields import (
+    IMAGE_COLUMNS,
+    IMAGE_MARK,
+    VIDEO_COLUMNS,
+    VIDEO_MARK,
+    Fields,
+    Row,
+    Style,
+    filled,
+    found_columns,
+)
 from seethink.data.files import RawRow
 from seethink.data.image_columns import image_in_text, place_numbered, read_columns, unread_columns
 from seethink.data.image_store import ImageStore
 from seethink.data.images import check_image
 from seethink.data.options import Options, letter_columns, read_options
-from seethink.data.quarantine import Problem, RowError, escaped, problem
+from seethink.data.quarantine import DataError, Problem, RowError, escaped, problem
 from seethink.data.values import broken_character, is_empty
+from seethink.data.video_columns import video_column
+from seethink.data.video_files import DecoderError
+from seethink.data.videos import check_video
 
 MAX_SHORT_ANSWER = 200
 """Characters. A longer reply that does not mark its answer is a description."""
@@ -67,7 +80,7 @@ class RowReader:
     """Where encoded images that are no files of their own are kept; None: in memory."""
 
     def read(self, raw: RawRow) -> RowResult:
-        """The sample of a row, or its problem. A bad row raises nothing."""
+        """The sample of a row, or its problem. A bad row raises nothing; DataError where a decoder is missing."""
         if isinstance(raw.data, RowError):
             return RowResult(raw.file, raw.row, None, problem=problem(raw.file, raw.row, raw.default_id, raw.data))
         try:
@@ -76,15 +89,18 @@ class RowReader:
             columns = tuple(column for column in self.style.columns if raw.data.get(column) is not None)
             found = problem(raw.file, raw.row, raw.data.get("id") or raw.default_id, error)
             return RowResult(raw.file, raw.row, self.style, columns, problem=found)
+        except DecoderError as error:
+            raise DataError(f"{escaped(raw.file)}, row {raw.row}: {error}") from None
         sample.meta.update(file=escaped(raw.file), row=raw.row)
         columns = self.columns(raw.data)
         unread = tuple(unread_columns(raw.data, columns)) if sample.images else ()  # without, to_sample has looked
         return RowResult(raw.file, raw.row, self.style, columns, unread, sample)
 
     def columns(self, row: Row) -> tuple[str, ...]:
-        """The columns that are read of a row, those of its images among them. Raises RowError."""
+        """The columns that are read of a row, those of its images and videos among them. Raises RowError."""
         images = read_columns(row)
-        of_style = (c for c in self.style.columns if row.get(c) is not None and (c in images or c not in IMAGE_COLUMNS))
+        media, read = (*IMAGE_COLUMNS, *VIDEO_COLUMNS), (*images, video_column(row))
+        of_style = (c for c in self.style.columns if row.get(c) is not None and (c in read or c not in media))
         return tuple(dict.fromkeys((*of_style, *images, *letter_columns(row))))
 
     def to_sample(self, row: Row, default_id: str) -> Sample:
@@ -94,6 +110,8 @@ class RowReader:
             fields = read_fields(row, self.style)
             question, choices, images = place_numbered(fields.question, options.shown, fields.images)
             _check_marks((question, *choices), len(images))
+            if fields.videos:
+                _check_marks((question, *choices), len(fields.videos), "video")
         except RowError as error:
             if error.reason == "image_count":
                 self._refuse_unread_images(row, "")
@@ -122,12 +140,24 @@ class RowReader:
             response=fields.response,
             meta=fields.meta,
             system=fields.system,
+            videos=self._videos(fields.videos, row),
         )
         texts = {
             name: getattr(sample, name) for name in ("id", "question", "system", "response", "domain", "difficulty")
         }
         _refuse_broken_text({**texts, "choices": "".join(choices)})
         return sample
+
+    def _videos(self, sources: Sequence[Any], row: Row) -> tuple[VideoRef, ...]:
+        """The row's videos, their sampled frames decoded once. Raises RowError, which names the column."""
+        found: list[VideoRef] = []
+        for number, source in enumerate(sources, start=1):
+            try:
+                found.append(check_video(source, self.root, self.config, self.store))
+            except RowError as error:
+                where = f"{video_column(row) or 'messages'!r}, video {number}"
+                raise RowError(error.reason, f"{where}: {error}") from None
+        return tuple(found)
 
     def _refuse_unread_images(self, row: Row, question: str) -> None:
         """A row without an image that is read may have none elsewhere: it would be trained on its text alone."""
@@ -180,12 +210,13 @@ def _short_reply(reply: str | None) -> str | None:
     return text if is_short or _MARKED_ANSWER.search(text) else None
 
 
-def _check_marks(texts: Sequence[str], images: int) -> None:
-    marks = sum(text.count(IMAGE_MARK) for text in texts)
-    if marks and marks != images:
-        both = any(IMAGE_MARK in text for text in texts[1:])
+def _check_marks(texts: Sequence[str], count: int, kind: Literal["image", "video"] = "image") -> None:
+    mark = IMAGE_MARK if kind == "image" else VIDEO_MARK
+    marks = sum(text.count(mark) for text in texts)
+    if marks and marks != count:
+        both = any(mark in text for text in texts[1:])
         has = "the question and its choices have" if both else "the question has"
-        raise RowError("image_count", f"{has} {marks} <image> marks but there are {images} images")
+        raise RowError(f"{kind}_count", f"{has} {marks} {mark} marks but there are {count} {kind}s")
 
 
 def _refuse_broken_text(texts: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ BAR = 30
 def check_content(report: Report, found: Scan, recipe: Recipe, context: int | None) -> None:
     """`context`: positions that the language model knows."""
     _check_pictures(report, found)
+    _check_videos(report, found, recipe)
     _check_lengths(report, found, recipe, context)
     _check_golds(report, found, recipe)
     _check_traces(report, found)
@@ -31,6 +32,8 @@ def check_content(report: Report, found: Scan, recipe: Recipe, context: int | No
 
 def _check_pictures(report: Report, found: Scan) -> None:
     pictures, label = found.pictures, found.source.label
+    if not pictures.count and pictures.frames:
+        return
     if not pictures.count:
         advice = "nothing, if it is meant so: vision and connector learn nothing from text"
         report.add(label, "images", Status.WARN, "no row has an image", advice)
@@ -40,6 +43,23 @@ def _check_pictures(report: Report, found: Scan) -> None:
     text_only = f"{100 * found.text_only / found.good:.0f}% of rows are text only"
     said = f"{formats}; {sizes}; {_a_row(pictures)}; {text_only}"
     report.add(label, "images", Status.PASS, said, **picture_facts(found))
+
+
+def _check_videos(report: Report, found: Scan, recipe: Recipe) -> None:
+    pictures, label = found.pictures, found.source.label
+    if not pictures.frames:
+        return
+    seconds = "-".join(f"{value:.3g}" for value in dict.fromkeys(quantiles(pictures.seconds, (0.0, 1.0))))
+    said = f"{plural(len(pictures.frames), 'video')} of {seconds} seconds, {_spread(pictures.frames)} frames of each"
+    facts: dict[str, Any] = {
+        "count": len(pictures.frames),
+        "frames": quantiles(pictures.frames),
+        "seconds": quantiles(pictures.seconds),
+    }
+    if recipe.stage != "sft" and recipe.rollout.engine == "vllm":
+        report.add(label, "videos", Status.FAIL, f"{said}; vLLM servers are sent none", "sample in process", **facts)
+    else:
+        report.add(label, "videos", Status.PASS, said, **facts)
 
 
 def _spread(values: Sequence[int]) -> str:
@@ -68,7 +88,8 @@ def _check_lengths(report: Report, found: Scan, recipe: Recipe, context: int | N
     counts = histogram(lengths.prompts)
     middle = "/".join(f"{value:.0f}" for value in quantiles(lengths.prompts))
     share = 100 * lengths.image_tokens / max(sum(lengths.prompts), 1)
-    said = f"{middle} tokens (least/median/95%/most), {share:.0f}% of them for images"
+    media = "images and videos" if found.pictures.frames else "images"
+    said = f"{middle} tokens (least/median/95%/most), {share:.0f}% of them for {media}"
     report.add(label, "prompt lengths", Status.PASS, said, histogram=counts)
     report.tables.append(histogram_table(f"Prompt tokens of {label}, images included", counts))
     if context is not None:

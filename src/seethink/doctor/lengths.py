@@ -1,4 +1,4 @@
-"""Prompt lengths of every row, and the image tokens among them."""
+"""Prompt lengths of every row, and the tokens of images and videos among them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class LengthMeter:
         self._chat = chat
 
     def measure(self, samples: Sequence[Sample]) -> list[tuple[int, int] | Exception]:
-        """(tokens of the prompt, image tokens among them) of each, or what the processor says against it."""
+        """(tokens of the prompt, those of images and videos among them) of each, or what the processor says."""
         found: list[tuple[int, int] | Exception] = []
         texts: dict[int, str] = {}
         for place, sample in enumerate(samples):
             try:
                 texts[place] = self._chat.template_text(sample)
-                found.append((0, self._chat.image_tokens.of(sample)))
+                found.append((0, self._chat.media_tokens(sample)))
             except Exception as error:  # processors raise what they like of images that they do not take
                 texts.pop(place, None)
                 found.append(error)
@@ -58,6 +58,7 @@ class Lengths:
 
     prompts: list[int] = field(default_factory=list)
     image_tokens: int = 0
+    """And of videos."""
     responses: list[int] = field(default_factory=list)
     """One a row where the rows have responses; empty otherwise."""
 

@@ -23,6 +23,9 @@ def joined(scans: Sequence[Scan], source: Source) -> Scan:
         whole.pictures.heights += one.pictures.heights
         whole.pictures.formats += one.pictures.formats
         whole.pictures.per_sample += one.pictures.per_sample
+        whole.pictures.text_only += one.pictures.text_only
+        whole.pictures.frames += one.pictures.frames
+        whole.pictures.seconds += one.pictures.seconds
         whole.lengths.prompts += one.lengths.prompts
         whole.lengths.responses += one.lengths.responses
         whole.lengths.image_tokens += one.lengths.image_tokens

@@ -1,4 +1,4 @@
-"""What the images of a source are like."""
+"""What the images and videos of a source are like."""
 
 from __future__ import annotations
 
@@ -26,9 +26,19 @@ class Pictures:
     heights: array[int] = field(default_factory=lambda: array("l"))
     formats: Counter[str] = field(default_factory=Counter)
     per_sample: Counter[int] = field(default_factory=Counter)
+    frames: array[int] = field(default_factory=lambda: array("l"))
+    """Sampled of each video."""
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    """Of each whole video."""
+    text_only: int = 0
+    """Rows."""
 
     def add(self, sample: Sample) -> None:
         self.per_sample[len(sample.images)] += 1
+        self.text_only += not (sample.images or sample.videos)
+        for video in sample.videos:
+            self.frames.append(len(video.seconds))
+            self.seconds.append(video.duration)
         for image in sample.images:
             width, height = image.size
             self.widths.append(width)

@@ -89,7 +89,7 @@ class Scan:
 
     @property
     def text_only(self) -> int:
-        return self.pictures.per_sample[0]
+        return self.pictures.text_only
 
 
 def scan(source: Source, chat: Chat | None, rewarder: Rewarder | None) -> Scan:
@@ -214,7 +214,7 @@ class _Reader:
 
 
 def _remember(sample: Sample, result: RowResult, found: Scan) -> None:
-    images = [content_hash(image) for image in sample.images]
+    images = [*map(content_hash, sample.images), *(int(video.sha256[:16], 16) for video in sample.videos)]
     found.places.append((result.file, result.row))
     found.image_hashes.append(tuple(images))
     found.questions.append(question_hash(sample, images))

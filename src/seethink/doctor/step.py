@@ -165,7 +165,7 @@ def _check_gradients(report: Report, recipe: Recipe, loaded: LoadedModel, *, saw
 
 def _check_images(report: Report, recipe: Recipe, policy: Policy, samples: Sequence[Sample]) -> None:
     """The same rows with grey pictures must get other log-probs."""
-    shown = [sample for sample in samples if sample.images]
+    shown = [sample for sample in samples if sample.images or sample.videos]
     if not shown:
         report.add(SECTION, "images reach the model", Status.SKIP, "no image among these rows")
         return

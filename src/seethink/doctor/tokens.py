@@ -130,11 +130,11 @@ def _check_vocabulary(report: Report, model: Any, chat: Chat) -> None:
 
 def vision_tokens(model: Any, prompt: Prompt) -> int:
     """Patches that the vision encoder sees in a prompt."""
-    pixels = prompt.mm_kwargs.get("pixel_values")
+    pixels = [prompt.mm_kwargs[key] for key in ("pixel_values", "pixel_values_videos") if key in prompt.mm_kwargs]
     config = getattr(model.config, "vision_config", None)
-    if pixels is None or config is None:
+    if config is None:
         return 0
     size = getattr(config, "patch_size", 14)
     side = size[0] if isinstance(size, list | tuple) else size
     depth = getattr(config, "temporal_patch_size", 1)
-    return int(pixels.numel() // (3 * side * side * depth))
+    return sum(tensor.numel() for tensor in pixels) // (3 * side * side * depth)

@@ -173,6 +173,8 @@ class VllmGenerator:
         """As `generate`; None where a server is back and wants the weights first (`push`). What has been answered by
         then is kept for the next call with the same seed."""
         refuse_what_servers_lack(sampling)
+        if shown := next((prompt.sample.id for prompt in prompts if prompt.sample.videos), None):
+            raise UserError(f"sample {shown!r} has a video, which is not sent to vLLM servers; sample in process")
         if not self._servers:
             raise UserError(f"no vLLM server takes the trainer's weights; the first: {self._left_out}")
         numbers = range(len(prompts)) if places is None else places

@@ -52,6 +52,11 @@ def is_image_token(model: Any, input_ids: Tensor) -> Tensor:
     return input_ids == image_token_id(model.config)
 
 
+def is_video_token(model: Any, input_ids: Tensor) -> Tensor:
+    """True at the places that video features take; nowhere where a family shows frames as images."""
+    return input_ids == getattr(model.config, "video_token_id", -1)
+
+
 def vocabulary_size(model: Any) -> int:
     """The number of logits per token."""
     head: Any = output_head(model)
@@ -128,13 +133,18 @@ def enable_checkpointing(model: Any) -> None:
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
+_GRIDS = ("image_grid_thw", "video_grid_thw", "second_per_grid_ts")
+"""What the positions of images and videos follow from; the last is Qwen2.5-VL's alone."""
+
+
 def rope_positions(model: Any, input_ids: list[int], mm_kwargs: dict[str, Tensor]) -> Tensor | None:
     """[3, T] positions of a prompt with M-RoPE; None where positions simply count."""
     if family_of(model).positions == "1-D":
         return None
     ids = torch.tensor([input_ids])
-    grids = {key: mm_kwargs[key] for key in ("image_grid_thw",) if key in mm_kwargs}
+    grids = {key: mm_kwargs[key] for key in _GRIDS if key in mm_kwargs}
     if not grids:
         return torch.arange(len(input_ids)).expand(3, -1)
-    positions, _ = model.model.get_rope_index(ids, is_image_token(model, ids).int(), **grids)
+    kinds = is_image_token(model, ids).int() + 2 * is_video_token(model, ids).int()
+    positions, _ = model.model.get_rope_index(ids, kinds, **grids)
     return positions[:, 0]  # type: ignore[no-any-return]

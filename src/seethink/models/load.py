@@ -221,7 +221,8 @@ def make_chat(processor: Any, model: Any) -> Chat:
     """Raises TemplateError where the chat template does not end."""
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     known = context if isinstance(context, int) and context > 0 else None
-    chat = Chat(processor, partial(rope_positions, model), family_of(model).max_images, known)
+    family = family_of(model)
+    chat = Chat(processor, partial(rope_positions, model), family.max_images, known, takes_videos=family.videos)
     chat.refuse_endless_template()
     return chat
 

@@ -41,9 +41,10 @@ def left_pad(prompts: Sequence[HasPrompt], pad_id: int) -> Prefix:
 
 
 def next_positions(prefix: Prefix) -> Tensor:
-    """[P] the responses' first position: one more than the prompt's highest, the same on all axes of M-RoPE."""
-    highest = prefix.position_ids.amax(-1)
-    return (highest if highest.ndim == 1 else highest.amax(0)) + 1
+    """[P] the responses' first position: one more than that of the prompt's last token, a text's, whose axes of M-RoPE
+    are alike. Seconds of a video may reach beyond it."""
+    last = prefix.position_ids[..., -1]
+    return (last if last.ndim == 1 else last[0]) + 1
 
 
 def join_images(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

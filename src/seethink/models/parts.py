@@ -39,6 +39,8 @@ class Family:
     """Several sequences may share a row, told apart by restarting positions."""
     max_images: int | None = None
     """Images that one sample may have; None: any number."""
+    videos: bool = False
+    """Whether samples may have videos, through the family's own path in transformers."""
     evidence: tuple[str, ...] = ()
     """Why each part is held for what it is, where models/structure.py found the parts."""
 
@@ -55,6 +57,7 @@ _LLAVA = Family(
     images="one square view; (size / patch)^2 tokens (576 at 336 pixels)",
 )
 _QWEN = Family(
+    videos=True,
     vision=("model.visual",),
     connector=("model.visual.merger",),
     language=("model.language_model", "lm_head"),
@@ -65,6 +68,7 @@ _QWEN = Family(
 )
 _GLM = replace(
     _QWEN,
+    videos=False,  # its processor writes frames with the token of images: their places alone do not tell them apart
     connector=("model.visual.downsample", "model.visual.merger"),
     image_tokens=tuple(f"<|{kind}|>" for kind in ("image", "video", "*_of_image", "*_of_video")),
     connector_kind="2x2 convolution + gated MLP",
@@ -91,6 +95,7 @@ _Q_FORMER = Family(
 FAMILIES: dict[str, Family] = {
     "internvl": replace(
         _LLAVA,
+        videos=True,
         image_tokens=("<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
         connector_kind="pixel unshuffle + MLP",
         images="1 to max_patches tiles and a thumbnail; image_seq_length tokens per tile (256 at 448 pixels)",

@@ -8,6 +8,7 @@ Letters: N loss tokens of a micro-batch, H hidden width.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, overload
 
 import torch
@@ -17,6 +18,7 @@ from seethink.core.types import Microbatch, Prefix
 from seethink.models.forward import checkpointed, enable_checkpointing
 from seethink.models.load import LoadedModel
 from seethink.models.logprobs import token_logprobs
+from seethink.models.routers import NO_LOAD, routers_of
 from seethink.models.shared_prompt import SharedPrompt, prompt_states
 
 
@@ -32,6 +34,9 @@ class TokenOutputs(NamedTuple):
     """[N], with gradient where the scorer was asked for it."""
     hidden: Tensor
     """[N, H] the last hidden state that predicts each token."""
+    load: Tensor = NO_LOAD
+    """[L, 2, E] of a mixture of experts: tokens and summed probability of each layer's experts, over the rows' tokens
+    (models/routers.py); empty for other models, and where no layer ran."""
 
 
 class TokenScorer(nn.Module):
@@ -52,6 +57,7 @@ class TokenScorer(nn.Module):
         super().__init__()
         self.model: nn.Module = loaded.model
         self._loaded = loaded
+        self.routers = routers_of(loaded.model)
         self._temperature, self._entropy_gradient = temperature, entropy_gradient
         self._recompute = gradient_checkpointing
         if gradient_checkpointing:
@@ -78,15 +84,24 @@ class TokenScorer(nn.Module):
         with self._loaded.autocast(), checkpointed(self.model, enabled=recompute):
             if isinstance(given, Prefix):
                 return prompt_states(self.model, given)
-            found = token_logprobs(
-                self.model,
-                given,
-                temperature=self._temperature,
-                banned_ids=self._loaded.banned_ids,
-                shared=shared,
-                entropy_gradient=self._entropy_gradient,
-            )
-        return TokenOutputs(*found)
+            unrecorded: AbstractContextManager[list[Tensor]] = nullcontext([])
+            with unrecorded if self.routers is None else self.routers.recording() as logits:
+                found = token_logprobs(
+                    self.model,
+                    given,
+                    temperature=self._temperature,
+                    banned_ids=self._loaded.banned_ids,
+                    shared=shared,
+                    entropy_gradient=self._entropy_gradient,
+                )
+        return TokenOutputs(*found, self._load(logits, given))
+
+    def _load(self, logits: list[Tensor], batch: Microbatch) -> Tensor:
+        if self.routers is None:
+            return NO_LOAD
+        # Behind a shared prompt, a response's last token goes through no layer; a prompt's tokens are not counted.
+        counted = batch.sequence_ids >= 0
+        return self.routers.load(logits, counted if batch.prefix is None else counted[:, :-1])
 
     def share(self, prefix: Prefix) -> SharedPrompt:
         """The prompts' forward, which any number of response micro-batches continue."""

@@ -133,8 +133,8 @@ def _positions(prompt: Prompt, more: int) -> Tensor:
     plain = torch.arange(len(prompt.input_ids) + more)[None]
     if prompt.rope_ids is None:
         return plain
-    after = prompt.rope_ids.max() + 1 + torch.arange(more)
-    return torch.cat([plain, torch.cat([prompt.rope_ids, after.expand(3, -1)], dim=1)])[:, None]
+    after = prompt.rope_ids[:, -1:] + 1 + torch.arange(more)
+    return torch.cat([plain, torch.cat([prompt.rope_ids, after], dim=1)])[:, None]
 
 
 def _on(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -41,7 +41,9 @@ class Batcher:
     @classmethod
     def for_model(cls, loaded: LoadedModel, optim: OptimConfig, *, groups: bool) -> Batcher:
         """For the loaded model; with `groups`, sequences come in groups of one prompt (reinforcement learning)."""
-        shares = groups and optim.shared_prompt and shared_prompt.refusal(loaded.model) is None
+        # A shared prompt's tokens would count once for all responses in the loss that balances experts.
+        shares = groups and optim.shared_prompt and not optim.router_aux_coef
+        shares = shares and shared_prompt.refusal(loaded.model) is None
         return cls(
             micro_tokens=optim.tokens_on(loaded.device.type),
             pack_length=loaded.pack_length(optim.pack_length),

@@ -143,6 +143,6 @@ def _empty_rope(rows: list[list[PackedSequence]], shape: tuple[int, int]) -> Ten
 
 
 def with_response(rope_ids: Tensor, length: int) -> Tensor:
-    """[3, P] positions of a prompt -> [3, P + length]: the response counts on from the highest, alike on all axes."""
-    response = rope_ids.max() + 1 + torch.arange(length, device=rope_ids.device)
-    return torch.cat([rope_ids, response.expand(3, -1)], dim=1)
+    """[3, P] positions of a prompt -> [3, P + length]: the response counts on from its last token, a text's."""
+    response = rope_ids[:, -1:] + 1 + torch.arange(length, device=rope_ids.device)
+    return torch.cat([rope_ids, response], dim=1)

@@ -13,8 +13,11 @@ from PIL.Image import Image
 
 from seethink.core.denials import hallucinations
 from seethink.core.files import write_text
-from seethink.core.types import Completion, ImageRef, RolloutGroup
+from seethink.core.types import Completion, ImageRef, RolloutGroup, Sample
 from seethink.entropy.meter import EntropyMeter
+
+FRAMES = 4
+"""About so many frames of a video stand for it, with the images."""
 
 
 def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter) -> None:
@@ -33,7 +36,7 @@ def _group_record(group: RolloutGroup, folder: Path, step: int, meter: EntropyMe
         "difficulty": sample.difficulty,
         "question": sample.question,
         "system": sample.system,
-        "images": [_store_image(image, folder) for image in sample.images],
+        "images": [_store_image(image, folder) for image in _shown(sample)],
         "answer": sample.answer,
         "choices": list(sample.choices),
         "completions": [
@@ -41,6 +44,12 @@ def _group_record(group: RolloutGroup, folder: Path, step: int, meter: EntropyMe
             for c in group.completions
         ],
     }
+
+
+def _shown(sample: Sample) -> list[Image | ImageRef]:
+    """The images, then some frames of each video."""
+    frames = (frame for video in sample.videos for frame in video.load()[:: max(1, len(video.seconds) // FRAMES)])
+    return [*sample.images, *frames]
 
 
 def _completion_record(completion: Completion, meter: EntropyMeter) -> dict[str, Any]:

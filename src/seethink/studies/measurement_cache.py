@@ -65,10 +65,10 @@ def measured_on(loaded: LoadedModel, samples: Sequence[Sample]) -> dict[str, Any
 
 
 def samples_identity(samples: Sequence[Sample]) -> str:
-    """A hash of the texts, gold answers and pictures of the samples, in order."""
+    """A hash of the texts, gold answers, pictures and videos of the samples, in order."""
     digest = hashlib.sha256()
     for s in samples:
-        pictures = [image_sha256(image) for image in s.images]
+        pictures = [*map(image_sha256, s.images), *(video.sha256 for video in s.videos)]
         # Items without a type keep the identity that they had before there were types.
         type_ = (s.answer_type,) if s.answer_type is not None else ()
         digest.update(repr((s.id, s.system, s.question, s.choices, s.answer, s.domain, pictures, *type_)).encode())

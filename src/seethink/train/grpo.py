@@ -149,8 +149,8 @@ def prepare(
     reference: TokenScorer | None = None,
 ) -> list[Microbatch]:
     """This rank's micro-batches of one gradient step, with all that is computed before the first update."""
-    # A KL term, an entropy bonus or a critic gives every token a gradient.
-    leave_idle = critic is None and reference is None and not algorithm.entropy_bonus
+    # A KL term, an entropy bonus, a critic or the balance of experts gives every token a gradient.
+    leave_idle = critic is None and reference is None and not algorithm.entropy_bonus and not policy.balances_experts
     sequences = sampled_responses(
         groups,
         algorithm.aggregation,

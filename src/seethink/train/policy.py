@@ -18,12 +18,14 @@ from seethink.dist.padding import with_idle_batches
 from seethink.dist.world import is_main, world_size
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
+from seethink.models.routers import require_routers
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.models.small_cpu.closed_form import use_closed_forms
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
 from seethink.rl.batching import Batcher, by_prefix
 from seethink.rl.packing import PackedSequence
+from seethink.train.experts import Experts
 from seethink.train.optim import clip_and_measure, learning_rate_factor, make_optimizer, set_rate, what_is_not_finite
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Policy:
             gradient_checkpointing=optim.gradient_checkpointing,
             entropy_gradient=entropy_gradient,
         )
+        require_routers(loaded.model, self.scorer.routers, optim.router_aux_coef)
         groups = param_groups(loaded.model, parts, lora, optim)
         self.shards = _shards(self.scorer, cluster)
         if self.shards is not None:
@@ -89,6 +92,7 @@ class Policy:
         self.saw_images = False
         """Whether any batch so far had an image: without one, vision and connector have no gradient."""
         self._loss = torch.zeros(())
+        self._experts = Experts(self.scorer, optim.router_aux_coef)
 
     @property
     def model(self) -> Any:
@@ -126,11 +130,20 @@ class Policy:
         """Log-probs [N] of each micro-batch, without gradient."""
         return [outputs.logprobs for outputs in self.outputs(microbatches)]
 
+    @property
+    def balances_experts(self) -> bool:
+        """Whether every token of a step has a gradient, through its routers."""
+        return self._experts.coef > 0
+
     def forward_backward(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
         """Accumulate the gradient of the step's loss; returns per-token metrics joined over micro-batches and ranks.
 
         A rank may have no micro-batch. Where one runs out of memory, all raise.
         """
+        if self.balances_experts:
+            with self.scoring():
+                all_or_none(lambda: self._experts.count(microbatches), self._recoverable)
+            self._experts.share()
         with nullcontext() if self.shards is None else self.shards.accumulating():
             own = all_or_none(lambda: self._accumulate(microbatches, loss_fn), self._recoverable)
         self._loss = own["loss/total"].sum() if own else torch.zeros(())
@@ -139,12 +152,14 @@ class Policy:
 
     def _accumulate(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
         gathered: dict[str, list[Tensor]] = {}
+        self._experts.begin()
         for prefix, batches in by_prefix(microbatches):
             shared = None if prefix is None else self.scorer.share(prefix)
             for batch in batches:
                 self.saw_images |= bool(batch.mm_kwargs or (prefix and prefix.mm_kwargs))
                 outputs = self.scorer(batch, shared)
                 loss, metrics = loss_fn(outputs, batch)
+                loss = loss + self._experts.loss(outputs, idle=batch.idle)
                 loss.backward()
                 if batch.idle:
                     continue
@@ -177,7 +192,7 @@ class Policy:
         factor = learning_rate_factor(self._optim, self.steps_done, self._total_steps)
         if self.shards is None:
             sum_gradients(p for group in self.optimizer.param_groups for p in group["params"])
-        metrics = clip_and_measure(self.optimizer, self._optim.max_grad_norm)
+        metrics = clip_and_measure(self.optimizer, self._optim.max_grad_norm) | self._experts.metrics()
         fault = what_is_not_finite(self._loss, metrics)
         if agree(fault is not None, "any"):
             self.optimizer.zero_grad(set_to_none=True)

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -69,6 +70,7 @@ from seethink.train.sft import Sft, total_steps, validation_loss
 from seethink.train.signals import StopSignals
 from seethink.train.step import Stage
 from seethink.train.traces import load_traces
+from seethink.train.videos import refuse_videos
 
 
 def train(
@@ -134,6 +136,7 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
         return finished
     samples, held_out = hold_out(recipe, samples, loaded.chat, quarantine)
     tasks = _tasks(recipe, loaded, quarantine)
+    refuse_videos(recipe, chain(samples, held_out, *(task.samples for task in tasks)))
     weights = said_weights(recipe, samples)
     source = PromptSource(samples, loaded.chat, recipe.seed, weights, kept_bytes=data.processed_bytes)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
@@ -170,6 +173,7 @@ def train_sft(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     if (finished := from_main(lambda: beginning.finished_before(last_step))) is not None:
         return finished
     tasks = _tasks(recipe, loaded, quarantine)
+    refuse_videos(recipe, traces.samples(range(len(traces))))
     policy = make_policy(recipe, loaded, last_step)
     own = DealtGenerator(make_generator(loaded), policy.whole_weights)
     with closing(with_environment(recipe.tools, own, loaded.chat)) as generator:

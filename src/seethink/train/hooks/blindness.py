@@ -87,7 +87,7 @@ def hold_out(
         source, size = data.val or data.train, data.val_size or wanted
         held_out = load_fitting(source, "val", size, recipe.seed, chat, data, quarantine, golds=read_gold, graded=True)
         return samples, held_out
-    illustrated = [i for i, sample in enumerate(samples) if sample.images]
+    illustrated = [i for i, sample in enumerate(samples) if sample.images or sample.videos]
     keys = [question_key(sample) for sample in samples]
     held = set(whole_questions(keys, illustrated, data.val_size or min(wanted, len(samples) // 10)))
     return [s for i, s in enumerate(samples) if i not in held], [samples[i] for i in sorted(held)]
@@ -114,7 +114,8 @@ class BlindnessGuard(Hook):
         chat, banned = policy.loaded.chat, set(policy.loaded.banned_ids)
         samples = samples if recipe.blindness.every else ()
         self._environment = recipe.sft.environment if recipe.stage == "sft" else None
-        golds = [(sample, _gold_ids(sample, chat)) for sample in samples if sample.images and self._plays(sample)]
+        illustrated = [sample for sample in samples if sample.images or sample.videos]
+        golds = [(sample, _gold_ids(sample, chat)) for sample in illustrated if self._plays(sample)]
         usable = [(s, ids) for s, ids in golds if ids and not set(ids) & banned]
         usable = usable[: IN_DOUBT * recipe.blindness.samples]
         self._golds = [ids for _, ids in usable]
