@@ -96,6 +96,8 @@ class Estimate:
     """Whole weights while sampling, where the ranks share them."""
     offloaded: int = 0
     """AdamW's moments, where they rest in main memory."""
+    snapshot: int = 0
+    """The copy in main memory of which a checkpoint is written beside training; of rank 0, which writes the weights."""
     notes: list[str] = field(default_factory=list)
 
     def _sum(self, name: str) -> int:
@@ -122,8 +124,8 @@ class Estimate:
 
     @property
     def host(self) -> int:
-        """Main memory for the proof of parts, and for moments that rest there."""
-        return self._sum("start_copy") + self.offloaded
+        """Main memory for the proof of parts, for moments that rest there, and for a checkpoint's copy."""
+        return self._sum("start_copy") + self.offloaded + self.snapshot
 
     @property
     def step(self) -> int:
@@ -163,6 +165,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if _samples_here(recipe) else 0,
         micro_tokens=tokens,
         offloaded=moments if states == "cpu" else 0,
+        snapshot=sum(part.gradients for part in memory.values()) + moments if recipe.checkpoint.asynchronous else 0,
     )
     return sharded(whole_run, model, recipe)
 
@@ -200,8 +203,14 @@ def sharded(found: Estimate, model: nn.Module, recipe: Recipe) -> Estimate:
         )
         for part, memory in found.parts.items()
     }
+    moments = found.snapshot - sum(memory.gradients for memory in found.parts.values())
     return replace(
-        found, parts=parts, casts=at_once * width, gathered=every * width, offloaded=found.offloaded // ranks
+        found,
+        parts=parts,
+        casts=at_once * width,
+        gathered=every * width,
+        offloaded=found.offloaded // ranks,
+        snapshot=4 * every + moments // ranks if recipe.checkpoint.asynchronous else 0,
     )
 
 
