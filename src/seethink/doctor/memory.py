@@ -138,7 +138,8 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
     half = recipe.dtype == "bfloat16"
     tokens, width = micro_batch(recipe, load)
     parts = split_parts(model)
-    seen = dict.fromkeys(PARTS, tokens) | {"vision": vision_tokens(load, tokens)}
+    shared = -(-tokens // tokens_together(recipe))
+    seen = dict.fromkeys(PARTS, shared) | {"vision": vision_tokens(load, tokens)}
     shapes = shapes_of(model)
     memory: dict[Part, PartMemory] = {}
     states, moments = recipe.optim.states, 0
@@ -160,7 +161,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         casts=every // 2 if half else 0,
         reference=every if recipe.stage != "sft" and recipe.algorithm.kl_beta > 0 else 0,
         critic=16 * (shapes["language"].hidden ** 2 + 2 * shapes["language"].hidden) if recipe.stage == "ppo" else 0,
-        logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), tokens * vocabulary),
+        logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), shared * vocabulary),
         mask=tokens * width * (2 if half else 4),
         rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if _samples_here(recipe) else 0,
         micro_tokens=tokens,
@@ -178,6 +179,11 @@ def ranks_per_copy(recipe: Recipe) -> int:
     """How many processes share one copy of the weights."""
     cluster = recipe.cluster
     return 1 if cluster.shard == "none" else max(1, cluster.trainers // cluster.replicas)
+
+
+def tokens_together(recipe: Recipe) -> int:
+    """How many processes share the tokens of each sequence, from the first decoder layer on."""
+    return recipe.cluster.sequence_parallel if recipe.cluster.trainers > 1 else 1
 
 
 def sharded(found: Estimate, model: nn.Module, recipe: Recipe) -> Estimate:
