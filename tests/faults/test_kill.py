@@ -8,6 +8,7 @@ points a stage; `python tests/faults/kill_table.py --points 20` prints them as a
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from helpers.fork_server import ForkServer, Request
 from helpers.killing import SLOW_SAVE, STAGES, Kills, outcome, stage_recipe
+from seethink.runs.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -65,3 +67,35 @@ def test_30_killed_inside_every_save_in_turn(server: ForkServer, tmp_path: Path)
         assert ended.status in (-9, 0), ended.output
     assert server.run(Request(recipe, resume=True)).status == 0
     assert outcome(tmp_path / "again") == kills.whole
+
+
+def test_30_killed_in_a_step_while_the_checkpoint_before_is_being_written(server: ForkServer, tmp_path: Path) -> None:
+    """The half-written one is no checkpoint, and the run ends as one that waited for its saves and was not killed."""
+    recipe = stage_recipe(tmp_path, "whole", "beside", **{"checkpoint.keep": 9, "checkpoint.asynchronous": False})
+    assert server.run(Request(recipe)).status == 0
+    run = tmp_path / "killed"
+    recipe = stage_recipe(tmp_path, "killed", "beside", **{"checkpoint.keep": 9})
+    ended = server.run(Request(recipe, at="update 6", patch="faults.test_kill:hold_the_fourth"))
+    assert (ended.status, ended.place) == (-9, "update 6"), ended.output
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert names == {"step_000002", ".step_000004.tmp"}
+    assert [record["step"] for record in read_metrics(run)] == [1, 2, 3, 4, 5]
+    assert server.run(Request(recipe, resume=True)).status == 0
+    assert outcome(run) == outcome(tmp_path / "whole")
+    for step in (4, 6):
+        one, other = (tmp_path / name / "checkpoints" / f"step_{step:06d}" for name in ("whole", "killed"))
+        assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes()
+
+
+def hold_the_fourth() -> None:
+    """Called in the run's process: the checkpoint of step 4 takes a minute."""
+    from seethink.runs import checkpoint
+
+    write = checkpoint.write_manifest
+
+    def slowly(folder: Path) -> None:
+        if folder.name == ".step_000004.tmp":
+            time.sleep(60)
+        write(folder)
+
+    checkpoint.write_manifest = slowly

@@ -64,6 +64,42 @@ def test_29_the_step_is_finished_saved_and_gone_on_from(
     assert board_steps(run) == [1, 2, 3, 4, 5, 6, 7], "TensorBoard has no gap and no double step"
 
 
+@pytest.mark.parametrize("grace", [20.0, 0.2], ids=["the step ends", "the step is left"])
+def test_29_what_is_being_written_is_waited_for(
+    server: ForkServer, whole: dict[str, Any], tmp_path: Path, grace: float
+) -> None:
+    """Asked while the checkpoint of step 4 is written beside step 5, which is then saved, or left."""
+    recipe = grpo(tmp_path, **{"checkpoint.asynchronous": True, "checkpoint.grace_s": grace})
+    run = recipe.with_suffix("")
+    patch = "faults.test_signals:slow_update"
+    ended = server.run(Request(recipe, at="update 5", number=signal.SIGTERM, slow_save=4.0, patch=patch))
+    assert ended.status == EXIT_RESUME, ended.output
+    newest = newest_checkpoint(run / "checkpoints")
+    assert newest is not None
+    assert newest.step == read_metrics(run)[-1]["step"] == (5 if grace > 1 else 4)
+    assert not list((run / "checkpoints").glob(".*"))
+    assert server.run(Request(recipe, resume=True)).status == 0
+    found = outcome(run)
+    assert {k: v for k, v in found.items() if k != "checkpoints"} == {
+        k: v for k, v in whole.items() if k != "checkpoints"
+    }
+
+
+def slow_update() -> None:
+    """Called in the run's process: the fifth update takes a second before it begins."""
+    from seethink.train.policy import Policy
+
+    forward = Policy.forward_backward
+
+    def slowly(self: Any, *args: Any) -> Any:
+        if self.steps_done == 4:
+            for _ in range(10):
+                time.sleep(0.1)
+        return forward(self, *args)
+
+    Policy.forward_backward = slowly  # type: ignore[method-assign]
+
+
 def board_steps(run: Path) -> list[int]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

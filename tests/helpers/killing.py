@@ -61,6 +61,7 @@ STAGES: dict[str, dict[str, Any]] = {
         "algorithm.curriculum": [[0.0, ["easy", "normal"]], [0.5, ["easy", "normal", "hard"]]],
         "rollout.length_schedule": [[0.0, 10], [0.4, 16]],
     },
+    "beside": {"stage": "grpo", **RL, "checkpoint.asynchronous": True},
     "ppo": {"stage": "ppo", **RL, "algorithm.epochs": 2},
     "lora": {"stage": "grpo", **RL, "lora.parts": ["language"], "lora.rank": 4, "algorithm.kl_beta": 0.05},
 }
@@ -94,11 +95,11 @@ def outcome(run: Path) -> dict[str, Any]:
     files = [*(run / "rollouts").glob("*.jsonl"), *(run / "images").glob("*"), *last.rglob("*")]
     files += list((run / "best").rglob("*"))
     for file in sorted(f for f in files if f.is_file() and f.name not in ("manifest.json", "seethink.json")):
-        kept[str(file.relative_to(run))] = _digest(file)
+        kept[str(file.relative_to(run))] = digest(file)
     return kept
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
     """Of a file's bytes; of an optimizer's shares without the notes on them, which safetensors writes in any order."""
     content = file.read_bytes()
     if file.parent.name == "shares":

@@ -69,7 +69,8 @@ def without_upcasts() -> Iterator[None]:
 class _DoubleChat(Chat):
     def prompt(self, sample: Sample) -> Prompt:
         prompt = super().prompt(sample)
-        return replace(prompt, mm_kwargs={key: value.double() for key, value in prompt.mm_kwargs.items()})
+        doubled = {k: v.double() if v.is_floating_point() else v for k, v in prompt.mm_kwargs.items()}
+        return replace(prompt, mm_kwargs=doubled)
 
 
 def picture(seed: int) -> Image.Image:

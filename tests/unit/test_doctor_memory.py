@@ -56,6 +56,9 @@ def test_weights_gradients_and_optimizer_exactly(train: str) -> None:
     state = policy.optimizer.state_dict()["state"].values()
     held = sum(value.nbytes for entry in state for value in entry.values())
     assert sum(part.optimizer for part in found.parts.values()) == held
+    saving = recipe.checkpoint.model_copy(update={"asynchronous": True})
+    beside = of_this_batch(recipe.model_copy(update={"checkpoint": saving}), loaded, batches[0], load)
+    assert beside.host == found.host + gradients + held
 
 
 @pytest.mark.parametrize(

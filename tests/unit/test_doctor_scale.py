@@ -75,3 +75,14 @@ def test_a_large_encoder_is_gathered_block_by_block(tmp_path: Path, monkeypatch:
     model = meta_model(str(save_shape("internvl3-8b", tmp_path)))
     monkeypatch.setattr(units_module, "LARGE_ENCODER", 1)
     assert len(units(model)) == 28 + 24 + 2
+
+
+def test_processes_that_share_sequences_keep_less_of_them(tmp_path: Path) -> None:
+    shape = save_shape("internvl3-8b", tmp_path)
+    model, recipe = meta_model(str(shape)), ROOT / "recipes" / "internvl3-8b-grpo.toml"
+    words = ["cluster.trainers=8", "optim.shared_prompt=false"]
+    alone, shared = (
+        estimate(model, load_recipe(recipe, [*words, f"cluster.sequence_parallel={number}"]), LOAD) for number in (1, 4)
+    )
+    assert shared.parts["language"].activations == pytest.approx(alone.parts["language"].activations / 4, rel=1e-3)
+    assert shared.parts["vision"] == alone.parts["vision"]

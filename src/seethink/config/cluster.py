@@ -21,4 +21,7 @@ class ClusterConfig(Section):
         description="What several processes share of weights, gradients and optimizer: nothing (`none`: each has all), "
         "all, gathered once per step (`zero2`), or all, gathered layer by layer (`zero3`).",
     )
+    sequence_parallel: int = Field(
+        1, gt=0, description="So many processes share the tokens of each sequence in the language model."
+    )
     replicas: int = Field(1, gt=0, description="Copies of the sharded weights: processes / replicas share one copy.")

@@ -28,6 +28,9 @@ class CheckpointConfig(Section):
     keep_best: int = Field(0, ge=0, description="Besides them, the best by best_metric.")
     best_metric: str | None = Field(None, description="A key of metrics.jsonl, e.g. loss/val or reward/accuracy.")
     best_mode: Literal["max", "min"] = Field("max", description="Whether more or less of best_metric is better.")
+    asynchronous: bool = Field(
+        False, description="Write checkpoints while training goes on, from a copy in main memory of what was trained."
+    )
     grace_s: float = Field(20.0, gt=0, description="After SIGTERM or Ctrl-C a step may take so long; then it is left.")
 
 

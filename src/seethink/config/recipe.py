@@ -92,6 +92,8 @@ class Recipe(Section):
             )
         if self.rollout.engine == "vllm" and (refused := _what_vllm_refuses(self.rollout)):
             raise ValueError(refused)
+        if self.cluster.sequence_parallel > 1 and (refused := _what_shared_sequences_refuse(self)):
+            raise ValueError(f"cluster.sequence_parallel={self.cluster.sequence_parallel} {refused}")
         if refused := _what_environments_refuse(self.rollout, self.algorithm, self.optim):
             raise ValueError(refused)
         episode = self.rollout.prompts_per_step
@@ -130,6 +132,29 @@ class Recipe(Section):
     def as_table(self) -> dict[str, Any]:
         """The recipe as JSON values, without the sections that its stage does not read."""
         return self.model_dump(mode="json", exclude=set(FOREIGN[self.stage]))
+
+
+def _what_shared_sequences_refuse(recipe: Recipe) -> str:
+    """What does not go with processes that share the tokens of each sequence, and what to set."""
+    if recipe.cluster.trainers > 1 and recipe.cluster.trainers % recipe.cluster.sequence_parallel:
+        return f"does not divide cluster.trainers={recipe.cluster.trainers}"
+    if recipe.stage == "ppo":
+        return "does not go with PPO, whose critic scores whole sequences"
+    if recipe.optim.router_aux_coef:
+        return (
+            "does not go with optim.router_aux_coef, which counts shares of whole sequences; set it to 0"
+        )
+    if recipe.stage == "sft":
+        return ""
+    if recipe.optim.shared_prompt:
+        return "does not go with shared prompts; set optim.shared_prompt=false"
+    if recipe.algorithm.kl_beta:
+        return "does not go with algorithm.kl_beta, whose reference scores whole sequences; set it to 0"
+    if recipe.algorithm.token_measure == "image":
+        return "does not go with algorithm.token_measure='image', which scores whole sequences; use 'entropy'"
+    if recipe.rollout.environment is not None:
+        return "does not go with rollout.environment, whose conversations it was not tested with"
+    return ""
 
 
 def _corrected(table: Any) -> Any:

@@ -167,7 +167,11 @@ def _opened(file: BinaryIO, name: str, max_pixels: int) -> Iterator[tuple[Any, A
         raise VideoError("video_unreadable", f"{name!r} is neither mp4 nor webm")
     # A frame may grow in the midst of a file, and FFmpeg may decode one to learn its form. Room around it counts too.
     limit = {"max_pixels": str(4 * max_pixels + _ROOM)}
-    settings = {"metadata_errors": "replace", "options": _OPTIONS, "stream_options": [limit] * MAX_STREAMS}
+    settings: dict[str, Any] = {
+        "metadata_errors": "replace",
+        "options": _OPTIONS,
+        "stream_options": [limit] * MAX_STREAMS,
+    }
     try:
         with av.open(file, mode="r", format=kind, **settings) as container:
             if len(container.streams) > MAX_STREAMS:

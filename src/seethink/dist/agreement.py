@@ -32,10 +32,11 @@ def agree(value: Number, rule: Rule) -> Number:
     return type(value)(shared.item())
 
 
-def from_main(make: Callable[[], T]) -> T:
+def from_main(make: Callable[[], T], group: dist.ProcessGroup | None = None) -> T:
     """What `make` returns on rank 0, on every rank; it is called there alone.
 
-    Where it raises on rank 0, the others raise OtherRankError.
+    Where it raises on rank 0, the others raise OtherRankError. `group` has all ranks, and is not the default one in a
+    thread beside the main one.
     """
     if not is_distributed():
         return make()
@@ -47,7 +48,7 @@ def from_main(make: Callable[[], T]) -> T:
         except Exception as error:
             failure = error
             shared[1] = f"{type(error).__name__}: {error}"
-    dist.broadcast_object_list(shared, src=0, device=CPU)
+    dist.broadcast_object_list(shared, src=0, group=group, device=CPU)
     if failure is not None:
         raise failure
     if shared[1] is not None:

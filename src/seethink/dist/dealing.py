@@ -23,17 +23,19 @@ def deal(costs: Sequence[float], hands: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def own_sequences(sequences: list[PackedSequence]) -> list[PackedSequence]:
+def own_sequences(sequences: list[PackedSequence], together: int = 1) -> list[PackedSequence]:
     """This rank's sequences of a step. Groups stay whole, because they share their prompt; the cost is in tokens.
 
-    Where there are fewer groups than ranks, each is cut into as many parts as give every rank one.
+    Where there are fewer groups than ranks, each is cut into as many parts as give every rank one. So many consecutive
+    ranks `together` have the same sequences.
     """
-    if world_size() == 1:
+    hands = world_size() // together
+    if hands == 1:
         return sequences
     groups: dict[int, list[PackedSequence]] = {}
     for sequence in sequences:
         groups.setdefault(sequence.group, []).append(sequence)
-    cuts = -(-world_size() // max(len(groups), 1))
+    cuts = -(-hands // max(len(groups), 1))
     dealt = [members[part::cuts] for members in groups.values() for part in range(min(cuts, len(members)))]
-    shares = deal([sum(map(len, members)) for members in dealt], world_size())
-    return [sequence for place in shares[rank()] for sequence in dealt[place]]
+    shares = deal([sum(map(len, members)) for members in dealt], hands)
+    return [sequence for place in shares[rank() // together] for sequence in dealt[place]]

@@ -36,7 +36,7 @@ def check_memory(
     report.facts["memory"] = {**asdict(found), "device": found.device, "host": found.host, "load": asdict(load)}
     said = (
         f"{gigabytes(found.device)} on the device, {gigabytes(found.host)} of main memory for the proof of parts"
-        f"{' and the moments' if found.offloaded else ''}; "
+        f"{' and the moments' if found.offloaded else ''}{' and a copy to save' if found.snapshot else ''}; "
         f"{recipe.stage} in {recipe.dtype} over float32 weights, {found.micro_tokens:,} tokens per micro-batch, "
         f"{whence}"
     )

@@ -96,6 +96,8 @@ class Estimate:
     """Whole weights while sampling, where the ranks share them."""
     offloaded: int = 0
     """AdamW's moments, where they rest in main memory."""
+    snapshot: int = 0
+    """The copy in main memory of which a checkpoint is written beside training; of rank 0, which writes the weights."""
     notes: list[str] = field(default_factory=list)
 
     def _sum(self, name: str) -> int:
@@ -122,8 +124,8 @@ class Estimate:
 
     @property
     def host(self) -> int:
-        """Main memory for the proof of parts, and for moments that rest there."""
-        return self._sum("start_copy") + self.offloaded
+        """Main memory for the proof of parts, for moments that rest there, and for a checkpoint's copy."""
+        return self._sum("start_copy") + self.offloaded + self.snapshot
 
     @property
     def step(self) -> int:
@@ -136,7 +138,8 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
     half = recipe.dtype == "bfloat16"
     tokens, width = micro_batch(recipe, load)
     parts = split_parts(model)
-    seen = dict.fromkeys(PARTS, tokens) | {"vision": vision_tokens(load, tokens)}
+    shared = -(-tokens // tokens_together(recipe))
+    seen = dict.fromkeys(PARTS, shared) | {"vision": vision_tokens(load, tokens)}
     shapes = shapes_of(model)
     memory: dict[Part, PartMemory] = {}
     states, moments = recipe.optim.states, 0
@@ -158,11 +161,12 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
         casts=every // 2 if half else 0,
         reference=every if recipe.stage != "sft" and recipe.algorithm.kl_beta > 0 else 0,
         critic=16 * (shapes["language"].hidden ** 2 + 2 * shapes["language"].hidden) if recipe.stage == "ppo" else 0,
-        logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), tokens * vocabulary),
+        logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), shared * vocabulary),
         mask=tokens * width * (2 if half else 4),
         rollout=rollout_bytes(recipe, load, shapes["language"], vocabulary) if _samples_here(recipe) else 0,
         micro_tokens=tokens,
         offloaded=moments if states == "cpu" else 0,
+        snapshot=sum(part.gradients for part in memory.values()) + moments if recipe.checkpoint.asynchronous else 0,
     )
     return sharded(whole_run, model, recipe)
 
@@ -175,6 +179,11 @@ def ranks_per_copy(recipe: Recipe) -> int:
     """How many processes share one copy of the weights."""
     cluster = recipe.cluster
     return 1 if cluster.shard == "none" else max(1, cluster.trainers // cluster.replicas)
+
+
+def tokens_together(recipe: Recipe) -> int:
+    """How many processes share the tokens of each sequence, from the first decoder layer on."""
+    return recipe.cluster.sequence_parallel if recipe.cluster.trainers > 1 else 1
 
 
 def sharded(found: Estimate, model: nn.Module, recipe: Recipe) -> Estimate:
@@ -200,8 +209,14 @@ def sharded(found: Estimate, model: nn.Module, recipe: Recipe) -> Estimate:
         )
         for part, memory in found.parts.items()
     }
+    moments = found.snapshot - sum(memory.gradients for memory in found.parts.values())
     return replace(
-        found, parts=parts, casts=at_once * width, gathered=every * width, offloaded=found.offloaded // ranks
+        found,
+        parts=parts,
+        casts=at_once * width,
+        gathered=every * width,
+        offloaded=found.offloaded // ranks,
+        snapshot=4 * every + moments // ranks if recipe.checkpoint.asynchronous else 0,
     )
 
 

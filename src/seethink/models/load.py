@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -278,14 +279,35 @@ def stop_token_ids(model: Any, chat: Chat) -> tuple[int, ...]:
     return tuple(dict.fromkeys([chat.eos_id, *ids]))
 
 
+ChatFiles = dict[str, bytes]
+"""The files of a processor and its tokenizer, by their paths in a model's folder."""
+
+
+def chat_files(chat: Chat) -> ChatFiles:
+    """What `export_model` writes of a chat, as it is now: a tokenizer's file holds how it last padded."""
+    with TemporaryDirectory(prefix="seethink-chat-") as name:
+        folder = Path(name)
+        chat.processor.save_pretrained(folder)
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
 def export_model(
-    model: Any, chat: Chat, folder: Path, about: dict[str, Any], weights: dict[str, torch.Tensor] | None = None
+    model: Any,
+    chat: Chat | ChatFiles,
+    folder: Path,
+    about: dict[str, Any],
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a folder that plain transformers loads, adapters merged, and `seethink.json` with the model's lineage.
 
-    `weights` is the model's whole state dict, where ranks share it.
+    `weights` is the model's whole state dict, where ranks share it, or where it is to be that of an earlier step.
     """
     os.makedirs(folder, exist_ok=True)
     model.save_pretrained(folder, state_dict=merged_state(model, weights) if has_adapters(model) else weights)
-    chat.processor.save_pretrained(folder)
+    if isinstance(chat, dict):
+        for name, content in chat.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    else:
+        chat.processor.save_pretrained(folder)
     (folder / "seethink.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

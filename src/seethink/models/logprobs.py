@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from seethink.core.types import Microbatch
 from seethink.models.forward import hidden_states, model_positions, output_head, vocabulary_size
+from seethink.models.sequence_share import SequenceShare, share_of
 from seethink.models.shared_prompt import SharedPrompt
 
 LOGITS = 2**24
@@ -91,6 +93,9 @@ def token_logprobs(
         Log-probabilities [N] in nats with gradient, entropies [N] in nats over the whole vocabulary, and the last
         hidden states [N, H] that predict the tokens.
     """
+    share = share_of(model)
+    if share is not None:
+        return _shared_logprobs(model, batch, share, temperature, banned_ids, entropy_gradient)
     if batch.prefix is not None:
         assert shared is not None or not torch.is_grad_enabled(), "the caller must take gradients into the prompt"
         shared = shared or SharedPrompt(model, batch.prefix)
@@ -99,6 +104,28 @@ def token_logprobs(
         hidden = hidden_states(model, batch.input_ids, model_positions(batch), batch.mm_kwargs)
         targets = batch.loss_mask[:, 1:]
         selected, ids = hidden[:, :-1][targets], batch.input_ids[:, 1:][targets]
+    return *_scores(model, selected, ids, temperature, banned_ids, entropy_gradient), selected
+
+
+def _shared_logprobs(
+    model: Any, batch: Microbatch, share: SequenceShare, temperature: float, banned_ids: tuple[int, ...], trained: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`token_logprobs` where ranks share the tokens of each row: each scores those that its places predict."""
+    assert batch.prefix is None, "rows whose tokens are shared have prompts of their own"
+    batch = share.padded(batch)
+    hidden = hidden_states(model, batch.input_ids, model_positions(batch), batch.mm_kwargs)
+    chosen, targets = (pad(t[:, 1:], (0, 1)) for t in (batch.loss_mask, batch.input_ids))
+    mine = share.own(chosen, 1)
+    selected, ids = hidden[mine], share.own(targets, 1)[mine]
+    found = *_scores(model, selected, ids, temperature, banned_ids, trained), selected
+    logprobs, entropies, states = (share.all_rows(t, chosen) for t in found)
+    return logprobs, entropies, states
+
+
+def _scores(
+    model: Any, selected: Tensor, ids: Tensor, temperature: float, banned_ids: tuple[int, ...], entropy_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities [N] of `ids` and entropies [N] that the hidden states [N, H] give."""
     to_logits = output_head(model)
 
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,10 +135,10 @@ def token_logprobs(
 
     chunk = max(1, LOGITS // vocabulary_size(model))
     if len(ids) <= chunk:
-        return *head(selected, ids), selected
+        return head(selected, ids)
     pieces = zip(selected.split(chunk), ids.split(chunk), strict=True)
     pairs = [checkpoint(head, h, t, use_reentrant=False) for h, t in pieces]
-    return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), selected
+    return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
 
 
 @torch.no_grad()

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 NAME = "seethink_prefix"
 """Under this name transformers finds `attention`."""
+SHARE = "sequence_share"
+"""The keyword by which a decoder layer hands `attention` what ranks share of its rows (`sequence_share.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,8 @@ def attention(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     shared: SharedKeys | None = getattr(key, "shared", None)
+    if (share := kwargs.pop(SHARE, None)) is not None:
+        return share.attention(sdpa_attention_forward, module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     if shared is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     if attention_mask is not None or kwargs.get("dropout") or kwargs.get("position_bias") is not None:

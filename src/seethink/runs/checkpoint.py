@@ -2,9 +2,6 @@
 
 Written to a temporary name with a hash of every file, then renamed, old ones deleted after: a folder with a final
 name is complete. Reading checks the hashes and goes back to the checkpoint before where one does not match.
-
-Saving is done where the loop stands: on the nano model it is under 1% of the time (docs/resume.md), and a copy that
-is written while training goes on would double the memory that the weights and the optimizer take.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,13 +23,16 @@ from seethink.core.console import say
 from seethink.core.files import sync
 from seethink.dist.agreement import from_main
 from seethink.dist.world import is_main
-from seethink.models.load import LoadedModel, export_model
+from seethink.models.load import ChatFiles, LoadedModel, export_model
 from seethink.models.lora import is_adapter
 from seethink.runs import manifest
 from seethink.runs.identity import model_folder
 from seethink.runs.manifest import write_manifest
 from seethink.runs.optimizer_state import SHARES, CheckpointError, save_shares
 from seethink.runs.reading import RunFileError, State, read_object
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 Weights = dict[str, torch.Tensor]
 """A model's `state_dict`."""
@@ -81,26 +81,32 @@ def save_checkpoint(
     keep: int | Retention,
     weights: Weights | None = None,
     shares: dict[str, torch.Tensor] | None = None,
+    chat: ChatFiles | None = None,
+    group: ProcessGroup | None = None,
 ) -> Path:
     """Write `folder/step_NNNNNN` in one move, then drop the old ones that are not to stay.
 
     A failure, a full disk among others, raises and leaves what was there before. Where ranks share the weights, all of
     them call it, with rank 0's `folder`: it has the whole `weights` and writes, and each rank adds its `shares`.
+
+    In a thread beside training all that is given are copies (`runs/snapshot.py`), `weights` and `chat` too, and ranks
+    have a `group` for it.
     """
     final = folder / f"step_{step:06d}"
     whole = loaded.model.state_dict() if weights is None else weights
     tensors = tensors | {f"lora/{name}": weight for name, weight in whole.items() if is_adapter(name)}
 
     def fill(temporary: Path) -> None:
-        export_model(loaded.model, loaded.chat, temporary, about, weights)
+        export_model(loaded.model, loaded.chat if chat is None else chat, temporary, about, weights)
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary / TENSORS)
         (temporary / STATE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
 
-    needed = export_bytes(loaded) + _bytes(tensors) + _bytes(shares or {})
-    with in_one_move(final, needed, shared=shares is not None) as temporary:
+    # Not the model's own: to ask for them in a thread takes gathered weights away from the main one.
+    needed = export_bytes(loaded, whole) + _bytes(tensors) + _bytes(shares or {})
+    with in_one_move(final, needed, shared=shares is not None, group=group) as temporary:
         if shares is not None:
-            save_shares(shares, temporary / SHARES)
-            from_main(lambda: fill(temporary))
+            save_shares(shares, temporary / SHARES, group)
+            from_main(lambda: fill(temporary), group)
         else:
             (temporary / "train_state").mkdir()
             fill(temporary)
@@ -115,21 +121,27 @@ def export_whole(loaded: LoadedModel, folder: Path, about: dict[str, Any], weigh
         export_model(loaded.model, loaded.chat, temporary, about, weights)
 
 
-def export_bytes(loaded: LoadedModel) -> int:
+def export_bytes(loaded: LoadedModel, weights: Weights | None = None) -> int:
     """The size of a model's folder, about."""
     source = model_folder(loaded.source)
     texts = [file for file in source.iterdir() if file.suffix in TEXTS and file.is_file()] if source else []
-    return _bytes(loaded.model.state_dict()) + sum(file.stat().st_size for file in texts) + EXTRAS
+    whole = loaded.model.state_dict() if weights is None else weights
+    return _bytes(whole) + sum(file.stat().st_size for file in texts) + EXTRAS
 
 
 @contextmanager
-def in_one_move(final: Path, needed: int, *, shared: bool = False) -> Iterator[Path]:
+def in_one_move(final: Path, needed: int, *, shared: bool = False, group: ProcessGroup | None = None) -> Iterator[Path]:
     """An empty folder for about `needed` bytes, which gets a manifest and then takes the place of `final`.
 
-    With `shared` every rank has the same folder, and rank 0 makes and moves it.
+    With `shared` every rank has the same folder, and rank 0 makes and moves it; they say so to each other in `group`.
     """
     temporary, old = _temporary(final), _old(final)
-    on_main: Callable[[Callable[[], None]], None] = from_main if shared else lambda work: work()
+
+    def on_main(work: Callable[[], None]) -> None:
+        if shared:
+            from_main(work, group)
+        else:
+            work()
 
     def make() -> None:
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ READ_WHOLE = 64 << 20
 """Files up to this size are hashed whole."""
 HARMLESS = {
     "out", "model", "data.memory_mb", "blindness.action", "optim.max_bad_steps",
-    "checkpoint.keep", "checkpoint.keep_best",
-    "checkpoint.best_metric", "checkpoint.best_mode", "checkpoint.grace_s", "log.tensorboard", "log.trackers",
+    "checkpoint.keep", "checkpoint.keep_best", "checkpoint.best_metric", "checkpoint.best_mode",
+    "checkpoint.asynchronous", "checkpoint.grace_s", "log.tensorboard", "log.trackers",
 }  # fmt: skip
 """Keys that change nothing that is trained. The model is compared by what it holds: its folder may have moved."""
 

@@ -19,6 +19,7 @@ from seethink.dist.world import is_distributed
 from seethink.runs.moments import CODES, empty_share, fill, moments_bytes, stored
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
     from torch.distributed.checkpoint.api import CheckpointException
 
 SHARES = "train_state/shares"
@@ -100,8 +101,11 @@ def _wide() -> CheckpointError:
     )
 
 
-def save_shares(tensors: dict[str, Tensor], folder: Path) -> None:
-    """Each rank writes its own shares of `tensors`; every rank must call it. Raises OSError where one fails."""
+def save_shares(tensors: dict[str, Tensor], folder: Path, group: ProcessGroup | None = None) -> None:
+    """Each rank writes its own shares of `tensors`; every rank must call it. Raises OSError where one fails.
+
+    `group` has all ranks, and is not the default one in a thread beside the main one.
+    """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
@@ -109,7 +113,7 @@ def save_shares(tensors: dict[str, Tensor], folder: Path) -> None:
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
         # In one order: after a resume the optimizer has its entries in another.
-        save(dict(sorted(tensors.items())), storage_writer=writer)
+        save(dict(sorted(tensors.items())), storage_writer=writer, process_group=group)
     except CheckpointException as error:
         raise OSError(_first(error)) from None
 

@@ -46,6 +46,10 @@ class Loop:
                 advance(1, status(result))
         except StepAbandoned:
             raise self._leave_step() from None
+        except Exception:
+            with self._signals.held():
+                self._checkpoints.finish_writing()
+            raise
         finally:
             self._signals.disarm()
             for hook in self._hooks:
@@ -54,7 +58,7 @@ class Loop:
     def _one_step(self) -> StepResult:
         result = self._stage.step(self.step)
         step = self.step + 1
-        result.metrics = _of_main(result.metrics | self._checkpoints.metrics())
+        result.metrics = from_main(lambda: result.metrics | self._checkpoints.metrics())
         for hook in self._hooks:
             result.metrics |= _of_main(hook.measure(step, result))
         last = step == self._stage.total_steps or any(hook.finished for hook in self._hooks)
@@ -63,7 +67,7 @@ class Loop:
         stopping = agree(self._signals.asked is not None, "any")
         wanted = agree(any(hook.wants_checkpoint for hook in self._hooks), "any")
         if last or stopping or wanted or self._checkpoints.is_due(step):
-            self._save(last=last)
+            self._save(last=last, wait=last or stopping or wanted)
         for hook in self._hooks:
             hook.after_step(step, last=last)
         if stopping and not last:
@@ -76,9 +80,9 @@ class Loop:
             state |= hook.state()
         return state
 
-    def _save(self, *, last: bool = False) -> None:
+    def _save(self, *, last: bool = False, wait: bool = True) -> None:
         with self._signals.held():
-            self._checkpoints.save(self._sync, last=last)
+            self._checkpoints.save(self._sync, last=last, wait=wait)
 
     def _sync(self) -> None:
         for hook in self._hooks:
@@ -87,6 +91,8 @@ class Loop:
     def _leave_step(self) -> RunStopped:
         """The grace time is over: save the step before, if the weights are still its own."""
         self._signals.disarm()
+        with self._signals.held():
+            self._checkpoints.wait()
         # Ranks that share the weights cannot meet for a save: each was stopped at a place of its own.
         if self._checkpoints.can_save and not self._checkpoints.needs_all_ranks:
             self._save()

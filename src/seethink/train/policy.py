@@ -15,11 +15,13 @@ from seethink.dist.agreement import agree, all_or_none, joined_rows
 from seethink.dist.dealing import own_sequences
 from seethink.dist.gradients import sum_gradients
 from seethink.dist.padding import with_idle_batches
+from seethink.dist.sequence import sequence_share
 from seethink.dist.world import is_main, world_size
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
 from seethink.models.routers import require_routers
 from seethink.models.scorer import TokenOutputs, TokenScorer
+from seethink.models.sequence_share import share_sequences
 from seethink.models.small_cpu.closed_form import use_closed_forms
 from seethink.models.trainable import PartsProof, param_groups
 from seethink.models.vision_cache import keep_features
@@ -77,6 +79,9 @@ class Policy:
             entropy_gradient=entropy_gradient,
         )
         require_routers(loaded.model, self.scorer.routers, optim.router_aux_coef)
+        self._together = sequence_share(1 if cluster is None else cluster.sequence_parallel)
+        if self._together is not None:
+            share_sequences(loaded.model, self._together)
         groups = param_groups(loaded.model, parts, lora, optim)
         self.shards = _shards(self.scorer, cluster)
         if self.shards is not None:
@@ -148,7 +153,8 @@ class Policy:
             own = all_or_none(lambda: self._accumulate(microbatches, loss_fn), self._recoverable)
         self._loss = own["loss/total"].sum() if own else torch.zeros(())
         self.saw_images = agree(self.saw_images, "any")
-        return joined_rows(own)
+        # Ranks that share their sequences have the same rows.
+        return joined_rows(own if self._together is None or self._together.rank == 0 else {})
 
     def _accumulate(self, microbatches: Sequence[Microbatch], loss_fn: LossFn) -> dict[str, Tensor]:
         gathered: dict[str, list[Tensor]] = {}
@@ -172,14 +178,16 @@ class Policy:
 
     def deal(self, batcher: Batcher, sequences: list[PackedSequence]) -> list[Microbatch]:
         """This rank's micro-batches of the sequences of a step, which every rank has."""
-        batches = batcher.batches(own_sequences(sequences))
+        batches = batcher.batches(own_sequences(sequences, 1 if self._together is None else self._together.ranks))
         if self.shards is not None and self.shards.zero == "zero3":
             batches = with_idle_batches(batches, sequences, batcher)
         return batches
 
     def _recoverable(self, error: BaseException) -> bool:
-        """Whether all ranks can begin the step again. Under ZeRO-3 the others wait for a layer that never comes."""
-        return is_out_of_memory(error) and (self.shards is None or self.shards.zero == "zero2")
+        """Whether all ranks can begin the step again. Under ZeRO-3 the others wait for a layer that never comes, and so
+        they do where ranks share a sequence."""
+        alone = self._together is None and (self.shards is None or self.shards.zero == "zero2")
+        return is_out_of_memory(error) and alone
 
     def forget_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
 
 from seethink.config import CheckpointConfig
@@ -18,6 +21,7 @@ from seethink.core.files import disk_is_full, is_write_failure
 from seethink.core.version import __version__
 from seethink.dist.agreement import from_main
 from seethink.dist.world import is_main
+from seethink.models.load import ChatFiles, chat_files
 from seethink.runs.checkpoint import (
     Checkpoint,
     NoRoomError,
@@ -41,6 +45,7 @@ from seethink.runs.optimizer_state import (
     restore_optimizer,
 )
 from seethink.runs.rng import restore_rng, rng_state
+from seethink.runs.snapshot import BackgroundSave, copied
 from seethink.train.policy import Policy
 
 FOLDER = "checkpoints"
@@ -65,6 +70,10 @@ class Checkpoints:
         """The last finished step and what its checkpoint holds beside weights and optimizers; None before the first."""
         self._failed_saves = 0
         self._pending: dict[str, float] = {}
+        self._writing: BackgroundSave | None = None
+        shared = config.asynchronous and policy.shards is not None
+        self._group = dist.new_group(backend="gloo") if shared else None
+        """For the thread that writes: the default group is the main thread's."""
 
     def require_room(self) -> None:
         """Raises CheckpointError where the disk has no room for a single checkpoint: training would be for nothing."""
@@ -115,7 +124,12 @@ class Checkpoints:
         return self._run / FOLDER / f"step_{step:06d}"
 
     def metrics(self) -> dict[str, float]:
-        """What the saving since the last call took, for the metrics of the step that follows it."""
+        """What training has waited for saving since the last call, for the metrics of the step that follows.
+
+        Raises what has failed in the background, unless the disk was at fault.
+        """
+        if self._writing is not None and self._writing.done:
+            self.wait()
         pending, self._pending = self._pending, {}
         return pending
 
@@ -145,10 +159,11 @@ class Checkpoints:
         """Whether every rank must call `save`: each has a share of the weights."""
         return self._policy.shards is not None
 
-    def save(self, sync: Callable[[], None], *, last: bool = False) -> None:
+    def save(self, sync: Callable[[], None], *, last: bool = False, wait: bool = True) -> None:
         """Save the last finished step, after `sync` has put its records on the disk; rank 0 does, for all.
 
-        Raises CheckpointError where the run's last checkpoint cannot be saved.
+        Without `wait` it may still be in writing afterwards. A run's first checkpoint never is: without one, records of
+        later steps could not be resumed from. Raises CheckpointError where the run's last checkpoint cannot be saved.
         """
         assert self._end is not None
         step = self._end[0]
@@ -156,40 +171,82 @@ class Checkpoints:
             self.saved = step
             return
         started = time.perf_counter()
+        self.wait()
+        beside = self._config.asynchronous and not wait and self.saved > 0
         try:
             sync()
-            self._write(*self._end)
-            self.saved = step
+            write = self._prepared(*self._end, beside=beside)
+            if beside:
+                self._writing = BackgroundSave(step, write)
+            else:
+                write()
+                self.saved = step
         except Exception as error:
-            if not is_write_failure(error) and not isinstance(error, OtherRankError):
-                raise
-            self._failed_saves += 1
-            self._could_not_save(step, error, last=last)
+            self._judge(step, error, last=last)
         self._pending["time/checkpoint_s"] = time.perf_counter() - started
         if self._failed_saves:
             self._pending["checkpoint/failed"] = float(self._failed_saves)
 
-    def _write(self, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    def wait(self) -> None:
+        """Until nothing is being written. Raises what has failed in the background, unless the disk was at fault."""
+        if self._writing is None:
+            return
+        step = self._writing.step
+        try:
+            self._writing.wait()
+            self.saved = step
+        except Exception as error:
+            self._writing = None
+            self._judge(step, error, last=False)
+        self._writing = None
+
+    def finish_writing(self) -> None:
+        """For a run that ends with an error: wait, and say a second error, so that the first remains the cause."""
+        step = self._writing.step if self._writing is not None else 0
+        try:
+            self.wait()
+        except Exception as error:
+            _shout(f"NOR WAS THE CHECKPOINT OF STEP {step} SAVED: {_reason(error)}")
+
+    def _judge(self, step: int, error: Exception, *, last: bool) -> None:
+        """Raises the error of a save, unless the disk was at fault."""
+        if not is_write_failure(error) and not isinstance(error, OtherRankError):
+            raise error
+        self._failed_saves += 1
+        self._pending["checkpoint/failed"] = float(self._failed_saves)
+        self._could_not_save(step, error, last=last)
+
+    def _prepared(
+        self, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any], *, beside: bool
+    ) -> Callable[[], object]:
+        """What writes the checkpoint; where that is `beside` training, from copies. Every rank that writes calls it."""
         policy, shares = self._policy, optimizer_tensors("policy", self._policy.optimizer)
         for name, thing in self._others.items():
             if isinstance(thing, torch.optim.Optimizer):
-                tensors |= optimizer_tensors(name, thing)
+                tensors = tensors | optimizer_tensors(name, thing)
             else:
-                tensors |= {f"{name}/{k}": v for k, v in thing.state_dict().items()}
+                tensors = tensors | {f"{name}/{k}": v for k, v in thing.state_dict().items()}
         if self._config.keep_best and self._score is None:
             console.print(f"checkpoint.best_metric: no step has had {self._config.best_metric!r} yet", style="yellow")
-        about, keep = self._about | {"step": step}, self._retention
+        folder = from_main(lambda: self._run / FOLDER) if self.needs_all_ranks else self._run / FOLDER
+        weights = policy.state_dict() if self.needs_all_ranks or beside else None
+        chat: ChatFiles | None = None
+        if beside:
+            learning = [p.detach() for p in policy.model.parameters() if p.requires_grad]
+            weights = copied(weights or {}, [*learning, *policy.model.buffers()])
+            tensors, shares, state = copied(tensors), copied(shares), deepcopy(state)
+            chat = chat_files(policy.loaded.chat)
         if not self.needs_all_ranks:
-            save_checkpoint(self._run / FOLDER, step, policy.loaded, tensors | shares, state, about, keep=keep)
-            return
-        folder = from_main(lambda: self._run / FOLDER)
-        save_checkpoint(
-            folder, step, policy.loaded, tensors, state, about,
-            keep=keep, weights=policy.state_dict(), shares=shares,
+            tensors = tensors | shares
+        return partial(
+            save_checkpoint, folder, step, policy.loaded, tensors, state, self._about | {"step": step},
+            keep=self._retention, weights=weights, shares=shares if self.needs_all_ranks else None, chat=chat,
+            group=self._group if beside else None,
         )  # fmt: skip
 
     def export_best(self, folder: Path, step: int) -> bool:
         """Export the weights as they are; False where the disk did not take them. Every rank must call it."""
+        self.wait()
         weights = self._policy.state_dict() if self.needs_all_ranks else None
         return from_main(lambda: self._export(folder, step, weights))
 
