@@ -44,7 +44,7 @@ def _sample(model: Path, url: str, folder: Path) -> None:
 
 
 def test_every_rank_has_all_completions_and_takes_part_in_every_update(random_nano: Path, tmp_path: Path) -> None:
-    from seethink.generate.vllm import completion_seed
+    from seethink.generate.vllm_request import completion_seed
 
     loaded = load_nano(random_nano)
     server = ScriptedVllm(loaded)

@@ -9,16 +9,21 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import torch
 
+from helpers.nano import make_samples
 from helpers.scripted_openai import Reply, sends
+from seethink.core.types import Prompt
 from seethink.generate.gloo import broadcast, gloo_group
+from seethink.generate.vllm import VllmGenerator
+from seethink.generate.vllm_server import VllmServer
 from seethink.models.load import LoadedModel
+from seethink.models.weight_stream import checkpoint_weights
 
 Script = Callable[[int, dict[str, Any]], Reply | None]
 """(number of the generate request, from 1, its body) -> another reply than the proper one, or None."""
@@ -139,6 +144,36 @@ class ScriptedVllm:
         broadcast(self._group[0], flat).wait()
         for name, part, shape in zip(names, flat.split(sizes), shapes, strict=True):
             self.weights[name] = part.view(shape)
+
+
+class ServedCluster:
+    """Scripted servers and a generator that asks them."""
+
+    def __init__(self, loaded: LoadedModel, prompts: Sequence[Prompt], servers: list[ScriptedVllm], **settings: Any):
+        self.servers, self.loaded = servers, loaded
+        for server in servers:
+            server.expanded = {tuple(loaded.chat.unexpanded_ids(p)): p.input_ids for p in prompts}
+        self.generator = VllmGenerator(
+            loaded,
+            [VllmServer(server.url) for server in servers],
+            lambda: checkpoint_weights(loaded.model, torch.float32),
+            **{"max_rows": 8, "request_timeout_s": 20.0, "wait_s": 20.0, **settings},
+        )
+
+
+class Expands:
+    """A server's expansion of any prompt: each placeholder of an image becomes the tokens of one picture."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        (sample,) = make_samples([1])
+        prompt = loaded.chat.prompt(sample)
+        short, whole = loaded.chat.unexpanded_ids(prompt), prompt.input_ids
+        place = next(i for i, (a, b) in enumerate(zip(short, whole, strict=False)) if a != b)
+        self._mark, after = short[place], len(short) - place - 1
+        self._picture = whole[place : len(whole) - after]
+
+    def get(self, short: Sequence[int], default: list[int]) -> list[int]:
+        return [i for token in short for i in (self._picture if token == self._mark else [token])]
 
 
 def _says(payload: dict[str, Any]) -> Reply:

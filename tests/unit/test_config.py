@@ -340,6 +340,23 @@ def test_where_vllm_samples_the_mismatch_is_corrected_by_default() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rollout.engine=in_process"], "a process that trains cannot sample"),
+        (["rollout.engine=vllm", "algorithm.mismatch_correction=off"], "set mismatch_correction='token'"),
+        (["rollout.engine=vllm", "rollout.environment=calculator"], "not sampled in the background"),
+        (["rollout.engine=vllm", "rollout.ahead=2"], r"rollout\.ahead"),
+    ],
+)
+def test_rollouts_ahead_where_they_cannot_be_right_are_refused(words: list[str], said: str) -> None:
+    words = ["rollout.ahead=1", *words]
+    with pytest.raises(RecipeError, match=said):
+        make_recipe(minimal(*words), words)
+    right = ["rollout.ahead=1", "rollout.engine=vllm"]
+    assert make_recipe(minimal(*right), right).rollout.ahead == 1
+
+
+@pytest.mark.parametrize(
     ("word", "said"), [("rollout.top_p=0.9", "set top_p=1"), ("rollout.temperature=2.5", "vLLM takes at most 2")]
 )
 def test_what_a_server_samples_otherwise_is_refused(word: str, said: str) -> None:

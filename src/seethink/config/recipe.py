@@ -94,6 +94,8 @@ class Recipe(Section):
             raise ValueError(refused)
         if refused := _what_environments_refuse(self.rollout, self.algorithm, self.optim):
             raise ValueError(refused)
+        if self.rollout.ahead and (refused := _what_rollouts_ahead_refuse(self.rollout, self.algorithm)):
+            raise ValueError(refused)
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(
@@ -149,6 +151,25 @@ def _what_vllm_refuses(rollout: RolloutConfig) -> str:
             "tokens that top_p keeps, not of the policy that is trained; set top_p=1"
         )
     return f"rollout.temperature={rollout.temperature}: vLLM takes at most 2" if rollout.temperature > 2 else ""
+
+
+def _what_rollouts_ahead_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig) -> str:
+    if rollout.engine != "vllm":
+        return (
+            f"rollout.ahead={rollout.ahead} with rollout.engine='in_process': a process that trains cannot sample "
+            "meanwhile; set engine='vllm' (docs/scale.md), or ahead=0"
+        )
+    if algorithm.mismatch_correction == "off":
+        return (
+            f"rollout.ahead={rollout.ahead} with algorithm.mismatch_correction='off': completions come from weights of "
+            "one step before, which importance weights must make up for; set mismatch_correction='token', or ahead=0"
+        )
+    if rollout.environment is not None:
+        return (
+            f"rollout.ahead={rollout.ahead} with rollout.environment={rollout.environment!r}: the turns of a "
+            "conversation are not sampled in the background; set ahead=0"
+        )
+    return ""
 
 
 def _what_environments_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig, optim: OptimConfig) -> str:

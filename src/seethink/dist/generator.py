@@ -96,9 +96,28 @@ class MainGenerator:
             assert self._own is not None
             return self._own.attempt(prompts, group_size, sampling, seed, progress, places=places)
 
-        while (groups := from_main(attempt)) is None:
-            self._push()
-        return groups
+        return self._pushing(attempt)
+
+    def begin(self, prompts: Sequence[Prompt], group_size: int, sampling: Sampling, seed: tuple[int, ...]) -> None:
+        def start() -> None:
+            assert self._own is not None
+            self._own.begin(prompts, group_size, sampling, seed)
+
+        from_main(start)
+
+    def wait(self) -> float:
+        def wait() -> float:
+            assert self._own is not None
+            return self._own.wait()
+
+        return from_main(wait)
+
+    def finish(self) -> list[list[Completion]]:
+        def rest() -> list[list[Completion]] | None:
+            assert self._own is not None
+            return self._own.rest()
+
+        return self._pushing(rest)
 
     def load_weights(self, version: int) -> None:
         self.policy_version = version
@@ -108,6 +127,12 @@ class MainGenerator:
     def close(self) -> None:
         if self._own is not None:
             self._own.close()
+
+    def _pushing(self, attempt: Callable[[], list[list[Completion]] | None]) -> list[list[Completion]]:
+        """What `attempt` gives on rank 0; where it gives None, a server wants the weights first."""
+        while (groups := from_main(attempt)) is None:
+            self._push()
+        return groups
 
     def _push(self) -> None:
         if self._own is not None:
