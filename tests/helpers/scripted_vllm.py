@@ -30,6 +30,14 @@ Script = Callable[[int, dict[str, Any]], Reply | None]
 VOCABULARY = 40
 """Ids that it samples; a test's tokens must not be forbidden."""
 
+NEEDED = {
+    "/inference/v1/generate": {"weights", "kv_cache"},
+    "/start_weight_update": {"weights"},
+    "/update_weights": {"weights"},
+    "/finish_weight_update": {"weights"},
+}
+"""What must be awake for a path."""
+
 
 def made_up(seed: int, banned: set[int], most: int, stop: int) -> tuple[list[int], list[float]]:
     """The (ids, log-probs) of a completion with this seed: it stops by itself in one case of two."""
@@ -49,12 +57,14 @@ class ScriptedVllm:
         self.expanded: dict[tuple[int, ...], list[int]] = {}
         """Unexpanded prompt -> expanded, of the prompts that a test uses."""
         self.calls: list[str] = []
-        """Paths in the order of arrival, looks at its health left out."""
+        """Paths in the order of arrival, looks at its health left out; of sleep and waking with their queries."""
         self.bodies: list[dict[str, Any]] = []
         """Of generate requests."""
         self.weights: dict[str, torch.Tensor] = {}
         self.version, self.faulty = "default", ""
         """`faulty` is a path that is answered with HTTP 500."""
+        self.asleep: set[str] = set()
+        """What is not in its memory: `weights`, `kv_cache`."""
         self.world: Any = 1
         self.lacks = ""
         """A path that it does not know."""
@@ -74,7 +84,7 @@ class ScriptedVllm:
         self.kill()
 
     def start(self) -> None:
-        self.version, self.weights, self._group = "default", {}, None
+        self.version, self.weights, self._group, self.asleep = "default", {}, None, set()
         self._server = _Server(("127.0.0.1", self._port), self)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -100,14 +110,16 @@ class ScriptedVllm:
         return _says(known[path]) if path in known and path != self.lacks else sends(404, '{"detail": "Not Found"}')
 
     def post(self, path: str, body: Any) -> Reply:
-        path = path.split("?")[0]
+        path, _, query = path.partition("?")
         with self._lock:
-            self.calls.append(path)
+            self.calls.append(f"{path}?{query}" if path in ("/sleep", "/wake_up") else path)
             if path == "/inference/v1/generate":
                 self.bodies.append(body)
                 nth = len(self.bodies)
         if self.faulty and path.endswith(self.faulty):
             return sends(500, '{"error": "made up"}')
+        if self.asleep & NEEDED.get(path, set()):
+            return sends(500, '{"error": "CUDA error: an illegal memory access"}')
         if path == "/inference/v1/generate":
             return self.script(nth, body) or self.proper(body)
         if path == "/init_weight_transfer_engine":
@@ -115,6 +127,11 @@ class ScriptedVllm:
             self._group = gloo_group(info["address"], info["port"], 1, info["world"])
         elif path == "/update_weights":
             self._receive(**body["update_info"])
+        elif path == "/sleep":
+            self.asleep = {"weights", "kv_cache"}
+            self.weights = {} if query == "level=2" else self.weights
+        elif path == "/wake_up":
+            self.asleep.discard(query.removeprefix("tags="))
         elif path == "/finish_weight_update":
             self.version = body["weight_version"]
         return _says({})

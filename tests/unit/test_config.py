@@ -357,6 +357,21 @@ def test_rollouts_ahead_where_they_cannot_be_right_are_refused(words: list[str],
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "read with rollout.engine='vllm' alone"),
+        (["rollout.engine=vllm", "rollout.ahead=1"], "servers sample while training"),
+        (["rollout.engine=vllm", "vllm.weight_sync=nccl"], "NCCL joins no two processes on one GPU"),
+        (["rollout.engine=vllm", "vllm.sleep=3"], r"vllm\.sleep"),
+    ],
+)
+def test_servers_that_cannot_sleep_are_refused(words: list[str], said: str) -> None:
+    words = ["vllm.sleep=2", *words]
+    with pytest.raises(RecipeError, match=said):
+        make_recipe(minimal(*words), words)
+
+
+@pytest.mark.parametrize(
     ("word", "said"), [("rollout.top_p=0.9", "set top_p=1"), ("rollout.temperature=2.5", "vLLM takes at most 2")]
 )
 def test_what_a_server_samples_otherwise_is_refused(word: str, said: str) -> None:

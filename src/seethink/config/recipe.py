@@ -96,6 +96,8 @@ class Recipe(Section):
             raise ValueError(refused)
         if self.rollout.ahead and (refused := _what_rollouts_ahead_refuse(self.rollout, self.algorithm)):
             raise ValueError(refused)
+        if self.vllm.sleep and (refused := _what_sleep_refuses(self.rollout, self.vllm)):
+            raise ValueError(refused)
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(
@@ -168,6 +170,22 @@ def _what_rollouts_ahead_refuse(rollout: RolloutConfig, algorithm: AlgorithmConf
         return (
             f"rollout.ahead={rollout.ahead} with rollout.environment={rollout.environment!r}: the turns of a "
             "conversation are not sampled in the background; set ahead=0"
+        )
+    return ""
+
+
+def _what_sleep_refuses(rollout: RolloutConfig, vllm: VllmConfig) -> str:
+    if rollout.engine != "vllm":
+        return f"vllm.sleep={vllm.sleep} is read with rollout.engine='vllm' alone: set it, or remove the key"
+    if rollout.ahead:
+        return (
+            f"vllm.sleep={vllm.sleep} with rollout.ahead={rollout.ahead}: then servers sample while training; set "
+            "one of the two to 0"
+        )
+    if vllm.weight_sync == "nccl":
+        return (
+            f"vllm.sleep={vllm.sleep} with vllm.weight_sync='nccl': NCCL joins no two processes on one GPU; set "
+            "weight_sync='gloo'"
         )
     return ""
 

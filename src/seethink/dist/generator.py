@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from seethink.core.types import Completion, Prompt
@@ -76,10 +77,17 @@ class MainGenerator:
     Every rank must call each method at the same place with the same arguments.
     """
 
-    def __init__(self, make: Callable[[], VllmGenerator], weights: Callable[[], Iterator[tuple[str, Tensor]]]) -> None:
-        """`make` is called on rank 0. `weights` is the iterator that it pushes, which may be collective."""
+    def __init__(
+        self,
+        make: Callable[[], VllmGenerator],
+        weights: Callable[[], Iterator[tuple[str, Tensor]]],
+        *,
+        sleeps: bool = False,
+    ) -> None:
+        """`make` is called on rank 0. `weights` is the iterator that it pushes, which may be collective. `sleeps`:
+        servers share the ranks' GPUs."""
         self._own = make() if is_main() else None
-        self._weights = weights
+        self._weights, self._sleeps = weights, sleeps
         self.policy_version = 0
 
     def generate(
@@ -119,8 +127,19 @@ class MainGenerator:
 
         return self._pushing(rest)
 
+    def sleep(self) -> None:
+        """Send the servers to sleep, on whose GPUs the ranks train; `load_weights` wakes them."""
+
+        def send() -> None:
+            assert self._own is not None
+            self._own.sleep()
+
+        from_main(send)
+
     def load_weights(self, version: int) -> None:
         self.policy_version = version
+        if self._sleeps and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what a step has left free belongs to the servers now
         if from_main(lambda: self._own is not None and self._own.wants_weights(version)):
             self._push()
 

@@ -30,6 +30,7 @@ from seethink.core.types import Completion, Prompt
 from seethink.endpoint.background import BackgroundLoop
 from seethink.endpoint.errors import RateLimitedError, RequestRefusedError, ServerError
 from seethink.endpoint.limits import backoff_s
+from seethink.generate.gloo import STEP_S
 from seethink.generate.protocol import Sampling
 from seethink.generate.vllm_reply import StaleReply, read_reply
 from seethink.generate.vllm_request import Request, gathered, make_requests, written
@@ -90,17 +91,20 @@ class VllmGenerator:
         *,
         max_rows: int = 256,
         weight_sync: str = "gloo",
+        sleep: int = 0,
         request_timeout_s: float = 1800.0,
         wait_s: float = 900.0,
     ) -> None:
         """`weights` iterates the trainer's current weights by their names in a checkpoint, each tensor whole.
 
-        `max_rows` are a server's completions in flight; `wait_s` is how long no server may be ready.
+        `max_rows` are a server's completions in flight; `wait_s` is how long no server may be ready. `sleep` is the
+        level of `vllm.sleep`.
         """
         self._loaded, self._servers, self._weights = loaded, list(servers), weights
         self._max_rows, self._request_timeout_s, self._wait_s = max_rows, request_timeout_s, wait_s
         self._loop = BackgroundLoop("VllmGenerator")
-        self._sync = WeightSync(self._loop, TRANSFERS[weight_sync])
+        self._sync = WeightSync(self._loop, TRANSFERS[weight_sync], wakes=sleep > 0)
+        self._sleep_level = sleep
         self._vocabulary = vocabulary_size(loaded.model)
         # A server may have served another run's weights under the same number.
         self._run = secrets.token_hex(4)
@@ -122,21 +126,36 @@ class VllmGenerator:
             self.push()
 
     def wants_weights(self, version: int) -> bool:
-        """Set the version; whether a server that answers serves another one."""
+        """Set the version; whether a server that answers serves another one, or sleeps."""
         self.policy_version = version
         self._loop.run(_look_at(self._servers))
-        return any(server.version not in (None, self._version) for server in self._servers)
+        return any(server.wants(self._version) for server in self._servers)
 
     def push(self) -> None:
-        """Iterate the weights, and give them to the servers that answer and have others."""
-        wanting = [server for server in self._servers if server.version not in (None, self._version)]
+        """Iterate the weights, and give them to the servers that answer and have others or sleep, which wakes them."""
+        wanting = [server for server in self._servers if server.wants(self._version)]
         self._sync.push(wanting, self._weights(), self._version)
         for server in wanting:
-            server.failed_updates = 0 if server.version == self._version else server.failed_updates + 1
+            server.failed_updates = 0 if server.serves(self._version) else server.failed_updates + 1
             if server.failed_updates == MOST_FAILED_UPDATES:
                 say(f"{server.fault}: it is left out from now on", "bold red")
                 self._servers.remove(server)
                 self._left_out = self._left_out or server.fault
+
+    def sleep(self) -> None:
+        """Send the servers that answer to sleep; the next weights wake them. One that fails is lost for now."""
+        self._loop.run(self._send_to_sleep())
+
+    async def _send_to_sleep(self) -> None:
+        await asyncio.gather(*(self._put_to_sleep(server) for server in self._servers if server.version is not None))
+
+    async def _put_to_sleep(self, server: VllmServer) -> None:
+        server.asleep = True  # or half of it
+        try:
+            await server.post(f"sleep?level={self._sleep_level}", timeout_s=STEP_S)
+        except (ServerError, RateLimitedError) as error:
+            server.lost(f"{server.url} did not go to sleep: {_one_line(error)}")
+            say(f"{server.fault}; it may keep its memory while training", "yellow")
 
     # ---- sampling ----
 
@@ -263,17 +282,17 @@ class VllmGenerator:
     async def _keep_busy(self, server: VllmServer, work: _Work) -> None:
         """Send requests to one server while it is well."""
         while True:
-            version = await server.look()
-            if version == self._version:
+            await server.look()
+            if server.serves(self._version):
                 await self._send_all(server, work)
-            elif version is not None and not (work.in_background and self._any_is_current()):
+            elif server.wants(self._version) and not (work.in_background and self._any_is_current()):
                 # The others finish what they have.
                 work.halted = True
                 work.change.set()
             await asyncio.sleep(LOOK_S)
 
     def _any_is_current(self) -> bool:
-        return any(server.version == self._version for server in self._servers)
+        return any(server.serves(self._version) for server in self._servers)
 
     async def _send_all(self, server: VllmServer, work: _Work) -> None:
         """As many requests at a time as the server has rows, until it fails."""

@@ -3,6 +3,9 @@
 Always in this order: pause, start, tensors, finish with a version, empty every cache, resume. With full caches a server
 goes on with what it computed from the old weights: an image that it has seen keeps its old features.
 
+A server that sleeps between rollouts (`vllm.sleep`) is woken for it: room for weights first, room for keys and values
+once the weights are there, so that the two and a bucket never lie beside what is not needed yet.
+
 Tensors travel in buckets. `Transfer` is how: through gloo (here; vllm_plugin.py has the server's end), or by vLLM's own
 NCCL engine.
 """
@@ -49,8 +52,9 @@ Connect = Callable[[VllmServer, BackgroundLoop], Transfer]
 class WeightSync:
     """The connections to all servers, each of its own: one that dies takes no other with it."""
 
-    def __init__(self, loop: BackgroundLoop, connect: Connect) -> None:
-        self._loop, self._connect = loop, connect
+    def __init__(self, loop: BackgroundLoop, connect: Connect, *, wakes: bool = False) -> None:
+        """`wakes`: servers may be asleep, also those that another run has left so."""
+        self._loop, self._connect, self._wakes = loop, connect, wakes
         self._transfers: dict[str, Transfer] = {}
         self._served: dict[str, str] = {}
         """The version that was pushed last, by server."""
@@ -66,6 +70,7 @@ class WeightSync:
         for server in alive:
             if self._succeeds(server, self._finish, server, version):
                 server.version = self._served[server.url] = version
+                server.asleep = False
 
     def close(self) -> None:
         for transfer in self._transfers.values():
@@ -77,10 +82,10 @@ class WeightSync:
             self._leave(server)
         if server.url not in self._transfers:
             self._transfers[server.url] = self._connect(server, self._loop)
-        self._loop.run(_start(server))
+        self._loop.run(_start(server, wakes=self._wakes))
 
     def _finish(self, server: VllmServer, version: str) -> None:
-        self._loop.run(_finish(server, version))
+        self._loop.run(_finish(server, version, wakes=self._wakes))
 
     def _succeeds(self, server: VllmServer, work: Callable[..., None], *args: Any) -> bool:
         """Whether `work` succeeds; else its server is lost, and joins anew when it is back."""
@@ -97,14 +102,18 @@ class WeightSync:
             transfer.close()
 
 
-async def _start(server: VllmServer) -> None:
+async def _start(server: VllmServer, *, wakes: bool) -> None:
+    if wakes:
+        await server.post("wake_up?tags=weights", timeout_s=STEP_S)
     # What is still being answered was asked before: nobody waits for it.
     await server.post("pause?mode=abort", timeout_s=STEP_S)
     await server.post("start_weight_update", timeout_s=STEP_S)
 
 
-async def _finish(server: VllmServer, version: str) -> None:
+async def _finish(server: VllmServer, version: str, *, wakes: bool) -> None:
     await server.post("finish_weight_update", {"weight_version": version}, timeout_s=STEP_S)
+    if wakes:
+        await server.post("wake_up?tags=kv_cache", timeout_s=STEP_S)
     for cache in CACHES:
         await server.post(cache, timeout_s=STEP_S)
     await server.post("resume", timeout_s=STEP_S)

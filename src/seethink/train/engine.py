@@ -13,9 +13,7 @@ from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.dist.generator import DealtGenerator, MainGenerator
 from seethink.dist.servers import URLS
-from seethink.generate.conversations import with_environment
 from seethink.generate.make import make_generator
-from seethink.generate.protocol import Generator
 from seethink.models.load import LoadedModel
 from seethink.models.weight_stream import checkpoint_weights
 from seethink.train.policy import Policy
@@ -24,17 +22,13 @@ if TYPE_CHECKING:
     from seethink.generate.vllm import VllmGenerator
 
 
-def rollout_generator(recipe: Recipe, policy: Policy) -> Generator:
-    """The generator of a reinforcement learning run. Raises UserError where no server is known, or where
-    the model cannot take the turns of an environment."""
+def rollout_generator(recipe: Recipe, policy: Policy) -> DealtGenerator | MainGenerator:
+    """What samples single turns in a reinforcement learning run. Raises UserError where no server is known."""
     loaded = policy.loaded
-    own: Generator
     if recipe.rollout.engine == "in_process":
-        own = DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
-    else:
-        weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
-        own = MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
-    return with_environment(recipe.tools, own, loaded.chat)
+        return DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
+    weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
+    return MainGenerator(lambda: _servers(recipe, loaded, weights), weights, sleeps=recipe.vllm.sleep > 0)
 
 
 def _servers(recipe: Recipe, loaded: LoadedModel, weights: partial[Iterator[tuple[str, Tensor]]]) -> VllmGenerator:
@@ -55,6 +49,7 @@ def _servers(recipe: Recipe, loaded: LoadedModel, weights: partial[Iterator[tupl
         weights,
         max_rows=recipe.rollout.max_rows,
         weight_sync=vllm.weight_sync,
+        sleep=vllm.sleep,
         request_timeout_s=vllm.request_timeout_s,
         wait_s=vllm.wait_s,
     )

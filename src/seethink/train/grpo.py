@@ -11,6 +11,7 @@ PPO is this step with the critic's advantages and value loss (train/ppo.py).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,22 +48,25 @@ class Grpo:
         critic: Critic | None = None,
         reference: TokenScorer | None = None,
         ahead: Ahead | None = None,
+        sleep: Callable[[], None] | None = None,
     ) -> None:
-        """With `ahead` the next episode is sampled while one is trained on."""
+        """With `ahead` the next episode is sampled while one is trained on. `sleep` is called once an episode is
+        sampled: the generator is not used before it is given the next weights."""
         self.policy, self._rollouts, self._budget, self._probe = policy, rollouts, budget, probe
-        self._critic, self._reference, self._ahead = critic, reference, ahead
+        self._critic, self._reference, self._ahead, self._sleep = critic, reference, ahead, sleep
         self.total_steps = rollouts.algorithm.steps
         rollouts.generator.load_weights(policy.steps_done)
 
     def step(self, number: int) -> StepResult:
         """Sample an episode, grade it, and learn from it."""
         episode = self._collect(number)
+        timed = self._rest()
         self._probe.complete(episode, self._budget.batcher)
         if self._rollouts.algorithm.token_measure == "image":
             measure_image_kl(self.policy, episode, self._budget.batcher)
         version = self.policy.steps_done
         result = self.learn(episode)
-        result.metrics |= self._serve()
+        result.metrics |= timed | self._serve()
         if self._ahead is not None:
             stale = [version - completion.policy_version for completion in episode.completions]
             result.metrics["rollout/staleness"] = sum(stale) / len(stale)
@@ -103,6 +107,14 @@ class Grpo:
         if number + 1 < self.total_steps:
             self._ahead.begin(number + 1)
         return episode
+
+    def _rest(self) -> dict[str, float]:
+        """Send what has sampled to sleep, where it shares this process's device."""
+        if self._sleep is None:
+            return {}
+        started = time.perf_counter()
+        self._sleep()
+        return {"time/sleep_s": time.perf_counter() - started}
 
     def _serve(self) -> dict[str, float]:
         """Give the generator the weights of the finished step, once it needs the old ones no more."""

@@ -142,17 +142,19 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     source = PromptSource(samples, loaded.chat, recipe.seed, weights, kept_bytes=data.processed_bytes)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     critic = _critic(recipe, loaded)
-    with closing(rollout_generator(recipe, policy)) as generator:
+    with closing(rollout_generator(recipe, policy)) as own:
+        generator = with_environment(recipe.tools, own, loaded.chat)
         run = _Run(recipe, policy, beginning.checkpoint, critic.state() if critic else {})
         source.position = run.state.get("position", 0)
         rollouts = Rollouts(
             source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
         )  # fmt: skip
-        ahead = None
-        if recipe.rollout.ahead:
-            assert isinstance(generator, MainGenerator)
-            ahead = Ahead(rollouts, generator, run.state.get("ahead"))
-        stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference, ahead=ahead)
+        servers = own if isinstance(own, MainGenerator) else None
+        stage = Grpo(
+            policy, rollouts, run.budget, run.probe, critic=critic, reference=reference,
+            ahead=Ahead(rollouts, servers, run.state.get("ahead")) if servers and recipe.rollout.ahead else None,
+            sleep=servers.sleep if servers and recipe.vllm.sleep else None,
+        )  # fmt: skip
         hooks = [
             run.entropy_log(),
             EpisodeLog(folder, recipe.log, run.probe.meter, tools=recipe.tools.environment is not None),
