@@ -26,7 +26,7 @@ def _sample(model: Path, url: str, folder: Path) -> None:
     loaded = load_nano(model)
     iterated = []
 
-    def weights() -> Iterator[tuple[str, Tensor]]:
+    def weights(is_whole: bool) -> Iterator[tuple[str, Tensor]]:
         iterated.append(rank())
         yield from checkpoint_weights(loaded.model, torch.float32)
 

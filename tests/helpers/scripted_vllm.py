@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,10 +20,11 @@ from helpers.nano import make_samples
 from helpers.scripted_openai import Reply, sends
 from seethink.core.types import Prompt
 from seethink.generate.gloo import broadcast, gloo_group
+from seethink.generate.kept_weights import A, B, KeptWeights
 from seethink.generate.vllm import VllmGenerator
 from seethink.generate.vllm_server import VllmServer
 from seethink.models.load import LoadedModel
-from seethink.models.weight_stream import checkpoint_weights
+from seethink.models.weight_stream import checkpoint_weights, separate_weights
 
 Script = Callable[[int, dict[str, Any]], Reply | None]
 """(number of the generate request, from 1, its body) -> another reply than the proper one, or None."""
@@ -71,6 +72,9 @@ class ScriptedVllm:
         self._lock, self._port = threading.Lock(), 0
         self._server: _Server | None = None
         self._group: Any = None
+        self._kept = KeptWeights()
+        self.received: list[int] = []
+        """Bytes of each bucket."""
 
     @property
     def url(self) -> str:
@@ -124,6 +128,7 @@ class ScriptedVllm:
             return self.script(nth, body) or self.proper(body)
         if path == "/init_weight_transfer_engine":
             info = body["init_info"]
+            self._kept = KeptWeights()
             self._group = gloo_group(info["address"], info["port"], 1, info["world"])
         elif path == "/update_weights":
             self._receive(**body["update_info"])
@@ -133,6 +138,7 @@ class ScriptedVllm:
         elif path == "/wake_up":
             self.asleep.discard(query.removeprefix("tags="))
         elif path == "/finish_weight_update":
+            self.weights |= dict(self._kept.merged(torch.float32))
             self.version = body["weight_version"]
         return _says({})
 
@@ -155,27 +161,35 @@ class ScriptedVllm:
         short = tuple(body["token_ids"])
         return _says({"prompt_token_ids": self.expanded.get(short, list(short)), "choices": choices[::-1]})
 
-    def _receive(self, names: list[str], shapes: list[list[int]], dtype: str) -> None:
+    def _receive(self, names: list[str], shapes: list[list[int]], dtype: str, keeps: bool) -> None:
         sizes = [torch.Size(shape).numel() for shape in shapes]
         flat = torch.empty(sum(sizes), dtype=getattr(torch, dtype))
         broadcast(self._group[0], flat).wait()
+        self.received.append(flat.nbytes)
         for name, part, shape in zip(names, flat.split(sizes), shapes, strict=True):
-            self.weights[name] = part.view(shape)
+            if keeps:
+                self._kept.take(name, part.view(shape))
+            else:
+                self.weights[name] = part.view(shape)
 
 
 class ServedCluster:
     """Scripted servers and a generator that asks them."""
 
     def __init__(self, loaded: LoadedModel, prompts: Sequence[Prompt], servers: list[ScriptedVllm], **settings: Any):
+        """`settings` are VllmGenerator's; with `keeps` what it is told to send is."""
         self.servers, self.loaded = servers, loaded
         for server in servers:
             server.expanded = {tuple(loaded.chat.unexpanded_ids(p)): p.input_ids for p in prompts}
         self.generator = VllmGenerator(
             loaded,
             [VllmServer(server.url) for server in servers],
-            lambda: checkpoint_weights(loaded.model, torch.float32),
+            self._weights if settings.get("keeps") else lambda _: checkpoint_weights(loaded.model, torch.float32),
             **{"max_rows": 8, "request_timeout_s": 20.0, "wait_s": 20.0, **settings},
         )
+
+    def _weights(self, is_whole: bool) -> Iterator[tuple[str, torch.Tensor]]:
+        return separate_weights(self.loaded.model, torch.float32, (A, B), trained_alone=not is_whole)
 
 
 class Expands:

@@ -363,6 +363,10 @@ def test_rollouts_ahead_where_they_cannot_be_right_are_refused(words: list[str],
         (["rollout.engine=vllm", "rollout.ahead=1"], "servers sample while training"),
         (["rollout.engine=vllm", "vllm.weight_sync=nccl"], "NCCL joins no two processes on one GPU"),
         (["rollout.engine=vllm", "vllm.sleep=3"], r"vllm\.sleep"),
+        (
+            ["rollout.engine=vllm", "vllm.send=trained", "vllm.weight_sync=nccl"],
+            "keeps no weights to merge others into",
+        ),
     ],
 )
 def test_servers_that_cannot_sleep_are_refused(words: list[str], said: str) -> None:

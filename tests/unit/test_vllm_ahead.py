@@ -59,7 +59,7 @@ def begin(cluster: ServedCluster, prompts: Sequence[Prompt]) -> None:
 
 def finish(cluster: ServedCluster) -> list[list[Completion]]:
     while (groups := cluster.generator.rest()) is None:
-        cluster.generator.push()
+        cluster.generator.push(cluster.generator.wants_whole())
     return groups
 
 

@@ -96,6 +96,11 @@ class Recipe(Section):
             raise ValueError(refused)
         if self.rollout.ahead and (refused := _what_rollouts_ahead_refuse(self.rollout, self.algorithm)):
             raise ValueError(refused)
+        if self.vllm.send == "trained" and self.vllm.weight_sync == "nccl":
+            raise ValueError(
+                "vllm.send='trained' with vllm.weight_sync='nccl': vLLM's own engine keeps no weights to merge others "
+                "into; set weight_sync='gloo'"
+            )
         if self.vllm.sleep and (refused := _what_sleep_refuses(self.rollout, self.vllm)):
             raise ValueError(refused)
         episode = self.rollout.prompts_per_step

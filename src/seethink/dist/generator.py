@@ -80,12 +80,12 @@ class MainGenerator:
     def __init__(
         self,
         make: Callable[[], VllmGenerator],
-        weights: Callable[[], Iterator[tuple[str, Tensor]]],
+        weights: Callable[[bool], Iterator[tuple[str, Tensor]]],
         *,
         sleeps: bool = False,
     ) -> None:
-        """`make` is called on rank 0. `weights` is the iterator that it pushes, which may be collective. `sleeps`:
-        servers share the ranks' GPUs."""
+        """`make` is called on rank 0. `weights` is what it pushes, as of `VllmGenerator`; iterating may be collective.
+        `sleeps`: servers share the ranks' GPUs."""
         self._own = make() if is_main() else None
         self._weights, self._sleeps = weights, sleeps
         self.policy_version = 0
@@ -154,8 +154,9 @@ class MainGenerator:
         return groups
 
     def _push(self) -> None:
+        is_whole = from_main(lambda: self._own is None or self._own.wants_whole())
         if self._own is not None:
-            self._own.push()
+            self._own.push(is_whole)
             return
-        for _ in self._weights():
+        for _ in self._weights(is_whole):
             pass

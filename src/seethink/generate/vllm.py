@@ -87,15 +87,17 @@ class VllmGenerator:
         self,
         loaded: LoadedModel,
         servers: Sequence[VllmServer],
-        weights: Callable[[], NamedTensors],
+        weights: Callable[[bool], NamedTensors],
         *,
         max_rows: int = 256,
         weight_sync: str = "gloo",
         sleep: int = 0,
+        keeps: bool = False,
         request_timeout_s: float = 1800.0,
         wait_s: float = 900.0,
     ) -> None:
-        """`weights` iterates the trainer's current weights by their names in a checkpoint, each tensor whole.
+        """`weights(is_whole)` iterates the trainer's current weights by their names in a checkpoint, each tensor whole:
+        all, or what has changed since the push before, for servers that `keeps` tells to keep the rest.
 
         `max_rows` are a server's completions in flight; `wait_s` is how long no server may be ready. `sleep` is the
         level of `vllm.sleep`.
@@ -103,8 +105,8 @@ class VllmGenerator:
         self._loaded, self._servers, self._weights = loaded, list(servers), weights
         self._max_rows, self._request_timeout_s, self._wait_s = max_rows, request_timeout_s, wait_s
         self._loop = BackgroundLoop("VllmGenerator")
-        self._sync = WeightSync(self._loop, TRANSFERS[weight_sync], wakes=sleep > 0)
-        self._sleep_level = sleep
+        self._sync = WeightSync(self._loop, TRANSFERS[weight_sync], wakes=sleep > 0, keeps=keeps)
+        self._sleep_level, self._keeps = sleep, keeps
         self._vocabulary = vocabulary_size(loaded.model)
         # A server may have served another run's weights under the same number.
         self._run = secrets.token_hex(4)
@@ -123,18 +125,25 @@ class VllmGenerator:
     def load_weights(self, version: int) -> None:
         """Push the current weights to the servers that answer and have others; the rest get them when they are back."""
         if self.wants_weights(version):
-            self.push()
+            self.push(self.wants_whole())
+
+    def wants_whole(self) -> bool:
+        """Whether a server that wants weights has not all of those that were pushed before."""
+        return not self._keeps or not all(map(self._sync.knows, self._wanting()))
+
+    def _wanting(self) -> list[VllmServer]:
+        return [server for server in self._servers if server.wants(self._version)]
 
     def wants_weights(self, version: int) -> bool:
         """Set the version; whether a server that answers serves another one, or sleeps."""
         self.policy_version = version
         self._loop.run(_look_at(self._servers))
-        return any(server.wants(self._version) for server in self._servers)
+        return bool(self._wanting())
 
-    def push(self) -> None:
+    def push(self, is_whole: bool) -> None:
         """Iterate the weights, and give them to the servers that answer and have others or sleep, which wakes them."""
-        wanting = [server for server in self._servers if server.wants(self._version)]
-        self._sync.push(wanting, self._weights(), self._version)
+        wanting = self._wanting()
+        self._sync.push(wanting, self._weights(is_whole), self._version)
         for server in wanting:
             server.failed_updates = 0 if server.serves(self._version) else server.failed_updates + 1
             if server.failed_updates == MOST_FAILED_UPDATES:
@@ -171,7 +180,7 @@ class VllmGenerator:
     ) -> list[list[Completion]]:
         """As `Generator.generate`. Raises UserError where the servers cannot give what is asked."""
         while (groups := self.attempt(prompts, group_size, sampling, seed, progress, places=places)) is None:
-            self.push()
+            self.push(self.wants_whole())
         return groups
 
     def attempt(

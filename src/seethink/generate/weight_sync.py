@@ -39,8 +39,11 @@ CACHES = ("reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache")
 class Transfer(Protocol):
     """How a bucket of tensors reaches one server, between `start` and `finish`."""
 
-    def send(self, names: list[str], tensors: list[Tensor]) -> None:
-        """Return once the server has loaded them. The tensors have one dtype. Raises ServerError."""
+    def send(self, names: list[str], tensors: list[Tensor], keeps: bool) -> None:
+        """Return once the server has loaded them, or with `keeps` holds them until `finish`.
+
+        The tensors have one dtype. Raises ServerError.
+        """
         ...
 
     def close(self) -> None: ...
@@ -52,9 +55,10 @@ Connect = Callable[[VllmServer, BackgroundLoop], Transfer]
 class WeightSync:
     """The connections to all servers, each of its own: one that dies takes no other with it."""
 
-    def __init__(self, loop: BackgroundLoop, connect: Connect, *, wakes: bool = False) -> None:
-        """`wakes`: servers may be asleep, also those that another run has left so."""
-        self._loop, self._connect, self._wakes = loop, connect, wakes
+    def __init__(self, loop: BackgroundLoop, connect: Connect, *, wakes: bool = False, keeps: bool = False) -> None:
+        """`wakes`: servers may be asleep, also those that another run has left so. `keeps`: they keep what they are
+        sent, so that only what has changed is sent again."""
+        self._loop, self._connect, self._wakes, self._keeps = loop, connect, wakes, keeps
         self._transfers: dict[str, Transfer] = {}
         self._served: dict[str, str] = {}
         """The version that was pushed last, by server."""
@@ -66,11 +70,15 @@ class WeightSync:
         """
         alive = [server for server in servers if self._succeeds(server, self._open, server)]
         for names, tensors in buckets(weights):
-            alive = [s for s in alive if self._succeeds(s, self._transfers[s.url].send, names, tensors)]
+            alive = [s for s in alive if self._succeeds(s, self._transfers[s.url].send, names, tensors, self._keeps)]
         for server in alive:
             if self._succeeds(server, self._finish, server, version):
                 server.version = self._served[server.url] = version
                 server.asleep = False
+
+    def knows(self, server: VllmServer) -> bool:
+        """Whether it has what was pushed last, so that only what has changed since need be."""
+        return server.url in self._transfers and server.version == self._served.get(server.url)
 
     def close(self) -> None:
         for transfer in self._transfers.values():
@@ -157,11 +165,11 @@ class GlooTransfer:
         self._joined = [*met.result()]
         self._broken = False
 
-    def send(self, names: list[str], tensors: list[Tensor]) -> None:
+    def send(self, names: list[str], tensors: list[Tensor], keeps: bool) -> None:
         """One broadcast of all values, in the order of names."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
         shapes = [list(tensor.shape) for tensor in tensors]
-        update = {"names": names, "shapes": shapes, "dtype": dtype_name(flat)}
+        update = {"names": names, "shapes": shapes, "dtype": dtype_name(flat), "keeps": keeps}
         answer = self._loop.start(self._server.post("update_weights", {"update_info": update}, timeout_s=STEP_S))
         try:
             _wait(broadcast(self._joined[0], flat), answer)
