@@ -236,6 +236,14 @@ def test_a_run_one_step_ahead_with_adapters(server: str, tmp_path: Path) -> None
     assert steps[0]["mismatch_kl/mean"] < TOLERANCE < steps[1]["mismatch_kl/mean"]
 
 
+def test_a_run_whose_server_is_sent_to_sleep(server: str, tmp_path: Path) -> None:
+    """On a CPU nothing is freed, but the engine knows that it sleeps: it must be awake where it is asked."""
+    train(vllm_recipe("nano", tmp_path / "run", vllm={"urls": [server], "sleep": 2}))
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(step["mismatch_kl/mean"] < TOLERANCE and step["time/sleep_s"] > 0 for step in steps)
+    assert len(steps) == 3
+
+
 def test_a_run_of_grpo(server: str, tmp_path: Path) -> None:
     guard = {"every": 3, "samples": 8, "action": "warn"}
     train(vllm_recipe("nano", tmp_path / "run", vllm={"urls": [server]}, blindness=guard))
