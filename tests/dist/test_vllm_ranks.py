@@ -26,7 +26,7 @@ def _sample(model: Path, url: str, folder: Path) -> None:
     loaded = load_nano(model)
     iterated = []
 
-    def weights() -> Iterator[tuple[str, Tensor]]:
+    def weights(is_whole: bool) -> Iterator[tuple[str, Tensor]]:
         iterated.append(rank())
         yield from checkpoint_weights(loaded.model, torch.float32)
 
@@ -44,7 +44,7 @@ def _sample(model: Path, url: str, folder: Path) -> None:
 
 
 def test_every_rank_has_all_completions_and_takes_part_in_every_update(random_nano: Path, tmp_path: Path) -> None:
-    from seethink.generate.vllm import completion_seed
+    from seethink.generate.vllm_request import completion_seed
 
     loaded = load_nano(random_nano)
     server = ScriptedVllm(loaded)

@@ -96,6 +96,42 @@ def test_two_ranks_make_the_run_of_one(
     assert all(torch.equal(tensor, last[name].float()) for name, tensor in server.weights.items())
 
 
+def test_a_run_whose_server_sleeps_while_it_trains_is_the_same(
+    alone: Path, server: ScriptedVllm, random_nano: Path, tmp_path: Path
+) -> None:
+    """It sleeps from the last sample of a step to the weights of the next one, and comes to no request."""
+    recipe = write(tmp_path, "run", random_nano, [server.url])
+    recipe.write_text(recipe.read_text() + "vllm.sleep = 2\n")
+    server.calls.clear()
+    train(load_recipe(recipe))
+    assert tokens(tmp_path / "run") == tokens(alone)
+    kinds = {"/sleep?level=2": "s", "/wake_up?tags=weights": "w", "/wake_up?tags=kv_cache": "k"}
+    kinds |= {"/inference/v1/generate": "g", "/update_weights": "u"}
+    assert "".join(kinds.get(call, "") for call in server.calls) == "wuk" + 3 * "ggggswuk"
+    assert all(step["time/sleep_s"] > 0 for step in lines(tmp_path / "run" / "metrics.jsonl"))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_that_sends_adapters_alone_is_the_same(
+    server: ScriptedVllm, random_nano: Path, tmp_path: Path, ranks: int
+) -> None:
+    """On two ranks the weights are sharded: both iterate what is sent, all of it or the adapters."""
+    last, sent = {}, {}
+    for name in ("all", "trained"):
+        (tmp_path / name).mkdir()  # ranks meet there
+        recipe = write(tmp_path / name, "run", random_nano, [server.url])
+        lora = 'lora = { parts = ["language"], rank = 4, alpha = 8.0 }\nparts.train = ["language"]\n'
+        recipe.write_text(recipe.read_text() + f'vllm.send = "{name}"\n{lora}')
+        server.received.clear()
+        train_on_ranks(ranks, recipe)
+        last[name], sent[name] = dict(server.weights), list(server.received)
+    assert tokens(tmp_path / "trained" / "run") == tokens(tmp_path / "all" / "run")
+    assert last["all"].keys() == last["trained"].keys()
+    assert all(torch.equal(last["trained"][name], tensor) for name, tensor in last["all"].items())
+    assert len(sent["all"]) == 4
+    assert sum(sent["trained"][-3:]) < sum(sent["all"][-3:]) / 5
+
+
 def test_a_run_without_servers_says_how_to_have_some(random_nano: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"seethink launch RECIPE.*vllm\.urls"):
         train(load_recipe(write(tmp_path, "run", random_nano, [])))

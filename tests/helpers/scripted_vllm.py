@@ -9,21 +9,35 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import torch
 
+from helpers.nano import make_samples
 from helpers.scripted_openai import Reply, sends
+from seethink.core.types import Prompt
 from seethink.generate.gloo import broadcast, gloo_group
+from seethink.generate.kept_weights import A, B, KeptWeights
+from seethink.generate.vllm import VllmGenerator
+from seethink.generate.vllm_server import VllmServer
 from seethink.models.load import LoadedModel
+from seethink.models.weight_stream import checkpoint_weights, separate_weights
 
 Script = Callable[[int, dict[str, Any]], Reply | None]
 """(number of the generate request, from 1, its body) -> another reply than the proper one, or None."""
 VOCABULARY = 40
 """Ids that it samples; a test's tokens must not be forbidden."""
+
+NEEDED = {
+    "/inference/v1/generate": {"weights", "kv_cache"},
+    "/start_weight_update": {"weights"},
+    "/update_weights": {"weights"},
+    "/finish_weight_update": {"weights"},
+}
+"""What must be awake for a path."""
 
 
 def made_up(seed: int, banned: set[int], most: int, stop: int) -> tuple[list[int], list[float]]:
@@ -44,18 +58,23 @@ class ScriptedVllm:
         self.expanded: dict[tuple[int, ...], list[int]] = {}
         """Unexpanded prompt -> expanded, of the prompts that a test uses."""
         self.calls: list[str] = []
-        """Paths in the order of arrival, looks at its health left out."""
+        """Paths in the order of arrival, looks at its health left out; of sleep and waking with their queries."""
         self.bodies: list[dict[str, Any]] = []
         """Of generate requests."""
         self.weights: dict[str, torch.Tensor] = {}
         self.version, self.faulty = "default", ""
         """`faulty` is a path that is answered with HTTP 500."""
+        self.asleep: set[str] = set()
+        """What is not in its memory: `weights`, `kv_cache`."""
         self.world: Any = 1
         self.lacks = ""
         """A path that it does not know."""
         self._lock, self._port = threading.Lock(), 0
         self._server: _Server | None = None
         self._group: Any = None
+        self._kept = KeptWeights()
+        self.received: list[int] = []
+        """Bytes of each bucket."""
 
     @property
     def url(self) -> str:
@@ -69,7 +88,7 @@ class ScriptedVllm:
         self.kill()
 
     def start(self) -> None:
-        self.version, self.weights, self._group = "default", {}, None
+        self.version, self.weights, self._group, self.asleep = "default", {}, None, set()
         self._server = _Server(("127.0.0.1", self._port), self)
         self._port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -95,22 +114,31 @@ class ScriptedVllm:
         return _says(known[path]) if path in known and path != self.lacks else sends(404, '{"detail": "Not Found"}')
 
     def post(self, path: str, body: Any) -> Reply:
-        path = path.split("?")[0]
+        path, _, query = path.partition("?")
         with self._lock:
-            self.calls.append(path)
+            self.calls.append(f"{path}?{query}" if path in ("/sleep", "/wake_up") else path)
             if path == "/inference/v1/generate":
                 self.bodies.append(body)
                 nth = len(self.bodies)
         if self.faulty and path.endswith(self.faulty):
             return sends(500, '{"error": "made up"}')
+        if self.asleep & NEEDED.get(path, set()):
+            return sends(500, '{"error": "CUDA error: an illegal memory access"}')
         if path == "/inference/v1/generate":
             return self.script(nth, body) or self.proper(body)
         if path == "/init_weight_transfer_engine":
             info = body["init_info"]
+            self._kept = KeptWeights()
             self._group = gloo_group(info["address"], info["port"], 1, info["world"])
         elif path == "/update_weights":
             self._receive(**body["update_info"])
+        elif path == "/sleep":
+            self.asleep = {"weights", "kv_cache"}
+            self.weights = {} if query == "level=2" else self.weights
+        elif path == "/wake_up":
+            self.asleep.discard(query.removeprefix("tags="))
         elif path == "/finish_weight_update":
+            self.weights |= dict(self._kept.merged(torch.float32))
             self.version = body["weight_version"]
         return _says({})
 
@@ -133,12 +161,50 @@ class ScriptedVllm:
         short = tuple(body["token_ids"])
         return _says({"prompt_token_ids": self.expanded.get(short, list(short)), "choices": choices[::-1]})
 
-    def _receive(self, names: list[str], shapes: list[list[int]], dtype: str) -> None:
+    def _receive(self, names: list[str], shapes: list[list[int]], dtype: str, keeps: bool) -> None:
         sizes = [torch.Size(shape).numel() for shape in shapes]
         flat = torch.empty(sum(sizes), dtype=getattr(torch, dtype))
         broadcast(self._group[0], flat).wait()
+        self.received.append(flat.nbytes)
         for name, part, shape in zip(names, flat.split(sizes), shapes, strict=True):
-            self.weights[name] = part.view(shape)
+            if keeps:
+                self._kept.take(name, part.view(shape))
+            else:
+                self.weights[name] = part.view(shape)
+
+
+class ServedCluster:
+    """Scripted servers and a generator that asks them."""
+
+    def __init__(self, loaded: LoadedModel, prompts: Sequence[Prompt], servers: list[ScriptedVllm], **settings: Any):
+        """`settings` are VllmGenerator's; with `keeps` what it is told to send is."""
+        self.servers, self.loaded = servers, loaded
+        for server in servers:
+            server.expanded = {tuple(loaded.chat.unexpanded_ids(p)): p.input_ids for p in prompts}
+        self.generator = VllmGenerator(
+            loaded,
+            [VllmServer(server.url) for server in servers],
+            self._weights if settings.get("keeps") else lambda _: checkpoint_weights(loaded.model, torch.float32),
+            **{"max_rows": 8, "request_timeout_s": 20.0, "wait_s": 20.0, **settings},
+        )
+
+    def _weights(self, is_whole: bool) -> Iterator[tuple[str, torch.Tensor]]:
+        return separate_weights(self.loaded.model, torch.float32, (A, B), trained_alone=not is_whole)
+
+
+class Expands:
+    """A server's expansion of any prompt: each placeholder of an image becomes the tokens of one picture."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        (sample,) = make_samples([1])
+        prompt = loaded.chat.prompt(sample)
+        short, whole = loaded.chat.unexpanded_ids(prompt), prompt.input_ids
+        place = next(i for i, (a, b) in enumerate(zip(short, whole, strict=False)) if a != b)
+        self._mark, after = short[place], len(short) - place - 1
+        self._picture = whole[place : len(whole) - after]
+
+    def get(self, short: Sequence[int], default: list[int]) -> list[int]:
+        return [i for token in short for i in (self._picture if token == self._mark else [token])]
 
 
 def _says(payload: dict[str, Any]) -> Reply:

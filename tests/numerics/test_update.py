@@ -165,6 +165,34 @@ def test_clip_range_of_the_recipe_is_used(nano64: LoadedModel) -> None:
     assert ours.item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+@pytest.mark.parametrize("old_is_given", [False, True])
+def test_what_older_weights_sampled_has_the_gradient_of_the_ratio_to_them(
+    nano64: LoadedModel, old_is_given: bool
+) -> None:
+    """Rollouts ahead: the ratio that is clipped is to the trained weights before the update, and the weights make it
+    that to the ones that sampled: -sum w A p / q, with its gradient, where nothing is cut."""
+    recipe = nano_recipe("", "algorithm.mismatch_correction=token", "algorithm.mismatch_cap=1e6")
+    episode = random_episode(nano64, REWARDS[:2])
+    torch.manual_seed(1)
+    for completion in completions_of(episode):
+        completion.generator_logprobs = (-7 + torch.randn(len(completion.token_ids))).tolist()
+    policy = make_policy(nano64, recipe, 1)
+    (batch,) = microbatches(recipe, episode, completions_of(episode), list(range(6)), nano64)
+    for name in ("weights", "advantages", "generator_logprobs"):
+        setattr(batch, name, getattr(batch, name).double())
+    logprobs = policy.outputs([batch])[0].logprobs.detach().requires_grad_()
+    outputs = policy.outputs([batch])[0]._replace(logprobs=logprobs)
+    ours, metrics = make_loss(recipe, [batch], [logprobs.detach()] if old_is_given else None, None)(outputs, batch)
+    mask = batch.loss_mask
+    ratio = (logprobs - batch.generator_logprobs[mask]).exp()
+    expected = -(batch.weights[mask] * batch.advantages[mask] * ratio).sum()
+    assert ours.item() == pytest.approx(expected.item(), abs=1e-12)
+    for found, wanted in zip(torch.autograd.grad(ours, logprobs), torch.autograd.grad(expected, logprobs), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(metrics["mismatch_kl/weight"], ratio.detach(), rtol=0, atol=1e-12)
+    assert ratio.max() > 2
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_strictly_on_policy_needs_no_second_forward(
     nano: LoadedModel, monkeypatch: pytest.MonkeyPatch, shared: bool

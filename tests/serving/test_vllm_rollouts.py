@@ -19,15 +19,18 @@ import torch
 
 from helpers.conversing import Talker
 from helpers.vllm_server import needs_vllm, running_server, vllm_recipe
+from seethink.config import LoraConfig
 from seethink.core.types import Completion, Prompt
 from seethink.generate import weight_sync
 from seethink.generate.conversations import ConversationGenerator
+from seethink.generate.kept_weights import A, B
 from seethink.generate.protocol import Sampling
 from seethink.generate.vllm import VllmGenerator
 from seethink.generate.vllm_server import VllmServer
 from seethink.models.load import LoadedModel, load_model
+from seethink.models.lora import add_adapters
 from seethink.models.scorer import TokenScorer
-from seethink.models.weight_stream import checkpoint_weights
+from seethink.models.weight_stream import checkpoint_weights, separate_weights
 from seethink.rl.batching import Batcher, given_conversations
 from seethink.train.policy import score
 from seethink.train.start import train
@@ -51,11 +54,13 @@ class Served:
         self.generator = self.connect()
         self.prompts = [loaded.chat.prompt(s) for s in world_samples("world:math", "test", 6, 0)]
 
-    def connect(self) -> VllmGenerator:
-        def weights() -> Iterator[tuple[str, torch.Tensor]]:
-            return checkpoint_weights(self.loaded.model, torch.float32)
+    def connect(self, *, keeps: bool = False) -> VllmGenerator:
+        def weights(is_whole: bool) -> Iterator[tuple[str, torch.Tensor]]:
+            if not keeps:
+                return checkpoint_weights(self.loaded.model, torch.float32)
+            return separate_weights(self.loaded.model, torch.float32, (A, B), trained_alone=not is_whole)
 
-        return VllmGenerator(self.loaded, [VllmServer(self.url)], weights, max_rows=32, wait_s=600.0)
+        return VllmGenerator(self.loaded, [VllmServer(self.url)], weights, max_rows=32, wait_s=600.0, keeps=keeps)
 
     @torch.no_grad()
     def change(self, *parts: str, by: float = 0.1) -> None:
@@ -177,7 +182,7 @@ def test_without_emptying_the_caches_images_would_be_those_of_the_old_weights(
     served.sample()
     served.change("vision_tower", by=0.3)
 
-    async def start(server: VllmServer) -> None:
+    async def start(server: VllmServer, *, wakes: bool) -> None:
         await server.post("pause?mode=abort&clear_cache=false", timeout_s=60)
         await server.post("start_weight_update", timeout_s=60)
 
@@ -191,6 +196,52 @@ def test_without_emptying_the_caches_images_would_be_those_of_the_old_weights(
     monkeypatch.undo()
     served.push()
     assert served.gap(served.sample()) < TOLERANCE
+
+
+@torch.no_grad()
+def draw_adapters(model: torch.nn.Module, seed: int) -> None:
+    torch.manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if ".lora_B" in name:
+            parameter.copy_(torch.randn_like(parameter) * 0.05)
+
+
+@pytest.mark.parametrize("part", ["language", "vision"])
+def test_adapters_alone_change_the_weights_of_the_running_server(server: str, part: str) -> None:
+    """Those of the vision encoder too: the server merges them, and its caches are emptied as ever."""
+    loaded = load_model("nano")
+    loaded.model.requires_grad_(False)
+    add_adapters(loaded.model, LoraConfig(parts=(part,), rank=4), seed=0)
+    served = Served(server, loaded)
+    served.generator.close()
+    served.generator = served.connect(keeps=True)
+    served.push()
+    assert served.gap(served.sample()) < TOLERANCE
+    for seed in (1, 2):
+        old = served.sample()
+        draw_adapters(loaded.model, seed)
+        assert served.gap(old) > 100 * TOLERANCE
+        served.push()
+        assert not served.generator._wanting()
+        assert served.gap(served.sample()) < TOLERANCE
+    served.generator.close()
+
+
+def test_a_run_one_step_ahead_with_adapters(server: str, tmp_path: Path) -> None:
+    ahead = {"engine": "vllm", "prompts_per_step": 4, "group_size": 6, "max_new_tokens": 24, "max_rows": 32, "ahead": 1}
+    table = {"lora": {"parts": ["language"], "rank": 4}, "optim": {"lr": 1e-3}, "rollout": ahead | {"temperature": 1.5}}
+    train(vllm_recipe("nano", tmp_path / "run", vllm={"urls": [server], "send": "trained"}, **table))
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [step["rollout/staleness"] for step in steps] == [0, 1, 1]
+    assert steps[0]["mismatch_kl/mean"] < TOLERANCE < steps[1]["mismatch_kl/mean"]
+
+
+def test_a_run_whose_server_is_sent_to_sleep(server: str, tmp_path: Path) -> None:
+    """On a CPU nothing is freed, but the engine knows that it sleeps: it must be awake where it is asked."""
+    train(vllm_recipe("nano", tmp_path / "run", vllm={"urls": [server], "sleep": 2}))
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(step["mismatch_kl/mean"] < TOLERANCE and step["time/sleep_s"] > 0 for step in steps)
+    assert len(steps) == 3
 
 
 def test_a_run_of_grpo(server: str, tmp_path: Path) -> None:

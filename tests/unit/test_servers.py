@@ -139,3 +139,25 @@ def test_servers_have_the_gpus_behind_the_trainers(monkeypatch: pytest.MonkeyPat
     assert "--enforce-eager" not in server_command(wanted, 1)
     with pytest.raises(UserError, match=r"need 10 GPUs; this machine has 8"):
         server_environment(recipe("cluster.trainers=2", "cluster.servers=4", "vllm.tensor_parallel=2"), 3)
+
+
+def test_servers_that_sleep_have_the_gpus_of_the_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_gpus", lambda: [str(i) for i in range(8)])
+    words = ("vllm.sleep=2", "cluster.trainers=4", "vllm.tensor_parallel=2")
+    wanted = recipe(*words, "cluster.servers=2", "vllm.args=['--gpu-memory-utilization','0.6']")
+    devices = [server_environment(wanted, number)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
+    assert devices == ["0,1", "2,3"]
+    command = server_command(wanted, 1)
+    assert "--enable-sleep-mode" in command
+    assert [second for first, second in pairwise(command) if first == "--gpu-memory-utilization"] == ["0.4", "0.6"]
+    assert "--enable-sleep-mode" not in server_command(recipe(), 1)
+    with pytest.raises(UserError, match=r"on the GPUs of cluster.trainers=4.*need 6; set fewer, or sleep=0"):
+        server_environment(recipe(*words, "cluster.servers=3"), 2)
+    with pytest.raises(UserError, match=r"need 8"):  # this machine has enough, and the trainers have not
+        server_environment(recipe(*words, "cluster.servers=4"), 3)
+
+
+def test_servers_cannot_sleep_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_gpus", list)
+    with pytest.raises(UserError, match=r"vllm.sleep: .*this machine has none"):
+        server_command(recipe("vllm.sleep=1"), 1)

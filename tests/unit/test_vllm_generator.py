@@ -19,14 +19,14 @@ from PIL import Image
 from helpers.conversing import Talker
 from helpers.nano import load_nano, make_samples
 from helpers.scripted_openai import Reply, after, hangs, sends, sends_half
-from helpers.scripted_vllm import Script, ScriptedVllm, made_up
+from helpers.scripted_vllm import Expands, Script, ScriptedVllm, ServedCluster, made_up
 from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt
 from seethink.generate import vllm as client
 from seethink.generate import weight_sync
 from seethink.generate.conversations import ConversationGenerator
 from seethink.generate.protocol import Forbid, Sampling, ThinkingBudget
-from seethink.generate.vllm import VllmGenerator, completion_seed
+from seethink.generate.vllm_request import completion_seed
 from seethink.generate.vllm_server import VllmServer
 from seethink.generate.weight_sync import buckets
 from seethink.models.load import LoadedModel
@@ -52,20 +52,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "LOOK_S", 0.02)
 
 
-class Cluster:
-    """Scripted servers and a generator that asks them."""
-
-    def __init__(self, loaded: LoadedModel, prompts: Sequence[Prompt], servers: list[ScriptedVllm], **settings: Any):
-        self.servers, self.loaded = servers, loaded
-        for server in servers:
-            server.expanded = {tuple(loaded.chat.unexpanded_ids(p)): p.input_ids for p in prompts}
-        self.generator = VllmGenerator(
-            loaded,
-            [VllmServer(server.url) for server in servers],
-            lambda: checkpoint_weights(loaded.model, torch.float32),
-            **{"max_rows": 8, "request_timeout_s": 20.0, "wait_s": 20.0, **settings},
-        )
-
+class Cluster(ServedCluster):
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = SAMPLING, **more: Any) -> list[list[Completion]]:
         return self.generator.generate(prompts, GROUP, sampling, SEED, **more)
 
@@ -464,21 +451,6 @@ def test_a_key_is_sent_and_not_shown(
             cluster.generate(prompts)
         assert "hush" not in str(error.value)
         cluster.generator.close()
-
-
-class Expands:
-    """A server's expansion of any prompt: each placeholder of an image becomes the tokens of one picture."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        (sample,) = make_samples([1])
-        prompt = loaded.chat.prompt(sample)
-        short, whole = loaded.chat.unexpanded_ids(prompt), prompt.input_ids
-        place = next(i for i, (a, b) in enumerate(zip(short, whole, strict=False)) if a != b)
-        self._mark, after = short[place], len(short) - place - 1
-        self._picture = whole[place : len(whole) - after]
-
-    def get(self, short: Sequence[int], default: list[int]) -> list[int]:
-        return [i for token in short for i in (self._picture if token == self._mark else [token])]
 
 
 def test_a_later_turn_sends_all_that_was_said_and_every_picture(make: Make, prompts: list[Prompt]) -> None:

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from helpers.families import NESTED_VISION_FAMILIES, save_family
 from helpers.nano import load_nano
 from seethink.config import LoraConfig
-from seethink.models.load import export_model, load_model
+from seethink.generate.kept_weights import A, B, KeptWeights
+from seethink.models.load import LoadedModel, export_model, load_model
 from seethink.models.lora import add_adapters
-from seethink.models.weight_stream import checkpoint_weights
+from seethink.models.weight_stream import checkpoint_weights, separate_weights
 
 
 @pytest.mark.parametrize("family", ["nano", NESTED_VISION_FAMILIES[0]])
@@ -46,3 +47,59 @@ def test_adapters_are_merged_in_every_part(random_nano: Path, tmp_path: Path) ->
     changed = [name for name in found if not torch.equal(found[name], before[name])]
     assert all(any(part in name for name in changed) for part in ("vision_tower", "projector", "language_model"))
     assert len(changed) < len(found), "norms have no adapter"
+
+
+def draw_adapters(loaded: LoadedModel, seed: int) -> None:
+    with torch.no_grad():
+        for name, parameter in loaded.model.named_parameters():
+            if ".lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(seed))
+
+
+def sent(loaded: LoadedModel, dtype: torch.dtype, *, trained_alone: bool) -> dict[str, torch.Tensor]:
+    return dict(separate_weights(loaded.model, dtype, (A, B), trained_alone=trained_alone))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_keeps_them_merges_adapters_into_the_very_weights(random_nano: Path, dtype: torch.dtype) -> None:
+    """All once, then adapters alone: the weights are to the bit those that merging on this side gives."""
+    loaded = load_nano(random_nano)
+    loaded.model.requires_grad_(False)
+    add_adapters(loaded.model, LoraConfig(parts=("vision", "language"), rank=2, alpha=4.0), seed=0)
+    kept = KeptWeights()
+    assert not kept
+    for seed, trained_alone in ((1, False), (2, True), (3, True)):
+        draw_adapters(loaded, seed)
+        stream = sent(loaded, dtype, trained_alone=trained_alone)
+        assert all(name.endswith((A, B)) for name in stream) == trained_alone
+        for name, tensor in stream.items():
+            kept.take(name, tensor.clone())
+        merged, expected = list(kept.merged(dtype)), list(checkpoint_weights(loaded.model, dtype))
+        assert [name for name, _ in merged] == [name for name, _ in expected]
+        for (_, ours), (_, theirs) in zip(merged, expected, strict=True):
+            assert ours.dtype == dtype
+            assert torch.equal(ours, theirs)
+
+
+def test_trained_weights_come_without_the_frozen_ones(random_nano: Path) -> None:
+    """A connector that is trained alone, as a whole, beside adapters on the language model."""
+    loaded = load_nano(random_nano)
+    loaded.model.requires_grad_(False)
+    add_adapters(loaded.model, LoraConfig(parts=("language",), rank=2), seed=0)
+    for name, parameter in loaded.model.named_parameters():
+        parameter.requires_grad_("projector" in name or ".lora_" in name)
+    stream = sent(loaded, torch.float32, trained_alone=True)
+    plain = [name for name in stream if not name.endswith((A, B))]
+    assert plain == [n for n, _ in checkpoint_weights(loaded.model, torch.float32) if "mlp1" in n or "projector" in n]
+    assert plain
+    assert all("language" in name for name in stream.keys() - set(plain))
+
+
+def test_adapters_without_their_weights_are_refused() -> None:
+    kept = KeptWeights()
+    kept.take("layer.weight" + A, torch.ones(2, 3))
+    with pytest.raises(LookupError, match=r"adapters came for layer\.weight"):
+        list(kept.merged(torch.float32))
+    kept.take("layer.weight", torch.ones(4, 3))
+    with pytest.raises(LookupError, match="lora_B"):
+        list(kept.merged(torch.float32))

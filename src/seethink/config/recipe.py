@@ -96,6 +96,15 @@ class Recipe(Section):
             raise ValueError(f"cluster.sequence_parallel={self.cluster.sequence_parallel} {refused}")
         if refused := _what_environments_refuse(self.rollout, self.algorithm, self.optim):
             raise ValueError(refused)
+        if self.rollout.ahead and (refused := _what_rollouts_ahead_refuse(self.rollout, self.algorithm)):
+            raise ValueError(refused)
+        if self.vllm.send == "trained" and self.vllm.weight_sync == "nccl":
+            raise ValueError(
+                "vllm.send='trained' with vllm.weight_sync='nccl': vLLM's own engine keeps no weights to merge others "
+                "into; set weight_sync='gloo'"
+            )
+        if self.vllm.sleep and (refused := _what_sleep_refuses(self.rollout, self.vllm)):
+            raise ValueError(refused)
         episode = self.rollout.prompts_per_step
         if self.algorithm.minibatches > episode:
             raise ValueError(
@@ -174,6 +183,41 @@ def _what_vllm_refuses(rollout: RolloutConfig) -> str:
             "tokens that top_p keeps, not of the policy that is trained; set top_p=1"
         )
     return f"rollout.temperature={rollout.temperature}: vLLM takes at most 2" if rollout.temperature > 2 else ""
+
+
+def _what_rollouts_ahead_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig) -> str:
+    if rollout.engine != "vllm":
+        return (
+            f"rollout.ahead={rollout.ahead} with rollout.engine='in_process': a process that trains cannot sample "
+            "meanwhile; set engine='vllm' (docs/scale.md), or ahead=0"
+        )
+    if algorithm.mismatch_correction == "off":
+        return (
+            f"rollout.ahead={rollout.ahead} with algorithm.mismatch_correction='off': completions come from weights of "
+            "one step before, which importance weights must make up for; set mismatch_correction='token', or ahead=0"
+        )
+    if rollout.environment is not None:
+        return (
+            f"rollout.ahead={rollout.ahead} with rollout.environment={rollout.environment!r}: the turns of a "
+            "conversation are not sampled in the background; set ahead=0"
+        )
+    return ""
+
+
+def _what_sleep_refuses(rollout: RolloutConfig, vllm: VllmConfig) -> str:
+    if rollout.engine != "vllm":
+        return f"vllm.sleep={vllm.sleep} is read with rollout.engine='vllm' alone: set it, or remove the key"
+    if rollout.ahead:
+        return (
+            f"vllm.sleep={vllm.sleep} with rollout.ahead={rollout.ahead}: then servers sample while training; set "
+            "one of the two to 0"
+        )
+    if vllm.weight_sync == "nccl":
+        return (
+            f"vllm.sleep={vllm.sleep} with vllm.weight_sync='nccl': NCCL joins no two processes on one GPU; set "
+            "weight_sync='gloo'"
+        )
+    return ""
 
 
 def _what_environments_refuse(rollout: RolloutConfig, algorithm: AlgorithmConfig, optim: OptimConfig) -> str:

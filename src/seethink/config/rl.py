@@ -24,6 +24,10 @@ class RolloutConfig(ToolConfig):
     length_schedule: tuple[tuple[float, int], ...] = Field(
         (), description="[share of training, max_new_tokens] pairs, e.g. [[0.5, 8192]]: longer answers later."
     )
+    ahead: Literal[0, 1] = Field(
+        0, description="Steps that vLLM servers sample ahead: 1 samples the next episode while one is trained on, from "
+        "weights that are one step old (docs/scale.md). The paper is on-policy: 0.",
+    )  # fmt: skip
     max_rows: int = Field(256, gt=0, description="Completions decoded at once, by each server where there are some.")
 
 

@@ -35,5 +35,13 @@ class VllmConfig(Section):
     weight_sync: Literal["gloo", "nccl"] = Field(
         "gloo", description="How weights reach the servers: gloo anywhere; nccl between GPUs, by vLLM's own engine."
     )
+    send: Literal["all", "trained"] = Field(
+        "all", description="Which weights are sent after a step: all of them, adapters merged; or trained ones and "
+        "adapters alone, which the servers merge into those that they keep in main memory.",
+    )  # fmt: skip
+    sleep: Literal[0, 1, 2] = Field(
+        0, description="1 or 2: servers sleep while training, on the trainers' GPUs; their weights wait in main memory "
+        "(1), or are discarded (2). 0: they are always awake, on GPUs of their own.",
+    )  # fmt: skip
     request_timeout_s: float = Field(1800.0, gt=0, description="Deadline of one prompt's completions.")
     wait_s: float = Field(900.0, gt=0, description="Stop the run where no server has been ready for so long.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from seethink.core.types import Completion, Prompt
@@ -76,10 +77,17 @@ class MainGenerator:
     Every rank must call each method at the same place with the same arguments.
     """
 
-    def __init__(self, make: Callable[[], VllmGenerator], weights: Callable[[], Iterator[tuple[str, Tensor]]]) -> None:
-        """`make` is called on rank 0. `weights` is the iterator that it pushes, which may be collective."""
+    def __init__(
+        self,
+        make: Callable[[], VllmGenerator],
+        weights: Callable[[bool], Iterator[tuple[str, Tensor]]],
+        *,
+        sleeps: bool = False,
+    ) -> None:
+        """`make` is called on rank 0. `weights` is what it pushes, as of `VllmGenerator`; iterating may be collective.
+        `sleeps`: servers share the ranks' GPUs."""
         self._own = make() if is_main() else None
-        self._weights = weights
+        self._weights, self._sleeps = weights, sleeps
         self.policy_version = 0
 
     def generate(
@@ -96,12 +104,42 @@ class MainGenerator:
             assert self._own is not None
             return self._own.attempt(prompts, group_size, sampling, seed, progress, places=places)
 
-        while (groups := from_main(attempt)) is None:
-            self._push()
-        return groups
+        return self._pushing(attempt)
+
+    def begin(self, prompts: Sequence[Prompt], group_size: int, sampling: Sampling, seed: tuple[int, ...]) -> None:
+        def start() -> None:
+            assert self._own is not None
+            self._own.begin(prompts, group_size, sampling, seed)
+
+        from_main(start)
+
+    def wait(self) -> float:
+        def wait() -> float:
+            assert self._own is not None
+            return self._own.wait()
+
+        return from_main(wait)
+
+    def finish(self) -> list[list[Completion]]:
+        def rest() -> list[list[Completion]] | None:
+            assert self._own is not None
+            return self._own.rest()
+
+        return self._pushing(rest)
+
+    def sleep(self) -> None:
+        """Send the servers to sleep, on whose GPUs the ranks train; `load_weights` wakes them."""
+
+        def send() -> None:
+            assert self._own is not None
+            self._own.sleep()
+
+        from_main(send)
 
     def load_weights(self, version: int) -> None:
         self.policy_version = version
+        if self._sleeps and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what a step has left free belongs to the servers now
         if from_main(lambda: self._own is not None and self._own.wants_weights(version)):
             self._push()
 
@@ -109,9 +147,16 @@ class MainGenerator:
         if self._own is not None:
             self._own.close()
 
+    def _pushing(self, attempt: Callable[[], list[list[Completion]] | None]) -> list[list[Completion]]:
+        """What `attempt` gives on rank 0; where it gives None, a server wants the weights first."""
+        while (groups := from_main(attempt)) is None:
+            self._push()
+        return groups
+
     def _push(self) -> None:
+        is_whole = from_main(lambda: self._own is None or self._own.wants_whole())
         if self._own is not None:
-            self._own.push()
+            self._own.push(is_whole)
             return
-        for _ in self._weights():
+        for _ in self._weights(is_whole):
             pass

@@ -34,6 +34,8 @@ LAST_WORDS = 3000
 """Characters printed of what a server wrote that ended."""
 BACKENDS = {"gloo": ENGINE, "nccl": "nccl"}
 """The server's name of each `vllm.weight_sync`."""
+SHARE = "0.4"
+"""Of the memory of a GPU that trainer and server share, what the server may have; `vllm.args` come later and win."""
 NOT_THEIRS = ("PYTHONPATH", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 CPU_SETTINGS = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
 """No pinning to cores that ranks use too, and a gigabyte for keys and values; the user's own values come first."""
@@ -121,7 +123,11 @@ def server_command(recipe: Recipe, port: int) -> list[str]:
         **_image_words(recipe),
     }
     flags = ["--enable-scale-out", *(["--trust-remote-code"] if recipe.trust_remote_code else [])]
+    if recipe.vllm.sleep:
+        flags += ["--enable-sleep-mode", "--gpu-memory-utilization", SHARE]
     if not _gpus():
+        if recipe.vllm.sleep:
+            raise UserError("vllm.sleep: vLLM's sleep mode frees memory of GPUs, and this machine has none; set it to 0")
         # A CPU compiles for minutes what a short run does not earn back; its attention wants blocks of 32.
         flags += ["--enforce-eager", "--block-size", "32"]
     return [
@@ -140,15 +146,19 @@ def _image_words(recipe: Recipe) -> dict[str, str]:
 
 
 def server_environment(recipe: Recipe, number: int) -> dict[str, str]:
-    """This process's, less what is the trainer's own, with the GPUs of the server: those after the trainers'."""
+    """This process's, less what is the trainer's own, with the GPUs of the server: those after the trainers', or with
+    `vllm.sleep` those of the trainers."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_THEIRS}
     environment |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_HOST_IP": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     environment |= {"VLLM_NO_USAGE_STATS": os.environ.get("VLLM_NO_USAGE_STATS", "1")}
     gpus = _gpus()
     if not gpus:
         return CPU_SETTINGS | environment
-    first = recipe.cluster.trainers + number * recipe.vllm.tensor_parallel
+    sleeps = recipe.vllm.sleep > 0
+    first = (0 if sleeps else recipe.cluster.trainers) + number * recipe.vllm.tensor_parallel
     own = gpus[first : first + recipe.vllm.tensor_parallel]
+    if sleeps and first + len(own) > recipe.cluster.trainers:
+        raise _beyond_the_trainers(recipe)
     if len(own) < recipe.vllm.tensor_parallel:
         raise _too_few(recipe, len(gpus))
     return environment | {"CUDA_VISIBLE_DEVICES": ",".join(own)}
@@ -160,6 +170,14 @@ def _too_few(recipe: Recipe, found: int) -> UserError:
     return UserError(
         f"cluster.trainers={cluster.trainers} and cluster.servers={cluster.servers} with {each} GPU(s) each need {wanted} "
         f"GPUs; this machine has {found}"
+    )
+
+
+def _beyond_the_trainers(recipe: Recipe) -> UserError:
+    cluster, each = recipe.cluster, recipe.vllm.tensor_parallel
+    return UserError(
+        f"vllm.sleep={recipe.vllm.sleep} places servers on the GPUs of cluster.trainers={cluster.trainers}, one on each: "
+        f"cluster.servers={cluster.servers} with {each} GPU(s) each need {cluster.servers * each}; set fewer, or sleep=0"
     )
 
 

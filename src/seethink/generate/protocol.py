@@ -88,3 +88,20 @@ class Generator(Protocol):
     def close(self) -> None:
         """Release all resources; the generator must not be used afterwards."""
         ...
+
+
+class AheadGenerator(Generator, Protocol):
+    """One that can sample in the background, while the trainer's weights change."""
+
+    def begin(self, prompts: Sequence[Prompt], group_size: int, sampling: Sampling, seed: tuple[int, ...]) -> None:
+        """Begin what `generate` does and return at once. No weights may be loaded before `wait` has returned."""
+        ...
+
+    def wait(self) -> float:
+        """Return when nothing is being sampled any more; gives the seconds that sampling took."""
+        ...
+
+    def finish(self) -> list[list[Completion]]:
+        """The completions, [P][G]. Those that could not be had from the weights of `begin` are sampled now, from the
+        current ones, as their `policy_version` tells."""
+        ...

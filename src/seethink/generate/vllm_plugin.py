@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from seethink.generate.gloo import ENGINE, broadcast, gloo_group
+from seethink.generate.kept_weights import KeptWeights
 
 
 def register() -> None:
@@ -45,6 +46,8 @@ def _engine_class() -> type[Any]:
         names: list[str]
         shapes: list[list[int]]
         dtype: str
+        keeps: bool = False
+        """Whether the server is to keep what it is sent, and merge adapters into it."""
 
     class GlooEngine(WeightTransferEngine):  # type: ignore[misc]
         """Receives buckets from the trainer, rank 0 of a group with this server's workers."""
@@ -55,6 +58,7 @@ def _engine_class() -> type[Any]:
             worker = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
             with socket.create_connection((info.address, info.port), timeout=60) as probe:
                 own = probe.getsockname()[0]
+            self._kept = KeptWeights()
             self._group, self._store = gloo_group(info.address, info.port, 1 + worker, info.world, own=own)
 
         def start_weight_update(self) -> None:
@@ -70,10 +74,19 @@ def _engine_class() -> type[Any]:
             sizes = [torch.Size(shape).numel() for shape in info.shapes]
             flat = torch.empty(sum(sizes), dtype=getattr(torch, info.dtype))
             broadcast(self._group, flat).wait()
-            parts = zip(info.names, flat.to(self.device).split(sizes), info.shapes, strict=True)
-            self.model.load_weights((name, part.view(shape)) for name, part, shape in parts)
+            values = flat if info.keeps else flat.to(self.device)
+            parts = zip(info.names, values.split(sizes), info.shapes, strict=True)
+            if not info.keeps:
+                self.model.load_weights((name, part.view(shape)) for name, part, shape in parts)
+                return
+            for name, part, shape in parts:
+                self._kept.take(name, part.view(shape))
 
         def finish_weight_update(self) -> None:
+            if self._kept:
+                # All of them, also where few were sent: layers that vLLM fuses are loaded as one.
+                kept = self._kept.merged(self.model_config.dtype)
+                self.model.load_weights((name, tensor.to(self.device)) for name, tensor in kept)
             finalize_layerwise_reload(self.model, self.model_config)
             repack_tied_heads(self.model)
 
@@ -124,7 +137,8 @@ class NcclTransfer:
         info = NCCLTrainerInitInfo(address, port, 1 + workers, rank=0)
         self._engine = WeightTransferTrainerFactory.trainer_init(info, client=client, source=self._bucket)
 
-    def send(self, names: list[str], tensors: list[Tensor]) -> None:
+    def send(self, names: list[str], tensors: list[Tensor], keeps: bool) -> None:
+        assert not keeps, "vLLM's own engine keeps nothing"
         self._bucket.names, self._bucket.tensors = names, tensors
         self._engine.send_weights()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +63,8 @@ class Expected:
     version: str
 
 
-def read_reply(
-    reply: Any, expected: Expected, decode: Callable[[list[int]], str], policy_version: int
-) -> list[Completion]:
-    """The completions, in their order.
+def read_reply(reply: Any, expected: Expected, policy_version: int) -> list[Completion]:
+    """The completions, in their order, without their texts.
 
     Raises StaleReply where one is of other weights, UserError where the server reads the prompt otherwise than we do,
     which asking again would not change, and ServerError (or pydantic's ValidationError) for any other fault.
@@ -78,12 +75,10 @@ def read_reply(
     choices = sorted(found.choices, key=lambda choice: choice.index)
     if [choice.index for choice in choices] != list(range(expected.count)):
         raise ServerError(f"{len(choices)} completions, where {expected.count} were asked for")
-    return [_completion(choice, expected, decode, policy_version) for choice in choices]
+    return [_completion(choice, expected, policy_version) for choice in choices]
 
 
-def _completion(
-    choice: _Choice, expected: Expected, decode: Callable[[list[int]], str], policy_version: int
-) -> Completion:
+def _completion(choice: _Choice, expected: Expected, policy_version: int) -> Completion:
     ids, logprobs = choice.token_ids, [token.logprob for token in choice.logprobs.content]
     versions = {span.version for span in choice.weight_versions or []}
     if versions != {expected.version}:
@@ -99,8 +94,7 @@ def _completion(
     stopped = bool(ids) and ids[-1] in expected.stop_ids
     if not (stopped and choice.finish_reason == "stop") and len(ids) != expected.max_new_tokens:
         raise ServerError(f"a completion ended with {choice.finish_reason!r} after {len(ids)} tokens")
-    text = decode(ids[:-1] if stopped else ids)
-    return Completion(ids, logprobs, [], text, not stopped, policy_version)
+    return Completion(ids, logprobs, [], "", not stopped, policy_version)
 
 
 def _other_prompt(ids: list[int], expected: Expected) -> str:

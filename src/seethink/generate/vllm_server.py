@@ -29,6 +29,8 @@ class VllmServer:
         """Of the weights that it serves, as it said last; None while it does not answer."""
         self.fault = "it has not answered yet"
         """Why it does not."""
+        self.asleep = False
+        """It was sent to sleep: it is to be woken, and given the weights, before it is asked."""
         self.failed_updates = 0
         """Weight updates in a row that it did not take."""
         # vLLM closes idle connections after 5 s, under the next request: each request has one of its own. No proxy
@@ -73,6 +75,14 @@ class VllmServer:
         if not isinstance(count, int) or count < 1:
             raise ServerError(f"{self.url}: get_world_size says {self._http.shown(repr(found).encode())}")
         return count
+
+    def serves(self, version: str) -> bool:
+        """Whether it is ready to sample from these weights, as far as is known."""
+        return self.version == version and not self.asleep
+
+    def wants(self, version: str) -> bool:
+        """Whether it answers, and must be given these weights first."""
+        return self.version is not None and not self.serves(version)
 
     def lost(self, fault: str) -> None:
         """It is not to be asked before `look` has found it well."""

@@ -3,6 +3,9 @@
 Always in this order: pause, start, tensors, finish with a version, empty every cache, resume. With full caches a server
 goes on with what it computed from the old weights: an image that it has seen keeps its old features.
 
+A server that sleeps between rollouts (`vllm.sleep`) is woken for it: room for weights first, room for keys and values
+once the weights are there, so that the two and a bucket never lie beside what is not needed yet.
+
 Tensors travel in buckets. `Transfer` is how: through gloo (here; vllm_plugin.py has the server's end), or by vLLM's own
 NCCL engine.
 """
@@ -36,8 +39,11 @@ CACHES = ("reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache")
 class Transfer(Protocol):
     """How a bucket of tensors reaches one server, between `start` and `finish`."""
 
-    def send(self, names: list[str], tensors: list[Tensor]) -> None:
-        """Return once the server has loaded them. The tensors have one dtype. Raises ServerError."""
+    def send(self, names: list[str], tensors: list[Tensor], keeps: bool) -> None:
+        """Return once the server has loaded them, or with `keeps` holds them until `finish`.
+
+        The tensors have one dtype. Raises ServerError.
+        """
         ...
 
     def close(self) -> None: ...
@@ -49,8 +55,10 @@ Connect = Callable[[VllmServer, BackgroundLoop], Transfer]
 class WeightSync:
     """The connections to all servers, each of its own: one that dies takes no other with it."""
 
-    def __init__(self, loop: BackgroundLoop, connect: Connect) -> None:
-        self._loop, self._connect = loop, connect
+    def __init__(self, loop: BackgroundLoop, connect: Connect, *, wakes: bool = False, keeps: bool = False) -> None:
+        """`wakes`: servers may be asleep, also those that another run has left so. `keeps`: they keep what they are
+        sent, so that only what has changed is sent again."""
+        self._loop, self._connect, self._wakes, self._keeps = loop, connect, wakes, keeps
         self._transfers: dict[str, Transfer] = {}
         self._served: dict[str, str] = {}
         """The version that was pushed last, by server."""
@@ -62,10 +70,15 @@ class WeightSync:
         """
         alive = [server for server in servers if self._succeeds(server, self._open, server)]
         for names, tensors in buckets(weights):
-            alive = [s for s in alive if self._succeeds(s, self._transfers[s.url].send, names, tensors)]
+            alive = [s for s in alive if self._succeeds(s, self._transfers[s.url].send, names, tensors, self._keeps)]
         for server in alive:
             if self._succeeds(server, self._finish, server, version):
                 server.version = self._served[server.url] = version
+                server.asleep = False
+
+    def knows(self, server: VllmServer) -> bool:
+        """Whether it has what was pushed last, so that only what has changed since need be."""
+        return server.url in self._transfers and server.version == self._served.get(server.url)
 
     def close(self) -> None:
         for transfer in self._transfers.values():
@@ -77,10 +90,10 @@ class WeightSync:
             self._leave(server)
         if server.url not in self._transfers:
             self._transfers[server.url] = self._connect(server, self._loop)
-        self._loop.run(_start(server))
+        self._loop.run(_start(server, wakes=self._wakes))
 
     def _finish(self, server: VllmServer, version: str) -> None:
-        self._loop.run(_finish(server, version))
+        self._loop.run(_finish(server, version, wakes=self._wakes))
 
     def _succeeds(self, server: VllmServer, work: Callable[..., None], *args: Any) -> bool:
         """Whether `work` succeeds; else its server is lost, and joins anew when it is back."""
@@ -97,14 +110,18 @@ class WeightSync:
             transfer.close()
 
 
-async def _start(server: VllmServer) -> None:
+async def _start(server: VllmServer, *, wakes: bool) -> None:
+    if wakes:
+        await server.post("wake_up?tags=weights", timeout_s=STEP_S)
     # What is still being answered was asked before: nobody waits for it.
     await server.post("pause?mode=abort", timeout_s=STEP_S)
     await server.post("start_weight_update", timeout_s=STEP_S)
 
 
-async def _finish(server: VllmServer, version: str) -> None:
+async def _finish(server: VllmServer, version: str, *, wakes: bool) -> None:
     await server.post("finish_weight_update", {"weight_version": version}, timeout_s=STEP_S)
+    if wakes:
+        await server.post("wake_up?tags=kv_cache", timeout_s=STEP_S)
     for cache in CACHES:
         await server.post(cache, timeout_s=STEP_S)
     await server.post("resume", timeout_s=STEP_S)
@@ -148,11 +165,11 @@ class GlooTransfer:
         self._joined = [*met.result()]
         self._broken = False
 
-    def send(self, names: list[str], tensors: list[Tensor]) -> None:
+    def send(self, names: list[str], tensors: list[Tensor], keeps: bool) -> None:
         """One broadcast of all values, in the order of names."""
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).cpu()
         shapes = [list(tensor.shape) for tensor in tensors]
-        update = {"names": names, "shapes": shapes, "dtype": dtype_name(flat)}
+        update = {"names": names, "shapes": shapes, "dtype": dtype_name(flat), "keeps": keeps}
         answer = self._loop.start(self._server.post("update_weights", {"update_info": update}, timeout_s=STEP_S))
         try:
             _wait(broadcast(self._joined[0], flat), answer)

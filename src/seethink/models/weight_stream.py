@@ -29,6 +29,31 @@ def checkpoint_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, Te
         yield names[plain], tensor.to(dtype)
 
 
+def separate_weights(
+    model: Any, dtype: torch.dtype, adapter_suffixes: tuple[str, str], *, trained_alone: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """As `checkpoint_weights`, but adapters come by themselves, in float32 and last, for one that merges them.
+
+    With `trained_alone` they come with the trained parameters and nothing else. A weight that is adapted comes as it is
+    stored; its adapter's A and B have its name and one of `adapter_suffixes`, and B is scaled.
+    """
+    names, adapted = checkpoint_names(model), []
+    for name, parameter in model.named_parameters():
+        if is_adapter(name):
+            continue
+        owner, _, kind = name.partition(".base_layer.")
+        if kind == "weight":
+            adapted.append((names[f"{owner}.weight"], owner))
+            if not trained_alone:
+                yield names[f"{owner}.weight"], whole(parameter.detach())
+        elif parameter.requires_grad or not trained_alone:
+            yield names[name.replace(".base_layer.", ".")], whole(parameter.detach()).to(dtype)
+    for weight, owner in adapted:
+        b, a = (whole(model.get_parameter(adapter).detach()).float() for adapter in adapter_names(owner))
+        yield weight + adapter_suffixes[0], a
+        yield weight + adapter_suffixes[1], b * model.get_submodule(owner).scaling["default"]
+
+
 def checkpoint_names(model: Any) -> dict[str, str]:
     """Parameter -> its name in the checkpoint, from transformers' own table of renamed weights."""
     from transformers.core_model_loading import revert_weight_conversion

@@ -50,6 +50,10 @@ class PromptSource:
         """Prompts taken so far; all that a resumed run needs."""
         self._pools: dict[tuple[str, ...], tuple[list[int], Draws]] = {}
 
+    @property
+    def chat(self) -> Chat:
+        return self._prompts.chat
+
     def take(self, count: int, difficulties: tuple[str, ...] = ()) -> list[Prompt]:
         """The next `count` prompts, of these difficulties where any are named."""
         pool, draws = self._pool(difficulties)
@@ -67,6 +71,14 @@ class PromptSource:
             draws = self.weights.draws([self._samples[i] for i in pool], self._seed)
             self._pools[difficulties] = pool, draws
         return self._pools[difficulties]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRound:
+    """What has been sampled for an episode before it is collected."""
+
+    groups: list[RolloutGroup]
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -97,36 +109,43 @@ class Rollouts:
     watched_ids: tuple[int, ...] = ()
     """Tokens whose probability is recorded wherever a token is drawn."""
 
-    def collect(self, step: int) -> Episode:
+    def sampling(self, step: int) -> Sampling:
+        """How the completions of a step, counted from 0, are drawn."""
+        rollout = self.rollout
+        longest = scheduled(rollout.length_schedule, step / self.algorithm.steps, rollout.max_new_tokens)
+        return Sampling(longest, rollout.temperature, rollout.top_p, watched_ids=self.watched_ids)
+
+    def take(self, step: int, count: int) -> list[Prompt]:
+        """The next prompts for a step."""
+        return self.source.take(count, scheduled(self.algorithm.curriculum, step / self.algorithm.steps, ()))
+
+    def collect(self, step: int, first: FirstRound | None = None) -> Episode:
         """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling.
 
-        With dynamic sampling, groups whose rewards are all equal are dropped and others sampled, at most
-        `max_resamples` times (paper 5.5).
+        `first` is what has been sampled for it already. With dynamic sampling, groups whose rewards are all equal are
+        dropped and others sampled, at most `max_resamples` times (paper 5.5).
         """
-        rollout, algorithm = self.rollout, self.algorithm
-        progress = step / algorithm.steps
-        episode = Episode([], scheduled(rollout.length_schedule, progress, rollout.max_new_tokens))
-        sampling = Sampling(episode.max_new_tokens, rollout.temperature, rollout.top_p, watched_ids=self.watched_ids)
-        difficulties = scheduled(algorithm.curriculum, progress, ())
+        algorithm, wanted = self.algorithm, self.rollout.prompts_per_step
+        episode = Episode([], self.sampling(step).max_new_tokens)
         rounds = algorithm.max_resamples if algorithm.dynamic_sampling else 0
         for attempt in range(rounds + 1):
-            prompts = self.source.take(rollout.prompts_per_step - len(episode.groups), difficulties)
-            groups = self._sample(prompts, sampling, (self.seed, step, attempt), episode)
+            if first is not None and attempt == 0:
+                groups, episode.seconds["rollout"] = first.groups, first.seconds
+            else:
+                groups = self._sample(self.take(step, wanted - len(episode.groups)), step, attempt, episode)
             self._grade(groups, episode)
             keep = set_advantages(groups, normalize_std=algorithm.normalize_std)
             if attempt < rounds:
                 episode.dropped_groups += len(groups) - sum(keep)
                 groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
             episode.groups += groups
-            if len(episode.groups) == rollout.prompts_per_step:
+            if len(episode.groups) == wanted:
                 break
         return episode
 
-    def _sample(
-        self, prompts: list[Prompt], sampling: Sampling, seed: tuple[int, ...], episode: Episode
-    ) -> list[RolloutGroup]:
-        started = time.perf_counter()
-        completions = self.generator.generate(prompts, self.rollout.group_size, sampling, seed)
+    def _sample(self, prompts: list[Prompt], step: int, attempt: int, episode: Episode) -> list[RolloutGroup]:
+        started, seed = time.perf_counter(), (self.seed, step, attempt)
+        completions = self.generator.generate(prompts, self.rollout.group_size, self.sampling(step), seed)
         episode.seconds["rollout"] += time.perf_counter() - started
         return [RolloutGroup(prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
 
@@ -148,12 +167,12 @@ def set_advantages(groups: list[RolloutGroup], *, normalize_std: bool) -> list[b
     return [bool(flag) for flag in has_variance(rewards_PG)]
 
 
-def refuse_stale(episode: Episode, version: int) -> None:
-    """Raises StaleCompletionError where a completion was not sampled from the weights of `version` (paper 3.3:
-    strictly on-policy)."""
-    stale = sorted({c.policy_version for c in episode.completions if c.policy_version != version})
+def refuse_stale(episode: Episode, *versions: int) -> None:
+    """Raises StaleCompletionError where a completion was not sampled from the weights of one of `versions`, of which
+    the last are those that are trained (paper 3.3: strictly on-policy)."""
+    stale = sorted({c.policy_version for c in episode.completions} - {*versions})
     if stale:
         raise StaleCompletionError(
             f"completions were sampled from the weights of version {', '.join(map(str, stale))}, but training is at "
-            f"version {version}: the generator was not given the new weights (`Generator.load_weights`)"
+            f"version {versions[-1]}: the generator was not given the new weights (`Generator.load_weights`)"
         )

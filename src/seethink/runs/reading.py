@@ -60,11 +60,26 @@ class _History(BaseModel):
     troubled: bool | int = False
 
 
+class _Ahead(BaseModel):
+    """What was sampled for the step after (rl/ahead.py)."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    request: dict[str, Any]
+    version: int = Field(ge=0)
+    seconds: float
+    versions: list[int]
+    truncated: list[bool]
+    lengths: list[int]
+    token_ids: str
+    logprobs: str
+
+
 class State(_Stored):
     """`train_state/state.json` of a checkpoint."""
 
     step: int = Field(ge=1)
     position: int | None = Field(None, ge=0)
+    ahead: _Ahead | None = None
     gradient_steps: int | None = Field(None, ge=0)
     saw_images: bool | None = None
     score: float | None = None

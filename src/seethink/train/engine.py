@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -13,31 +12,35 @@ from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.dist.generator import DealtGenerator, MainGenerator
 from seethink.dist.servers import URLS
-from seethink.generate.conversations import with_environment
+from seethink.generate.kept_weights import A, B
 from seethink.generate.make import make_generator
-from seethink.generate.protocol import Generator
 from seethink.models.load import LoadedModel
-from seethink.models.weight_stream import checkpoint_weights
+from seethink.models.weight_stream import checkpoint_weights, separate_weights
 from seethink.train.policy import Policy
 
 if TYPE_CHECKING:
     from seethink.generate.vllm import VllmGenerator
 
+Weights = Callable[[bool], Iterator[tuple[str, Tensor]]]
+"""All of them, or what has changed since they were sent last."""
 
-def rollout_generator(recipe: Recipe, policy: Policy) -> Generator:
-    """The generator of a reinforcement learning run. Raises UserError where no server is known, or where
-    the model cannot take the turns of an environment."""
+
+def rollout_generator(recipe: Recipe, policy: Policy) -> DealtGenerator | MainGenerator:
+    """What samples single turns in a reinforcement learning run. Raises UserError where no server is known."""
     loaded = policy.loaded
-    own: Generator
     if recipe.rollout.engine == "in_process":
-        own = DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
-    else:
-        weights = partial(checkpoint_weights, loaded.model, loaded.compute_dtype)
-        own = MainGenerator(lambda: _servers(recipe, loaded, weights), weights)
-    return with_environment(recipe.tools, own, loaded.chat)
+        return DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
+    model, dtype = loaded.model, loaded.compute_dtype
+
+    def weights(is_whole: bool) -> Iterator[tuple[str, Tensor]]:
+        if recipe.vllm.send == "all":
+            return checkpoint_weights(model, dtype)
+        return separate_weights(model, dtype, (A, B), trained_alone=not is_whole)
+
+    return MainGenerator(lambda: _servers(recipe, loaded, weights), weights, sleeps=recipe.vllm.sleep > 0)
 
 
-def _servers(recipe: Recipe, loaded: LoadedModel, weights: partial[Iterator[tuple[str, Tensor]]]) -> VllmGenerator:
+def _servers(recipe: Recipe, loaded: LoadedModel, weights: Weights) -> VllmGenerator:
     # The HTTP client is loaded where it is used.
     from seethink.generate.vllm import VllmGenerator
     from seethink.generate.vllm_server import VllmServer
@@ -55,6 +58,8 @@ def _servers(recipe: Recipe, loaded: LoadedModel, weights: partial[Iterator[tupl
         weights,
         max_rows=recipe.rollout.max_rows,
         weight_sync=vllm.weight_sync,
+        sleep=vllm.sleep,
+        keeps=vllm.send == "trained",
         request_timeout_s=vllm.request_timeout_s,
         wait_s=vllm.wait_s,
     )

@@ -34,8 +34,9 @@ class EntropyProbe:
     def complete(self, episode: Episode, batcher: Batcher) -> None:
         """Take entropies and watched mass from the trainer's forward where the generator cannot give them.
 
-        A server knows the log-probs of a few tokens, not the whole vocabulary. The step is on-policy, so that the
-        trainer's distribution is the one that was sampled from. Each rank scores its share of the groups.
+        A server knows the log-probs of a few tokens, not the whole vocabulary. On-policy, the trainer's distribution is
+        the one that was sampled from; with rollouts ahead it is that of the weights one step later. Each rank scores
+        its share of the groups.
         """
         if all(c.entropies or not c.token_ids for c in episode.completions):
             return

@@ -3,12 +3,15 @@
 One step in five files: this one -> rl/rollout.py -> rl/advantages.py -> train/policy.py -> rl/losses.py.
 By default strictly on-policy: one gradient step per episode, so that the old log-probs are the new ones, detached, and
 no second forward is needed. With `epochs` or `minibatches` above one they are computed before the first update.
+With rollouts ahead (rl/ahead.py) they are those of the weights that are trained too, one step newer than the ones that
+sampled; what lies between, and between two engines, is weighed by `losses.mismatch_weights`.
 PPO is this step with the critic's advantages and value loss (train/ppo.py).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +21,7 @@ from seethink.config import AlgorithmConfig
 from seethink.core.types import Microbatch, RolloutGroup
 from seethink.dist import agree
 from seethink.models.scorer import TokenOutputs, TokenScorer
+from seethink.rl.ahead import Ahead
 from seethink.rl.batching import Batcher, count_tokens, sampled_responses
 from seethink.rl.losses import kl_penalty, mismatch_kl, mismatch_weights
 from seethink.rl.rollout import Episode, Rollouts, refuse_stale
@@ -43,24 +47,29 @@ class Grpo:
         *,
         critic: Critic | None = None,
         reference: TokenScorer | None = None,
+        ahead: Ahead | None = None,
+        sleep: Callable[[], None] | None = None,
     ) -> None:
+        """With `ahead` the next episode is sampled while one is trained on. `sleep` is called once an episode is
+        sampled: the generator is not used before it is given the next weights."""
         self.policy, self._rollouts, self._budget, self._probe = policy, rollouts, budget, probe
-        self._critic, self._reference = critic, reference
+        self._critic, self._reference, self._ahead, self._sleep = critic, reference, ahead, sleep
         self.total_steps = rollouts.algorithm.steps
         rollouts.generator.load_weights(policy.steps_done)
 
     def step(self, number: int) -> StepResult:
         """Sample an episode, grade it, and learn from it."""
-        episode = self._rollouts.collect(number)
-        refuse_stale(episode, self.policy.steps_done)
+        episode = self._collect(number)
+        timed = self._rest()
         self._probe.complete(episode, self._budget.batcher)
         if self._rollouts.algorithm.token_measure == "image":
             measure_image_kl(self.policy, episode, self._budget.batcher)
+        version = self.policy.steps_done
         result = self.learn(episode)
-        started = time.perf_counter()
-        self._rollouts.generator.load_weights(self.policy.steps_done)
-        if self._rollouts.rollout.engine != "in_process":
-            result.metrics["time/sync_s"] = time.perf_counter() - started
+        result.metrics |= timed | self._serve()
+        if self._ahead is not None:
+            stale = [version - completion.policy_version for completion in episode.completions]
+            result.metrics["rollout/staleness"] = sum(stale) / len(stale)
         result.metrics |= self._rollouts.rewarder.metrics()
         result.metrics |= self._rollouts.source.weights.counted(group.prompt.sample for group in episode.groups)
         return result
@@ -82,7 +91,44 @@ class Grpo:
         return StepResult(metrics, tokens, faults, lambda: self._records(episode), episode)
 
     def state(self) -> dict[str, Any]:
-        return {"position": self._rollouts.source.position}
+        state: dict[str, Any] = {"position": self._rollouts.source.position}
+        return state if self._ahead is None else state | self._ahead.state()
+
+    def _collect(self, number: int) -> Episode:
+        """The episode of a step; with rollouts ahead, the sampling of the next one is begun."""
+        version = self.policy.steps_done
+        if self._ahead is None:
+            episode = self._rollouts.collect(number)
+            refuse_stale(episode, version)
+            return episode
+        first, asked_of = self._ahead.take(number) or (None, version)
+        episode = self._rollouts.collect(number, first)
+        refuse_stale(episode, asked_of, version)
+        if number + 1 < self.total_steps:
+            self._ahead.begin(number + 1)
+        return episode
+
+    def _rest(self) -> dict[str, float]:
+        """Send what has sampled to sleep, where it shares this process's device."""
+        if self._sleep is None:
+            return {}
+        started = time.perf_counter()
+        self._sleep()
+        return {"time/sleep_s": time.perf_counter() - started}
+
+    def _serve(self) -> dict[str, float]:
+        """Give the generator the weights of the finished step, once it needs the old ones no more."""
+        started = time.perf_counter()
+        waited: dict[str, float] = {}
+        if self._ahead is not None:
+            self._ahead.wait()
+            waited["time/rollout_wait_s"] = time.perf_counter() - started
+            started = time.perf_counter()
+        self._rollouts.generator.load_weights(self.policy.steps_done)
+        seconds = time.perf_counter() - started
+        if self._ahead is not None:
+            self._ahead.finish()
+        return waited | ({"time/sync_s": seconds} if self._rollouts.rollout.engine != "in_process" else {})
 
     def _forget_gradients(self) -> None:
         self.policy.forget_gradients()

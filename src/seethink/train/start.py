@@ -25,7 +25,7 @@ from seethink.data.order import refuse_changed_data
 from seethink.data.quarantine import FILE as QUARANTINE
 from seethink.data.quarantine import Quarantine
 from seethink.dist.agreement import agree, from_main
-from seethink.dist.generator import DealtGenerator
+from seethink.dist.generator import DealtGenerator, MainGenerator
 from seethink.dist.rewarder import MainRewarder
 from seethink.dist.world import is_main, join_ranks, world_size
 from seethink.eval.task import Task
@@ -37,6 +37,7 @@ from seethink.models.load import LoadedModel, default_device, load_recipe_model
 from seethink.models.scorer import TokenScorer
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
+from seethink.rl.ahead import Ahead
 from seethink.rl.batching import Batcher
 from seethink.rl.rollout import PromptSource, Rollouts
 from seethink.runs.checkpoint import Checkpoint
@@ -141,13 +142,19 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
     source = PromptSource(samples, loaded.chat, recipe.seed, weights, kept_bytes=data.processed_bytes)
     policy = make_policy(recipe, loaded, algorithm.steps * algorithm.epochs * algorithm.minibatches)
     critic = _critic(recipe, loaded)
-    with closing(rollout_generator(recipe, policy)) as generator:
+    with closing(rollout_generator(recipe, policy)) as own:
+        generator = with_environment(recipe.tools, own, loaded.chat)
         run = _Run(recipe, policy, beginning.checkpoint, critic.state() if critic else {})
         source.position = run.state.get("position", 0)
         rollouts = Rollouts(
             source, generator, rewarder, recipe.rollout, algorithm, recipe.seed, run.probe.watched_ids
         )  # fmt: skip
-        stage = Grpo(policy, rollouts, run.budget, run.probe, critic=critic, reference=reference)
+        servers = own if isinstance(own, MainGenerator) else None
+        stage = Grpo(
+            policy, rollouts, run.budget, run.probe, critic=critic, reference=reference,
+            ahead=Ahead(rollouts, servers, run.state.get("ahead")) if servers and recipe.rollout.ahead else None,
+            sleep=servers.sleep if servers and recipe.vllm.sleep else None,
+        )  # fmt: skip
         hooks = [
             run.entropy_log(),
             EpisodeLog(folder, recipe.log, run.probe.meter, tools=recipe.tools.environment is not None),
