@@ -111,7 +111,8 @@ def test_q_former_families_take_exactly_one_image(load: Any, model_type: str) ->
             _logits(model, two)
     else:
         # BLIP-2 looks at the first image and drops the second without a word.
-        assert torch.equal(_logits(model, two), _logits(model, inputs))
+        # Up to the last digits: some processors sum a batch of two in another order.
+        torch.testing.assert_close(_logits(model, two), _logits(model, inputs), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

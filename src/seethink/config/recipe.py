@@ -150,9 +150,7 @@ def _what_shared_sequences_refuse(recipe: Recipe) -> str:
     if recipe.stage == "ppo":
         return "does not go with PPO, whose critic scores whole sequences"
     if recipe.optim.router_aux_coef:
-        return (
-            "does not go with optim.router_aux_coef, which counts shares of whole sequences; set it to 0"
-        )
+        return "does not go with optim.router_aux_coef, which counts shares of whole sequences; set it to 0"
     if recipe.stage == "sft":
         return ""
     if recipe.optim.shared_prompt:

@@ -21,7 +21,7 @@ Shown = Image | tuple[Thing, ...] | None
 OTHERS = tuple(name for name in GROUPS["cold"] if name not in GROUPS["core"])
 SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]: 0.1, GROUPS["captions"]: 0.05}
 """How often a picture is of each group of domains."""
-HARD = ("bars", "tables", "clocks")
+HARD = ("bars", "tables", "clocks", "shapes", "emoji")
 WATCHED = {
     GROUPS["core"]: 0.3,
     GROUPS["rl"]: 0.2,
@@ -30,11 +30,12 @@ WATCHED = {
     GROUPS["tuning"]: 0.05,
     GROUPS["captions"]: 0.05,
 }
-"""The same in the first phase: charts and clocks, which take longest to learn, come more often."""
-TEXTS = {"named": 0.1, "probe": 0.05, "worked": 0.5, "direct": 0.05, "holders": 0.1, "options": 0.2}
-"""What a text asks: several named values of a caption, one value, the item's question with or without its working, what
-has some values, and which options some answers are. The last two are what a long answer hangs on and teaches too
-rarely: the letters of options stay at chance without them."""
+"""The same in the first phase: charts, clocks and counting, which take longest to learn, come more often."""
+TEXTS = {"named": 0.15, "probe": 0.05, "worked": 0.7, "direct": 0.1}
+"""What a text asks of a caption: several named values, one value, the item's question with or without its working."""
+DRILL_SHARE, DRILLS = 0.3, 6
+"""Texts that ask, in so many turns, which options some answers are or what has some values: what a long answer hangs on
+and teaches too rarely. The letters of options stay at chance without them."""
 TOLD_SHARE = 0.35
 """Conversations about pictures that are not drawn, of the text phase."""
 TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.5
@@ -54,8 +55,8 @@ def scene(rng: np.random.Generator, levels: tuple[int, ...] = LEVELS) -> Item:
 
 
 def text(rng: np.random.Generator) -> tuple[None, list[Turn]]:
-    """A caption and one question about it; of the lower levels."""
-    return None, [_text(rng, FIRST_LEVELS)]
+    """A caption and one question about it, or drills; of the lower levels."""
+    return None, _texts(rng, FIRST_LEVELS)
 
 
 def undrawn(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
@@ -73,7 +74,7 @@ def conversation(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
 
 def practice(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     """A conversation of the last phase: more text, and every level."""
-    return (None, [_text(rng, LEVELS)]) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
+    return (None, _texts(rng, LEVELS)) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
 
 
 def _about(item: Item, rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
@@ -94,14 +95,19 @@ def _named(item: Item, rng: np.random.Generator) -> Turn:
     return forms.named(item, [names[i] for i in rng.permutation(len(names))[: int(rng.integers(len(names))) + 1]])
 
 
-def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
+def _texts(rng: np.random.Generator, levels: tuple[int, ...]) -> list[Turn]:
+    if rng.random() < DRILL_SHARE:
+        return [_options(rng) if rng.random() < 0.5 else _holders(_told(rng, levels), rng) for _ in range(DRILLS)]
+    return [_text(_told(rng, levels), rng)]
+
+
+def _told(rng: np.random.Generator, levels: tuple[int, ...]) -> Item:
+    return _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
+
+
+def _text(item: Item, rng: np.random.Generator) -> Turn:
     """A caption with a question about it."""
-    item = _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
     match list(TEXTS)[int(rng.choice(len(TEXTS), p=list(TEXTS.values())))]:
-        case "options":
-            return _options(rng)
-        case "holders":
-            question, answer = _holders(item, rng)
         case "named":
             question, answer = _named(item, rng)
         case "probe":
@@ -129,13 +135,15 @@ def _options(rng: np.random.Generator) -> Turn:
 
 
 def _holders(item: Item, rng: np.random.Generator) -> Turn:
-    """`Which are 6, 9?`, answered by `6 is teal, 9 is brown.`: of values that one name alone has."""
+    """A caption and `Which are 6, 9?`, answered by `6 is teal, 9 is brown.`: of values that one name alone has."""
+    caption = forms.caption(item.problem.things)
     values = [str(thing.value) if not thing.arrow else thing.arrow for thing in item.problem.things]
     alone = {v: t.name for v, t in zip(values, item.problem.things, strict=True) if values.count(v) == 1}
     if not alone:
-        return _named(item, rng)
+        question, answer = _named(item, rng)
+        return f"{caption} {question}", answer
     asked = [list(alone)[i] for i in rng.permutation(len(alone))[: int(rng.integers(len(alone))) + 1]]
-    return f"Which are {', '.join(asked)}?", f"{', '.join(f'{value} is {alone[value]}' for value in asked)}."
+    return f"{caption} Which are {', '.join(asked)}?", f"{', '.join(f'{value} is {alone[value]}' for value in asked)}."
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:
