@@ -114,17 +114,23 @@ def test_lengths_are_counted_without_frames(loaded: LoadedModel, prompts: list[P
     assert [loaded.chat.prompt_length(blanked(p.sample)) for p in prompts] == [len(p.input_ids) for p in prompts]
 
 
+def generated(loaded: LoadedModel, sample: Sample) -> list[int]:
+    """The tokens of transformers' greedy `generate`."""
+    ids: list[int] = loaded.model.generate(
+        **inputs_of(loaded, sample),
+        max_new_tokens=12,
+        do_sample=False,
+        suppress_tokens=list(loaded.banned_ids),
+        eos_token_id=list(loaded.stop_ids),
+    )[0].tolist()
+    return ids
+
+
 def test_greedy_tokens_are_those_of_generate(loaded: LoadedModel, prompts: list[Prompt]) -> None:
     ours = InProcessGenerator(loaded).generate(prompts, 1, Sampling(12, 0.0), (0,))
     said = set()
     for prompt, (completion,) in zip(prompts, ours, strict=True):
-        theirs = loaded.model.generate(
-            **inputs_of(loaded, prompt.sample),
-            max_new_tokens=12,
-            do_sample=False,
-            suppress_tokens=list(loaded.banned_ids),
-            eos_token_id=list(loaded.stop_ids),
-        )[0].tolist()
+        theirs = generated(loaded, prompt.sample)
         assert theirs[-len(completion.token_ids) :] == completion.token_ids
         said.add(tuple(completion.token_ids))
     assert len(said) > 1
@@ -137,13 +143,7 @@ def test_answers_go_on_from_the_text_before_them(loaded: LoadedModel) -> None:
     if loaded.model.config.model_type == "qwen2_5_vl":
         assert prompt.rope_ids is not None
         assert prompt.rope_ids.max() > prompt.rope_ids[:, -1].max()
-    theirs = loaded.model.generate(
-        **inputs_of(loaded, prompt.sample),
-        max_new_tokens=12,
-        do_sample=False,
-        suppress_tokens=list(loaded.banned_ids),
-        eos_token_id=list(loaded.stop_ids),
-    )[0].tolist()
+    theirs = generated(loaded, prompt.sample)
     assert theirs[-len(ours.token_ids) :] == ours.token_ids
     row = PackedSequence(prompt.input_ids, ours.token_ids, prompt.mm_kwargs, rope_ids=prompt.rope_ids)
     with torch.no_grad():
