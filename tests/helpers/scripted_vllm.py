@@ -188,6 +188,21 @@ class ServedCluster:
             **{"max_rows": 8, "request_timeout_s": 20.0, "wait_s": 20.0, **settings},
         )
 
+    @classmethod
+    def start(
+        cls,
+        stack: contextlib.ExitStack,
+        loaded: LoadedModel,
+        prompts: Sequence[Prompt],
+        servers: int = 1,
+        **settings: Any,
+    ) -> ServedCluster:
+        """So many servers and their generator, which the stack closes."""
+        started = [stack.enter_context(ScriptedVllm(loaded)) for _ in range(servers)]
+        made = cls(loaded, prompts, started, **settings)
+        stack.callback(made.generator.close)
+        return made
+
     def _weights(self, is_whole: bool) -> Iterator[tuple[str, torch.Tensor]]:
         return separate_weights(self.loaded.model, torch.float32, (A, B), trained_alone=not is_whole)
 

@@ -44,9 +44,7 @@ def make(loaded: LoadedModel, prompts: list[Prompt]) -> Iterator[Make]:
     with ExitStack() as stack:
 
         def cluster(servers: int = 1, **settings: Any) -> ServedCluster:
-            started = [stack.enter_context(ScriptedVllm(loaded)) for _ in range(servers)]
-            made = ServedCluster(loaded, prompts, started, **settings)
-            stack.callback(made.generator.close)
+            made = ServedCluster.start(stack, loaded, prompts, servers, **settings)
             made.generator.load_weights(3)
             return made
 

@@ -37,10 +37,7 @@ def make(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]
 
         def cluster(servers: int = 1, **settings: Any) -> ServedCluster:
             prompts = [loaded.chat.prompt(sample) for sample in make_samples([1, 0])]
-            started = [stack.enter_context(ScriptedVllm(loaded)) for _ in range(servers)]
-            made = ServedCluster(loaded, prompts, started, **{"keeps": True, **settings})
-            stack.callback(made.generator.close)
-            return made
+            return ServedCluster.start(stack, loaded, prompts, servers, **{"keeps": True, **settings})
 
         yield cluster
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.nano import load_nano, make_samples
-from helpers.scripted_vllm import ScriptedVllm, ServedCluster, made_up
+from helpers.scripted_vllm import ServedCluster, made_up
 from seethink.core.types import Completion, Prompt
 from seethink.generate import vllm as client
 from seethink.generate.protocol import Sampling
@@ -45,10 +45,7 @@ def make(loaded: LoadedModel, prompts: list[Prompt]) -> Iterator[Make]:
     with ExitStack() as stack:
 
         def cluster(servers: int = 1, level: int = 2, **settings: Any) -> ServedCluster:
-            started = [stack.enter_context(ScriptedVllm(loaded)) for _ in range(servers)]
-            made = ServedCluster(loaded, prompts, started, **{"sleep": level, **settings})
-            stack.callback(made.generator.close)
-            return made
+            return ServedCluster.start(stack, loaded, prompts, servers, **{"sleep": level, **settings})
 
         yield cluster
 
