@@ -149,8 +149,8 @@ CASES = [
     (SUM, f"<think>{READ} 4 + 9 = 12, 12 - 3 = 9. so 9.</think>The answer is 9.", "computed wrongly"),
     (SUM, f"<think>{READ} 4 + 9 = 13. so 13.</think>The answer is 13.", "other"),
     (SUM, f"<think>{READ} 4 + 9 = 13, 13 - 3 = 10. so 10.</think>The answer is 9.", "option"),
-    (CHOICE, f"<think>{READ} 4 + 9 = 13, 13 - 3 = 10. so 10 is C.</think>The answer is C.", "option"),
-    (CHOICE, f"<think>{READ} 4 + 9 = 13, 13 - 3 = 10. so 10 is B.</think>The answer is A.", "option"),
+    (CHOICE, f"<think>{READ} 4 + 9 = 13, 13 - 3 = 10. so 10 C.</think>The answer is C.", "option"),
+    (CHOICE, f"<think>{READ} 4 + 9 = 13, 13 - 3 = 10. so 10 B.</think>The answer is A.", "option"),
     (PAIR, f"<think>{READ} 4 + 9 = 13. Wait, 4 + 3 = 8. so red and blue.{RB}", "computed wrongly"),
     (PAIR, f"<think>{READ} 4 + 5 = 9. so red and blue.{RB}", "copied wrongly"),
     (PAIR, f"<think>{READ} 4 + 9 = 13. so red and blue.{RB}", "other"),
@@ -228,7 +228,7 @@ def test_first_attempts(own: Item, completion: str, expected: list[tuple[str, bo
 
 
 def test_a_completion_is_taken_apart() -> None:
-    said = take_apart(f"<think>{READ} 4 + 9 = 13. Wait, 4 < 9. so red and green is B.</think>The answer is B.")
+    said = take_apart(f"<think>{READ} 4 + 9 = 13. Wait, 4 < 9. so red and green B.</think>The answer is B.")
     assert [(r.name, r.value) for r in said.readings] == [("red", 4), ("blue", 9), ("green", 3)]
     assert [(e.a, e.b, e.result, e.holds) for e in said.equations] == [(4, 9, 13, True)]
     assert said.comparisons == ((4, "<", 9),)

@@ -3,9 +3,9 @@
 1. The vision encoder and the connector alone, as real VLMs start from a trained encoder: a linear probe on the image
    tokens must tell the value of every colour in the picture. Without this phase, reading stays on a plateau for
    thousands of steps.
-2. The second nano alone: its language model, on captions in words and on pictures that are not drawn but told to it
-   in the code that the first phase teaches the vision encoder (`codes.py`). It does not need the first phase, and runs
-   beside it where there are two threads.
+2. The second nano alone: its language model, first on drills, single lookups in a text; then on captions in words and
+   on pictures that are not drawn but told to it in the code that the first phase teaches the vision encoder
+   (`codes.py`). It does not need the first phase, and runs beside it where there are two threads.
 3. All parts on conversations: one picture with a caption and questions in random order; one conversation in ten is
    text-only arithmetic.
 4. Mostly text-only practice in what questions about pictures teach too rarely: finding the option with a given text,
@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from seethink.config import Part
 from seethink.core.errors import UserError
+from seethink.core.orphans import stop_with_parent
 from seethink.models.parts import split_parts
 from seethink.pretrain.batches import Batch, Encoder, make_batches, prefetched
 from seethink.pretrain.descent import Descent, Log
@@ -45,8 +45,8 @@ from seethink.pretrain.settings import BaseConfig
 from seethink.pretrain.variants import Variant
 
 T = TypeVar("T")
-ALONE: dict[str, tuple[Part, ...]] = {"vision": ("vision", "connector"), "text": ("language",)}
-"""Phases that train some parts alone. The two of them do not need each other."""
+ALONE: dict[str, tuple[Part, ...]] = {"vision": ("vision", "connector"), "drills": ("language",), "text": ("language",)}
+"""Phases that train some parts alone. The first does not need the others, nor they it."""
 
 
 def train_base(
@@ -85,7 +85,8 @@ class Training:
         self.processor = variant.processor(tokenizer)
         self.model = variant.build(tokenizer, config.seed).train()
         self._encoder = Encoder(tokenizer, variant.image_seq_length)
-        self.phases = (*(("text",) if config.text_steps else ()), "vision", "language", "practice")
+        alone = (("drills", config.drill_steps), ("text", config.text_steps))
+        self.phases = (*(name for name, steps in alone if steps), "vision", "language", "practice")
 
     def phase(self, name: str) -> PhaseRecord:
         """Train a phase, or load what it left where it is done."""
@@ -109,6 +110,7 @@ class Training:
         if name == "vision":
             return train_vision(self.model, c, self.variant, self.stop_after, self.log, course)
         number, talk, lr, steps = {
+            "drills": (4, self.variant.drills, c.text_lr, c.drill_steps),
             "text": (3, self.variant.text, c.text_lr, c.text_steps),
             "language": (1, self.variant.talk, c.lr, c.steps),
             "practice": (2, self.variant.practice, c.practice_lr, c.practice_steps),
@@ -122,7 +124,7 @@ class Training:
 
 @contextmanager
 def vision_beside(training: Training) -> Iterator[Callable[[], None]]:
-    """While the text phase trains, a second process trains the vision phase with half of the threads.
+    """While the drills and the text phase train, a second process trains the vision phase with half of the threads.
 
     It does so where both phases are to come, the result is kept, and there is more than one thread. What is yielded
     waits for it, and raises UserError where it failed.
@@ -131,7 +133,7 @@ def vision_beside(training: Training) -> Iterator[Callable[[], None]]:
     if "text" not in training.phases or out is None or threads == 1 or phase_file(out, "vision").exists():
         yield lambda: None
         return
-    about = (training.config, out, training.variant, training.stop_after, threads // 2, os.getpid())
+    about = (training.config, out, training.variant, training.stop_after, threads // 2)
     beside = multiprocessing.get_context("spawn").Process(target=_vision_alone, args=about, daemon=True)
 
     def wait() -> None:
@@ -148,15 +150,12 @@ def vision_beside(training: Training) -> Iterator[Callable[[], None]]:
         beside.terminate()
 
 
-def _vision_alone(
-    config: BaseConfig, out: Path, variant: Variant, stop_after: int | None, threads: int, parent: int
-) -> None:
-    """The vision phase in a process of its own, which ends when its parent has."""
+def _vision_alone(config: BaseConfig, out: Path, variant: Variant, stop_after: int | None, threads: int) -> None:
+    """The vision phase in a process of its own."""
+    stop_with_parent()
     torch.set_num_threads(threads)
 
     def log(line: str) -> None:
-        if os.getppid() != parent:
-            raise SystemExit(1)
         print(f"vision: {line}", flush=True)
 
     Training(config, out, variant, stop_after, log).phase("vision")

@@ -25,7 +25,8 @@ Weights = dict[str, torch.nn.Parameter]
 CURVE_STEPS = 250
 """`base.json` has the mean loss of so many steps."""
 LATER: dict[str, tuple[str, ...]] = {
-    "vision": ("text_steps", "text_lr", "steps", "lr", "practice_steps", "practice_lr"),
+    "vision": ("drill_steps", "text_steps", "text_lr", "steps", "lr", "practice_steps", "practice_lr"),
+    "drills": ("vision_steps", "vision_lr", "text_steps", "steps", "lr", "practice_steps", "practice_lr"),
     "text": ("vision_steps", "vision_lr", "steps", "lr", "practice_steps", "practice_lr"),
     "language": ("practice_steps", "practice_lr"),
     "practice": (),

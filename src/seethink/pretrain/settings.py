@@ -11,6 +11,7 @@ class BaseConfig:
 
     vision_steps: int = 3500
     vision_lr: float = 2e-3
+    drill_steps: int = 0
     text_steps: int = 0
     text_lr: float = 2e-3
     steps: int = 4000

@@ -70,6 +70,8 @@ class Variant:
     """The parts that the language phases leave unchanged."""
     talk: Talk = conversation
     """The conversations of the language phase."""
+    drills: Talk = conversation
+    """The conversations of the drills, which come before all others."""
     text: Talk = conversation
     """The conversations of the text phase, which comes before that of the language."""
     practice: Talk = practice
@@ -233,15 +235,17 @@ VARIANTS = {
         image_seq_length=NUM_CELLS,
         pictures=cell_batches,
         probing=cell_probing,
+        drills=talk2.drills,
         text=talk2.undrawn,
         talk=talk2.conversation,
         practice=talk2.practice,
         config=BaseConfig(
             vision_steps=16000,
-            text_steps=5000,
-            steps=1500,
+            drill_steps=1600,
+            text_steps=3600,
+            steps=900,
             lr=1e-3,
-            practice_steps=400,
+            practice_steps=300,
             batch_size=32,
         ),
     ),

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from seethink.core.console import make_streams_lenient
 from seethink.core.errors import UserError
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
+from seethink.core.orphans import stop_with_parent
 from seethink.runs.reading import read_object
 
 FILE = "job.json"
@@ -33,7 +32,8 @@ DONE = "measured.json"
 
 def main(folder: Path) -> None:
     about = read_object(folder / FILE)
-    _stop_with_parent()
+    # Saved and stopped when the lab is killed, so that the next start finds no folder in use.
+    stop_with_parent()
     recipe = None if about["recipe"] is None else Recipe.model_validate(about["recipe"])
     if recipe is not None and about["collect"] is not None:
         from seethink.studies.lab.own_traces import with_own_traces
@@ -103,18 +103,6 @@ def _timed(folder: Path, part: str) -> Iterator[None]:
 def _cpu_seconds() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
-
-
-def _stop_with_parent() -> None:
-    """Save and stop when the lab is killed, so that the next start finds no folder in use."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def run(folder: Path, log: Path) -> None:

@@ -99,8 +99,8 @@ class Item:
 
     @property
     def conclusion(self) -> str:
-        """`so 13.`, or `so 13 is B.`"""
-        return f"so {self.problem.answer}{f' is {self.answer}' if self.choices else ''}."
+        """`so 13.`, or `so 13 B.`: the letter right after what it stands for, where it is learned soonest."""
+        return f"so {self.problem.answer}{f' {self.answer}' if self.choices else ''}."
 
     @property
     def trace(self) -> str:

@@ -19,7 +19,7 @@ _READING = re.compile(rf"\b({_NAME}) (\d{{1,3}})(?: and (\d{{1,3}}))?\b")
 _HOP = re.compile(rf"\b(up|down|left|right) ({_NAME})\b(?: (\d{{1,3}}))?")
 _EQUATION = re.compile(r"\b(\d{1,4}) ([+-]) (\d{1,4}) = (\d{1,4})\b")
 _COMPARISON = re.compile(r"\b(\d{1,3}) ([<>=]) (\d{1,3})(?! =)\b(?<!=)")
-_SO = re.compile(rf"\bso ((?:{_NAME})(?: and (?:{_NAME})){{0,3}}|\d{{1,4}})(?: is ([A-D]))?")
+_SO = re.compile(rf"\bso ((?:{_NAME})(?: and (?:{_NAME})){{0,3}}|\d{{1,4}})(?: ([A-D])\b)?")
 _WAIT = re.compile(r"\bWait\b")
 _LIMIT = 20_000
 """Characters that are read."""

@@ -33,9 +33,12 @@ WATCHED = {
 """The same in the first phase: charts, clocks and counting, which take longest to learn, come more often."""
 TEXTS = {"named": 0.15, "probe": 0.05, "worked": 0.7, "direct": 0.1}
 """What a text asks of a caption: several named values, one value, the item's question with or without its working."""
-DRILL_SHARE, DRILLS = 0.3, 6
-"""Texts that ask, in so many turns, which options some answers are or what has some values: what a long answer hangs on
-and teaches too rarely. The letters of options stay at chance without them."""
+DRILL_SHARE, DRILLS = 0.2, 2
+"""Texts of so many drills: which options some answers are, or what has some values. A long answer hangs on such single
+words and teaches them too rarely. Without them, the letters of options stay at chance."""
+OPTIONS = (0.4, 0.4, 0.2)
+"""The shares of numbers, names and pairs of names among their options."""
+HELD = ("search", "sums", *OTHERS)
 TOLD_SHARE = 0.35
 """Conversations about pictures that are not drawn, of the text phase."""
 TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.5
@@ -57,6 +60,11 @@ def scene(rng: np.random.Generator, levels: tuple[int, ...] = LEVELS) -> Item:
 def text(rng: np.random.Generator) -> tuple[None, list[Turn]]:
     """A caption and one question about it, or drills; of the lower levels."""
     return None, _texts(rng, FIRST_LEVELS)
+
+
+def drills(rng: np.random.Generator) -> tuple[None, list[Turn]]:
+    """One drill. A phase of these alone comes first."""
+    return None, [_drill(rng, FIRST_LEVELS)]
 
 
 def undrawn(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
@@ -97,7 +105,7 @@ def _named(item: Item, rng: np.random.Generator) -> Turn:
 
 def _texts(rng: np.random.Generator, levels: tuple[int, ...]) -> list[Turn]:
     if rng.random() < DRILL_SHARE:
-        return [_options(rng) if rng.random() < 0.5 else _holders(_told(rng, levels), rng) for _ in range(DRILLS)]
+        return [_drill(rng, levels) for _ in range(DRILLS)]
     return [_text(_told(rng, levels), rng)]
 
 
@@ -120,30 +128,34 @@ def _text(item: Item, rng: np.random.Generator) -> Turn:
     return f"{forms.caption(item.problem.things)} {question}", answer
 
 
+def _drill(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
+    return _options(rng) if rng.random() < 0.5 else _holders(_item(rng, HELD, levels), rng)
+
+
 def _options(rng: np.random.Generator) -> Turn:
-    """`Which are 5, 1?` and four options, answered by `5 is C, 1 is B.`"""
+    """`Which are 5, 1, 2, 8?` and these as options, answered by `so 5 C, 1 B, 2 A, 8 D.`, as working ends."""
     names = [COLORS[i] for i in rng.permutation(len(COLORS))]
     texts = (
         [str(number) for number in rng.permutation(25)[:4]],
         names[:4],
         [f"{one} and {other}" for one, other in zip(names[:4], names[4:8], strict=True)],
-    )[int(rng.integers(3))]
-    asked = [int(i) for i in rng.permutation(len(texts))[: int(rng.integers(len(texts))) + 1]]
+    )[int(rng.choice(3, p=OPTIONS))]
+    asked = [int(i) for i in rng.permutation(len(texts))]
     options = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=True))
-    answer = ", ".join(f"{texts[i]} is {LETTERS[i]}" for i in asked)
-    return f"Which are {', '.join(texts[i] for i in asked)}?{options}", f"{answer}."
+    answer = ", ".join(f"{texts[i]} {LETTERS[i]}" for i in asked)
+    return f"Which are {', '.join(texts[i] for i in asked)}?{options}", f"so {answer}."
 
 
 def _holders(item: Item, rng: np.random.Generator) -> Turn:
-    """A caption and `Which are 6, 9?`, answered by `6 is teal, 9 is brown.`: of values that one name alone has."""
+    """A caption and `Which are 6, 9?`, answered by `so 6 teal, 9 brown.`: of all values that one name alone has."""
     caption = forms.caption(item.problem.things)
-    values = [str(thing.value) if not thing.arrow else thing.arrow for thing in item.problem.things]
+    values = [thing.value for thing in item.problem.things]
     alone = {v: t.name for v, t in zip(values, item.problem.things, strict=True) if values.count(v) == 1}
-    if not alone:
-        question, answer = _named(item, rng)
-        return f"{caption} {question}", answer
-    asked = [list(alone)[i] for i in rng.permutation(len(alone))[: int(rng.integers(len(alone))) + 1]]
-    return f"{caption} Which are {', '.join(asked)}?", f"{', '.join(f'{value} is {alone[value]}' for value in asked)}."
+    asked = [list(alone)[i] for i in rng.permutation(len(alone))]
+    if not asked:
+        return _options(rng)
+    answer = ", ".join(f"{value} {alone[value]}" for value in asked)
+    return f"{caption} Which are {', '.join(map(str, asked))}?", f"so {answer}."
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:

@@ -89,13 +89,17 @@ def pose(domain: Domain, level: int, draws: Draws, like: Problem | None) -> Prob
 
 
 def think(problem: Problem) -> Thought:
-    """Read all cards, then try candidates in reading order; "Wait" after each that misses."""
+    """Read all cards, then try candidates in reading order; "Wait" after each that misses.
+
+    Last, whose the numbers are.
+    """
     of = values_of(problem.things)
     values = [of[name] for name in problem.used]
+    holders = [f"{of[name]} {name}" for name in problem.answer.split(" and ")]
     rows: list[str] = []
     turns: list[Turn] = []
     for equations, hit in attempts(values, len(problem.signs) + 1, problem.number):
-        rows.append(("Wait, " if turns else "") + ", ".join(equations) + ".")
+        rows.append(("Wait, " if turns else "") + ", ".join([*equations, *(holders if hit else [])]) + ".")
         if not hit:
             turns.append(Turn("the sum misses", equations[-1]))
     return Thought(" ".join([said(problem.used, of, []), *rows]), tuple(turns))
