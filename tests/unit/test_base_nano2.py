@@ -31,7 +31,7 @@ from seethink.pretrain.variants import VARIANTS
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.names import NAMES
 from seethink.world.v2.scene import Thing
-from seethink.world.v2.talk import DRILLS, conversation, drills, practice, scene, text, undrawn
+from seethink.world.v2.talk import conversation, drills, practice, scene, text, undrawn
 from seethink.world.v2.tasks.chains import MOVES
 
 NANO2 = VARIANTS["nano2"]
@@ -175,9 +175,9 @@ def test_a_text_answers_from_its_caption_alone() -> None:
     for _ in range(500):
         image, turns = text(rng)
         assert image is None
-        if len(turns) == DRILLS:
-            continue
         [(question, answer)] = turns
+        if "Which are " in question:
+            continue
         assert question.startswith("I see ")
         _, asked, names = question.partition(" What are ")
         if asked and "row" not in question and " and " not in question:

@@ -33,9 +33,9 @@ WATCHED = {
 """The same in the first phase: charts, clocks and counting, which take longest to learn, come more often."""
 TEXTS = {"named": 0.15, "probe": 0.05, "worked": 0.7, "direct": 0.1}
 """What a text asks of a caption: several named values, one value, the item's question with or without its working."""
-DRILL_SHARE, DRILLS = 0.2, 2
-"""Texts of so many drills: which options some answers are, or what has some values. A long answer hangs on such single
-words and teaches them too rarely. Without them, the letters of options stay at chance."""
+DRILL_SHARE = 0.5
+"""Texts that are one drill: which options some answers are, or what has some values. A long answer hangs on such single
+words and teaches them too rarely: with fewer drills, the letters of options fall back to chance."""
 OPTIONS = (0.4, 0.4, 0.2)
 """The shares of numbers, names and pairs of names among their options."""
 HELD = ("search", "sums", *OTHERS)
@@ -57,14 +57,14 @@ def scene(rng: np.random.Generator, levels: tuple[int, ...] = LEVELS) -> Item:
     return _drawn(rng, SHARES, levels)
 
 
-def text(rng: np.random.Generator) -> tuple[None, list[Turn]]:
-    """A caption and one question about it, or drills; of the lower levels."""
-    return None, _texts(rng, FIRST_LEVELS)
+def text(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> tuple[None, list[Turn]]:
+    """A caption and one question about it, or a drill."""
+    return drills(rng, levels) if rng.random() < DRILL_SHARE else (None, [_text(_told(rng, levels), rng)])
 
 
-def drills(rng: np.random.Generator) -> tuple[None, list[Turn]]:
+def drills(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> tuple[None, list[Turn]]:
     """One drill. A phase of these alone comes first."""
-    return None, [_drill(rng, FIRST_LEVELS)]
+    return None, [_options(rng) if rng.random() < 0.5 else _holders(_item(rng, HELD, levels), rng)]
 
 
 def undrawn(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
@@ -82,7 +82,7 @@ def conversation(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
 
 def practice(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     """A conversation of the last phase: more text, and every level."""
-    return (None, _texts(rng, LEVELS)) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
+    return text(rng, LEVELS) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
 
 
 def _about(item: Item, rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
@@ -103,12 +103,6 @@ def _named(item: Item, rng: np.random.Generator) -> Turn:
     return forms.named(item, [names[i] for i in rng.permutation(len(names))[: int(rng.integers(len(names))) + 1]])
 
 
-def _texts(rng: np.random.Generator, levels: tuple[int, ...]) -> list[Turn]:
-    if rng.random() < DRILL_SHARE:
-        return [_drill(rng, levels) for _ in range(DRILLS)]
-    return [_text(_told(rng, levels), rng)]
-
-
 def _told(rng: np.random.Generator, levels: tuple[int, ...]) -> Item:
     return _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
 
@@ -126,10 +120,6 @@ def _text(item: Item, rng: np.random.Generator) -> Turn:
             question = item.prompt
             answer = forms.worked(item) if kind == "worked" else forms.direct(item.answer)
     return f"{forms.caption(item.problem.things)} {question}", answer
-
-
-def _drill(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
-    return _options(rng) if rng.random() < 0.5 else _holders(_item(rng, HELD, levels), rng)
 
 
 def _options(rng: np.random.Generator) -> Turn:
