@@ -28,7 +28,7 @@ from seethink.runs.manifest import write_manifest
 from seethink.runs.metrics import read_metrics
 from seethink.runs.optimizer_state import CheckpointError
 from seethink.runs.reading import RunFileError
-from seethink.studies.quickstart import Stage, run_pipeline
+from seethink.studies.quickstart import Pipeline, Stage, run_pipeline
 from seethink.train.start import train as train_stage
 
 ROWS = [
@@ -320,7 +320,7 @@ def test_33_a_second_run_on_the_folder_is_refused_and_a_dead_one_is_no_obstacle(
             train_stage(recipe(home), resume=True)
         stage = Stage("cold start", "run", "nano-coldstart.toml")
         with pytest.raises(FolderInUseError, match="in use by another run"):
-            run_pipeline(home / "run", 0, [], stages=(stage,))
+            run_pipeline(home / "run", 0, [], Pipeline((stage,), (), ()))
     finally:
         process.kill()
         process.join()

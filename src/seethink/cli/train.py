@@ -30,15 +30,18 @@ def quickstart(
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
     seed: Seed = 0,
+    world: Annotated[
+        int, typer.Option(help="1, or 2: harder pictures and questions, on the second nano.", min=1, max=2)
+    ] = 1,
 ) -> None:
     """Run the whole pipeline on the nano model, on a CPU, in minutes; it ends with a table and a report.
 
     A second call goes on where the first stopped. An override for one stage alone is written `grpo:KEY=VALUE`.
     """
     from seethink.report import summary_table
-    from seethink.studies.quickstart import run_pipeline
+    from seethink.studies.quickstart import PIPELINES, run_pipeline
 
-    report = run_pipeline(out, seed, overrides or [])
+    report = run_pipeline(out, seed, overrides or [], PIPELINES[world])
     console.print(summary_table(out))
     console.print(f"report: {escape(str(report))}", soft_wrap=True)
 

@@ -37,6 +37,7 @@ from seethink.runs.lock import FolderLock
 from seethink.runs.reading import final_model, read_object
 from seethink.train.start import train
 from seethink.world.scenes import OTHER_DOMAINS
+from seethink.world.v2.domains import GROUPS
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,38 @@ class Stage:
     """File name in the recipes folder."""
 
 
-QUICKSTART = (
-    Stage("cold start", "coldstart", "nano-coldstart.toml"),
-    Stage("RL", "grpo", "nano-grpo.toml"),
-    Stage("connector", "connector", "nano-connector.toml"),
-)
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of a quickstart, and the domains that its report counts as RL's own and as others."""
+
+    stages: tuple[Stage, ...]
+    in_domain: tuple[str, ...]
+    out_of_domain: tuple[str, ...]
+    runs: Path | None = None
+    """Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
 
 
 RUNS = Path(__file__).with_name("quickstart_runs.json")
-"""Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
+QUICKSTART = Pipeline(
+    (
+        Stage("cold start", "coldstart", "nano-coldstart.toml"),
+        Stage("RL", "grpo", "nano-grpo.toml"),
+        Stage("connector", "connector", "nano-connector.toml"),
+    ),
+    ("math",),
+    OTHER_DOMAINS,
+    RUNS,
+)
+QUICKSTART2 = Pipeline(
+    (
+        Stage("cold start", "coldstart", "nano2-coldstart.toml"),
+        Stage("RL", "grpo", "nano2-grpo.toml"),
+    ),
+    GROUPS["rl"],
+    GROUPS["other"],
+)
+PIPELINES = {1: QUICKSTART, 2: QUICKSTART2}
+"""By the number of the world."""
 
 
 def recipes_folder() -> Path:
@@ -65,19 +89,21 @@ def recipes_folder() -> Path:
     return here / "recipes" if (here / "recipes").is_dir() else here.parents[1] / "recipes"
 
 
-def run_pipeline(out: Path, seed: int, overrides: list[str], stages: tuple[Stage, ...] = QUICKSTART) -> Path:
+def run_pipeline(out: Path, seed: int, overrides: list[str], pipeline: Pipeline = QUICKSTART) -> Path:
     """Train and evaluate every stage under `out`; returns the path of report.html."""
     from seethink.report.page import claim_report
 
-    plan = {stage: _planned(stage, out, seed, overrides) for stage in stages}
+    plan = {stage: _planned(stage, out, seed, overrides) for stage in pipeline.stages}
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
     with FolderLock(out, "--out "):
-        return _run_stages(out, seed, plan, "" if overrides else spread_note())
+        return _run_stages(out, seed, plan, pipeline, "" if overrides else spread_note(pipeline.runs))
 
 
-def spread_note(runs: Path = RUNS) -> str:
-    """How far one quickstart may lie from another, in words, from the runs that are stored."""
+def spread_note(runs: Path | None) -> str:
+    """How far one quickstart may lie from another, in words, from the runs that are stored; "" without any."""
+    if runs is None:
+        return ""
     stored = json.loads(runs.read_text(encoding="utf-8"))
     values = {group: [run[group]["RL"] for run in stored["runs"]] for group in ("In-domain", "Out-of-domain")}
     said = " and ".join(f"{min(v):.1f} to {max(v):.1f} % {group.lower()}" for group, v in values.items())
@@ -87,11 +113,11 @@ def spread_note(runs: Path = RUNS) -> str:
     )
 
 
-def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], note: str) -> Path:
+def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], pipeline: Pipeline, note: str) -> Path:
     from seethink.report import write_report
 
-    started, stages = time.perf_counter(), tuple(plan)
-    first = plan[stages[0]].recipe
+    started = time.perf_counter()
+    first = plan[pipeline.stages[0]].recipe
     evaluator = _Evaluator(first, seed)
     evaluator.run(first.model, "base", out / "base")
     model = first.model
@@ -99,7 +125,7 @@ def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], note: str) ->
         console.rule(stage.name)
         model = str(_train(planned, model))
         evaluator.run(model, stage.name, out / stage.folder)
-    _describe(out, stages, time.perf_counter() - started, note)
+    _describe(out, pipeline, time.perf_counter() - started, note)
     return write_report(out)
 
 
@@ -169,19 +195,19 @@ class _Evaluator:
         return self._task, self._prompts
 
 
-def _describe(out: Path, stages: tuple[Stage, ...], seconds: float, note: str) -> None:
+def _describe(out: Path, pipeline: Pipeline, seconds: float, note: str) -> None:
     """Write pipeline.json: what the report needs to know about the whole pipeline."""
     path = out / "pipeline.json"
     before = {key: value for key, value in read_object(path).items() if isinstance(value, int | float)}
     content: dict[str, Any] = {
         "title": "seethink quickstart",
-        "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in stages)],
+        "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in pipeline.stages)],
         "note": note,
-        "in_domain": ["math"],
-        "out_of_domain": list(OTHER_DOMAINS),
+        "in_domain": list(pipeline.in_domain),
+        "out_of_domain": list(pipeline.out_of_domain),
         # A call that finds everything done must not replace the time of the call that did the work.
         "seconds": max(round(seconds), before.get("seconds", 0)),
-        "training_seconds": round(sum(seconds_so_far(out / s.folder) for s in stages)),
+        "training_seconds": round(sum(seconds_so_far(out / s.folder) for s in pipeline.stages)),
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0)),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {platform.system()}",
         "versions": {
@@ -190,7 +216,7 @@ def _describe(out: Path, stages: tuple[Stage, ...], seconds: float, note: str) -
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "command": "seethink quickstart",
+        "command": f"seethink quickstart{' --world 2' if pipeline is QUICKSTART2 else ''}",
     }
     write_json(path, content)
 
