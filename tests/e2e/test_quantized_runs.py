@@ -119,6 +119,16 @@ def test_the_export_is_the_restored_base_and_the_product_of_its_adapters(home: P
         assert torch.allclose(exported[f"{name}.weight"], expected, atol=1e-6)
 
 
+def test_a_critic_learns_beside_it_and_saving_beside_training_writes_the_same(home: Path) -> None:
+    words = ("algorithm.steps=1", "algorithm.kl_beta=0")
+    for name, beside in (("ppo", "false"), ("ppo-beside", "true")):
+        run(home, name, "ppo", "4bit", *words, f"checkpoint.asynchronous={beside}")
+    ends = [sorted((home / name / "checkpoints").iterdir())[-1] for name in ("ppo", "ppo-beside")]
+    for file in ("model.safetensors", "train_state/tensors.safetensors"):
+        assert (ends[0] / file).read_bytes() == (ends[1] / file).read_bytes()
+    assert any(name.startswith("critic/") for name in load_file(ends[0] / "train_state/tensors.safetensors"))
+
+
 def _step_of_ranks(home: Path, name: str, shard: str) -> None:
     made = table(home, name, "grpo", "4bit")
     recipe = make_recipe(made, ["algorithm.steps=1", f"cluster.shard={shard}"])
