@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.doctoring import GRPO
 from helpers.nano import completions_of, gradients, make_samples, nano_recipe, random_episode, relative_error
 from helpers.training import make_loss, make_policy, microbatches, pair_batches
 from seethink.config import Recipe
@@ -19,6 +20,7 @@ from seethink.doctor.folder import checkpoint_bytes
 from seethink.doctor.machine import parse_gpus
 from seethink.doctor.memory import Load, estimate
 from seethink.doctor.parts import check_parts
+from seethink.doctor.recipe import check_recipe
 from seethink.generate.in_process.generator import InProcessGenerator
 from seethink.generate.protocol import Sampling
 from seethink.models import quantized
@@ -239,3 +241,8 @@ def test_without_the_library_one_line_names_it(monkeypatch: pytest.MonkeyPatch, 
         load_recipe_model(recipe_of(random_nano, "4bit"))
     with pytest.raises(UserError, match="bitsandbytes"):
         require_base(recipe_of(random_nano, "8bit").lora)
+    report = Report()
+    check_recipe(report, GRPO, ['lora.parts=["language"]', "lora.base=4bit"], None)
+    (failed,) = [check for check in report.checks if check.status is Status.FAIL]
+    assert failed.name == "lora.base"
+    assert "bitsandbytes" in failed.found

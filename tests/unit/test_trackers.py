@@ -216,6 +216,15 @@ def test_a_file_for_each_step_as_mlflow_documents_it(tmp_path: Path, monkeypatch
     assert data["response"] == ["right", "wrong"]
 
 
+WRITTEN = {
+    "wandb": "wandb/offline-run-*/files/media/table/rollouts_2_*.table.json",
+    "mlflow": "mlruns/*/*/artifacts/rollouts/step_000002.json",
+    "trackio": "trackio/media/seethink/*/2/*.png",
+    "swanlab": "swanlab/run-*/media/image",
+}
+"""What a run with a table of step 2 leaves on the disk."""
+
+
 @pytest.mark.parametrize("kind", ["mlflow", "trackio", "swanlab", "wandb"])
 def test_the_real_one_takes_a_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -238,6 +247,7 @@ def test_the_real_one_takes_a_run(
     said = capsys.readouterr().out
     assert "left out" not in said
     assert "takes no tables" not in said
+    assert len(list(tmp_path.glob(WRITTEN[kind]))) == 1
     if kind == "mlflow":
         client = sys.modules["mlflow"].MlflowClient()
         (found,) = client.search_runs([client.get_experiment_by_name("seethink").experiment_id])
