@@ -6,7 +6,7 @@ The tool runs here. What it answers is a user's turn, the pictures before the te
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -84,7 +84,7 @@ class ConversingServer(Server):
 
     def _turn(
         self, work: Work, settings: Settings, active: dict[str, _Talk], requests: Iterator[Request], *, last: bool
-    ) -> Any:
+    ) -> Generator[list[Generation], None, dict[str, _Talk]]:
         """Yields the answers that this turn ends, and returns the chats that go on."""
         going: dict[str, _Talk] = {}
         for outcomes in ask_in_batches(self.config, requests, role="model"):
