@@ -124,7 +124,7 @@ def test_eval_and_chat_answer_calls(home: Path) -> None:
     [
         (["--environment", "abacus"], "--environment: Input should be 'calculator' or 'zoom' (got 'abacus')"),
         (["--turn-tokens", "9"], "--turn-tokens is read with --environment alone"),
-        (["--environment", "zoom", "--bench", "mmmu", "--regrade"], "leave it out with --server and --regrade"),
+        (["--environment", "zoom", "--bench", "mmmu", "--regrade"], "leave it out with --regrade, which asks none"),
     ],
 )
 def test_a_wrong_tool_is_said_before_a_model_is_loaded(words: list[str], problem: str) -> None:

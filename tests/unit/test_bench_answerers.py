@@ -10,7 +10,7 @@ from helpers.benchmarks import png
 from seethink.core.errors import UserError
 from seethink.core.types import Completion
 from seethink.data.images import check_image
-from seethink.eval.bench.answerers import CHUNK, InProcess, Work, _requests, messages
+from seethink.eval.bench.answerers import CHUNK, InProcess, Work, _requests, first_turns
 from seethink.eval.bench.benchmark import Item
 from seethink.eval.bench.generations import Settings
 from seethink.generate.protocol import Sampling
@@ -80,10 +80,10 @@ def test_prompts_that_the_model_cannot_take_are_said_and_not_asked() -> None:
 def test_images_stand_where_their_marks_are_and_first_without() -> None:
     refs = tuple(check_image(png(tone), None) for tone in range(2))
     marked = Item("i", "A <image> and <image>?", "A", images=refs, system="Think.")  # type: ignore[arg-type]
-    system, user = messages(marked)
+    system, user = first_turns(marked)
     assert system == {"role": "system", "content": "Think."}
     assert [part["type"] for part in user["content"]] == ["text", "image_url", "text", "image_url", "text"]
-    (bare,) = messages(Item("i", "Which?", "A", images=refs))  # type: ignore[arg-type]
+    (bare,) = first_turns(Item("i", "Which?", "A", images=refs))  # type: ignore[arg-type]
     assert [part["type"] for part in bare["content"]] == ["image_url", "image_url", "text"]
 
 

@@ -117,8 +117,8 @@ def evaluate(
 
     tools = make_tools(environment=environment, turns=turns, turn_tokens=turn_tokens)
     if bench is not None or server is not None or regrade:
-        if environment is not None and (server is not None or regrade):
-            raise UserError("--environment is for a model in this process: leave it out with --server and --regrade")
+        if environment is not None and regrade:
+            raise UserError("--environment is for a model that answers: leave it out with --regrade, which asks none")
         if size is not None:
             raise UserError("--size is for files and the world; with --bench give --limit, a sample of all items")
         options = BenchOptions(

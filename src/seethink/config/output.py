@@ -41,6 +41,9 @@ class LogConfig(Section):
     )
     rollouts_every: int = Field(10, gt=0, description="Steps between rollouts stored for the report.")
     rollouts_kept: int = Field(4, gt=0, description="Prompt groups stored each time.")
+    rollout_tables: bool = Field(
+        False, description="Stored rollouts, with their pictures, also as tables in TensorBoard and the trackers."
+    )
     critical_words: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         ("Wait", "Alternatively", "Hmm", "But", "However", "Let me check"),
         description="Words at which the entropy is logged apart (paper 5.1), whole and in any case; any language.",

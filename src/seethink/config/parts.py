@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,10 @@ class LoraConfig(Section):
     parts: tuple[Part, ...] = Field((), description="Parts that learn through low-rank adapters, of parts.train.")
     rank: int = Field(16, gt=0, description="Rank of the adapters.")
     alpha: float = Field(32.0, gt=0, description="Adapters are scaled by alpha / rank.")
+    base: Literal["float32", "8bit", "4bit"] = Field(
+        "float32",
+        description="How the frozen weights beneath adapters are kept; `8bit` and `4bit` (QLoRA) need bitsandbytes.",
+    )
 
 
 def part_lr(part: Part, parts: PartsConfig, optim: OptimConfig) -> float:

@@ -78,6 +78,8 @@ class Recipe(Section):
     def _consistent(self) -> Self:
         if frozen := set(self.lora.parts) - set(self.parts.train):
             raise ValueError(f"lora.parts names {', '.join(sorted(frozen))}, which parts.train leaves frozen")
+        if self.lora.base != "float32" and (refused := _what_bases_in_few_bits_refuse(self)):
+            raise ValueError(f"lora.base={self.lora.base!r} {refused}")
         if self.checkpoint.keep_best and self.checkpoint.best_metric is None:
             raise ValueError("checkpoint.keep_best needs checkpoint.best_metric, a key of metrics.jsonl")
         if self.eval.every and self.eval.data is None:
@@ -141,6 +143,26 @@ class Recipe(Section):
     def as_table(self) -> dict[str, Any]:
         """The recipe as JSON values, without the sections that its stage does not read."""
         return self.model_dump(mode="json", exclude=set(FOREIGN[self.stage]))
+
+
+def _what_bases_in_few_bits_refuse(recipe: Recipe) -> str:
+    """What does not go with frozen weights in 4 or 8 bits, and what to set."""
+    cluster = recipe.cluster
+    if not recipe.lora.parts:
+        return (
+            "needs lora.parts: weights in few bits cannot learn, only adapters on them can; name parts, or set "
+            "base='float32'"
+        )
+    if recipe.stage != "sft" and recipe.rollout.engine == "vllm":
+        return (
+            "does not go with rollout.engine='vllm', whose servers are sent merged weights in full; set "
+            "engine='in_process', or base='float32'"
+        )
+    if cluster.trainers > 1 and cluster.shard != "none":
+        return f"does not go with cluster.shard={cluster.shard!r}, which divides weights in full; set shard='none'"
+    if cluster.sequence_parallel > 1:
+        return "does not go with cluster.sequence_parallel, with which it was not tested; set it to 1"
+    return ""
 
 
 def _what_shared_sequences_refuse(recipe: Recipe) -> str:

@@ -37,12 +37,17 @@ def check_memory(
     said = (
         f"{gigabytes(found.device)} on the device, {gigabytes(found.host)} of main memory for the proof of parts"
         f"{' and the moments' if found.offloaded else ''}{' and a copy to save' if found.snapshot else ''}; "
-        f"{recipe.stage} in {recipe.dtype} over float32 weights, {found.micro_tokens:,} tokens per micro-batch, "
-        f"{whence}"
+        f"{recipe.stage} in {recipe.dtype} over {_kept(recipe)} weights, "
+        f"{found.micro_tokens:,} tokens per micro-batch, {whence}"
     )
     report.add(SECTION, "estimate", Status.INFO, f"{said}; {_mesh(recipe)}")
     _compare(report, found, recipe, gpus)
     return found
+
+
+def _kept(recipe: Recipe) -> str:
+    """How weights are kept."""
+    return "float32" if recipe.lora.base == "float32" else f"float32 ({recipe.lora.base} beneath adapters)"
 
 
 def _mesh(recipe: Recipe) -> str:
@@ -88,7 +93,7 @@ def _one_image(model: Any, chat: Chat | None) -> tuple[int, float]:
 
 
 def memory_table(found: Estimate, recipe: Recipe) -> Table:
-    title = f"Memory of one process ({recipe.stage}, weights float32, computed in {recipe.dtype})"
+    title = f"Memory of one process ({recipe.stage}, weights {_kept(recipe)}, computed in {recipe.dtype})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("part", no_wrap=True)
     for heading in ("weights", "gradients", "AdamW", "activations", "start copy (RAM)"):
@@ -149,6 +154,9 @@ def _turn(found: Estimate, recipe: Recipe) -> str:
     optimizer = sum(part.optimizer + part.gradients for part in found.parts.values())
     if not recipe.lora.parts:
         ways.append((optimizer * 9 // 10, 'LoRA (lora.parts=["language"])'))
+    elif recipe.lora.base == "float32" and (recipe.stage == "sft" or recipe.rollout.engine == "in_process"):
+        beneath = sum(found.parts[part].weights for part in recipe.lora.parts)
+        ways.append((beneath * 8 // 10, "lora.base=4bit (QLoRA), which goes with cluster.shard=none"))
     ways += _sharding_ways(found, recipe) + _states_ways(found, recipe)
     if found.sampling > found.training:
         ways.append((found.rollout // 2, f"a lower rollout.max_rows ({recipe.rollout.max_rows} now)"))

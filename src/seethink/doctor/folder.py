@@ -12,6 +12,7 @@ from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, gigabytes
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
+from seethink.models.quantized import count_numbers
 from seethink.runs.folder import refuse_changes, refuse_foreign_folder
 from seethink.runs.moments import moments_bytes
 from seethink.runs.reading import DONE
@@ -97,7 +98,7 @@ def checkpoint_bytes(model: Any, recipe: Recipe) -> tuple[int, int]:
     """(bytes of one checkpoint, bytes of `best`, which SFT exports besides): float32 weights with adapters merged,
     the adapters, and AdamW's two moments of what learns."""
     named = {name: p for part in split_parts(model).values() for name, p in part.items()}
-    weights = 4 * sum(p.numel() for name, p in named.items() if not is_adapter(name)) + EXTRAS
+    weights = 4 * count_numbers(model, {name: p for name, p in named.items() if not is_adapter(name)}) + EXTRAS
     adapters = 4 * sum(p.numel() for name, p in named.items() if is_adapter(name))
     moments = sum(moments_bytes(p.shape, recipe.optim.states) for p in named.values() if p.requires_grad)
     width = model.config.get_text_config().hidden_size

@@ -22,6 +22,7 @@ from seethink.config import PARTS, Part, Recipe
 from seethink.generate.in_process.generator import PREFILL_ROWS
 from seethink.models.logprobs import LOGITS
 from seethink.models.parts import split_parts
+from seethink.models.quantized import count_bytes, largest_restored
 from seethink.models.units import unit_sizes
 from seethink.rl.prompt_groups import PROMPTS_SHARE
 from seethink.runs.moments import moments_bytes
@@ -84,7 +85,7 @@ class Estimate:
     parts: dict[Part, PartMemory]
     casts: int
     """Copies of the weights in the compute dtype: those that autocast keeps for a forward and backward, or the whole
-    ones that are gathered from the ranks' shares."""
+    ones that are gathered from the ranks' shares; and the weight that a layer in few bits restores."""
     reference: int
     critic: int
     logits: int
@@ -146,7 +147,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
     for part, named in parts.items():
         learning = [p for p in named.values() if p.requires_grad]
         trained = 4 * sum(p.numel() for p in learning)
-        whole = 4 * sum(p.numel() for p in named.values())
+        whole = count_bytes(model, named)
         kept = 0
         if part == "language" or (part == "vision" and learning):
             kept = _activations(shapes[part], seen[part], recipe.optim.gradient_checkpointing, half)
@@ -158,7 +159,7 @@ def estimate(model: nn.Module, recipe: Recipe, load: Load) -> Estimate:
     vocabulary = int(config.get_text_config().vocab_size)
     whole_run = Estimate(
         parts=memory,
-        casts=every // 2 if half else 0,
+        casts=(every // 2 if half else 0) + largest_restored(model) * (3 if half else 2) // 2,
         reference=every if recipe.stage != "sft" and recipe.algorithm.kl_beta > 0 else 0,
         critic=16 * (shapes["language"].hidden ** 2 + 2 * shapes["language"].hidden) if recipe.stage == "ppo" else 0,
         logits=4 * LOGIT_COPIES * min(max(LOGITS, vocabulary), shared * vocabulary),

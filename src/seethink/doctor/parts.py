@@ -11,8 +11,9 @@ from seethink.config import PARTS, Recipe, part_lr
 from seethink.core.errors import UserError
 from seethink.doctor.check import Report, Status, plural
 from seethink.models.describe import meta_model
-from seethink.models.lora import add_adapters, is_adapter
+from seethink.models.lora import add_adapters, is_adapter, quantize_base
 from seethink.models.parts import split_parts
+from seethink.models.quantized import count_numbers
 from seethink.models.trainable import param_groups
 
 SECTION = "parts"
@@ -27,6 +28,7 @@ def check_parts(report: Report, recipe: Recipe, known: Any) -> Any:
     model = meta_model(recipe.model, trust_remote_code=recipe.trust_remote_code, modules=recipe.parts.modules)
     if recipe.lora.parts:
         try:
+            quantize_base(model, recipe.lora)
             add_adapters(model, recipe.lora, recipe.seed)
         except UserError as error:
             advice = "install what is missing, or leave the part out of lora.parts"
@@ -38,6 +40,7 @@ def check_parts(report: Report, recipe: Recipe, known: Any) -> Any:
     report.facts["parts"] = rows
     learning = sum(row["trained"] for row in rows)
     adapted = f", through LoRA in {', '.join(recipe.lora.parts)}" if recipe.lora.parts else ""
+    adapted += f" over a base in {recipe.lora.base}" if recipe.lora.base != "float32" else ""
     found = f"{learning:,} of {sum(row['parameters'] for row in rows):,} parameters{adapted}"
     report.add(SECTION, "trained", Status.PASS, found)
     _check_rates(report, recipe)
@@ -48,7 +51,7 @@ def _rows(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     return [
         {
             "part": part,
-            "parameters": sum(p.numel() for p in named.values()),
+            "parameters": count_numbers(model, named),
             "trained": sum(p.numel() for p in named.values() if p.requires_grad),
             "lr": part_lr(part, recipe.parts, recipe.optim) if part in recipe.parts.train else 0.0,
             "adapters": sum(p.numel() for name, p in named.items() if is_adapter(name)),

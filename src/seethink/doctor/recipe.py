@@ -14,12 +14,14 @@ from seethink.config.load import MOST
 from seethink.core.errors import UserError
 from seethink.core.files import read_file
 from seethink.doctor.check import Report, Status, plural
+from seethink.models.lora import require_base
 from seethink.rewards.function import RewardError, load_function
 from seethink.train.optim import require_states
 
 PLACEHOLDERS: dict[str, Any] = {"name": "doctor", "stage": "sft", "out": "runs/doctor"}
 """For required keys that are missing, so that the rest can be looked at."""
 SECTION = "recipe"
+INSTALL = "install it where the run is to be"
 
 
 def check_recipe(report: Report, path: Path, overrides: list[str], data: str | None) -> Recipe | None:
@@ -156,7 +158,11 @@ def _check_library(report: Report, recipe: Recipe) -> None:
     try:
         require_states(recipe.optim)
     except UserError as error:
-        report.add(SECTION, "optim.states", Status.FAIL, str(error), "install it where the run is to be")
+        report.add(SECTION, "optim.states", Status.FAIL, str(error), INSTALL)
+    try:
+        require_base(recipe.lora)
+    except UserError as error:
+        report.add(SECTION, "lora.base", Status.FAIL, str(error), INSTALL)
 
 
 def _check_function(report: Report, recipe: Recipe, folder: Path) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from seethink.config import PartModules, ReadConfig, Recipe
+from seethink.config import LoraConfig, PartModules, ReadConfig, Recipe
 from seethink.core.arguments import require_one_of
 from seethink.core.errors import UserError
 from seethink.data.chat import Chat
 from seethink.data.image_budget import limit_images
 from seethink.models.forward import rope_positions
-from seethink.models.lora import has_adapters, merged_state
+from seethink.models.lora import has_adapters, merged_state, quantize_base
 from seethink.models.parts import FAMILIES, banned_token_ids, family_of, split_parts, use_modules
 from seethink.models.prefix_attention import use_prefix_attention
 from seethink.models.structure import use_found
@@ -94,7 +94,7 @@ def load_model(
         ModelError: There is no such model, it is damaged, or tensors are missing, too many, misshapen or not finite.
         PartsError: The parts of its family are not known, do not cover it, or do not feed each other.
     """
-    return _load(str(source), dtype, trust_remote_code, modules, default_device(), ReadConfig())
+    return _load(str(source), dtype, trust_remote_code, modules, default_device(), ReadConfig(), LoraConfig())
 
 
 def _load(
@@ -104,6 +104,7 @@ def _load(
     modules: PartModules | None,
     device: torch.device,
     reading: ReadConfig,
+    lora: LoraConfig,
 ) -> LoadedModel:
     require_one_of("dtype", dtype, ("float32", "bfloat16"))
     prepare_transformers()
@@ -133,6 +134,7 @@ def _load(
         if chat.eos_id is None:
             raise ModelError("the tokenizer has no eos_token: set it to the token that ends a turn")
         banned_ids, stop_ids = banned_token_ids(model, chat.tokenizer), stop_token_ids(model, chat)
+        quantize_base(model, lora)  # in main memory: the device may have no room for more
     model = model.to(device)
     if family_of(model).evidence and device.type != "meta":
         with unreadable(source):
@@ -191,12 +193,12 @@ def load_chat(source: str) -> Chat:
 
 
 def load_recipe_model(recipe: Recipe, device: torch.device | None = None) -> LoadedModel:
-    """The model that a recipe starts from, on `device`, or where `load_model` puts it.
+    """The model that a recipe starts from, on `device`, or where `load_model` puts it, its base as `lora.base` says.
 
     On the meta device no weight is read: the model has its shapes alone.
     """
     modules, device = recipe.parts.modules, device or default_device()
-    return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, modules, device, recipe.data)
+    return _load(recipe.model, recipe.dtype, recipe.trust_remote_code, modules, device, recipe.data, recipe.lora)
 
 
 def prepare_transformers() -> None:

@@ -11,6 +11,7 @@ from seethink.config import LoraConfig
 from seethink.core.errors import UserError
 from seethink.models.forward import output_head
 from seethink.models.parts import PartsError, split_parts
+from seethink.models.quantized import BITS, QuantizedLinear, quantize_layers, require_bitsandbytes
 
 _ADAPTER = ".lora_"
 
@@ -25,16 +26,7 @@ def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
         import peft
     except ImportError:
         raise UserError("lora.parts needs the peft library: pip install 'seethink[lora]'") from None
-    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    head = output_head(model)
-    parts = split_parts(model)
-    targets: list[str] = []
-    for part in config.parts:
-        owned = {name.rpartition(".")[0] for name in parts[part]} & linear
-        owned = {name for name in owned if model.get_submodule(name) is not head}
-        if not owned:
-            raise PartsError(f"lora.parts names {part}, which has no linear layer; leave it to full training")
-        targets += sorted(owned)
+    targets = _adapted(model, config)
     settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -43,6 +35,36 @@ def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
     for name, parameter in model.named_parameters():
         if _ADAPTER in name and parameter.dtype in (torch.float16, torch.bfloat16):
             parameter.data = parameter.data.float()
+
+
+def require_base(config: LoraConfig) -> None:
+    """Raises UserError where `lora.base` needs a library that is not installed."""
+    if config.base != "float32":
+        require_bitsandbytes()
+
+
+def quantize_base(model: Any, config: LoraConfig) -> None:
+    """Keep the weights that adapters will be put on as `config.base` says, which takes rounding; call it before
+    `add_adapters`.
+
+    Raises PartsError where a part has no linear layer, and UserError where bitsandbytes is not installed.
+    """
+    if config.base != "float32":
+        quantize_layers(model, _adapted(model, config), BITS[config.base])
+
+
+def _adapted(model: Any, config: LoraConfig) -> list[str]:
+    """The linear layers that get adapters. Raises PartsError."""
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    head, parts = output_head(model), split_parts(model)
+    targets: list[str] = []
+    for part in config.parts:
+        owned = {name.rpartition(".")[0] for name in parts[part]} & linear
+        owned = {name for name in owned if model.get_submodule(name) is not head}
+        if not owned:
+            raise PartsError(f"lora.parts names {part}, which has no linear layer; leave it to full training")
+        targets += sorted(owned)
+    return targets
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -56,7 +78,8 @@ def is_adapter(name: str) -> bool:
 def merged_state(model: nn.Module, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The state dict of the model without adapters, each adapted weight with its product added. The model stays.
 
-    `weights` is the model's state dict, where the model itself does not have all of it.
+    A weight in few bits is restored to float32 first. `weights` is the model's state dict, where the model itself does
+    not have all of it.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -68,6 +91,8 @@ def merged_state(model: nn.Module, weights: dict[str, Tensor] | None = None) -> 
             continue
         owner, _, rest = name.partition(".base_layer.")
         if rest == "weight" and owner in layers:
+            base = layers[owner].get_base_layer()
+            tensor = base.restored() if isinstance(base, QuantizedLinear) else tensor
             b, a = (given[adapter] for adapter in adapter_names(owner))
             tensor = tensor + adapter_product(layers[owner], b, a).to(tensor)
         state[name.replace(".base_layer.", ".")] = tensor

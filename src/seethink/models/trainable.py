@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seethink.config import PARTS, LoraConfig, OptimConfig, Part, PartsConfig, part_lr
 from seethink.models.lora import is_adapter
 from seethink.models.parts import split_parts
+from seethink.models.quantized import count_numbers
 from seethink.models.shares import own_share
 
 
@@ -77,7 +78,7 @@ class PartsProof:
         self.rows = [
             PartRow(
                 part=part,
-                parameters=sum(p.numel() for p in named.values()),
+                parameters=count_numbers(model, named),
                 trainable=any(p.requires_grad for p in named.values()),
                 in_optimizer=sum(p.numel() for p in named.values() if id(p) in held),
                 lr=rates.get(part, 0.0),
@@ -104,6 +105,9 @@ class PartsProof:
     def _distance(self, named: dict[str, nn.Parameter]) -> float:
         moved = total = 0.0
         for name, parameter in named.items():
+            if not parameter.is_floating_point():  # codes: how many changed
+                moved += float((parameter != self._start[name].to(parameter.device)).sum())
+                continue
             start = self._start[name].to(parameter.device).double()
             moved += float((own_share(parameter.detach()).double() - start).square().sum())
             total += float(start.square().sum())

@@ -25,6 +25,7 @@ from seethink.dist.agreement import from_main
 from seethink.dist.world import is_main
 from seethink.models.load import ChatFiles, LoadedModel, export_model
 from seethink.models.lora import is_adapter
+from seethink.models.quantized import quantized_layers
 from seethink.runs import manifest
 from seethink.runs.identity import model_folder
 from seethink.runs.manifest import write_manifest
@@ -126,7 +127,8 @@ def export_bytes(loaded: LoadedModel, weights: Weights | None = None) -> int:
     source = model_folder(loaded.source)
     texts = [file for file in source.iterdir() if file.suffix in TEXTS and file.is_file()] if source else []
     whole = loaded.model.state_dict() if weights is None else weights
-    return _bytes(whole) + sum(file.stat().st_size for file in texts) + EXTRAS
+    restored = sum(4 * layer.numbers - layer.weight.nbytes for layer in quantized_layers(loaded.model).values())
+    return _bytes(whole) + restored + sum(file.stat().st_size for file in texts) + EXTRAS
 
 
 @contextmanager

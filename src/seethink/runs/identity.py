@@ -28,6 +28,7 @@ HARMLESS = {
     "out", "model", "data.memory_mb", "blindness.action", "optim.max_bad_steps",
     "checkpoint.keep", "checkpoint.keep_best", "checkpoint.best_metric", "checkpoint.best_mode",
     "checkpoint.asynchronous", "checkpoint.grace_s", "log.tensorboard", "log.trackers",
+    "log.rollout_tables",
 }  # fmt: skip
 """Keys that change nothing that is trained. The model is compared by what it holds: its folder may have moved."""
 

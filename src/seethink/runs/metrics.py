@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from seethink.core.console import say
 from seethink.core.files import append_whole, finite_or_none, write_json_lines
 from seethink.runs.reading import read_steps
+from seethink.runs.tables import NAME as TABLE
+from seethink.runs.tables import Row, markdown
 
 
 def keep_steps(
@@ -97,6 +101,18 @@ class MetricsWriter:
             for key, value in metrics.items():
                 board.add_scalar(key, value, step)
         except Exception as error:  # a tracker is never worth a run
+            self._drop_board(error)
+
+    def write_table(self, step: int, rows: Sequence[Row]) -> None:
+        """A table of rollouts for TensorBoard: a text, and the pictures of its rows beside it."""
+        if self._board is None:
+            return
+        try:
+            self._board.add_text(TABLE, markdown(rows), step)
+            for number, row in enumerate(rows, 1):
+                if row.picture is not None:
+                    self._board.add_image(f"{TABLE}/{number}", np.asarray(row.picture), step, dataformats="HWC")
+        except Exception as error:
             self._drop_board(error)
 
     def sync(self) -> None:

@@ -20,6 +20,11 @@ FRAMES = 4
 """About so many frames of a video stand for it, with the images."""
 
 
+def rollouts_file(folder: Path, step: int) -> Path:
+    """Where a run folder has the rollouts of a step, if it was to store them."""
+    return folder / "rollouts" / f"step_{step:06d}.jsonl"
+
+
 def store_rollouts(path: Path, folder: Path, groups: list[RolloutGroup], step: int, meter: EntropyMeter) -> None:
     """One JSON line per group; images go to `folder/images` once each."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seethink.config import ClusterConfig, LoraConfig, OptimConfig, PartsConfig
+from seethink.core.errors import UserError
 from seethink.core.types import Microbatch
 from seethink.dist.agreement import agree, all_or_none, joined_rows
 from seethink.dist.dealing import own_sequences
@@ -19,6 +20,7 @@ from seethink.dist.sequence import sequence_share
 from seethink.dist.world import is_main, world_size
 from seethink.models.load import LoadedModel
 from seethink.models.lora import add_adapters
+from seethink.models.quantized import quantized_layers
 from seethink.models.routers import require_routers
 from seethink.models.scorer import TokenOutputs, TokenScorer
 from seethink.models.sequence_share import share_sequences
@@ -219,6 +221,11 @@ class Policy:
 def _shards(scorer: TokenScorer, cluster: ClusterConfig | None) -> Shards | None:
     if cluster is None or cluster.shard == "none" or world_size() == 1:
         return None
+    if quantized_layers(scorer.model):
+        raise UserError(
+            f"lora.base in few bits does not go with cluster.shard={cluster.shard!r} on {world_size()} processes, "
+            "which divides weights in full; set shard='none'"
+        )
     # FSDP takes seconds to import, which one process need not pay.
     from seethink.dist.sharding import shard
 

@@ -34,6 +34,7 @@ from seethink.generate.conversations import introduced, with_environment
 from seethink.generate.make import make_generator
 from seethink.generate.protocol import Generator
 from seethink.models.load import LoadedModel, default_device, load_recipe_model
+from seethink.models.lora import require_base
 from seethink.models.scorer import TokenScorer
 from seethink.rewards.golds import read_gold
 from seethink.rewards.rewarder import Rewarder
@@ -107,6 +108,7 @@ def open_folder(recipe: Recipe, *, resume: bool, allow: Sequence[str]) -> Iterat
     def prepare() -> Beginning:
         require_installed(recipe.log.trackers)
         require_states(recipe.optim)
+        require_base(recipe.lora)
         refuse_foreign_folder(folder, resume=resume)
         stack.enter_context(FolderLock(folder))
         return begin(recipe, resume=resume, allow=allow)

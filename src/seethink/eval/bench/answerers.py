@@ -53,6 +53,11 @@ class Failures:
     reason: str = ""
     """Of the last one."""
 
+    def note(self, reason: str) -> None:
+        """One more."""
+        self.count += 1
+        self.reason = reason
+
 
 class Answerer(Protocol):
     """A model that answers."""
@@ -156,10 +161,9 @@ class Server:
         places = {key: (n, run) for n, runs in work.missing.items() for run, key in runs.items()}
         for outcomes in ask_in_batches(self.config, _requests(work, settings), role="model"):
             made = [(one, self._generation(work, *places[one.key], one)) for one in outcomes]
-            failed = [outcome for outcome, generation in made if generation is None]
-            if failed:
-                self.failures.count += len(failed)
-                self.failures.reason = failed[-1].reason
+            for outcome, generation in made:
+                if generation is None:
+                    self.failures.note(outcome.reason)
             yield [generation for _, generation in made if generation is not None]
 
     def _generation(self, work: Work, n: int, run: int, outcome: Outcome) -> Generation | None:
@@ -181,16 +185,21 @@ def _requests(work: Work, settings: Settings) -> Iterator[Request]:
     """All runs of an item together: its images are read and written once."""
     top_p = settings.top_p if settings.top_p < 1 else None
     for n in sorted(work.missing):
-        said = written(messages(work.items[n]))
+        said = written(first_turns(work.items[n]))
         for run in _runs(work, n):
-            # Seeds differ between items and runs, and depend on nothing else.
-            seed = zlib.crc32(f"{work.name}/{work.places[n]}/{run}/{settings.seed}".encode()) & 0x7FFFFFFF
+            seed = request_seed(work, n, run, settings)
             chosen = ChatSettings(settings.temperature, top_p, seed, settings.max_new_tokens)
             yield Request(work.missing[n][run], said, chosen)
 
 
-def messages(item: Item) -> list[Message]:
-    """The turns of an item's prompt, its images as data URLs where they stand."""
+def request_seed(work: Work, n: int, run: int, settings: Settings, turn: int = 0) -> int:
+    """Of a turn of the model: seeds differ between items, runs and turns, and depend on nothing else."""
+    where = f"{work.name}/{work.places[n]}/{run}/{settings.seed}" + (f"/{turn}" if turn else "")
+    return zlib.crc32(where.encode()) & 0x7FFFFFFF
+
+
+def first_turns(item: Item, introduction: str = "") -> list[Message]:
+    """The turns of an item's prompt, its images as data URLs where they stand. `introduction` ends the system turn."""
     parts: list[dict[str, Any]] = []
     pieces = item.question.split(MARK)
     images = list(item.images)
@@ -202,4 +211,5 @@ def messages(item: Item) -> list[Message]:
         if piece:
             parts.append(text_part(piece))
     user = Message(role="user", content=parts)
-    return [Message(role="system", content=item.system), user] if item.system else [user]
+    system = "\n\n".join(filter(None, (item.system, introduction)))
+    return [Message(role="system", content=system), user] if system else [user]

@@ -20,6 +20,7 @@ from seethink.core.files import require_writable, write_json
 from seethink.core.redact import visible
 from seethink.eval.bench.answerers import Answerer, InProcess, Server
 from seethink.eval.bench.benchmark import Benchmark
+from seethink.eval.bench.conversing import ConversingServer
 from seethink.eval.bench.download import download
 from seethink.eval.bench.generations import Settings
 from seethink.eval.bench.grades import BenchGrader
@@ -61,7 +62,7 @@ class BenchCommand:
     reading: ReadConfig = field(default_factory=ReadConfig)
     """Of which `image_*` are used, by a model in this process."""
     tools: ToolConfig = field(default_factory=ToolConfig)
-    """What a model in this process may call; the final turn is its answer."""
+    """What a model may call; the final turn is its answer."""
     counts_refused: bool = False
     """Requests that the server refuses for good count as wrong."""
     download: bool = False
@@ -126,6 +127,8 @@ class BenchCommand:
         """(who answers, its name for people)."""
         if self.server is not None and self.reading.image_limits:
             raise UserError("data.image_*: a server has a processor of its own: start it with these options")
+        if self.server is not None and self.tools.environment is not None:
+            return ConversingServer(self.server, self.counts_refused, tools=self.tools), self.server.model
         if self.server is not None:
             return Server(self.server, self.counts_refused), self.server.model
         if self.model is None:

@@ -15,7 +15,7 @@ from seethink.core.types import Completion, RolloutGroup
 from seethink.entropy.meter import EntropyMeter
 from seethink.rl.rollout import Episode
 from seethink.runs.metrics import expendable
-from seethink.runs.rollouts import store_rollouts
+from seethink.runs.rollouts import rollouts_file, store_rollouts
 from seethink.train.hook import Hook
 from seethink.train.step import StepResult
 
@@ -34,7 +34,7 @@ class EpisodeLog(Hook):
         return episode_metrics(result.episode) | (tool_metrics(result.episode) if self._tools else {})
 
     def _store(self, groups: list[RolloutGroup], step: int) -> None:
-        path = self._folder / "rollouts" / f"step_{step:06d}.jsonl"
+        path = rollouts_file(self._folder, step)
         with expendable(f"rollouts/{path.name}"):
             store_rollouts(path, self._folder, groups, step, self._meter)
 
