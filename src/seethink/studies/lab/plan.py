@@ -19,7 +19,7 @@ from typing import Any
 from seethink.config import Part, Recipe, load_recipe
 from seethink.models.load import model_path
 from seethink.runs.identity import model_identity, versions
-from seethink.studies.lab.schema import Arm, Experiment, LabError, Scale, load_scales
+from seethink.studies.lab.schema import EARLIER, Arm, Experiment, LabError, Scale, load_scales
 from seethink.studies.quickstart import recipes_folder
 
 TRAINING_CODE = (
@@ -77,7 +77,14 @@ class Plan:
     """Experiment -> arm -> one key per seed."""
 
     def seconds(self, job: Job) -> float:
-        return job.train_s + sum(self.scale.seconds[name] for name in job.measurements)
+        return job.train_s + sum(self.measure_seconds(job).values())
+
+    def measure_seconds(self, job: Job) -> dict[str, float]:
+        """Measurement -> expected seconds on one core."""
+        seconds = {name: self.scale.seconds[name] for name in job.measurements}
+        if "eval" in seconds:
+            seconds["eval"] *= 1 + job.measurements["eval"]["earlier"] / self.scale.eval.samples
+        return seconds
 
 
 def missing_models(experiment: Experiment) -> list[str]:
@@ -161,14 +168,14 @@ def _add_measurements(plan: Plan, experiment: Experiment) -> None:
         for name in term.arms if needed else ():
             for key in plan.arms[experiment.name][name]:
                 job = plan.jobs[key]
-                job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
+                job.measurements[needed or ""] = _settings(plan.scale, needed or "", job)
 
 
-def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:
+def _settings(scale: Scale, measurement: str, job: Job) -> dict[str, Any]:
     """The same items for every arm of a seed, so that arms compare item by item."""
     if measurement == "eval":
-        return {"seed": seed, **scale.eval.model_dump()}
-    settings = {"seed": seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+        return {"seed": job.seed, **scale.eval.model_dump(), "earlier": EARLIER if job.stage == "rl" else 0}
+    settings = {"seed": job.seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
     return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
 
 

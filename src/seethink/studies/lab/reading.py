@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from seethink.studies.lab.schema import Term
 IN_DOMAIN = "math"
 HALLUCINATION = "hallucination.json"
 DECODINGS = "decodings.jsonl"
+EARLIER_ITEMS = "eval/earlier.jsonl"
+"""Items of the checkpoints before an RL arm's last one; absent of other arms."""
 
 
 class Unreadable(Exception):  # noqa: N818  (no fault of the program: the arm has not recorded it)
@@ -31,13 +34,16 @@ class Reading:
 
     value: float
     items: dict[str, float] | None = None
+    newest: tuple[float, ...] | None = None
+    """Of a mean over several checkpoints: the value of each, the oldest first."""
 
     def less(self, other: Reading) -> Reading:
         """The difference; of two means over items, over the items that both have."""
+        newest = self.newest and tuple(value - other.value for value in self.newest)
         if self.items is None or other.items is None:
-            return Reading(self.value - other.value)
+            return Reading(self.value - other.value, newest=newest)
         items = {k: v - other.items[k] for k, v in self.items.items() if k in other.items}
-        return Reading(float(np.mean(list(items.values()))) if items else math.nan, items)
+        return Reading(float(np.mean(list(items.values()))) if items else math.nan, items, newest)
 
 
 def read_term(term: Term, folders: dict[str, Path]) -> Reading:
@@ -59,19 +65,36 @@ def _read(term: Term, folder: Path) -> Reading:
 
 
 def _eval(term: Term, folder: Path) -> Reading:
-    return _over_items(term, folder / "eval" / ITEMS, term.eval or "")
+    """Of the last checkpoint, or the mean over the last three, each of which counts the same."""
+    key, last = term.eval or "", _rows(term, folder / "eval" / ITEMS)
+    if term.newest == 1:
+        return _over_items(term, last, key)
+    by_checkpoint: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(term, folder / EARLIER_ITEMS):
+        by_checkpoint.setdefault(row["checkpoint"], []).append(row)
+    checkpoints = [*by_checkpoint.values(), last]
+    found: dict[str, list[float]] = {}
+    for row in chain.from_iterable(checkpoints):
+        found.setdefault(row["id"], []).extend([row[key]] if row[key] is not None else [])
+    means = [{**row, key: float(np.mean(found[row["id"]])) if found[row["id"]] else None} for row in last]
+    newest = tuple(_over_items(term, rows, key).value for rows in checkpoints)
+    return replace(_over_items(term, means, key), newest=newest)
 
 
 def _decoding(term: Term, folder: Path) -> Reading:
-    return _over_items(term, folder / DECODINGS, term.decoding or "")
+    return _over_items(term, _rows(term, folder / DECODINGS), term.decoding or "")
 
 
-def _over_items(term: Term, path: Path, key: str) -> Reading:
-    """The mean of what the lines of a file have under `key`; every domain of the group has the same weight."""
+def _rows(term: Term, path: Path) -> list[dict[str, Any]]:
     damaged: list[int] = []
     rows = list(read_lines(path, damaged))
     if damaged:
         raise Unreadable(f"{term.arm}: line {damaged[0]} of {path} is damaged")
+    return rows
+
+
+def _over_items(term: Term, rows: list[dict[str, Any]], key: str) -> Reading:
+    """The mean of what the rows have under `key`; every domain of the group has the same weight."""
     rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
     rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
     if not rows:

@@ -46,7 +46,10 @@ class Result:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm: (mean, standard error) over the seeds of each quantity; NaN where it was not measured."""
+    """One arm: (mean, standard error) over the seeds of each quantity; NaN where it was not measured.
+
+    What was evaluated is of the last three checkpoints of an RL arm, and of the final model of any other.
+    """
 
     name: str
     seeds: int
@@ -216,9 +219,9 @@ def _arm_row(name: str, folders: list[Path]) -> ArmRow:
     return ArmRow(
         name,
         len(folders),
-        over_seeds(Term(arm=name, eval="accuracy", domain="in")),
-        over_seeds(Term(arm=name, eval="accuracy", domain="out")),
-        over_seeds(Term(arm=name, eval="tokens")),
+        over_seeds(Term(arm=name, eval="accuracy", domain="in", newest=3)),
+        over_seeds(Term(arm=name, eval="accuracy", domain="out", newest=3)),
+        over_seeds(Term(arm=name, eval="tokens", newest=3)),
         over_seeds(Term(arm=name, metric="reward/mean", span=(0.75, 1.0))),
         _curve(folders, "reward/mean"),
     )

@@ -18,6 +18,8 @@ T = TypeVar("T")
 LAB = files("seethink.studies.lab")
 MARK = "\u25c6"
 """Of primary claims."""
+EARLIER = 2
+"""Checkpoints before an RL arm's last one that are evaluated besides, by one answer to each item (`newest`)."""
 Group = Literal["in", "out", "all"]
 """Domains: `in` is math, which RL trains on; `out` is all others. Every domain has the same weight."""
 
@@ -81,6 +83,9 @@ class Term(Section):
         None, description="Source: accuracy on `probe` items, greedy, or of items that one of eight samples gets right."
     )
     domain: Group = Field("all", description="Of eval, decoding, mode, regret and correlation.")
+    newest: Literal[1, 3] = Field(
+        1, description="Of eval, of an RL arm: its last checkpoint, or the mean of the values of its last three."
+    )
     difficulty: Literal["easy", "normal", "hard"] | None = Field(
         None, description="Of eval and decoding; default: all."
     )
@@ -100,6 +105,8 @@ class Term(Section):
             raise ValueError(f"span {list(self.span)} is not [from, to] with 0 <= from < to <= 1")
         if (self.regret or self.correlation) and self.domain == "all":
             raise ValueError("regret and correlation are of domain 'in' or 'out'")
+        if self.newest > 1 and self.eval is None:
+            raise ValueError("newest is of eval")
         if (self.mode == "budget") != (self.budget is not None):
             raise ValueError("mode = 'budget' and budget go together")
         return self
@@ -203,7 +210,7 @@ class Shared(Section):
 class EvalSize(Section):
     math: int = Field(gt=0, description="In-domain items.")
     other: int = Field(gt=0, description="Items per other domain.")
-    samples: int = Field(gt=0, description="Responses per item at temperature 1.")
+    samples: int = Field(gt=0, description="Responses of an arm's last checkpoint per item, at temperature 1.")
     max_new_tokens: int = Field(gt=0, description="Longest response.")
 
 
@@ -265,6 +272,9 @@ def _experiment(file: Traversable, shared: Shared) -> Experiment:
             raise LabError(f"{file.name}: arm {name!r} undoes training, and its parent {arm.parent!r} is not trained")
         if parent is not arm and parent.undo:
             raise LabError(f"{file.name}: arm {name!r} trains on from {arm.parent!r}, which has no recipe")
+    for term in whole.terms:
+        if term.newest > 1 and arms[term.arm].stage != "rl":
+            raise LabError(f"{file.name}: newest = {term.newest} is of RL arms, and {term.arm!r} is none")
     return whole
 
 
