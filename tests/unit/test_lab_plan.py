@@ -136,6 +136,19 @@ def test_three_checkpoints_of_an_rl_arm_are_kept_and_evaluated() -> None:
     assert plan.measure_seconds(cold)["eval"] == scale.seconds["eval"]
 
 
+def test_an_arm_of_equal_samples_may_sample_what_the_plain_arm_does() -> None:
+    plan = planned("dynamic-sampling", scale="nano")
+    equal, more, plain = (
+        plan.jobs[plan.arms["dynamic-sampling"][arm][0]].recipe for arm in ("dynamic-equal", "dynamic", "rl")
+    )
+    rollout = plain.rollout
+    assert equal.algorithm.samples == plain.algorithm.steps * rollout.prompts_per_step * rollout.group_size
+    assert equal.algorithm.steps == more.algorithm.steps
+    assert (more.algorithm.samples, plain.algorithm.samples) == (0, 0)
+    with pytest.raises(ValueError, match="equal_samples is of arms of stage rl"):
+        Arm(parent="rl", stage="tune", equal_samples=True)
+
+
 def test_the_length_of_an_arm_is_a_share_of_the_steps() -> None:
     plan, steps = planned("curriculum", scale="nano"), load_scales().scales["nano"].rl_steps
     jobs = {name: plan.jobs[keys[0]] for name, keys in plan.arms["curriculum"].items()}

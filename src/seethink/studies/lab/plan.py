@@ -151,7 +151,12 @@ def _recipe(scale: Scale, arm: Arm, seed: int, file: str) -> Recipe:
     words += [f"data.train_size={scale.own.rows}"] if arm.traces is not None else []
     prompts = [word for word in words if word.startswith("rollout.prompts_per_step=")]
     most = int(prompts[-1].partition("=")[2]) if prompts else None
-    return load_recipe(recipes_folder() / file, [*words, *(_fitting(word, most) for word in arm.set)])
+    words += [_fitting(word, most) for word in arm.set]
+    recipe = load_recipe(recipes_folder() / file, words)
+    if not arm.equal_samples:
+        return recipe
+    samples = recipe.algorithm.steps * recipe.rollout.prompts_per_step * recipe.rollout.group_size
+    return load_recipe(recipes_folder() / file, [*words, f"algorithm.samples={samples}"])
 
 
 def _fitting(override: str, prompts: int | None) -> str:

@@ -46,6 +46,10 @@ class Arm(Section):
         (), description="In place of a stage: the parent with these parts put back to what its training started from."
     )
     length: float = Field(1.0, gt=0, le=4, description="RL steps, as a share of the scale's.")
+    equal_samples: bool = Field(
+        False, description="Of RL: end when a plain arm of this length has sampled as many completions, dropped ones "
+        "included, in place of after as many steps.",
+    )  # fmt: skip
     cost: float = Field(1.0, gt=0, description="Time of a step against a plain one, for the plan.")
 
     @model_validator(mode="after")
@@ -56,6 +60,8 @@ class Arm(Section):
             raise ValueError("undo is of an arm with a parent, and without a stage of its own")
         if self.stage is None and not self.undo and (self.parent is not None or self.set):
             raise ValueError("an arm without a stage is a base model: give model alone")
+        if self.equal_samples and self.stage != "rl":
+            raise ValueError("equal_samples is of arms of stage rl")
         if self.traces is not None and self.stage not in ("coldstart", "tune", "distil"):
             raise ValueError("traces is of the stages that train on them: coldstart, tune and distil")
         return self
