@@ -125,14 +125,14 @@ def test_measurements_are_those_that_any_claim_asks_for() -> None:
 
 
 def test_three_checkpoints_of_an_rl_arm_are_kept_and_evaluated() -> None:
-    plan, scale = planned("vision-frozen", "parts", scale="nano"), load_scales().scales["nano"]
-    frozen, cold, eyes = (
+    plan, scale = planned("random-rewards", "parts", scale="nano"), load_scales().scales["nano"]
+    random, cold, eyes = (
         plan.jobs[plan.arms[name][arm][0]]
-        for name, arm in (("vision-frozen", "frozen"), ("vision-frozen", "cold"), ("parts", "eyes-alone"))
+        for name, arm in (("random-rewards", "random"), ("random-rewards", "cold"), ("parts", "eyes-alone"))
     )
-    assert [job.measurements["eval"]["earlier"] for job in (frozen, cold, eyes)] == [2, 0, 0]
-    assert frozen.recipe.checkpoint.keep == 3
-    assert plan.measure_seconds(frozen)["eval"] == 2 * scale.seconds["eval"]  # 2 answers, and one of each earlier
+    assert [job.measurements["eval"]["earlier"] for job in (random, cold, eyes)] == [2, 0, 0]
+    assert random.recipe.checkpoint.keep == 3
+    assert plan.measure_seconds(random)["eval"] == 2 * scale.seconds["eval"]  # 2 answers, and one of each earlier
     assert plan.measure_seconds(cold)["eval"] == scale.seconds["eval"]
 
 
@@ -147,6 +147,23 @@ def test_an_arm_of_equal_samples_may_sample_what_the_plain_arm_does() -> None:
     assert (more.algorithm.samples, plain.algorithm.samples) == (0, 0)
     with pytest.raises(ValueError, match="equal_samples is of arms of stage rl"):
         Arm(parent="rl", stage="tune", equal_samples=True)
+
+
+def test_the_selection_study_trains_nothing_of_its_own_and_takes_its_forks_from_the_cold_start() -> None:
+    others = planned("vision-frozen", "learning-rate", "entropy-selection", seeds=2)
+    plan = planned("selection", seeds=2)
+    assert plan.jobs.keys() == others.jobs.keys()
+    cold = next(job for job in plan.jobs.values() if job.stage == "coldstart" and job.seed == 1)
+    for keys in plan.arms["selection"].values():
+        job = plan.jobs[keys[1]]
+        assert job.recipe.checkpoint.keep == 100
+        assert set(job.measurements) == {"select", "forks"}
+        assert job.measurements["forks"]["reference"] == cold.label
+    arms = {"x": Arm(parent="base", stage="rl"), **EXPERIMENTS["selection"].arms}
+    claim = EXPERIMENTS["selection"].claims[0]
+    odd = claim.model_copy(update={"left": claim.left.model_copy(update={"runs": ("x",)}), "checks": ()})
+    with pytest.raises(LabError, match="selection/x: forks are those of the arm's cold start, and it has none"):
+        make_plan([EXPERIMENTS["selection"].model_copy(update={"arms": arms, "claims": (odd,)})], "smoke", 1, Path("l"))
 
 
 def test_the_length_of_an_arm_is_a_share_of_the_steps() -> None:

@@ -20,6 +20,7 @@ from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies.hallucination.responses import measure_hallucination
+from seethink.studies.lab.forks import write_forks
 from seethink.studies.lab.reading import DECODINGS, EARLIER_ITEMS, HALLUCINATION, IN_DOMAIN
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes.compare_modes import compare_modes
@@ -136,5 +137,6 @@ MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
     "decodings": write_decodings,
     "modes": write_mode_rows,
     "select": write_selection,
+    "forks": write_forks,
     "hallucination": write_hallucination,
 }

@@ -30,10 +30,10 @@ TRAINING_CODE = (
 IRRELEVANT = ("out", "name", "model", "eval", "log")
 """Recipe keys that weights do not depend on; the model is covered by the parent's key."""
 MEASURED_BY = {
-    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "tokens_of": "select",
-    "hallucination": "hallucination", "decoding": "decodings",
+    "eval": ("eval",), "mode": ("modes",), "regret": ("select",), "correlation": ("select",), "tokens_of": ("select",),
+    "hallucination": ("hallucination",), "decoding": ("decodings",), "study": ("select", "forks"),
 }  # fmt: skip
-"""Source of a term -> the measurement that it needs. Metrics need none: training writes them."""
+"""Source of a term -> the measurements that it needs. Metrics need none: training writes them."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Job:
     undo: tuple[Part, ...] = ()
     """In place of training: the parts of its parent that are put back to what the parent started from."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`eval`, `decodings`, `modes`, `select` or `hallucination` -> its settings."""
+    """`eval`, `decodings`, `modes`, `select`, `forks` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0
@@ -169,11 +169,9 @@ def _fitting(override: str, prompts: int | None) -> str:
 
 def _add_measurements(plan: Plan, experiment: Experiment) -> None:
     for term in experiment.terms:
-        needed = MEASURED_BY.get(term.source)
-        for name in term.arms if needed else ():
-            for key in plan.arms[experiment.name][name]:
-                job = plan.jobs[key]
-                job.measurements[needed or ""] = _settings(plan.scale, needed or "", job)
+        needed = MEASURED_BY.get(term.source, ())
+        for job in (plan.jobs[key] for name in term.arms for key in plan.arms[experiment.name][name]):
+            job.measurements |= {name: _settings(plan.scale, name, job) for name in needed}
 
 
 def _settings(scale: Scale, measurement: str, job: Job) -> dict[str, Any]:
@@ -181,7 +179,17 @@ def _settings(scale: Scale, measurement: str, job: Job) -> dict[str, Any]:
     if measurement == "eval":
         return {"seed": job.seed, **scale.eval.model_dump(), "earlier": EARLIER if job.stage == "rl" else 0}
     settings = {"seed": job.seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+    if measurement == "forks":
+        return settings | {"reference": _first_trained(job).label}
     return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
+
+
+def _first_trained(job: Job) -> Job:
+    """The cold start that the arm comes from. Raises LabError where it comes from a base model at once."""
+    found = [parent for parent in ancestors(job) if parent.recipe is not None]
+    if not found:
+        raise LabError(f"{', '.join(sorted(job.names))}: forks are those of the arm's cold start, and it has none")
+    return found[-1]
 
 
 def job_key(recipe: Recipe | None, origin: str | None, seed: int, besides: dict[str, Any] | None = None) -> str:

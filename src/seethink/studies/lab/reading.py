@@ -16,10 +16,18 @@ from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_lines, read_object
 from seethink.studies.lab.schema import Term
+from seethink.studies.selection.study import (
+    controlled_correlation,
+    corrected,
+    random_regret,
+    regret_of,
+    reliability,
+)
 
 IN_DOMAIN = "math"
 HALLUCINATION = "hallucination.json"
 DECODINGS = "decodings.jsonl"
+FORKS = "forks.json"
 EARLIER_ITEMS = "eval/earlier.jsonl"
 """Items of the checkpoints before an RL arm's last one; absent of other arms."""
 
@@ -48,6 +56,8 @@ class Reading:
 
 def read_term(term: Term, folders: dict[str, Path]) -> Reading:
     """The value of `term`, given the folder of each arm for one seed. Raises Unreadable."""
+    if term.study is not None:
+        return _finite(term, Reading(_study(term, [folders[name] for name in term.arms])))
     reading = _read(term, folders[term.arm])
     if term.minus is None:
         return reading
@@ -55,7 +65,10 @@ def read_term(term: Term, folders: dict[str, Path]) -> Reading:
 
 
 def _read(term: Term, folder: Path) -> Reading:
-    reading = READERS[term.source](term, folder)
+    return _finite(term, READERS[term.source](term, folder))
+
+
+def _finite(term: Term, reading: Reading) -> Reading:
     if not math.isfinite(reading.value):
         raise Unreadable(f"{term.arm}: no finite value of {getattr(term, term.source)}")
     return reading
@@ -181,6 +194,47 @@ def _tokens_of(term: Term, folder: Path) -> Reading:
     if not counts or None in counts:
         raise Unreadable(f"{term.arm}: select.json does not count the tokens behind {term.tokens_of}")
     return Reading(float(min(counts)))
+
+
+# --- checkpoints of many runs
+
+
+def _study(term: Term, folders: list[Path]) -> float:
+    """Of the checkpoints in all folders together, by `selection/study.py`."""
+    runs = [(_object(folder / "select.json", term), _object(folder / FORKS, term)) for folder in folders]
+    if term.study == "forks":
+        return float(min(len(one["entropies"]) for _, forks in runs for one in forks["checkpoints"].values()))
+    if term.study == "regret":
+        return float(np.mean([_run_regret(term, table, forks) for table, forks in runs]))
+    return _study_correlation(term, runs)
+
+
+def _run_regret(term: Term, table: dict[str, Any], forks: dict[str, Any]) -> float:
+    accuracy = {name: v["value"] for name, v in table["targets"][TARGETS[term.domain]]["values"].items()}
+    if term.criterion == "random":
+        return random_regret(accuracy)
+    if term.criterion == "fork_entropy":
+        means = {name: float(np.mean(one["entropies"])) for name, one in forks["checkpoints"].items()}
+        return regret_of(max(reversed(means), key=lambda name: means[name]), accuracy)
+    chosen = table["criteria"].get(term.criterion, {}).get("chosen")
+    if chosen is None:
+        raise Unreadable(f"{term.arm} or a run beside it: {term.criterion} chooses no checkpoint")
+    return regret_of(chosen, accuracy)
+
+
+def _study_correlation(term: Term, runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
+    """Of the entropy at forks with accuracy, within runs and steps, corrected for the reliability of both."""
+    entropy, accuracy, owners, steps = [], [], [], []
+    for owner, (table, forks) in enumerate(runs):
+        targets = table["targets"][TARGETS[term.domain]]["values"]
+        for name, one in forks["checkpoints"].items():
+            entropy.append((float(np.mean(one["entropies"][::2])), float(np.mean(one["entropies"][1::2]))))
+            accuracy.append(tuple(math.nan if x is None else x for x in targets[name]["halves"]))
+            owners.append(owner)
+            steps.append(one["step"])
+    means = [[(first + second) / 2 for first, second in halves] for halves in (entropy, accuracy)]
+    found = controlled_correlation(means[0], means[1], owners, steps)
+    return corrected(found, *(reliability(halves, owners, steps) for halves in (entropy, accuracy)))
 
 
 def _hallucination(term: Term, folder: Path) -> Reading:

@@ -88,7 +88,16 @@ class Term(Section):
     decoding: Literal["greedy", "pass@8"] | None = Field(
         None, description="Source: accuracy on `probe` items, greedy, or of items that one of eight samples gets right."
     )
-    domain: Group = Field("all", description="Of eval, decoding, mode, regret and correlation.")
+    study: Literal["correlation", "regret", "forks"] | None = Field(
+        None, description="Source: checkpoints of the arm and of `runs` together (selection/study.py): the corrected "
+        "correlation of their entropy at fixed forks with accuracy, what choosing by `criterion` costs on average, or "
+        "how many forks there are.",
+    )  # fmt: skip
+    runs: tuple[str, ...] = Field((), description="Of study: the other arms.")
+    criterion: Literal["fork_entropy", "reward", "uncertain_reward", "accuracy", "last", "random"] | None = Field(
+        None, description="Of study = 'regret': what chooses the checkpoint."
+    )
+    domain: Group = Field("all", description="Of eval, decoding, mode, regret, correlation and study.")
     newest: Literal[1, 3] = Field(
         1, description="Of eval, of an RL arm: its last checkpoint, or the mean of the values of its last three."
     )
@@ -109,8 +118,13 @@ class Term(Section):
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         if not 0 <= self.span[0] < self.span[1] <= 1:
             raise ValueError(f"span {list(self.span)} is not [from, to] with 0 <= from < to <= 1")
-        if (self.regret or self.correlation) and self.domain == "all":
+        of_checkpoints = self.regret or self.correlation or self.study in ("correlation", "regret")
+        if of_checkpoints and self.domain == "all":
             raise ValueError("regret and correlation are of domain 'in' or 'out'")
+        if (self.study == "regret") != (self.criterion is not None):
+            raise ValueError("study = 'regret' and criterion go together")
+        if bool(self.runs) != (self.study is not None) or (self.runs and self.minus):
+            raise ValueError("study and runs go together, and without minus")
         if self.newest > 1 and self.eval is None:
             raise ValueError("newest is of eval")
         if (self.mode == "budget") != (self.budget is not None):
@@ -123,10 +137,10 @@ class Term(Section):
 
     @property
     def arms(self) -> tuple[str, ...]:
-        return (self.arm,) if self.minus is None else (self.arm, self.minus)
+        return (self.arm, *self.runs) if self.minus is None else (self.arm, self.minus)
 
 
-SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of", "decoding")
+SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of", "decoding", "study")
 
 
 class Check(Section):
@@ -179,7 +193,7 @@ class Claim(Section):
         left = self.left
         if self.ratio:
             return "factor"
-        shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination
+        shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination or left.criterion
         return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
 
     @property
