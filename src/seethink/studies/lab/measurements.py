@@ -20,6 +20,7 @@ from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies.hallucination.responses import measure_hallucination
+from seethink.studies.lab.causal import write_causal
 from seethink.studies.lab.forks import write_forks
 from seethink.studies.lab.reading import DECODINGS, EARLIER_ITEMS, HALLUCINATION, IN_DOMAIN
 from seethink.studies.measurement_cache import MeasurementCache
@@ -138,5 +139,6 @@ MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
     "modes": write_mode_rows,
     "select": write_selection,
     "forks": write_forks,
+    "causal": write_causal,
     "hallucination": write_hallucination,
 }

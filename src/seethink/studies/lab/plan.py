@@ -32,6 +32,7 @@ IRRELEVANT = ("out", "name", "model", "eval", "log")
 MEASURED_BY = {
     "eval": ("eval",), "mode": ("modes",), "regret": ("select",), "correlation": ("select",), "tokens_of": ("select",),
     "hallucination": ("hallucination",), "decoding": ("decodings",), "study": ("select", "forks"),
+    "heated": ("causal",),
 }  # fmt: skip
 """Source of a term -> the measurements that it needs. Metrics need none: training writes them."""
 
@@ -54,7 +55,7 @@ class Job:
     undo: tuple[Part, ...] = ()
     """In place of training: the parts of its parent that are put back to what the parent started from."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`eval`, `decodings`, `modes`, `select`, `forks` or `hallucination` -> its settings."""
+    """`eval`, `decodings`, `modes`, `select`, `forks`, `causal` or `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0

@@ -27,7 +27,7 @@ POWER = 0.8
 MOST_SEEDS = 30
 """Above which one does not look for enough seeds."""
 PROBE_SAMPLES = 2
-"""Responses per item, where modes and hallucination are measured."""
+"""Responses per item, where modes, hallucination and raised temperatures are measured."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _item_variance(term: Term, scale: Scale) -> float:
         answers = [_answers(term, scale.eval.samples) * size / thirds for size in items]
     elif term.decoding:
         answers = [scale.probe / thirds for _ in domains]
-    elif term.mode or term.hallucination == "share":
+    elif term.mode or term.hallucination == "share" or term.heated in ("plain", "forks", "elsewhere"):
         answers = [float(PROBE_SAMPLES * scale.probe) for _ in domains]
     else:
         return math.nan

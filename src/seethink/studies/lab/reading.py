@@ -28,6 +28,7 @@ IN_DOMAIN = "math"
 HALLUCINATION = "hallucination.json"
 DECODINGS = "decodings.jsonl"
 FORKS = "forks.json"
+HEATED, HEATED_ABOUT = "causal.jsonl", "causal.json"
 EARLIER_ITEMS = "eval/earlier.jsonl"
 """Items of the checkpoints before an RL arm's last one; absent of other arms."""
 
@@ -96,6 +97,12 @@ def _eval(term: Term, folder: Path) -> Reading:
 
 def _decoding(term: Term, folder: Path) -> Reading:
     return _over_items(term, _rows(term, folder / DECODINGS), term.decoding or "")
+
+
+def _heated(term: Term, folder: Path) -> Reading:
+    if term.heated == "places":
+        return Reading(float(_object(folder / HEATED_ABOUT, term)["places"]))
+    return _over_items(term, _rows(term, folder / HEATED), term.heated or "")
 
 
 def _rows(term: Term, path: Path) -> list[dict[str, Any]]:
@@ -254,6 +261,7 @@ def _object(path: Path, term: Term) -> dict[str, Any]:
 READERS: dict[str, Callable[[Term, Path], Reading]] = {
     "eval": _eval,
     "decoding": _decoding,
+    "heated": _heated,
     "metric": _metric,
     "mode": _mode,
     "regret": _regret,

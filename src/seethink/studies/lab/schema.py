@@ -88,6 +88,10 @@ class Term(Section):
     decoding: Literal["greedy", "pass@8"] | None = Field(
         None, description="Source: accuracy on `probe` items, greedy, or of items that one of eight samples gets right."
     )
+    heated: Literal["plain", "forks", "elsewhere", "places"] | None = Field(
+        None, description="Source: accuracy on `probe` items with a raised temperature at forks alone, or elsewhere "
+        "alone, or nowhere; or how many forks there are.",
+    )  # fmt: skip
     study: Literal["correlation", "regret", "forks"] | None = Field(
         None, description="Source: checkpoints of the arm and of `runs` together (selection/study.py): the corrected "
         "correlation of their entropy at fixed forks with accuracy, what choosing by `criterion` costs on average, or "
@@ -97,7 +101,7 @@ class Term(Section):
     criterion: Literal["fork_entropy", "reward", "uncertain_reward", "accuracy", "last", "random"] | None = Field(
         None, description="Of study = 'regret': what chooses the checkpoint."
     )
-    domain: Group = Field("all", description="Of eval, decoding, mode, regret, correlation and study.")
+    domain: Group = Field("all", description="Of eval, decoding, mode, heated, regret, correlation and study.")
     newest: Literal[1, 3] = Field(
         1, description="Of eval, of an RL arm: its last checkpoint, or the mean of the values of its last three."
     )
@@ -140,7 +144,18 @@ class Term(Section):
         return (self.arm, *self.runs) if self.minus is None else (self.arm, self.minus)
 
 
-SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of", "decoding", "study")
+SOURCES = (
+    "eval",
+    "metric",
+    "mode",
+    "regret",
+    "correlation",
+    "hallucination",
+    "tokens_of",
+    "decoding",
+    "heated",
+    "study",
+)
 
 
 class Check(Section):
@@ -194,6 +209,7 @@ class Claim(Section):
         if self.ratio:
             return "factor"
         shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination or left.criterion
+        shares = shares or left.heated in ("plain", "forks", "elsewhere")
         return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
 
     @property
