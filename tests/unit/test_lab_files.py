@@ -13,7 +13,7 @@ ROWS = {
     "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
     "clip-higher", "post-rl-tuning", "rl-against-sft", "inference-modes", "thinking-budgets", "hallucination",
     "entropy-tail", "rl-zero", "other-connector", "other-architecture", "weak-base",
-    "own-traces", "decodings", "methods", "parts", "random-rewards", "selection", "causal-entropy",
+    "own-traces", "decodings", "methods", "parts", "random-rewards", "selection", "causal-entropy", "reflection",
 }  # fmt: skip
 GOOD = """
 name = "mine"

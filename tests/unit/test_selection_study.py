@@ -129,6 +129,10 @@ def test_regrets_are_averaged_over_runs(arms: dict[str, Path]) -> None:
     assert value(arms, study="regret", criterion="random") == pytest.approx((0.01 + 0.03) / 2)
     with pytest.raises(Unreadable, match="uncertain_reward chooses no checkpoint"):
         value(arms, study="regret", criterion="uncertain_reward")
+    (arms["b"] / "forks.json").write_text(json.dumps({"checkpoints": {"x": {"step": 10, "entropies": []}}}))
+    assert value(arms, study="forks") == 0
+    with pytest.raises(Unreadable, match="0 forks, so no finite value"):
+        value(arms, study="regret", criterion="fork_entropy")
     (arms["b"] / "forks.json").unlink()
     with pytest.raises(Unreadable, match=r"no forks\.json"):
         value(arms, study="regret", criterion="reward")

@@ -23,6 +23,7 @@ from seethink.studies.hallucination.responses import measure_hallucination
 from seethink.studies.lab.causal import write_causal
 from seethink.studies.lab.forks import write_forks
 from seethink.studies.lab.reading import DECODINGS, EARLIER_ITEMS, HALLUCINATION, IN_DOMAIN
+from seethink.studies.lab.reflection import write_reflection
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes.compare_modes import compare_modes
 from seethink.studies.modes.inference_modes import MODES, ModesConfig
@@ -140,5 +141,6 @@ MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
     "select": write_selection,
     "forks": write_forks,
     "causal": write_causal,
+    "reflection": write_reflection,
     "hallucination": write_hallucination,
 }

@@ -32,7 +32,7 @@ IRRELEVANT = ("out", "name", "model", "eval", "log")
 MEASURED_BY = {
     "eval": ("eval",), "mode": ("modes",), "regret": ("select",), "correlation": ("select",), "tokens_of": ("select",),
     "hallucination": ("hallucination",), "decoding": ("decodings",), "study": ("select", "forks"),
-    "heated": ("causal",),
+    "heated": ("causal",), "reflection": ("reflection",),
 }  # fmt: skip
 """Source of a term -> the measurements that it needs. Metrics need none: training writes them."""
 
@@ -55,7 +55,7 @@ class Job:
     undo: tuple[Part, ...] = ()
     """In place of training: the parts of its parent that are put back to what the parent started from."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`eval`, `decodings`, `modes`, `select`, `forks`, `causal` or `hallucination` -> its settings."""
+    """`eval`, `decodings`, `modes`, `select`, `forks`, `causal`, `reflection`, `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0
@@ -180,9 +180,18 @@ def _settings(scale: Scale, measurement: str, job: Job) -> dict[str, Any]:
     if measurement == "eval":
         return {"seed": job.seed, **scale.eval.model_dump(), "earlier": EARLIER if job.stage == "rl" else 0}
     settings = {"seed": job.seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+    if measurement == "reflection":
+        return settings | {"start": _parent(job).label}
     if measurement == "forks":
         return settings | {"reference": _first_trained(job).label}
     return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
+
+
+def _parent(job: Job) -> Job:
+    """Raises LabError where it is a base model."""
+    if job.parent is None or job.parent.recipe is None:
+        raise LabError(f"{', '.join(sorted(job.names))}: reflection is measured from a trained parent on")
+    return job.parent
 
 
 def _first_trained(job: Job) -> Job:

@@ -28,6 +28,7 @@ IN_DOMAIN = "math"
 HALLUCINATION = "hallucination.json"
 DECODINGS = "decodings.jsonl"
 FORKS = "forks.json"
+REFLECTION = "reflection.json"
 HEATED, HEATED_ABOUT = "causal.jsonl", "causal.json"
 EARLIER_ITEMS = "eval/earlier.jsonl"
 """Items of the checkpoints before an RL arm's last one; absent of other arms."""
@@ -103,6 +104,16 @@ def _heated(term: Term, folder: Path) -> Reading:
     if term.heated == "places":
         return Reading(float(_object(folder / HEATED_ABOUT, term)["places"]))
     return _over_items(term, _rows(term, folder / HEATED), term.heated or "")
+
+
+def _reflection(term: Term, folder: Path) -> Reading:
+    checkpoints = _object(folder / REFLECTION, term)["checkpoints"]
+    if term.reflection == "attempts":
+        return Reading(float(min(one[key] for one in checkpoints for key in ("num_wrong", "num_right"))))
+    one = checkpoints[0 if term.reflection == "gap-before" else -1]
+    if one["after_wrong"] is None or one["after_right"] is None:
+        raise Unreadable(f"{term.arm}: no first attempt of a kind, so no finite value of {term.reflection}")
+    return Reading(one["after_wrong"] - one["after_right"])
 
 
 def _rows(term: Term, path: Path) -> list[dict[str, Any]]:
@@ -209,8 +220,11 @@ def _tokens_of(term: Term, folder: Path) -> Reading:
 def _study(term: Term, folders: list[Path]) -> float:
     """Of the checkpoints in all folders together, by `selection/study.py`."""
     runs = [(_object(folder / "select.json", term), _object(folder / FORKS, term)) for folder in folders]
+    fewest = min(len(one["entropies"]) for _, forks in runs for one in forks["checkpoints"].values())
     if term.study == "forks":
-        return float(min(len(one["entropies"]) for _, forks in runs for one in forks["checkpoints"].values()))
+        return float(fewest)
+    if fewest < 2:
+        raise Unreadable(f"{term.arm} or a run beside it: {fewest} forks, so no finite value of the study")
     if term.study == "regret":
         return float(np.mean([_run_regret(term, table, forks) for table, forks in runs]))
     return _study_correlation(term, runs)
@@ -262,6 +276,7 @@ READERS: dict[str, Callable[[Term, Path], Reading]] = {
     "eval": _eval,
     "decoding": _decoding,
     "heated": _heated,
+    "reflection": _reflection,
     "metric": _metric,
     "mode": _mode,
     "regret": _regret,

@@ -14,6 +14,7 @@ from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_object
 from seethink.studies.lab.collect import Folders, collect_values, read_index, trained
+from seethink.studies.lab.curves import Curve, reflection_curves
 from seethink.studies.lab.looks import LOOKS, look_at
 from seethink.studies.lab.moderation import NO_PRIOR, Prior, fit_priors
 from seethink.studies.lab.reading import Unreadable, read_term
@@ -70,6 +71,8 @@ class ExperimentResult:
     results: list[Result]
     arms: list[ArmRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    reflections: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    """Arm -> how often "Wait" follows a first attempt, by step; of arms where that was measured."""
     regrets: list[Regret] = field(default_factory=list)
     """Per criterion, over the seeds of the arm whose checkpoints were compared."""
 
@@ -185,6 +188,11 @@ def _with_arms(one: ExperimentResult, entry: dict[str, Any], out: Path) -> Exper
         one,
         arms=[_arm_row(name, [f[name] for f in folders if name in f]) for name in entry["arms"]],
         problems=_problems(entry["arms"]),
+        reflections={
+            name: curves
+            for name in entry["arms"]
+            if (curves := reflection_curves([f[name] for f in folders if name in f]))
+        },
         regrets=_regrets(one.experiment, folders),
     )
 

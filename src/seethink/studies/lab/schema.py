@@ -92,6 +92,10 @@ class Term(Section):
         None, description="Source: accuracy on `probe` items with a raised temperature at forks alone, or elsewhere "
         "alone, or nowhere; or how many forks there are.",
     )  # fmt: skip
+    reflection: Literal["gap", "gap-before", "attempts"] | None = Field(
+        None, description="Source: P(Wait | first attempt wrong) less P(Wait | right) on the second world, at the last "
+        "checkpoint or before RL; or how many wrong or right attempts there are at the checkpoint with the fewest.",
+    )  # fmt: skip
     study: Literal["correlation", "regret", "forks"] | None = Field(
         None, description="Source: checkpoints of the arm and of `runs` together (selection/study.py): the corrected "
         "correlation of their entropy at fixed forks with accuracy, what choosing by `criterion` costs on average, or "
@@ -154,6 +158,7 @@ SOURCES = (
     "tokens_of",
     "decoding",
     "heated",
+    "reflection",
     "study",
 )
 
@@ -210,6 +215,7 @@ class Claim(Section):
             return "factor"
         shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination or left.criterion
         shares = shares or left.heated in ("plain", "forks", "elsewhere")
+        shares = shares or left.reflection in ("gap", "gap-before")
         return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
 
     @property
