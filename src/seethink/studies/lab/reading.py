@@ -245,12 +245,16 @@ def _run_regret(term: Term, table: dict[str, Any], forks: dict[str, Any]) -> flo
 
 def _study_correlation(term: Term, runs: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
     """Of the entropy at forks with accuracy, within runs and steps, corrected for the reliability of both."""
-    entropy, accuracy, owners, steps = [], [], [], []
+    entropy: list[tuple[float, float]] = []
+    accuracy: list[tuple[float, float]] = []
+    owners: list[int] = []
+    steps: list[int] = []
     for owner, (table, forks) in enumerate(runs):
         targets = table["targets"][TARGETS[term.domain]]["values"]
         for name, one in forks["checkpoints"].items():
             entropy.append((float(np.mean(one["entropies"][::2])), float(np.mean(one["entropies"][1::2]))))
-            accuracy.append(tuple(math.nan if x is None else x for x in targets[name]["halves"]))
+            first, second = (math.nan if half is None else half for half in targets[name]["halves"])
+            accuracy.append((first, second))
             owners.append(owner)
             steps.append(one["step"])
     means = [[(first + second) / 2 for first, second in halves] for halves in (entropy, accuracy)]

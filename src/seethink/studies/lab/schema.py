@@ -213,10 +213,12 @@ class Claim(Section):
         left = self.left
         if self.ratio:
             return "factor"
-        shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination or left.criterion
-        shares = shares or left.heated in ("plain", "forks", "elsewhere")
-        shares = shares or left.reflection in ("gap", "gap-before")
-        return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
+        shares = (
+            left.eval == "accuracy" or (left.mode is not None and left.column == "accuracy"),
+            left.decoding or left.regret or left.hallucination or left.criterion,
+            left.heated in ("plain", "forks", "elsewhere") or left.reflection in ("gap", "gap-before"),
+        )
+        return "points" if any(shares) else left.metric or left.source
 
     @property
     def terms(self) -> tuple[Term, ...]:

@@ -27,7 +27,8 @@ def within(values: Values, runs: Sequence[Hashable], steps: Sequence[Hashable]) 
     found = np.asarray(values, dtype=float)
     columns = [[float(own == one) for own in labels] for labels in (runs, steps) for one in dict.fromkeys(labels)]
     design = np.array(columns).T
-    return found - design @ np.linalg.lstsq(design, found, rcond=None)[0]
+    left: np.ndarray = found - design @ np.linalg.lstsq(design, found, rcond=None)[0]
+    return left
 
 
 def controlled_correlation(x: Values, y: Values, runs: Sequence[Hashable], steps: Sequence[Hashable]) -> float:
