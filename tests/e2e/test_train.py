@@ -220,6 +220,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
         ("grpo", {"algorithm": {"steps": 2, "epochs": 2, "minibatches": 2, "kl_beta": 0.1, "aggregation": "token"}}),
         ("grpo", {"algorithm": {"steps": 2, "aggregation": "dr_grpo", "normalize_std": False, "clip_high": 0.28}}),
         ("grpo", {"algorithm": {"steps": 2, "dynamic_sampling": True, "max_resamples": 2}}),
+        ("grpo", {"algorithm": {"steps": 9, "samples": 5 * 4}}),
         (
             "grpo",
             {
@@ -235,13 +236,16 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
         ("ppo", {"algorithm": {"steps": 2, "epochs": 2}, "ppo": {"gae_lambda": 0.9}}),
         ("grpo", {"dtype": "bfloat16", "algorithm": {"steps": 2}}),
     ],
-    ids=["off-policy with KL", "Dr.GRPO", "dynamic sampling", "curriculum and lengths", "PPO", "bfloat16"],
+    ids=["off-policy with KL", "Dr.GRPO", "dynamic sampling", "samples", "curriculum and lengths", "PPO", "bfloat16"],
 )
 def test_every_switch_runs(stage: str, sections: dict[str, Any], tmp_path: Path) -> None:
     train_stage(recipe(stage, tmp_path / "run", **sections))
     lines = records(tmp_path / "run")
     assert len(lines) == 2
     assert all(math.isfinite(line["loss/total"]) and math.isfinite(line["optim/grad_norm"]) for line in lines)
+    if "samples" in sections["algorithm"]:  # 3 prompts of 4 completions, and the 2 prompts that are left
+        assert [line["rollout/samples"] for line in lines] == [12, 20]
+        assert json.loads((tmp_path / "run" / "done.json").read_text())["step"] == 2
     if "kl_beta" in sections["algorithm"]:
         assert lines[1]["loss/kl"] > 0
     if "curriculum" in sections["algorithm"]:

@@ -57,6 +57,7 @@ def sample(claim: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         seeds = seeds[: max([k for k in LOOKS if k <= len(seeds)], default=len(seeds))]
     left = claim["left"]
     points = left.get("eval") == "accuracy" or left.get("decoding") or left.get("regret") or left.get("hallucination")
+    points = points or any(key in left for key in ("criterion", "heated", "reflection"))
     points = points or (left.get("mode") and left["column"] == "accuracy")
     other = left.get("metric") or next((k for k in ("eval", "mode", "correlation", "tokens_of") if k in left), "")
     scale = "factor" if claim["ratio"] else "points" if points else other

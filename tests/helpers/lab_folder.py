@@ -49,6 +49,12 @@ def _write_arm(folder: Path, arm: str, seed: int, items: int) -> None:
         for i in range(items)
     ]
     _write_lines(folder / "eval" / "items.jsonl", rows)
+    earlier = [
+        {"checkpoint": f"step_{step:06d}", **row, "accuracy": float(rng.random() < share)}
+        for step in (80, 90)
+        for row in rows
+    ]
+    _write_lines(folder / "eval" / "earlier.jsonl", earlier)
     shares = {"greedy": share, "pass@8": min(1.0, share + 0.3)}
     tried = [
         {key: row[key] for key in ("id", "domain", "difficulty")}

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from seethink.studies.lab.schema import Check, Claim, LabError, Term, _experiment, load_experiments, load_scales
+from seethink.studies.lab.schema import Arm, Check, Claim, LabError, Term, _experiment, load_experiments, load_scales
 
 ROWS = {
     "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
     "clip-higher", "post-rl-tuning", "rl-against-sft", "inference-modes", "thinking-budgets", "hallucination",
     "entropy-tail", "rl-zero", "other-connector", "other-architecture", "weak-base",
-    "own-traces", "decodings", "methods", "parts", "random-rewards",
+    "own-traces", "decodings", "methods", "parts", "random-rewards", "selection", "causal-entropy", "reflection",
 }  # fmt: skip
 GOOD = """
 name = "mine"
@@ -57,6 +57,22 @@ def test_every_arm_of_a_file_is_asked_about_or_a_parent_of_one_that_is() -> None
             assert name in asked | parents, f"{experiment.name}: {name}"
 
 
+def test_rl_is_judged_by_its_last_three_checkpoints_unless_another_arm_starts_from_the_last() -> None:
+    for experiment in load_experiments().values():
+        arms = experiment.arms
+
+        def starts_from(name: str, origin: str, arms: dict[str, Arm] = arms) -> bool:
+            parent = arms[name].parent
+            return parent is not None and (parent == origin or starts_from(parent, origin))
+
+        for claim in experiment.claims:
+            others = [name for term in claim.terms for name in term.arms]
+            for term in claim.terms:
+                if term.eval and arms[term.arm].stage == "rl":
+                    is_start = any(starts_from(name, term.arm) for name in others)
+                    assert term.newest == (1 if is_start else 3), f"{experiment.name}: {claim.text}"
+
+
 def test_a_good_file_is_read(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
     load(tmp_path, GOOD + 'checks = ["learns", "mine"]\n' + CHECK)
@@ -81,6 +97,13 @@ def test_a_check_has_a_bound_on_one_side() -> None:
         ('name = "mine"', 'name = "yours"', "name = 'yours' is not the file's name"),
         ("[arms.frozen]", "[arms.rl]", "arm 'rl' is in shared.toml already"),
         ('arm = "rl", metric', 'arm = "rk", metric', "no arm 'rk'"),
+        ('arm = "rl", metric', 'arm = "rl", newest = 3, metric', "newest is of eval"),
+        ('arm = "rl", metric = "reward/mean"', 'arm = "rl", newest = 2, eval = "accuracy"', "newest"),
+        (
+            'arm = "rl", metric = "reward/mean"',
+            'arm = "cold", newest = 3, eval = "tokens"',
+            "is of RL arms, and 'cold'",
+        ),
         ('arm = "rl", metric', 'arm = "rl", eval = "accuracy", metric', "give exactly one of"),
         ('{ arm = "rl", metric = "reward/mean" }', '{ arm = "rl" }', "give exactly one of"),
         ('"reward/mean" }\nexpect', '"reward/mean", span = [0.9, 0.5] }\nexpect', "span [0.9, 0.5]"),

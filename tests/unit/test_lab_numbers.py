@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seethink.core.types import Completion, Grade, Sample, Verdict
-from seethink.studies.lab.measurements import decoding_record
+from seethink.studies.lab.measurements import checkpoints_before, decoding_record
 from seethink.studies.lab.reading import Reading, Unreadable, read_term
 from seethink.studies.lab.schema import Claim, Term
 from seethink.studies.lab.values import SeedValues
@@ -86,6 +86,22 @@ def test_the_items_average_to_the_value(arms: dict[str, Path]) -> None:
     assert sum(reading.items.values()) / 5 == pytest.approx(reading.value)
 
 
+def test_the_last_three_checkpoints_count_the_same_whatever_was_asked_of_each(arms: dict[str, Path]) -> None:
+    """m1: 1, 1, 0; m2: 0.5, 0, 0. An answer that could not be graded leaves the mean of the others: d1: 0, 1."""
+    before = [item("m1", "math", 0.0), item("m2", "math", 0.0), item("d1", "dice", None), item("c1", "charts", 1.0)]
+    after = [item("m1", "math", 1.0), item("m2", "math", 0.0), item("d1", "dice", 1.0), item("c1", "charts", 1.0)]
+    rows = [{"checkpoint": c, **row} for c, own in (("step_80", before), ("step_90", after)) for row in own]
+    write(arms["a"] / "eval" / "earlier.jsonl", rows)
+    found = read_term(Term(arm="a", eval="accuracy", domain="in", newest=3), arms)
+    assert found.items == {"m1": pytest.approx(2 / 3), "m2": pytest.approx(0.5 / 3)}
+    assert found.newest == (0.0, 0.5, 0.75)
+    assert found.value == pytest.approx(sum(found.newest) / 3)
+    assert value(arms, eval="accuracy", domain="out", newest=3) == pytest.approx(((0.5 + 1.0) / 2 + 1) / 2)
+    assert value(arms, eval="accuracy", domain="in") == 0.75  # the last alone
+    gain = read_term(Term(arm="a", minus="b", eval="accuracy", domain="in", newest=3), arms)
+    assert gain.newest == found.newest
+
+
 def test_greedy_and_pass_at_8_are_over_the_items_of_their_own_file(arms: dict[str, Path]) -> None:
     rows = [{**item("m1", "math", None), "greedy": 0.0, "pass@8": 1.0}]
     rows += [{**item(f"d{i}", "dice", None), "greedy": None, "pass@8": float(i == 1)} for i in range(4)]
@@ -94,6 +110,17 @@ def test_greedy_and_pass_at_8_are_over_the_items_of_their_own_file(arms: dict[st
     assert value(arms, decoding="pass@8") == pytest.approx((1 + 0.25) / 2)
     with pytest.raises(Unreadable, match="b has not been evaluated"):
         value(arms, decoding="greedy", minus="b")
+
+
+def test_the_checkpoints_before_the_last_are_the_newest_complete_ones(tmp_path: Path) -> None:
+    for name in ("step_000010", "step_000080", "step_000090", "step_000100", "damaged_step_000085"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "step_000095").mkdir()  # half written
+    last = tmp_path / "step_000100"
+    assert [path.name for path in checkpoints_before(last, 2)] == ["step_000080", "step_000090"]
+    assert [path.name for path in checkpoints_before(last, 9)] == ["step_000010", "step_000080", "step_000090"]
+    assert checkpoints_before(last, 0) == checkpoints_before(tmp_path / "step_000010", 2) == []
 
 
 def test_one_right_try_of_eight_is_enough_and_errors_of_the_grader_do_not_count() -> None:

@@ -170,15 +170,19 @@ def test_a_primary_claim_is_planned_at_its_looks() -> None:
 
 
 def test_the_spread_of_the_items_alone_is_binomial() -> None:
-    """Nano: 600 items of math and 200 of each of five other domains, two answers each, of which half are right."""
+    """Nano: 600 items of math and 200 of each of five other domains, two answers each, of which half are right.
+
+    RL's three checkpoints with 2, 1 and 1 answers are as good as 9 / (1/2 + 1 + 1) = 3.6 answers of one.
+    """
     scale = load_scales().scales["nano"]
     claims = {c.text: c for c in CLAIMS}
     inside = item_spread(claims["RL gains in-domain accuracy"], scale).value
     outside = item_spread(claims["RL gains out-of-domain accuracy"], scale).value
-    assert inside == pytest.approx(math.sqrt(2 * 0.25 / 1200))
-    assert outside == pytest.approx(math.sqrt(2 * 0.25 / 2000))
+    assert inside == pytest.approx(math.sqrt(0.25 / 1200 + 0.25 / (3.6 * 600)))
+    assert outside == pytest.approx(math.sqrt(0.25 / 2000 + 0.25 / 3600))
     assert item_spread(claims["A weaker base gains less from RL"], scale).value == pytest.approx(inside * math.sqrt(2))
-    answers = RNG.binomial(1200, 0.5, size=(20_000, 2)) / 1200
-    assert (answers[:, 0] - answers[:, 1]).std() == pytest.approx(inside, rel=0.02)
+    counts, items = np.array([1, 1, 2, 2]), 600  # of RL's three checkpoints, and of the cold start
+    shares = RNG.binomial(counts * items, 0.5, size=(20_000, 4)) / (counts * items)
+    assert (shares[:, :3].mean(1) - shares[:, 3]).std() == pytest.approx(inside, rel=0.02)
     assert math.isnan(item_spread(claims["The reward drops sharply"], scale).value)
     assert math.isnan(item_spread(claims["It chooses better than the last step"], scale).value)

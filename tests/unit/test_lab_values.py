@@ -51,8 +51,19 @@ def test_the_items_of_a_seed_are_counted_by_their_difference(lab: Path) -> None:
     place = [c.text for c in values.experiment.claims].index("RL gains in-domain accuracy")
     for one in values.claims[place].seeds:
         assert sum(count for _, count in one.items) == 20
-        assert {value for value, _ in one.items} <= {-1, -0.5, 0, 0.5, 1}
+        assert all(6 * value == pytest.approx(round(6 * value)) for value, _ in one.items)  # of three checkpoints
         assert sum(value * count for value, count in one.items) / 20 == pytest.approx(one.left - (one.right or 0))
+
+
+def test_of_a_mean_over_checkpoints_every_value_is_kept(lab: Path, tmp_path: Path) -> None:
+    write_values(tmp_path / "values.json", collect_values(lab))
+    values = next(e for e in read_values(tmp_path / "values.json").experiments if e.experiment.name == "rl-against-sft")
+    place = [c.text for c in values.experiment.claims].index("RL gains in-domain accuracy")
+    for one in values.claims[place].seeds:
+        assert one.left_newest is not None
+        assert len(set(one.left_newest)) > 1
+        assert np.mean(one.left_newest) == pytest.approx(one.left)
+        assert one.right_newest is None  # of the cold start there is one
 
 
 def test_a_failed_check_makes_its_claims_untestable_and_is_said_with_its_value(lab: Path) -> None:

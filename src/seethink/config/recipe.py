@@ -113,6 +113,11 @@ class Recipe(Section):
                 f"algorithm.minibatches={self.algorithm.minibatches} exceeds rollout.prompts_per_step={episode}; "
                 "a minibatch needs at least one prompt"
             )
+        if self.algorithm.samples % self.rollout.group_size:
+            raise ValueError(
+                f"algorithm.samples={self.algorithm.samples} is no multiple of rollout.group_size="
+                f"{self.rollout.group_size}: groups are sampled whole"
+            )
         if self.stage == "ppo" and self.algorithm.token_share < 1:
             raise ValueError("algorithm.token_share is for GRPO: in PPO the critic gives each token its advantage")
         if self.algorithm.token_measure != "entropy" and self.algorithm.token_share == 1:
@@ -210,6 +215,11 @@ def _what_rollouts_ahead_refuse(rollout: RolloutConfig, algorithm: AlgorithmConf
         return (
             f"rollout.ahead={rollout.ahead} with rollout.engine='in_process': a process that trains cannot sample "
             "meanwhile; set engine='vllm' (docs/scale.md), or ahead=0"
+        )
+    if algorithm.samples:
+        return (
+            f"rollout.ahead={rollout.ahead} with algorithm.samples={algorithm.samples}: what is sampled ahead would go "
+            "beyond the limit; set algorithm.steps in its place, or ahead=0"
         )
     if algorithm.mismatch_correction == "off":
         return (

@@ -68,6 +68,10 @@ class AlgorithmConfig(Section):
     epochs: int = Field(1, gt=0, description="Passes over an episode.")
     dynamic_sampling: bool = Field(False, description="Drop groups without variance and sample others instead.")
     max_resamples: int = Field(3, gt=0, description="Rounds of dynamic sampling before going on with fewer groups.")
+    samples: int = Field(
+        0, ge=0, description="Completions to sample in all, those of dropped groups included: training ends with them, "
+        "or after `steps` where that comes first. 0: no limit.",
+    )  # fmt: skip
     curriculum: tuple[tuple[float, tuple[Difficulty, ...]], ...] = Field(
         (), description='[share of training, difficulties] pairs, e.g. [[0.0, ["normal"]], [0.5, ["hard"]]].'
     )

@@ -32,7 +32,25 @@ class ThinkingBudget:
     """Token ids that write the tag."""
 
 
-Rule = Forbid | ThinkingBudget
+@dataclass(frozen=True, slots=True)
+class ForkTemperature:
+    """A temperature of its own at forks, and one elsewhere, besides that of the `Sampling`.
+
+    A fork is a place where `ids` have a probability of `share` or more before anything is divided.
+    """
+
+    ids: tuple[int, ...]
+    share: float
+    forks: float = 1.0
+    elsewhere: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises UserError for temperatures that no token could be drawn with."""
+        if not (0 < self.forks < math.inf and 0 < self.elsewhere < math.inf):
+            raise UserError(f"temperatures at forks and elsewhere must be above 0: {self.forks}, {self.elsewhere}")
+
+
+Rule = Forbid | ThinkingBudget | ForkTemperature
 
 
 @dataclass(frozen=True, slots=True)

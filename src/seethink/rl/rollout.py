@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -109,6 +110,17 @@ class Rollouts:
     watched_ids: tuple[int, ...] = ()
     """Tokens whose probability is recorded wherever a token is drawn."""
 
+    @property
+    def sampled(self) -> int:
+        """Completions sampled so far, those of dropped groups included: a whole group of every prompt taken."""
+        return self.source.position * self.rollout.group_size
+
+    @property
+    def prompts_left(self) -> int:
+        """How many more prompts `algorithm.samples` allows."""
+        limit = self.algorithm.samples
+        return max(0, limit - self.sampled) // self.rollout.group_size if limit else sys.maxsize
+
     def sampling(self, step: int) -> Sampling:
         """How the completions of a step, counted from 0, are drawn."""
         rollout = self.rollout
@@ -123,23 +135,25 @@ class Rollouts:
         """One episode: sample, grade, normalise. `step` counts from 0 and seeds the sampling.
 
         `first` is what has been sampled for it already. With dynamic sampling, groups whose rewards are all equal are
-        dropped and others sampled, at most `max_resamples` times (paper 5.5).
+        dropped and others sampled, at most `max_resamples` times (paper 5.5); what is sampled last is kept.
         """
-        algorithm, wanted = self.algorithm, self.rollout.prompts_per_step
+        algorithm, wanted = self.algorithm, min(self.rollout.prompts_per_step, self.prompts_left)
         episode = Episode([], self.sampling(step).max_new_tokens)
         rounds = algorithm.max_resamples if algorithm.dynamic_sampling else 0
         for attempt in range(rounds + 1):
             if first is not None and attempt == 0:
                 groups, episode.seconds["rollout"] = first.groups, first.seconds
             else:
-                groups = self._sample(self.take(step, wanted - len(episode.groups)), step, attempt, episode)
+                count = min(wanted - len(episode.groups), self.prompts_left)
+                groups = self._sample(self.take(step, count), step, attempt, episode)
             self._grade(groups, episode)
             keep = set_advantages(groups, normalize_std=algorithm.normalize_std)
-            if attempt < rounds:
+            last = attempt == rounds or not self.prompts_left
+            if not last:
                 episode.dropped_groups += len(groups) - sum(keep)
                 groups = [group for group, kept in zip(groups, keep, strict=True) if kept]
             episode.groups += groups
-            if len(episode.groups) == wanted:
+            if last or len(episode.groups) == wanted:
                 break
         return episode
 

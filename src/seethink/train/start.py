@@ -61,6 +61,7 @@ from seethink.train.hooks.evaluation import Evaluation
 from seethink.train.hooks.metrics import MetricsLog
 from seethink.train.hooks.parts import PartsCheck
 from seethink.train.hooks.rollouts import EpisodeLog
+from seethink.train.hooks.samples import SampleCount
 from seethink.train.hooks.validation import Validation
 from seethink.train.hooks.watchdogs import Watchdogs
 from seethink.train.loop import Loop, Status
@@ -157,11 +158,13 @@ def train_rl(recipe: Recipe, beginning: Beginning, rewarder: Rewarder) -> Path:
             ahead=Ahead(rollouts, servers, run.state.get("ahead")) if servers and recipe.rollout.ahead else None,
             sleep=servers.sleep if servers and recipe.vllm.sleep else None,
         )  # fmt: skip
+        count = SampleCount(rollouts)
         hooks = [
             run.entropy_log(),
             EpisodeLog(folder, recipe.log, run.probe.meter, tools=recipe.tools.environment is not None),
             BlindnessGuard(recipe, policy, run.budget, generator, held_out),
-            run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps),
+            count,
+            run.evaluation(tasks, generator, rewarder, lambda step: step == stage.total_steps or count.finished),
         ]
         run.loop(
             stage, hooks,

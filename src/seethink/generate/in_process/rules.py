@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seethink.generate.protocol import Forbid, Rule, ThinkingBudget
+from seethink.generate.protocol import Forbid, ForkTemperature, Rule, ThinkingBudget
 from seethink.models.forward import vocabulary_size
 from seethink.models.load import LoadedModel
 
@@ -37,6 +37,8 @@ def _logits_rule(rule: Rule, loaded: LoadedModel) -> LogitsRule:
         case ThinkingBudget(tokens, close, close_ids):
             texts = loaded.chat.token_texts(list(range(vocabulary_size(loaded.model))))
             return CloseThinking(tokens, close, close_ids, texts)
+        case ForkTemperature():
+            return ChangeTemperature(rule)
 
 
 class ForbidSequences:
@@ -95,6 +97,18 @@ class CloseThinking:
         for ids_R in drawn_RT.clamp_min(0).unbind(1):
             written_R = written_CV[written_R, ids_R]
         return written_R == self._tag_length
+
+
+class ChangeTemperature:
+    """Logits are divided by one temperature where the rule's ids have its share of the probability, else by another."""
+
+    def __init__(self, rule: ForkTemperature) -> None:
+        self._rule, self._ids = rule, torch.tensor(rule.ids, dtype=torch.long)
+
+    def __call__(self, logits_RV: Tensor, drawn_RT: Tensor, lengths_R: Tensor) -> Tensor:
+        mass_R = logits_RV.softmax(-1).index_select(-1, self._ids.to(logits_RV.device)).sum(-1)
+        at_fork_R1 = (mass_R >= self._rule.share)[:, None]
+        return torch.where(at_fork_R1, logits_RV / self._rule.forks, logits_RV / self._rule.elsewhere)
 
 
 def written_table(tag: str, token_texts: Sequence[str]) -> np.ndarray:

@@ -50,7 +50,7 @@ def _experiment(one: ExperimentResult) -> dict[str, Any]:
         "section": "open question" if experiment.section == "open" else f"§ {experiment.section}",
         "note": experiment.note,
         "claims": [_claim(result) for result in one.results],
-        "figures": [*_forests(one), *_curves(one)],
+        "figures": [*_forests(one), *_curves(one), *_reflections(one)],
         "arms": [_arm(row) for row in one.arms],
         "problems": one.problems,
         "regrets": [(r.criterion, _interval(r.regret), _interval(r.less_than_last), r.regret.n) for r in one.regrets],
@@ -121,6 +121,17 @@ def _curves(one: ExperimentResult) -> list[Figure]:
         return []
     svg = line_chart([Series(arm.name, arm.curve, tone) for arm, tone in arms], f"{one.experiment.title}: reward")
     return [Figure("Reward by step", "Mean over seeds.", svg, [(arm.name, tone) for arm, tone in arms])]
+
+
+def _reflections(one: ExperimentResult) -> list[Figure]:
+    """Of every arm in which it was measured, how often "Wait" follows a first attempt."""
+    figures = []
+    for arm, curves in one.reflections.items():
+        named = list(zip(curves.items(), TONES, strict=False))
+        svg = line_chart([Series(name, curve, tone) for (name, curve), tone in named], f"{arm}: Wait by step")
+        note = "P(Wait) after a wrong and a right first attempt; mean over seeds. Step 0 is before RL."
+        figures.append(Figure(f"How often \u201cWait\u201d follows: {arm}", note, svg, [(n, t) for (n, _), t in named]))
+    return figures
 
 
 def _arm(row: ArmRow) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from seethink.core.files import write_json, write_json_lines
 from seethink.core.types import Completion, Sample
 from seethink.data.prompts import PromptList
 from seethink.eval.hallucination import as_record
-from seethink.eval.presentation import write_evaluation
-from seethink.eval.runner import evaluate_modes, mode_name
+from seethink.eval.presentation import item_record, write_evaluation
+from seethink.eval.runner import evaluate_modes, evaluate_task, mode_name
 from seethink.eval.score import item_accuracy
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import SourceTask, load_source_task
@@ -20,7 +20,10 @@ from seethink.generate.make import make_generator
 from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.studies.hallucination.responses import measure_hallucination
-from seethink.studies.lab.reading import DECODINGS, HALLUCINATION, IN_DOMAIN
+from seethink.studies.lab.causal import write_causal
+from seethink.studies.lab.forks import write_forks
+from seethink.studies.lab.reading import DECODINGS, EARLIER_ITEMS, HALLUCINATION, IN_DOMAIN
+from seethink.studies.lab.reflection import write_reflection
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes.compare_modes import compare_modes
 from seethink.studies.modes.inference_modes import MODES, ModesConfig
@@ -28,12 +31,17 @@ from seethink.studies.modes.mode_rows import write_modes
 from seethink.studies.selection.select_run import select_run, settings_of
 
 WORLD = "world:all"
+OTHER_DRAWS = 10_000
+"""Between the seeds of two checkpoints of an arm: their errors are independent, and those of two arms are paired."""
 TRIES = 8
 """Of pass@8."""
 
 
 def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
-    """eval.json and eval/items.jsonl; math has another number of items than the other domains."""
+    """eval.json and eval/items.jsonl of the model, and eval/earlier.jsonl of the checkpoints before it.
+
+    Math has another number of items than the other domains.
+    """
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
     sizes = {"world:math": settings["math"], "world:other": settings["other"]}
@@ -41,7 +49,29 @@ def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     prompts, label = PromptList(task.samples, loaded.chat), folder.name
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
+        earlier = [
+            {"checkpoint": one.name, **record}
+            for place, one in enumerate(checkpoints_before(Path(model), settings["earlier"]))
+            for record in _records(one, task, prompts, rewarder, config, seed + OTHER_DRAWS * (place + 1))
+        ]
     write_evaluation(folder, task, prompts, scores, label=label, model=loaded.source, seed=seed)
+    if settings["earlier"]:
+        write_json_lines(folder / EARLIER_ITEMS, earlier)
+
+
+def checkpoints_before(last: Path, count: int) -> list[Path]:
+    """The newest `count` checkpoints of a run before its last one, or as many as there are, the oldest first."""
+    found = sorted(path.parent for path in last.parent.glob("step_*/config.json") if path.parent.name < last.name)
+    return found[len(found) - min(count, len(found)) :]
+
+
+def _records(
+    checkpoint: Path, task: Task, prompts: PromptList, rewarder: Rewarder, config: EvalConfig, seed: int
+) -> list[dict[str, Any]]:
+    """One answer of a checkpoint to each item, as lines of items.jsonl."""
+    generator, longest = make_generator(load_model(str(checkpoint))), config.max_new_tokens
+    score = evaluate_task(task, generator, prompts, rewarder, samples=1, max_new_tokens=longest, seed=seed)
+    return [item_record(s, group, score.total.mode) for s, group in zip(task.samples, score.responses, strict=True)]
 
 
 def write_decodings(model: str, folder: Path, settings: dict[str, Any]) -> None:
@@ -109,5 +139,8 @@ MEASUREMENTS: dict[str, Callable[[str, Path, dict[str, Any]], None]] = {
     "decodings": write_decodings,
     "modes": write_mode_rows,
     "select": write_selection,
+    "forks": write_forks,
+    "causal": write_causal,
+    "reflection": write_reflection,
     "hallucination": write_hallucination,
 }

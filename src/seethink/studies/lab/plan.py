@@ -19,7 +19,7 @@ from typing import Any
 from seethink.config import Part, Recipe, load_recipe
 from seethink.models.load import model_path
 from seethink.runs.identity import model_identity, versions
-from seethink.studies.lab.schema import Arm, Experiment, LabError, Scale, load_scales
+from seethink.studies.lab.schema import EARLIER, Arm, Experiment, LabError, Scale, load_scales
 from seethink.studies.quickstart import recipes_folder
 
 TRAINING_CODE = (
@@ -30,10 +30,11 @@ TRAINING_CODE = (
 IRRELEVANT = ("out", "name", "model", "eval", "log")
 """Recipe keys that weights do not depend on; the model is covered by the parent's key."""
 MEASURED_BY = {
-    "eval": "eval", "mode": "modes", "regret": "select", "correlation": "select", "tokens_of": "select",
-    "hallucination": "hallucination", "decoding": "decodings",
+    "eval": ("eval",), "mode": ("modes",), "regret": ("select",), "correlation": ("select",), "tokens_of": ("select",),
+    "hallucination": ("hallucination",), "decoding": ("decodings",), "study": ("select", "forks"),
+    "heated": ("causal",), "reflection": ("reflection",),
 }  # fmt: skip
-"""Source of a term -> the measurement that it needs. Metrics need none: training writes them."""
+"""Source of a term -> the measurements that it needs. Metrics need none: training writes them."""
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Job:
     undo: tuple[Part, ...] = ()
     """In place of training: the parts of its parent that are put back to what the parent started from."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """`eval`, `decodings`, `modes`, `select` or `hallucination` -> its settings."""
+    """`eval`, `decodings`, `modes`, `select`, `forks`, `causal`, `reflection`, `hallucination` -> its settings."""
     names: set[str] = field(default_factory=set)
     """The `experiment/arm` pairs that use this job."""
     train_s: float = 0.0
@@ -77,7 +78,14 @@ class Plan:
     """Experiment -> arm -> one key per seed."""
 
     def seconds(self, job: Job) -> float:
-        return job.train_s + sum(self.scale.seconds[name] for name in job.measurements)
+        return job.train_s + sum(self.measure_seconds(job).values())
+
+    def measure_seconds(self, job: Job) -> dict[str, float]:
+        """Measurement -> expected seconds on one core."""
+        seconds = {name: self.scale.seconds[name] for name in job.measurements}
+        if "eval" in seconds:
+            seconds["eval"] *= 1 + job.measurements["eval"]["earlier"] / self.scale.eval.samples
+        return seconds
 
 
 def missing_models(experiment: Experiment) -> list[str]:
@@ -144,7 +152,12 @@ def _recipe(scale: Scale, arm: Arm, seed: int, file: str) -> Recipe:
     words += [f"data.train_size={scale.own.rows}"] if arm.traces is not None else []
     prompts = [word for word in words if word.startswith("rollout.prompts_per_step=")]
     most = int(prompts[-1].partition("=")[2]) if prompts else None
-    return load_recipe(recipes_folder() / file, [*words, *(_fitting(word, most) for word in arm.set)])
+    words += [_fitting(word, most) for word in arm.set]
+    recipe = load_recipe(recipes_folder() / file, words)
+    if not arm.equal_samples:
+        return recipe
+    samples = recipe.algorithm.steps * recipe.rollout.prompts_per_step * recipe.rollout.group_size
+    return load_recipe(recipes_folder() / file, [*words, f"algorithm.samples={samples}"])
 
 
 def _fitting(override: str, prompts: int | None) -> str:
@@ -157,19 +170,36 @@ def _fitting(override: str, prompts: int | None) -> str:
 
 def _add_measurements(plan: Plan, experiment: Experiment) -> None:
     for term in experiment.terms:
-        needed = MEASURED_BY.get(term.source)
-        for name in term.arms if needed else ():
-            for key in plan.arms[experiment.name][name]:
-                job = plan.jobs[key]
-                job.measurements[needed or ""] = _settings(plan.scale, needed or "", job.seed)
+        needed = MEASURED_BY.get(term.source, ())
+        for job in (plan.jobs[key] for name in term.arms for key in plan.arms[experiment.name][name]):
+            job.measurements |= {name: _settings(plan.scale, name, job) for name in needed}
 
 
-def _settings(scale: Scale, measurement: str, seed: int) -> dict[str, Any]:
+def _settings(scale: Scale, measurement: str, job: Job) -> dict[str, Any]:
     """The same items for every arm of a seed, so that arms compare item by item."""
     if measurement == "eval":
-        return {"seed": seed, **scale.eval.model_dump()}
-    settings = {"seed": seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+        return {"seed": job.seed, **scale.eval.model_dump(), "earlier": EARLIER if job.stage == "rl" else 0}
+    settings = {"seed": job.seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+    if measurement == "reflection":
+        return settings | {"start": _parent(job).label}
+    if measurement == "forks":
+        return settings | {"reference": _first_trained(job).label}
     return settings | ({"budgets": list(scale.budgets)} if measurement == "modes" else {})
+
+
+def _parent(job: Job) -> Job:
+    """Raises LabError where it is a base model."""
+    if job.parent is None or job.parent.recipe is None:
+        raise LabError(f"{', '.join(sorted(job.names))}: reflection is measured from a trained parent on")
+    return job.parent
+
+
+def _first_trained(job: Job) -> Job:
+    """The cold start that the arm comes from. Raises LabError where it comes from a base model at once."""
+    found = [parent for parent in ancestors(job) if parent.recipe is not None]
+    if not found:
+        raise LabError(f"{', '.join(sorted(job.names))}: forks are those of the arm's cold start, and it has none")
+    return found[-1]
 
 
 def job_key(recipe: Recipe | None, origin: str | None, seed: int, besides: dict[str, Any] | None = None) -> str:

@@ -29,7 +29,7 @@ def plan_table(plan: Plan, cores: int) -> Table:
     for job in plan.jobs.values():
         if job.seed == 0 and (job.recipe is not None or job.measurements):
             finished = sum(plan.jobs[key].names == job.names for key in done)
-            measured = sum(plan.scale.seconds[name] for name in job.measurements)
+            measured = sum(plan.measure_seconds(job).values())
             cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
             table.add_row(job.stage or job.model or "parts", Text(_served(job.names)), *cells)
     left = [job for key, job in plan.jobs.items() if key not in done]

@@ -27,7 +27,7 @@ POWER = 0.8
 MOST_SEEDS = 30
 """Above which one does not look for enough seeds."""
 PROBE_SAMPLES = 2
-"""Responses per item, where modes and hallucination are measured."""
+"""Responses per item, where modes, hallucination and raised temperatures are measured."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,14 @@ def measured_spreads(values: LabValues) -> dict[tuple[str, str], Spread]:
 
 def item_spread(claim: Claim, scale: Scale) -> Spread:
     """What the items alone do where half of the answers are right; seeds that differ for other reasons do more."""
-    terms = [_item_variance(term, scale) * len(term.arms) for term in claim.terms]
+    each = [one for term in claim.terms for one in ([term, _subtracted(term)] if term.minus else [term])]
+    terms = [_item_variance(term, scale) for term in each]
     return UNKNOWN if claim.scale != "points" or math.nan in terms else Spread(math.sqrt(sum(terms)), "items alone")
+
+
+def _subtracted(term: Term) -> Term:
+    """What a gain is over: the model that was there before RL, of which there is one."""
+    return term.model_copy(update={"newest": 1})
 
 
 def _item_variance(term: Term, scale: Scale) -> float:
@@ -103,16 +109,20 @@ def _item_variance(term: Term, scale: Scale) -> float:
     domains = [name for name in DOMAINS if in_group(name, term.domain)]
     thirds = 3 if term.difficulty else 1
     if term.eval == "accuracy":
-        answers = [
-            scale.eval.samples * (scale.eval.math if d == IN_DOMAIN else scale.eval.other) // thirds for d in domains
-        ]
+        items = [scale.eval.math if d == IN_DOMAIN else scale.eval.other for d in domains]
+        answers = [_answers(term, scale.eval.samples) * size / thirds for size in items]
     elif term.decoding:
-        answers = [scale.probe // thirds for _ in domains]
-    elif term.mode or term.hallucination == "share":
-        answers = [PROBE_SAMPLES * scale.probe for _ in domains]
+        answers = [scale.probe / thirds for _ in domains]
+    elif term.mode or term.hallucination == "share" or term.heated in ("plain", "forks", "elsewhere"):
+        answers = [float(PROBE_SAMPLES * scale.probe) for _ in domains]
     else:
         return math.nan
     return 0.25 * sum(1 / max(1, n) for n in answers) / len(domains) ** 2
+
+
+def _answers(term: Term, samples: int) -> float:
+    """Answers to an item whose mean is as uncertain as the value: earlier checkpoints give one each."""
+    return term.newest**2 / (1 / samples + term.newest - 1)
 
 
 # --- the table

@@ -14,6 +14,7 @@ from seethink.core.statistics import mean_se
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_object
 from seethink.studies.lab.collect import Folders, collect_values, read_index, trained
+from seethink.studies.lab.curves import Curve, reflection_curves
 from seethink.studies.lab.looks import LOOKS, look_at
 from seethink.studies.lab.moderation import NO_PRIOR, Prior, fit_priors
 from seethink.studies.lab.reading import Unreadable, read_term
@@ -46,7 +47,10 @@ class Result:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm: (mean, standard error) over the seeds of each quantity; NaN where it was not measured."""
+    """One arm: (mean, standard error) over the seeds of each quantity; NaN where it was not measured.
+
+    What was evaluated is of the last three checkpoints of an RL arm, and of the final model of any other.
+    """
 
     name: str
     seeds: int
@@ -67,6 +71,8 @@ class ExperimentResult:
     results: list[Result]
     arms: list[ArmRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    reflections: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    """Arm -> how often "Wait" follows a first attempt, by step; of arms where that was measured."""
     regrets: list[Regret] = field(default_factory=list)
     """Per criterion, over the seeds of the arm whose checkpoints were compared."""
 
@@ -182,6 +188,11 @@ def _with_arms(one: ExperimentResult, entry: dict[str, Any], out: Path) -> Exper
         one,
         arms=[_arm_row(name, [f[name] for f in folders if name in f]) for name in entry["arms"]],
         problems=_problems(entry["arms"]),
+        reflections={
+            name: curves
+            for name in entry["arms"]
+            if (curves := reflection_curves([f[name] for f in folders if name in f]))
+        },
         regrets=_regrets(one.experiment, folders),
     )
 
@@ -216,9 +227,9 @@ def _arm_row(name: str, folders: list[Path]) -> ArmRow:
     return ArmRow(
         name,
         len(folders),
-        over_seeds(Term(arm=name, eval="accuracy", domain="in")),
-        over_seeds(Term(arm=name, eval="accuracy", domain="out")),
-        over_seeds(Term(arm=name, eval="tokens")),
+        over_seeds(Term(arm=name, eval="accuracy", domain="in", newest=3)),
+        over_seeds(Term(arm=name, eval="accuracy", domain="out", newest=3)),
+        over_seeds(Term(arm=name, eval="tokens", newest=3)),
         over_seeds(Term(arm=name, metric="reward/mean", span=(0.75, 1.0))),
         _curve(folders, "reward/mean"),
     )

@@ -18,6 +18,8 @@ T = TypeVar("T")
 LAB = files("seethink.studies.lab")
 MARK = "\u25c6"
 """Of primary claims."""
+EARLIER = 2
+"""Checkpoints before an RL arm's last one that are evaluated besides, by one answer to each item (`newest`)."""
 Group = Literal["in", "out", "all"]
 """Domains: `in` is math, which RL trains on; `out` is all others. Every domain has the same weight."""
 
@@ -44,6 +46,10 @@ class Arm(Section):
         (), description="In place of a stage: the parent with these parts put back to what its training started from."
     )
     length: float = Field(1.0, gt=0, le=4, description="RL steps, as a share of the scale's.")
+    equal_samples: bool = Field(
+        False, description="Of RL: end when a plain arm of this length has sampled as many completions, dropped ones "
+        "included, in place of after as many steps.",
+    )  # fmt: skip
     cost: float = Field(1.0, gt=0, description="Time of a step against a plain one, for the plan.")
 
     @model_validator(mode="after")
@@ -54,6 +60,8 @@ class Arm(Section):
             raise ValueError("undo is of an arm with a parent, and without a stage of its own")
         if self.stage is None and not self.undo and (self.parent is not None or self.set):
             raise ValueError("an arm without a stage is a base model: give model alone")
+        if self.equal_samples and self.stage != "rl":
+            raise ValueError("equal_samples is of arms of stage rl")
         if self.traces is not None and self.stage not in ("coldstart", "tune", "distil"):
             raise ValueError("traces is of the stages that train on them: coldstart, tune and distil")
         return self
@@ -80,7 +88,27 @@ class Term(Section):
     decoding: Literal["greedy", "pass@8"] | None = Field(
         None, description="Source: accuracy on `probe` items, greedy, or of items that one of eight samples gets right."
     )
-    domain: Group = Field("all", description="Of eval, decoding, mode, regret and correlation.")
+    heated: Literal["plain", "forks", "elsewhere", "places"] | None = Field(
+        None, description="Source: accuracy on `probe` items with a raised temperature at forks alone, or elsewhere "
+        "alone, or nowhere; or how many forks there are.",
+    )  # fmt: skip
+    reflection: Literal["gap", "gap-before", "attempts"] | None = Field(
+        None, description="Source: P(Wait | first attempt wrong) less P(Wait | right) on the second world, at the last "
+        "checkpoint or before RL; or how many wrong or right attempts there are at the checkpoint with the fewest.",
+    )  # fmt: skip
+    study: Literal["correlation", "regret", "forks"] | None = Field(
+        None, description="Source: checkpoints of the arm and of `runs` together (selection/study.py): the corrected "
+        "correlation of their entropy at fixed forks with accuracy, what choosing by `criterion` costs on average, or "
+        "how many forks there are.",
+    )  # fmt: skip
+    runs: tuple[str, ...] = Field((), description="Of study: the other arms.")
+    criterion: Literal["fork_entropy", "reward", "uncertain_reward", "accuracy", "last", "random"] | None = Field(
+        None, description="Of study = 'regret': what chooses the checkpoint."
+    )
+    domain: Group = Field("all", description="Of eval, decoding, mode, heated, regret, correlation and study.")
+    newest: Literal[1, 3] = Field(
+        1, description="Of eval, of an RL arm: its last checkpoint, or the mean of the values of its last three."
+    )
     difficulty: Literal["easy", "normal", "hard"] | None = Field(
         None, description="Of eval and decoding; default: all."
     )
@@ -98,8 +126,15 @@ class Term(Section):
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         if not 0 <= self.span[0] < self.span[1] <= 1:
             raise ValueError(f"span {list(self.span)} is not [from, to] with 0 <= from < to <= 1")
-        if (self.regret or self.correlation) and self.domain == "all":
+        of_checkpoints = self.regret or self.correlation or self.study in ("correlation", "regret")
+        if of_checkpoints and self.domain == "all":
             raise ValueError("regret and correlation are of domain 'in' or 'out'")
+        if (self.study == "regret") != (self.criterion is not None):
+            raise ValueError("study = 'regret' and criterion go together")
+        if bool(self.runs) != (self.study is not None) or (self.runs and self.minus):
+            raise ValueError("study and runs go together, and without minus")
+        if self.newest > 1 and self.eval is None:
+            raise ValueError("newest is of eval")
         if (self.mode == "budget") != (self.budget is not None):
             raise ValueError("mode = 'budget' and budget go together")
         return self
@@ -110,10 +145,22 @@ class Term(Section):
 
     @property
     def arms(self) -> tuple[str, ...]:
-        return (self.arm,) if self.minus is None else (self.arm, self.minus)
+        return (self.arm, *self.runs) if self.minus is None else (self.arm, self.minus)
 
 
-SOURCES = ("eval", "metric", "mode", "regret", "correlation", "hallucination", "tokens_of", "decoding")
+SOURCES = (
+    "eval",
+    "metric",
+    "mode",
+    "regret",
+    "correlation",
+    "hallucination",
+    "tokens_of",
+    "decoding",
+    "heated",
+    "reflection",
+    "study",
+)
 
 
 class Check(Section):
@@ -166,8 +213,12 @@ class Claim(Section):
         left = self.left
         if self.ratio:
             return "factor"
-        shares = left.eval == "accuracy" or left.decoding or left.regret or left.hallucination
-        return "points" if shares or (left.mode and left.column == "accuracy") else left.metric or left.source
+        shares = (
+            left.eval == "accuracy" or (left.mode is not None and left.column == "accuracy"),
+            left.decoding or left.regret or left.hallucination or left.criterion,
+            left.heated in ("plain", "forks", "elsewhere") or left.reflection in ("gap", "gap-before"),
+        )
+        return "points" if any(shares) else left.metric or left.source
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -203,7 +254,7 @@ class Shared(Section):
 class EvalSize(Section):
     math: int = Field(gt=0, description="In-domain items.")
     other: int = Field(gt=0, description="Items per other domain.")
-    samples: int = Field(gt=0, description="Responses per item at temperature 1.")
+    samples: int = Field(gt=0, description="Responses of an arm's last checkpoint per item, at temperature 1.")
     max_new_tokens: int = Field(gt=0, description="Longest response.")
 
 
@@ -265,6 +316,9 @@ def _experiment(file: Traversable, shared: Shared) -> Experiment:
             raise LabError(f"{file.name}: arm {name!r} undoes training, and its parent {arm.parent!r} is not trained")
         if parent is not arm and parent.undo:
             raise LabError(f"{file.name}: arm {name!r} trains on from {arm.parent!r}, which has no recipe")
+    for term in whole.terms:
+        if term.newest > 1 and arms[term.arm].stage != "rl":
+            raise LabError(f"{file.name}: newest = {term.newest} is of RL arms, and {term.arm!r} is none")
     return whole
 
 

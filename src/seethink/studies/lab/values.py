@@ -37,6 +37,11 @@ class SeedValues(Section):
         "the effect. Domains are weighted in them, so that every one counts the same.",
     )
 
+    left_newest: tuple[float, ...] | None = Field(
+        None, description="Where `left` is a mean over checkpoints: the value of each, the oldest first."
+    )
+    right_newest: tuple[float, ...] | None = Field(None, description="The same of `right`.")
+
     @model_validator(mode="after")
     def _believable(self) -> Self:
         if (items := sum(count for _, count in self.items)) > MOST_ITEMS:
@@ -55,6 +60,8 @@ class SeedValues(Section):
             left=left.value,
             right=None if right is None else right.value,
             items=tuple((value, counts[value]) for value in sorted(counts)),
+            left_newest=left.newest,
+            right_newest=None if right is None else right.newest,
         )
 
 

@@ -51,6 +51,8 @@ class Scored:
     """Checkpoint -> share of bootstrap resamples in which it is the best."""
     counts: dict[str, int] = field(default_factory=dict)
     """Checkpoint -> tokens, or responses, that the value is the mean of; empty where it is no mean of such."""
+    halves: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Checkpoint -> the value over every second item, and over the others: how well it is measured; empty likewise."""
 
     @property
     def chosen(self) -> str | None:
@@ -168,7 +170,11 @@ def _scored(name: str, names: list[str], sums: np.ndarray, counts: np.ndarray, s
     values = [Estimate(*own).mean for own in zip(sums, counts, strict=True)]
     draws = resampled_ratios(sums, counts, seed=seed)
     found = _with_draws(name, names, values, (counts > 0).sum(1), draws)
-    return replace(found, counts={n: int(total) for n, total in zip(names, counts.sum(1), strict=True)})
+    halves = {
+        n: (Estimate(s[::2], c[::2]).mean, Estimate(s[1::2], c[1::2]).mean)
+        for n, s, c in zip(names, sums, counts, strict=True)
+    }
+    return replace(found, counts={n: int(total) for n, total in zip(names, counts.sum(1), strict=True)}, halves=halves)
 
 
 def _with_draws(name: str, names: list[str], values: list[float], n: Sequence[int], draws: np.ndarray) -> Scored:
@@ -285,12 +291,13 @@ def _choice(table: dict[str, Any], criterion: str) -> Any:
     return table["criteria"].get(criterion, {}).get("chosen")
 
 
-def _values(scored: Scored) -> dict[str, dict[str, float | int | None]]:
+def _values(scored: Scored) -> dict[str, dict[str, Any]]:
     return {
         name: {
             **_flat("", v),
             "n": v.n,
             **({"count": scored.counts[name]} if scored.counts else {}),
+            **({"halves": [finite_or_none(half) for half in scored.halves[name]]} if scored.halves else {}),
             "best_share": scored.best_share[name],
         }
         for name, v in scored.values.items()
