@@ -9,6 +9,7 @@ rounds its inputs too, and the one of 4 packs its codes anew for some processors
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterable
 from typing import Any
@@ -67,17 +68,18 @@ class QuantizedLinear(nn.Linear):
 
     def restored(self) -> Tensor:
         """The weight [out_features, in_features] in float32."""
-        from bitsandbytes import functional as library
-
+        library = _library()
         scales = library.dequantize_blockwise(self.scale_codes, absmax=self.scale_largest, blocksize=SCALES)
         scales = scales + self.scale_offset
         shape = torch.Size((self.out_features, self.in_features))
         if self.bits == 8:
-            return library.dequantize_blockwise(self.weight, absmax=scales, blocksize=BLOCK).view(shape)  # type: ignore[no-any-return]
+            numbers: Tensor = library.dequantize_blockwise(self.weight, absmax=scales, blocksize=BLOCK)
+            return numbers.view(shape)
         # In one row where rows are odd: for those bitsandbytes has no kernel on a CPU.
         given = shape if self.in_features % 2 == 0 else torch.Size((self.numbers,))
         state = library.QuantState(scales, shape=given, dtype=torch.float32, blocksize=BLOCK, quant_type="nf4")
-        return library.dequantize_4bit(self.weight, state).view(shape)  # type: ignore[no-any-return]
+        numbers = library.dequantize_4bit(self.weight, state)
+        return numbers.view(shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] -> [..., out_features]."""
@@ -114,6 +116,12 @@ def require_bitsandbytes() -> None:
         raise UserError("lora.base needs the bitsandbytes library: pip install 'seethink[qlora]'")
 
 
+def _library() -> Any:
+    """bitsandbytes' functions, which have no types. Raises UserError where it is not installed."""
+    require_bitsandbytes()
+    return importlib.import_module("bitsandbytes.functional")
+
+
 def quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
     """The layers in few bits, by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, QuantizedLinear)}
@@ -145,9 +153,7 @@ def largest_restored(model: nn.Module) -> int:
 
 def _rounded(weight: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(codes, codes of the blocks' scales, scales of these, their offset)"""
-    require_bitsandbytes()
-    from bitsandbytes import functional as library
-
+    library = _library()
     numbers = weight.float().contiguous()
     if bits == 4:
         codes, state = library.quantize_4bit(numbers, blocksize=BLOCK, compress_statistics=False, quant_type="nf4")
