@@ -1,15 +1,17 @@
 """What a base model can do on the second world: greedy, on test items.
 
-Reading one value; direct answers by level; and, without a picture, answers after a caption with their equations.
+Reading one value; direct answers by level; without a picture, answers after a caption with their equations; and drills.
 
-python benchmarks/nano2_scores.py --model models/nano2               # some minutes on one core
-python benchmarks/nano2_scores.py --model models/nano2 --size 80
+python benchmarks/nano2_scores.py --model nano2               # some minutes on one core
+python benchmarks/nano2_scores.py --model nano2 --size 80
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+
+import numpy as np
 
 from seethink.config import RewardConfig
 from seethink.core.types import Completion, Sample
@@ -20,6 +22,7 @@ from seethink.rewards.rewarder import Rewarder
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.said import take_apart
 from seethink.world.v2.source import samples
+from seethink.world.v2.talk import drills
 
 BANDS = ("1", "2", "3-4", "5-8")
 TEXTS = (*GROUPS["core"], "dice", "shapes", "bars", "clocks")
@@ -33,6 +36,18 @@ def answers(loaded: LoadedModel, source: str, size: int, seed: int) -> list[tupl
     pairs = [(sample, group[0]) for sample, group in zip(asked, groups, strict=True)]
     Rewarder(RewardConfig()).score(pairs)
     return pairs
+
+
+def drilled(loaded: LoadedModel, size: int, seed: int) -> dict[str, list[bool]]:
+    """Whether whole answers to drills are right, to the last word: letters of options, and holders of values."""
+    rng = np.random.default_rng([seed, 1])
+    turns = [drills(rng)[1][0] for _ in range(4 * size)]
+    prompts = [loaded.chat.prompt(Sample(str(i), question)) for i, (question, _) in enumerate(turns)]
+    groups = make_generator(loaded).generate(prompts, 1, Sampling(60, temperature=0.0), (seed,))
+    right: dict[str, list[bool]] = {"options": [], "holders": []}
+    for (question, answer), group in zip(turns, groups, strict=True):
+        right["options" if "\n" in question else "holders"].append(group[0].text == answer)
+    return right
 
 
 def share(pairs: list[tuple[Sample, Completion]]) -> float:
@@ -68,6 +83,8 @@ def main() -> None:
         equations = [equation.holds for said in thoughts for equation in said.equations]
         right = sum(equations) / len(equations) if equations else math.nan
         print(row(f"`{domain}`", [*map(share, groups), right]), flush=True)
+    for kind, right in drilled(loaded, args.size, args.seed).items():
+        print(f"\nDrills, {kind}: {sum(right)} of {len(right)} answers wholly right.")
     print(f"\nn = {args.size} per number, standard error at most {50 / args.size**0.5:.1f} points.")
 
 

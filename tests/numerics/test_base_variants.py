@@ -58,7 +58,7 @@ def built(name: str) -> Any:
 
 
 def test_the_package_holds_every_one_and_says_how_it_was_made() -> None:
-    assert list(PACKAGED) == ["nano", *RELATIVES]
+    assert list(PACKAGED) == ["nano", *RELATIVES, "nano2"]
     package = Path(seethink.__file__).resolve().parent
     for name in RELATIVES:
         folder = PACKAGED[name]
