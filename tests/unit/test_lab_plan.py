@@ -38,7 +38,7 @@ def test_every_experiment_resolves_to_recipes(scale: str) -> None:
     assert seeds == {0, 1}
 
 
-def test_the_experiments_without_a_primary_claim_fit_into_two_hours_and_three_quarters_on_two_cores() -> None:
+def test_the_experiments_without_a_primary_claim_fit_into_less_than_three_hours_on_two_cores() -> None:
     """At three seeds, after those with one; and these at three seeds as well."""
     primary = [e for e in PRESENT if any(claim.primary for claim in e.claims)]
     before, whole = (make_plan(chosen, "nano", 3, Path("lab")) for chosen in (primary, PRESENT))
@@ -47,7 +47,7 @@ def test_the_experiments_without_a_primary_claim_fit_into_two_hours_and_three_qu
         whole.jobs[key].train_s = 0.0
         for name in job.measurements:
             del whole.jobs[key].measurements[name]
-    assert 3600 < wall_seconds(whole, set(), 2) < 2.75 * 3600
+    assert 3600 < wall_seconds(whole, set(), 2) < 2.8 * 3600
 
 
 def test_one_cold_start_and_one_rl_run_serve_all_experiments_of_a_seed() -> None:
