@@ -77,7 +77,7 @@ QUICKSTART2 = Pipeline(
         Stage("RL", "grpo", "nano2-grpo.toml"),
     ),
     GROUPS["rl"],
-    GROUPS["other"],
+    (*GROUPS["core"], *GROUPS["tuning"], *GROUPS["held"]),
 )
 PIPELINES = {1: QUICKSTART, 2: QUICKSTART2}
 """By the number of the world."""
