@@ -56,6 +56,7 @@ class Pipeline:
     stages: tuple[Stage, ...]
     in_domain: tuple[str, ...]
     out_of_domain: tuple[str, ...]
+    command: str = "seethink quickstart"
     runs: Path | None = None
     """Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
 
@@ -69,7 +70,7 @@ QUICKSTART = Pipeline(
     ),
     ("math",),
     OTHER_DOMAINS,
-    RUNS,
+    runs=RUNS,
 )
 QUICKSTART2 = Pipeline(
     (
@@ -78,6 +79,7 @@ QUICKSTART2 = Pipeline(
     ),
     GROUPS["rl"],
     (*GROUPS["core"], *GROUPS["tuning"], *GROUPS["held"]),
+    command="seethink quickstart --world 2",
 )
 PIPELINES = {1: QUICKSTART, 2: QUICKSTART2}
 """By the number of the world."""
@@ -216,7 +218,7 @@ def _describe(out: Path, pipeline: Pipeline, seconds: float, note: str) -> None:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "command": f"seethink quickstart{' --world 2' if pipeline is QUICKSTART2 else ''}",
+        "command": pipeline.command,
     }
     write_json(path, content)
 

@@ -7,6 +7,7 @@ with accuracy (paper 5.1) does not say that it brings it: here it is added, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,13 @@ def calibrate(loaded: LoadedModel, groups: Sequence[RolloutGroup]) -> dict[str, 
     own = [completion for group in groups for completion in group.completions]
     forks, meter = fork_mask(own), EntropyMeter(loaded.chat, (), 0)
 
-    def total(temperature: float, chosen: np.ndarray) -> float:
+    @cache  # both kinds of places are asked for at temperatures 1 and HOTTER
+    def entropies(temperature: float) -> np.ndarray:
         scored = score_groups(loaded, groups, EntropySettings((), temperature=temperature), meter)
-        return float(np.concatenate([c.entropies for group in scored for c in group])[chosen].sum())
+        return np.concatenate([c.entropies for group in scored for c in group])
+
+    def total(temperature: float, chosen: np.ndarray) -> float:
+        return float(entropies(temperature)[chosen].sum())
 
     if not forks.any():
         return {"forks": HOTTER, "elsewhere": 1.0, "added": 0.0}

@@ -59,7 +59,7 @@ def scene(rng: np.random.Generator, levels: tuple[int, ...] = LEVELS) -> Item:
 
 def text(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> tuple[None, list[Turn]]:
     """A caption and one question about it, or a drill."""
-    return drills(rng, levels) if rng.random() < DRILL_SHARE else (None, [_text(_told(rng, levels), rng)])
+    return drills(rng, levels) if rng.random() < DRILL_SHARE else (None, [_text(rng, levels)])
 
 
 def drills(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> tuple[None, list[Turn]]:
@@ -103,12 +103,9 @@ def _named(item: Item, rng: np.random.Generator) -> Turn:
     return forms.named(item, [names[i] for i in rng.permutation(len(names))[: int(rng.integers(len(names))) + 1]])
 
 
-def _told(rng: np.random.Generator, levels: tuple[int, ...]) -> Item:
-    return _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
-
-
-def _text(item: Item, rng: np.random.Generator) -> Turn:
+def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
     """A caption with a question about it."""
+    item = _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
     match list(TEXTS)[int(rng.choice(len(TEXTS), p=list(TEXTS.values())))]:
         case "named":
             question, answer = _named(item, rng)
