@@ -5,13 +5,10 @@ The tool runs here. What it answers is a user's turn, the pictures before the te
 
 from __future__ import annotations
 
-import io
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
-
-from PIL.Image import Image
 
 from seethink.config import ToolConfig
 from seethink.endpoint.batch import Outcome, Request, State, ask_in_batches
@@ -21,6 +18,7 @@ from seethink.environments.protocol import Environment, Step
 from seethink.eval.bench.answerers import Server, Work, first_turns, request_seed
 from seethink.eval.bench.generations import Generation, Settings
 from seethink.generate.conversations import TURNS
+from seethink.world.make import png_bytes
 
 PART = 4
 """Chats that go on together, per request at once: a part is asked turn by turn, and a kill takes part of one."""
@@ -117,10 +115,6 @@ class ConversingServer(Server):
 
 def _user(step: Step) -> Message:
     """The tool's answer as a user's turn."""
-    return Message(role="user", content=[*(image_part(_png(image)) for image in step.images), text_part(step.text)])
-
-
-def _png(image: Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return Message(
+        role="user", content=[*(image_part(png_bytes(image)) for image in step.images), text_part(step.text)]
+    )
