@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -27,6 +28,8 @@ def on_ranks(world: int, work: Callable[..., None], folder: Path, *args: Any) ->
 
 
 def _rank(number: int, world: int, store: str, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    # What the parent has let go of stays: a process group that ends here would wait for a thread that was not forked.
+    gc.freeze()
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(world), "LOCAL_RANK": str(number), RENDEZVOUS: store}
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
