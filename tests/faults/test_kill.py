@@ -46,6 +46,7 @@ def test_30_killed_at_a_few_random_points(server: ForkServer, tmp_path: Path, st
 
 
 @pytest.mark.full
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("stage", stages())
 def test_30_killed_at_twenty_random_points(server: ForkServer, tmp_path: Path, stage: str) -> None:
     check(server, tmp_path, stage, range(20))

@@ -35,6 +35,7 @@ from seethink.rewards.rewarder import Rewarder
 from seethink.runs.folder import seconds_so_far
 from seethink.runs.lock import FolderLock
 from seethink.runs.reading import final_model, read_object
+from seethink.studies.own_traces import OwnTraces, with_own_traces
 from seethink.train.start import train
 from seethink.world.scenes import OTHER_DOMAINS
 from seethink.world.v2.domains import GROUPS
@@ -47,6 +48,8 @@ class Stage:
     folder: str
     recipe: str
     """File name in the recipes folder."""
+    own: str = ""
+    """Where the stage trains on the model's own verified answers: the source of the questions."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Pipeline:
     """Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
 
 
+ASKED = 2
+"""Questions per row that is trained on: a model answers some of them wrongly."""
+OWN_SETTINGS = ("coldstart.max_tokens=160", "coldstart.val_share=0.1", "sft.max_repetition=0.6")
 RUNS = Path(__file__).with_name("quickstart_runs.json")
 QUICKSTART = Pipeline(
     (
@@ -76,6 +82,12 @@ QUICKSTART2 = Pipeline(
     (
         Stage("cold start", "coldstart", "nano2-coldstart.toml"),
         Stage("RL", "grpo", "nano2-grpo.toml"),
+        Stage(
+            "connector",
+            "connector",
+            "nano2-connector.toml",
+            own="world2:cold,tuning?stage=tuning",
+        ),
     ),
     GROUPS["rl"],
     (*GROUPS["core"], *GROUPS["tuning"], *GROUPS["held"]),
@@ -125,21 +137,26 @@ def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], pipeline: Pip
     model = first.model
     for stage, planned in plan.items():
         console.rule(stage.name)
-        model = str(_train(planned, model))
+        model = str(_train(stage, planned, model))
         evaluator.run(model, stage.name, out / stage.folder)
     _describe(out, pipeline, time.perf_counter() - started, note)
     return write_report(out)
 
 
-def _train(planned: _Planned, model: str) -> Path:
+def _train(stage: Stage, planned: _Planned, model: str) -> Path:
     """Train one stage from `model`, in this process or in those that its recipe asks for.
 
     Raises SystemExit where processes of their own ended otherwise than well; they have said why.
     """
     recipe = planned.recipe.model_copy(update={"model": model})
+    own = []
+    if stage.own:
+        asked = OwnTraces(stage.own, ASKED * (recipe.data.train_size or 1), OWN_SETTINGS)
+        recipe = with_own_traces(recipe, Path(recipe.out).with_name(f"{stage.folder}-data"), asked, recipe.seed)
+        own = [f"data.train={json.dumps(recipe.data.train)}", f"data.val={json.dumps(recipe.data.val)}"]
     if recipe.cluster.trainers == 1 and not needs_servers(recipe):
         return train(recipe, resume=True)
-    code = launch_recipe(recipe, [*planned.words, f"model={json.dumps(model)}", "--resume"])
+    code = launch_recipe(recipe, [*planned.words, *own, f"model={json.dumps(model)}", "--resume"])
     last = final_model(Path(recipe.out))
     if code or last is None:
         raise SystemExit(code or 1)

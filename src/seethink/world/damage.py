@@ -56,13 +56,14 @@ def parse_damage(options: str) -> Damage:
         name, _, text = option.partition("=")
         if name not in kinds:
             raise UserError(f"no option {name!r}; choose from {', '.join(kinds)}, as in ?image=blank&share=0.1")
-        values[name] = text if name == "image" else _share(name, text)
+        values[name] = text if name == "image" else read_share(name, text)
     if "image" in values and values["image"] not in KINDS:
         raise UserError(f"image={values['image']!r}: choose from {', '.join(KINDS)}")
     return Damage(**values)  # type: ignore[arg-type]
 
 
-def _share(name: str, text: str) -> float:
+def read_share(name: str, text: str) -> float:
+    """The value of an option that is a share. Raises UserError."""
     try:
         share = float(text)
     except ValueError:

@@ -22,7 +22,7 @@ from seethink.core.errors import UserError
 from seethink.core.exits import EXIT_RESUME, RunStopped
 from seethink.core.files import write_json
 from seethink.core.orphans import stop_with_parent
-from seethink.runs.reading import read_object
+from seethink.runs.reading import read_lines, read_object
 
 FILE = "job.json"
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "NO_COLOR": "1", "COLUMNS": "160"}
@@ -36,13 +36,24 @@ def main(folder: Path) -> None:
     stop_with_parent()
     recipe = None if about["recipe"] is None else Recipe.model_validate(about["recipe"])
     if recipe is not None and about["collect"] is not None:
-        from seethink.studies.lab.own_traces import with_own_traces
-
         with _timed(folder, "collect"):
-            recipe = with_own_traces(recipe, folder, about["collect"])
+            recipe = _on_own_traces(recipe, folder / "own", about["collect"])
     with _timed(folder, "train"):
         model = _put_back(folder, about["undo"]) if "undo" in about else _train(recipe, about["model"])
     _measure_all(model, folder, about["measurements"])
+
+
+def _on_own_traces(recipe: Recipe, folder: Path, asked: dict[str, Any]) -> Recipe:
+    """Raises LabError where fewer rows are right than the recipe trains on: arms compare at the same number of rows."""
+    from seethink.studies.lab.schema import LabError
+    from seethink.studies.own_traces import OwnTraces, with_own_traces
+
+    own = OwnTraces(asked["source"], asked["questions"], tuple(asked["set"]))
+    recipe = with_own_traces(recipe, folder, own, asked["seed"])
+    rows, wanted = sum(1 for _ in read_lines(Path(recipe.data.train), [])), recipe.data.train_size or 1
+    if rows < wanted:
+        raise LabError(f"{rows:,} answers of {recipe.model} can be trained on, and {wanted:,} are wanted: see {folder}")
+    return recipe
 
 
 def _measure_all(model: str, folder: Path, measurements: dict[str, Any]) -> None:
