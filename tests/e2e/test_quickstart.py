@@ -87,3 +87,20 @@ def test_the_same_seed_gives_the_same_metrics(run: Path, tmp_path: Path) -> None
     for stage in ("base", "coldstart", "grpo", "connector"):
         ours, theirs = (json.loads((r / stage / "eval.json").read_text())["scores"] for r in (tmp_path / "again", run))
         assert ours == theirs
+
+
+def test_the_second_pipeline_tunes_its_connector_on_its_own_verified_answers(tmp_path: Path) -> None:
+    out = tmp_path / "second"
+    # Enough of a cold start that the policy answers some questions rightly in the format that is trained on.
+    learns = ["coldstart:data.train_size=640", "coldstart:sft.val_every=10", "rollout.max_new_tokens=60"]
+    for _ in range(2):
+        result = quickstart(out, "--world", "2", *learns)
+        assert result.returncode == 0, result.stderr
+    assert {"base", "coldstart", "grpo", "connector", "connector-data"} <= {folder.name for folder in out.iterdir()}
+    rows = [json.loads(line) for line in (out / "connector-data" / "data" / "train.jsonl").open()]
+    assert 0 < len(rows) <= 80
+    assert all("<think>" in json.dumps(row) for row in rows)
+    assert len(records(out / "connector")) > 0
+    recipe = json.loads((out / "connector" / "recipe.json").read_text())
+    assert recipe["data"]["train"] == str(out / "connector-data" / "data" / "train.jsonl")
+    assert recipe["model"].startswith(str(out / "grpo"))

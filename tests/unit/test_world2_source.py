@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -39,7 +40,24 @@ def test_what_takes_the_first_world_takes_the_second() -> None:
     assert one_domain("world2:core:traces?stage=rl", "looks") == "world2:looks?stage=rl"
     assert one_domain("world2:core:worked?levels=2", "looks") == "world2:looks:text?levels=2"
     assert (all_domains("world2:core"), all_domains("world:math")) == ("world2:all", "world:all")
+    assert one_domain("world2:core:traces?leaps=0.5", "looks") == "world2:looks"
     assert source_name("world2:core?stage=rl") == "world2"
+
+
+def test_some_traces_leap_to_the_answer() -> None:
+    source = "world2:cold:traces?stage=coldstart"
+    plain, mixed = (world_samples(source + leaps, "train", 320, 0) for leaps in ("", "&leaps=0.6"))
+    leapt = []
+    for careful, sample in zip(plain, mixed, strict=True):
+        assert (careful.id, careful.question, careful.answer) == (sample.id, sample.question, sample.answer)
+        assert sample.response is not None
+        assert sample.response.endswith(str(careful.response).rpartition(" so ")[2])
+        if sample.response != careful.response:
+            assert not re.search("=|Wait| and [0-9]", sample.response)
+            assert sample.meta["turns"] == []
+            leapt.append(sample.domain)
+    assert 140 < len(leapt) < 210  # of 320, less those whose working has no step to leave out
+    assert set(leapt) == set(GROUPS["cold"])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +73,9 @@ def test_what_takes_the_first_world_takes_the_second() -> None:
         ("world2:dice?levels=5-2", "levels='5-2'"),
         ("world2:dice?levels=x", "levels='x'"),
         ("world2:dice:traces?denials=0.5", "denials are traces of the first world"),
-        ("world2:dice?size=3", "no option 'size'.*besides stage and levels"),
+        ("world2:dice?size=3", "no option 'size'.*besides stage, levels, leaps"),
+        ("world2:dice?leaps=0.5", "leaps are a share of the traces"),
+        ("world2:dice:traces?leaps=2", "leaps='2': give a share from 0 to 1"),
         ("world2:held?stage=rl", "the domain 'second' is for stage=eval alone: no stage trains on it"),
         ("world2:roman?stage=base", "the domain 'roman' is for stage=eval, and for stage=base in the forms captions"),
         ("world2:captions:traces?stage=tuning", "the domain 'gauges' is for stage=eval"),

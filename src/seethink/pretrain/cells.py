@@ -23,9 +23,9 @@ from seethink.world.v2.talk import watched
 
 WARPED = ("digits", "dots", "numbered")
 """Kinds whose value stays when a cell is turned or stretched a little."""
-WARP_SHARE = 0.7
+WARP_SHARE = 0.8
 """Of such cells."""
-WARP = ((0.09, 0.09, 0.02), (0.09, 0.09, 0.02))
+WARP = ((0.12, 0.12, 0.03), (0.12, 0.12, 0.03))
 """Standard deviations of an affine map's entries; the last column moves, in half cells."""
 SHRINK = 1.05
 """So that what stands at a cell's edge is seldom cut."""

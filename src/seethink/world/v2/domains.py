@@ -53,6 +53,7 @@ _HELD = (
 _CAPTIONS = (
     Domain("gauges", BOTH, ("gauges",), noun="the {} gauge", plural="gauges"),
     Domain("roman", BOTH, ("roman",)),
+    Domain("signs", ("chains",), ("numbered",), low=0, tasks=("add",)),
 )
 _RL = tuple(replace(domain, name=f"{domain.name}_dusk", palette="dusk") for domain in _CORE)
 

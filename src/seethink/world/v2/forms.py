@@ -10,6 +10,8 @@ from seethink.world.v2.domains import DOMAINS
 from seethink.world.v2.items import Item
 from seethink.world.v2.scene import COLUMNS, Thing
 from seethink.world.v2.shows import middle
+from seethink.world.v2.tasks.chains import card, target
+from seethink.world.v2.tasks.looks import true_values
 
 DESCRIBE = "Describe the image."
 
@@ -46,13 +48,8 @@ def _rows(things: Sequence[Thing]) -> str:
     """`I see row 1 red up, blue left. row 2 ...`: where each card's arrow points."""
     rows = []
     for number, (_, row) in enumerate(groupby(things, key=lambda thing: thing.cells[0] // COLUMNS), start=1):
-        rows.append(f"row {number} {', '.join(map(_card, row))}.")
+        rows.append(f"row {number} {', '.join(map(card, row))}.")
     return "I see " + " ".join(rows)
-
-
-def _card(thing: Thing) -> str:
-    """`red up`, or `red 4 up` where the card has a number too."""
-    return f"{thing.name} {thing.value} {thing.arrow}" if thing.show == "numbered" else f"{thing.name} {thing.arrow}"
 
 
 def _pairs(things: Sequence[Thing]) -> str:
@@ -65,10 +62,16 @@ def _pairs(things: Sequence[Thing]) -> str:
 
 
 def named(item: Item, names: Sequence[str]) -> tuple[str, str]:
-    """A question that names some of what is shown, and the reading of each, in the order of the question."""
+    """A question that names some of what is shown, and the reading of each, in the order of the question.
+
+    The reading of an arrow has the card behind it: `I see red up green.`
+    """
     things = [thing for name in names for thing in item.problem.things if thing.name == name]
-    seen = f"I see {', '.join(map(_card, things))}." if things[0].arrow else caption(things)
-    return f"What are {', '.join(names)}?", seen
+    question = f"What are {', '.join(names)}?"
+    if not things[0].arrow:
+        return question, caption(things)
+    at = {thing.cells[0]: thing.name for thing in item.problem.things}
+    return question, f"I see {', '.join(f'{card(thing)} {at[target(thing)]}' for thing in things)}."
 
 
 def text_question(item: Item) -> str:
@@ -79,6 +82,17 @@ def text_question(item: Item) -> str:
 def worked(item: Item) -> str:
     """The teacher's working in plain text, without the tags of a thought."""
     return f"{item.thought.text} {item.conclusion} {direct(item.answer)}"
+
+
+def leap(item: Item) -> str:
+    """A response that reads what the answer needs and leaps to the answer, with no step between.
+
+    Of looks it says the true value alone, of a chain the first card.
+    """
+    problem = item.problem
+    truth = true_values(problem)
+    seen = problem.used[:1] if problem.family == "chains" else [f"{name} {truth[name]}" for name in problem.used]
+    return f"<think>I see {', '.join(seen)}. {item.conclusion}</think>{direct(item.answer)}"
 
 
 def turns(item: Item) -> list[tuple[str, str]]:

@@ -206,12 +206,10 @@ def arrow(way: str, length: float) -> Mask:
 
 @cache
 def scratch(kind: int) -> Mask:
-    """A zigzag from corner to corner of a cell."""
-    xs = [2 + 4 * i for i in range(7)]
-    ys = [4.0, 10.0, 7.0, 15.0, 13.0, 22.0, 24.0]
-    points = [v for x, y in zip(xs, ys, strict=True) for v in (x, y)]
+    """A zigzag along the upper or the lower edge of a cell, where it hides nothing."""
+    points = [v for i in range(7) for v in (2 + 4 * i, 1.5 + 3 * (i % 2))]
     mask = drawn(CELL, CELL, lambda pen, at: pen.line(at(*points), fill=255, width=7, joint="curve"))
-    return _channels(_pixels(mask)[:, ::-1]) if kind else mask
+    return mask[::-1] if kind else mask
 
 
 @cache

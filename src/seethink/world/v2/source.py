@@ -2,8 +2,8 @@
 
 - DOMAINS: names or groups, separated by commas; the groups are core, cold, rl, tuning, held, captions, other and all.
 - FORM: none for questions alone (RL, evaluation), or one of FORMS.
-- OPTIONS: `stage=base|coldstart|rl|tuning|eval` (default eval), `levels=1-4`, and the damage to pictures of the first
-  world (`image=blank&share=0.1`).
+- OPTIONS: `stage=base|coldstart|rl|tuning|eval` (default eval), `levels=1-4`, `leaps=0.6` (the share of traces that
+  leap from the readings to the answer), and the damage to pictures of the first world (`image=blank&share=0.1`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 
 from seethink.core.errors import UserError
 from seethink.core.types import Sample
-from seethink.world.damage import Damage, parse_damage
+from seethink.world.damage import Damage, parse_damage, read_share
 from seethink.world.digits import SPLITS, Split
 from seethink.world.v2 import forms
 from seethink.world.v2.domains import DOMAINS, GROUPS, refusal
+from seethink.world.v2.draws import Draws
 from seethink.world.v2.items import STAGES, Item, Key, make_item
 from seethink.world.v2.scene import LEVELS
 
@@ -33,7 +34,7 @@ FORMS = {
     "worked": "as text, with the teacher's working",
 }
 
-
+OPTIONS = "stage, levels, leaps"
 ASKED_AS = {"captions": ":captions", "probes": ":probes", "text": ":text", "worked": ":text"}
 """How evaluation asks the items of a form; the others are asked as questions about pictures."""
 
@@ -46,6 +47,8 @@ class Source:
     form: str = ""
     stage: str = "eval"
     levels: tuple[int, ...] = LEVELS
+    leaps: float = 0.0
+    """The share of traces that leap from the readings to the answer, as an able teacher's do."""
     damage: Damage = NO_DAMAGE
 
 
@@ -69,12 +72,15 @@ def parse(source: str) -> Source:
     if why := refusal(stage, form, domains):
         raise UserError(f"{source!r}: the domain {why}")
     if "denials" in own:
-        raise UserError(f"{source!r}: denials are traces of the first world; choose from stage, levels, image, share")
+        raise UserError(f"{source!r}: denials are traces of the first world; choose from {OPTIONS}, image, share")
+    if "leaps" in own and form != "traces":
+        raise UserError(f"{source!r}: leaps are a share of the traces; ask for them as in world2:cold:traces?leaps=0.6")
     try:
+        leaps = read_share("leaps", own.pop("leaps", "0"))
         damage = parse_damage("&".join(f"{name}={value}" for name, value in own.items()))
     except ValueError as error:
-        raise UserError(f"{source!r}: {error}, besides stage and levels") from None
-    return Source(domains, form, stage, levels, damage)
+        raise UserError(f"{source!r}: {error}, besides {OPTIONS}") from None
+    return Source(domains, form, stage, levels, leaps, damage)
 
 
 def _levels(source: str, text: str) -> tuple[int, ...]:
@@ -91,12 +97,15 @@ def _levels(source: str, text: str) -> tuple[int, ...]:
 def one_domain(source: str, domain: str) -> str:
     """The source of a single domain as evaluation reads it: with its options, and with a form that asks otherwise.
 
+    The options of traces are left out.
+
     >>> one_domain("world2:all:traces?levels=1-4", "dice"), one_domain("world2:all:probes", "dice")
     ('world2:dice?levels=1-4', 'world2:dice:probes')
     """
-    head, mark, options = source.partition("?")
+    head, _, rest = source.partition("?")
+    options = "&".join(option for option in rest.split("&") if not option.startswith("leaps="))
     form = ASKED_AS.get(head.removeprefix(PREFIX).partition(":")[2], "")
-    return f"{PREFIX}{domain}{form}{mark}{options}"
+    return f"{PREFIX}{domain}{form}{'?' * bool(options)}{options}"
 
 
 def samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
@@ -115,7 +124,8 @@ def _sample(source: Source, split: Split, number: int, seed: int) -> Sample:
     turn, at = divmod(number, len(source.domains))
     index, level = divmod(turn, len(source.levels))
     key = Key(seed, source.stage, split, source.domains[at], source.levels[level], index)
-    sample = to_sample(make_item(key), source.form)
+    leaps = source.leaps > 0 and Draws("leap", *key).chance(source.leaps)
+    sample = to_sample(make_item(key), "leaps" if leaps else source.form)
     if source.damage == NO_DAMAGE or not sample.images:
         return sample
     place = [seed, STAGES.index(source.stage), SPLITS.index(split), list(DOMAINS).index(key.domain), key.level, index]
@@ -123,7 +133,10 @@ def _sample(source: Source, split: Split, number: int, seed: int) -> Sample:
 
 
 def to_sample(item: Item, form: str = "") -> Sample:
-    """An item in one of its forms. Its id names the item, from which `items.item_of` makes it again."""
+    """An item in one of its forms, or in `leaps`, a trace without a step.
+
+    Its id names the item, from which `items.item_of` makes it again.
+    """
     sample = Sample(
         id=item.key.id,
         question=item.problem.question,
@@ -137,6 +150,8 @@ def to_sample(item: Item, form: str = "") -> Sample:
     if form == "traces":
         causes = [{"cause": turn.cause, "after": turn.after} for turn in item.thought.turns]
         return replace(sample, response=item.trace, meta=sample.meta | {"turns": causes})
+    if form == "leaps":
+        return replace(sample, response=forms.leap(item), meta=sample.meta | {"turns": []})
     if form == "answers":
         return replace(sample, response=forms.direct(item.answer))
     if form == "captions":

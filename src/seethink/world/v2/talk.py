@@ -1,6 +1,6 @@
 """The conversations of the second nano's base training: captions, readings, direct answers, working in plain text.
 
-No picture comes with working: thinking about pictures is what a cold start teaches.
+None has the tags of a thought, a hasty leap or a trace of the cold start's own items.
 """
 
 from __future__ import annotations
@@ -19,23 +19,29 @@ from seethink.world.v2.scene import LEVELS, Thing
 Shown = Image | tuple[Thing, ...] | None
 """A picture, or what one would show, or nothing."""
 OTHERS = tuple(name for name in GROUPS["cold"] if name not in GROUPS["core"])
-SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]: 0.1, GROUPS["captions"]: 0.05}
+SHARES = {GROUPS["core"]: 0.5, GROUPS["rl"]: 0.15, OTHERS: 0.2, GROUPS["tuning"]: 0.08, GROUPS["captions"]: 0.07}
 """How often a picture is of each group of domains."""
 HARD = ("bars", "tables", "clocks", "shapes", "emoji")
 WATCHED = {
     GROUPS["core"]: 0.3,
     GROUPS["rl"]: 0.2,
     HARD: 0.3,
-    OTHERS: 0.1,
+    OTHERS: 0.08,
     GROUPS["tuning"]: 0.05,
-    GROUPS["captions"]: 0.05,
+    GROUPS["captions"]: 0.07,
 }
 """The same in the first phase: charts, clocks and counting, which take longest to learn, come more often."""
 TEXTS = {"named": 0.15, "probe": 0.05, "worked": 0.7, "direct": 0.1}
 """What a text asks of a caption: several named values, one value, the item's question with or without its working."""
+WORKED_SHARE = 0.5
+"""Questions about pictures that are answered with the working; the others are answered directly."""
 DRILL_SHARE = 0.5
-"""Texts that are one drill: which options some answers are, or what has some values. A long answer hangs on such single
-words and teaches them too rarely: with fewer drills, the letters of options fall back to chance."""
+"""Texts that are one drill: which options some answers are, what has some values, or some equations. A long answer
+hangs on such single words and teaches them too rarely: with fewer drills, letters of options fall back to chance."""
+DRILLS = (0.4, 0.35, 0.25)
+"""The shares of options, holders and equations among drills."""
+MOST_TOTAL, MOST_TERM = 90, 12
+"""The largest numbers left and right of a drill's sign."""
 OPTIONS = (0.4, 0.4, 0.2)
 """The shares of numbers, names and pairs of names among their options."""
 HELD = ("search", "sums", *OTHERS)
@@ -43,7 +49,7 @@ TOLD_SHARE = 0.35
 """Conversations about pictures that are not drawn, of the text phase."""
 TEXT_SHARE, PRACTICE_SHARE = 0.4, 0.5
 """Conversations without a picture, of the language phase and of the last phase."""
-FIRST_LEVELS = LEVELS[:4]
+FIRST_LEVELS = LEVELS[:6]
 _BITS = 2**31
 
 
@@ -64,7 +70,13 @@ def text(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> tu
 
 def drills(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> tuple[None, list[Turn]]:
     """One drill. A phase of these alone comes first."""
-    return None, [_options(rng) if rng.random() < 0.5 else _holders(_item(rng, HELD, levels), rng)]
+    match int(rng.choice(len(DRILLS), p=DRILLS)):
+        case 0:
+            return None, [_options(rng)]
+        case 1:
+            return None, [_holders(_item(rng, HELD, levels), rng)]
+        case _:
+            return None, [_equations(rng)]
 
 
 def undrawn(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
@@ -90,8 +102,10 @@ def _about(item: Item, rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
 
 
 def _turns(item: Item, rng: np.random.Generator) -> list[Turn]:
-    """Its caption, its question with a direct answer, a reading of some things and of one, in random order."""
+    """Its caption, its question, a reading of some things and of one, in random order."""
     caption, question, *probes = forms.turns(item)
+    if rng.random() < WORKED_SHARE:
+        question = item.prompt, forms.worked(item)
     turns = [caption] if item.key.domain in GROUPS["captions"] else [caption, question]
     turns += [_named(item, rng), probes[int(rng.integers(len(probes)))]]
     return [turns[i] for i in rng.permutation(len(turns))]
@@ -143,6 +157,17 @@ def _holders(item: Item, rng: np.random.Generator) -> Turn:
         return _options(rng)
     answer = ", ".join(f"{value} {alone[value]}" for value in asked)
     return f"{caption} Which are {', '.join(map(str, asked))}?", f"so {answer}."
+
+
+def _equations(rng: np.random.Generator) -> Turn:
+    """`What are 23 + 8, 14 - 5?`, answered by `23 + 8 = 31, 14 - 5 = 9.`, as steps of working are written."""
+    asked, answers = [], []
+    for _ in range(int(rng.integers(1, 5))):
+        total, term = int(rng.integers(MOST_TOTAL + 1)), int(rng.integers(MOST_TERM + 1))
+        sign = "-" if term <= total and rng.random() < 0.3 else "+"
+        asked.append(f"{total} {sign} {term}")
+        answers.append(f"{total} {sign} {term} = {total + term if sign == '+' else total - term}")
+    return f"What are {', '.join(asked)}?", f"{', '.join(answers)}."
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:

@@ -65,15 +65,26 @@ def pose(domain: Domain, level: int, draws: Draws, like: Problem | None) -> Prob
     return Problem(tuple(things), "chains", "end", question, used[-1], used, number=level, rivals=rivals)
 
 
+def target(thing: Thing) -> int:
+    """The cell that a card's arrow points to."""
+    down, right = MOVES[thing.arrow]
+    return thing.cells[0] + COLUMNS * down + right
+
+
+def card(thing: Thing) -> str:
+    """`red up`, or `red 4 up` where the card has a number too."""
+    return " ".join([thing.name, *([str(thing.value)] if thing.show == "numbered" else []), thing.arrow])
+
+
 def think(problem: Problem) -> Thought:
-    """Say each arrow and the card that it leads to."""
+    """Read each card on the way with the card behind its arrow, and the number of the last."""
     of = {thing.name: thing for thing in problem.things}
-    number = {name: f" {of[name].value}" if problem.task == "add" else "" for name in of}
-    first = problem.used[0]
-    hops = [f"{of[a].arrow} {b}{number[b]}" for a, b in pairwise(problem.used)]
-    text = f"I see {first}{number[first]}, {', '.join(hops)}."
-    equations = steps([of[name].value for name in problem.used], problem.signs) if problem.signs else []
-    return Thought(" ".join([text, *([", ".join(equations) + "."] if equations else [])]))
+    hops = [f"{card(of[a])} {b}" for a, b in pairwise(problem.used)]
+    if problem.task == "end":
+        return Thought(f"I see {', '.join(hops)}.")
+    values = [of[name].value for name in problem.used]
+    last = f"{problem.used[-1]} {values[-1]}"
+    return Thought(f"I see {', '.join([*hops, last])}. {', '.join(steps(values, problem.signs))}.")
 
 
 FAMILY = Family(("end", "add"), pose, think)
