@@ -55,6 +55,15 @@ def test_without_a_second_thought_the_shortest_is_taken() -> None:
     assert (told.question, told.gained) == ("<b>short</b>?", 1)
 
 
+def test_one_that_was_not_chosen_from_options_is_preferred() -> None:
+    long = ["<think>", "5.", " Wait", ", 4", ", 4", ", 4", "<script>"]
+    free = [group("s0", "free", "wrong", ["5"]), group("s1", "free", "correct", long, (2,))]
+    options = [g | {"choices": ["4", "5"]} if g["id"] == "again" else g for g in ANSWERED]
+    told = story(pipeline("sft", "grpo"), Rollouts(groups=[*options, *free]))
+    assert told is not None
+    assert (told.question, told.gained) == ("<b>free</b>?", 3)
+
+
 def test_there_is_none_without_rl_after_a_stage_or_without_a_gain() -> None:
     assert story(pipeline("sft", "sft"), Rollouts(groups=ANSWERED)) is None
     assert story(pipeline("grpo"), Rollouts(groups=ANSWERED)) is None

@@ -43,8 +43,9 @@ class Story:
 def story(run: Run, rollouts: Rollouts) -> Story | None:
     """The story of the last RL stage that was evaluated on questions of an earlier stage; None without one.
 
-    Of the questions that became right it takes one whose right response thinks again at a critical word, with the
-    fewest tokens; without such a response the one with the fewest tokens.
+    Of the questions that became right it takes one without options, where few are right by luck, whose right response
+    thinks again at a critical word; failing that one with options, then one without a second thought. Among equals the
+    one with the fewest tokens.
     """
     ends = _ends(run)
     if ends is None:
@@ -53,7 +54,7 @@ def story(run: Run, rollouts: Rollouts) -> Story | None:
     gained = [pair for pair in pairs if _right(pair[1]) and not _right(pair[0])]
     if not gained:
         return None
-    before, after = min(gained, key=lambda pair: (not _thinks_again(_first(pair[1])), len(_first(pair[1])["tokens"])))
+    before, after = min(gained, key=lambda pair: _telling(pair[1]))
     return Story(
         question=after["question"],
         choices=after["choices"],
@@ -91,6 +92,12 @@ def _first(group: Group) -> dict[str, Any]:
 
 def _right(group: Group) -> bool:
     return bool(_first(group)["verdict"] == "correct")
+
+
+def _telling(group: Group) -> tuple[bool, bool, int]:
+    """The lower, the more a group's first response shows."""
+    first = _first(group)
+    return not _thinks_again(first), bool(group["choices"]), len(first["tokens"])
 
 
 def _thinks_again(completion: dict[str, Any]) -> bool:
