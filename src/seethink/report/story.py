@@ -43,9 +43,8 @@ class Story:
 def story(run: Run, rollouts: Rollouts) -> Story | None:
     """The story of the last RL stage that was evaluated on questions of an earlier stage; None without one.
 
-    Of the questions that became right it takes one without options, where few are right by luck, whose right response
-    thinks again at a critical word; failing that one with options, then one without a second thought. Among equals the
-    one with the fewest tokens.
+    Of the questions that became right it takes one without options, where few are right by luck, and of these one whose
+    right response thinks again at a critical word. Among equals it takes the one with the fewest tokens.
     """
     ends = _ends(run)
     if ends is None:
@@ -97,7 +96,7 @@ def _right(group: Group) -> bool:
 def _telling(group: Group) -> tuple[bool, bool, int]:
     """The lower, the more a group's first response shows."""
     first = _first(group)
-    return not _thinks_again(first), bool(group["choices"]), len(first["tokens"])
+    return bool(group["choices"]), not _thinks_again(first), len(first["tokens"])
 
 
 def _thinks_again(completion: dict[str, Any]) -> bool:
