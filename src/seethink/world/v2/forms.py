@@ -12,6 +12,7 @@ from seethink.world.v2.scene import COLUMNS, Thing
 from seethink.world.v2.shows import middle
 from seethink.world.v2.tasks.chains import card, target
 from seethink.world.v2.tasks.looks import true_values
+from seethink.world.v2.tasks.reckon import said
 
 DESCRIBE = "Describe the image."
 
@@ -90,9 +91,9 @@ def leap(item: Item) -> str:
     Of looks it says the true value alone, of a chain the first card.
     """
     problem = item.problem
-    truth = true_values(problem)
-    seen = problem.used[:1] if problem.family == "chains" else [f"{name} {truth[name]}" for name in problem.used]
-    return f"<think>I see {', '.join(seen)}. {item.conclusion}</think>{direct(item.answer)}"
+    if problem.family == "chains":
+        return item.concluded(f"I see {problem.used[0]}.")
+    return item.concluded(said(problem.used, true_values(problem), []))
 
 
 def turns(item: Item) -> list[tuple[str, str]]:

@@ -105,7 +105,11 @@ class Item:
     @property
     def trace(self) -> str:
         """The teacher's whole response."""
-        return f"<think>{self.thought.text} {self.conclusion}</think>The answer is {self.answer}."
+        return self.concluded(self.thought.text)
+
+    def concluded(self, thought: str) -> str:
+        """The response of this thought with the right conclusion and answer."""
+        return f"<think>{thought} {self.conclusion}</think>The answer is {self.answer}."
 
 
 def digest(problem: Problem) -> str:

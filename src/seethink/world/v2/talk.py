@@ -15,6 +15,7 @@ from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.items import Item, Key, make_item
 from seethink.world.v2.names import COLORS
 from seethink.world.v2.scene import LEVELS, Thing
+from seethink.world.v2.tasks.reckon import steps
 
 Shown = Image | tuple[Thing, ...] | None
 """A picture, or what one would show, or nothing."""
@@ -161,13 +162,12 @@ def _holders(item: Item, rng: np.random.Generator) -> Turn:
 
 def _equations(rng: np.random.Generator) -> Turn:
     """`What are 23 + 8, 14 - 5?`, answered by `23 + 8 = 31, 14 - 5 = 9.`, as steps of working are written."""
-    asked, answers = [], []
+    equations: list[str] = []
     for _ in range(int(rng.integers(1, 5))):
         total, term = int(rng.integers(MOST_TOTAL + 1)), int(rng.integers(MOST_TERM + 1))
-        sign = "-" if term <= total and rng.random() < 0.3 else "+"
-        asked.append(f"{total} {sign} {term}")
-        answers.append(f"{total} {sign} {term} = {total + term if sign == '+' else total - term}")
-    return f"What are {', '.join(asked)}?", f"{', '.join(answers)}."
+        equations += steps([total, term], "-" if term <= total and rng.random() < 0.3 else "+")
+    asked = [equation.partition(" = ")[0] for equation in equations]
+    return f"What are {', '.join(asked)}?", f"{', '.join(equations)}."
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:
