@@ -21,6 +21,7 @@ from seethink.models.load import LoadedModel, load_model
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.v2.domains import GROUPS
 from seethink.world.v2.said import take_apart
+from seethink.world.v2.skills import candidates
 from seethink.world.v2.source import samples
 from seethink.world.v2.talk import drills
 
@@ -39,14 +40,15 @@ def answers(loaded: LoadedModel, source: str, size: int, seed: int) -> list[tupl
 
 
 def drilled(loaded: LoadedModel, size: int, seed: int) -> dict[str, list[bool]]:
-    """Whether whole answers to drills are right, to the last word: letters of options, and holders of values."""
+    """Whether whole answers to drills are right, to the last word."""
     rng = np.random.default_rng([seed, 1])
-    turns = [drills(rng)[1][0] for _ in range(4 * size)]
+    turns = [drills(rng)[1][0] for _ in range(4 * size)] + [candidates(rng) for _ in range(size)]
     prompts = [loaded.chat.prompt(Sample(str(i), question)) for i, (question, _) in enumerate(turns)]
-    groups = make_generator(loaded).generate(prompts, 1, Sampling(60, temperature=0.0), (seed,))
-    right: dict[str, list[bool]] = {"options": [], "holders": []}
-    for (question, answer), group in zip(turns, groups, strict=True):
-        right["options" if "\n" in question else "holders"].append(group[0].text == answer)
+    groups = make_generator(loaded).generate(prompts, 1, Sampling(160, temperature=0.0), (seed,))
+    right: dict[str, list[bool]] = {kind: [] for kind in ("options", "holders", "equations", "candidates")}
+    for number, ((question, answer), group) in enumerate(zip(turns, groups, strict=True)):
+        kind = "options" if "\n" in question else "equations" if question.startswith("What are") else "holders"
+        right[kind if number < 4 * size else "candidates"].append(group[0].text == answer)
     return right
 
 

@@ -33,11 +33,14 @@ from seethink.world.v2.forms import named
 from seethink.world.v2.items import Key, make_item
 from seethink.world.v2.names import NAMES
 from seethink.world.v2.scene import Problem, Thing
+from seethink.world.v2.skills import skills
 from seethink.world.v2.talk import conversation, drills, practice, scene, text, undrawn
 from seethink.world.v2.tasks.chains import MOVES
 
 NANO2 = VARIANTS["nano2"]
-TINY = BaseConfig(vision_steps=2, drill_steps=1, text_steps=1, steps=2 * BUFFER, practice_steps=1, batch_size=2)
+TINY = BaseConfig(
+    vision_steps=2, drill_steps=1, text_steps=1, steps=2 * BUFFER, practice_steps=1, skill_steps=1, batch_size=2
+)
 KILLED_AFTER = BUFFER + 3
 
 
@@ -107,10 +110,11 @@ def test_two_threads_train_the_first_two_phases_side_by_side(tmp_path: Path) -> 
         alone = train_tiny(tmp_path / "alone", config)
     finally:
         torch.set_num_threads(threads)
-    assert [len(beside[name]) for name in ("drills", "text", "vision", "language", "practice")] == [1, 1, 2, 1, 1]
+    assert [len(beside[name]) for name in beside] == [1, 1, 2, 1, 1, 1]
     for name in ("drills", "text", "vision"):
         assert beside[name] == alone[name]
-    np.testing.assert_allclose(beside["practice"], alone["practice"], rtol=1e-3)
+    assert list(beside)[3:] == ["language", "practice", "skills"]
+    np.testing.assert_allclose(beside["skills"], alone["skills"], rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +158,27 @@ def test_the_batches_of_the_first_phase_can_begin_anywhere() -> None:
     assert whole[0][0].shape == (3, 3, 112, 112)
     cases = torch.tensor(HEADS)
     assert all((targets <= cases).all() and targets[..., 0].any(1).all() for _, targets in whole)
+
+
+def test_a_search_ends_with_the_first_candidate_that_hits() -> None:
+    """Every candidate of a drill, worked out again from the question's text."""
+    rng = np.random.default_rng(0)
+    kinds = Counter[str]()
+    for _ in range(300):
+        shown, turns = skills(rng)
+        assert not any("think>" in text for turn in turns for text in turn)
+        found = re.fullmatch(r"I see (.+)\. Which (is|add to) (\d+)\?", turns[0][0])
+        kinds["hits" if found else "text" if shown is None else "picture"] += 1
+        if found is None:
+            continue
+        totals = [sum(map(int, each.split(" + "))) for each in found[1].split(", ")]
+        tried = totals[: totals.index(int(found[3])) + 1]
+        said = turns[0][1].removeprefix("I see ").split(". Wait, ")
+        assert said[-1].endswith(f", so {found[3]}.")
+        assert [int(re.split(", | = ", each.removesuffix(f", so {found[3]}."))[-1]) for each in said] == tried
+    assert kinds["hits"] > 30
+    assert kinds["text"] > 30
+    assert kinds["picture"] > 100
 
 
 @pytest.mark.parametrize("talk", [conversation, practice])

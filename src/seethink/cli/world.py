@@ -87,7 +87,12 @@ def base(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the model; models/VARIANT or models/nano-VARIANT.")
     ] = None,
-    variant: Annotated[str, typer.Option(help="nano, nano2, resampler, qwen or weak.")] = "nano",
+    variant: Annotated[
+        str,
+        typer.Option(
+            help="nano, nano2, or a relative: resampler, qwen, weak, nano2-resampler, nano2-qwen, nano2-weak."
+        ),
+    ] = "nano",
     seed: Seed = 0,
 ) -> None:
     """Train a base model of the nano family (nano and nano2: an hour or more on 2 cores; the others: minutes).

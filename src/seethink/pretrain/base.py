@@ -10,6 +10,7 @@
    text-only arithmetic.
 4. Mostly text-only practice in what questions about pictures teach too rarely: finding the option with a given text,
    recalling a named value, single sums and differences. Without this phase, the letters of options stay at chance.
+5. The second nano alone: single steps of long workings, where an arrow leads and which of some sums makes a total.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ class Training:
         self.processor = variant.processor(tokenizer)
         self.model = variant.build(tokenizer, config.seed).train()
         self._encoder = Encoder(tokenizer, variant.image_seq_length)
-        alone = (("drills", config.drill_steps), ("text", config.text_steps))
-        self.phases = (*(name for name, steps in alone if steps), "vision", "language", "practice")
+        before = [name for name, steps in (("drills", config.drill_steps), ("text", config.text_steps)) if steps]
+        self.phases = (*before, "vision", "language", "practice", *["skills"] * (config.skill_steps > 0))
 
     def phase(self, name: str) -> PhaseRecord:
         """Train a phase, or load what it left where it is done."""
@@ -114,6 +115,7 @@ class Training:
             "text": (3, self.variant.text, c.text_lr, c.text_steps),
             "language": (1, self.variant.talk, c.lr, c.steps),
             "practice": (2, self.variant.practice, c.practice_lr, c.practice_steps),
+            "skills": (5, self.variant.skills, c.skill_lr, c.skill_steps),
         }[name]
 
         def batches(first: int) -> Iterator[Batch]:
@@ -168,7 +170,7 @@ def train_vision(
     parts = split_parts(model)
     params = [*parts["vision"].values(), *parts["connector"].values()]
     if variant.imitates:
-        loss_of = imitation()
+        loss_of = imitation(variant.imitates)
     else:
         loss_of, of_probe = variant.probing(model.config.get_text_config().hidden_size)
         params += of_probe

@@ -83,9 +83,9 @@ def probing(width: int) -> tuple[VisionLoss, list[torch.nn.Parameter]]:
     return loss, list(probe.parameters())
 
 
-def imitation() -> VisionLoss:
-    """The squared distance from the packaged nano's image tokens, as a share of their variance."""
-    teacher = load_model("nano").model
+def imitation(base: str) -> VisionLoss:
+    """The squared distance from a packaged base's image tokens, as a share of their variance."""
+    teacher = load_model(base).model
 
     def loss(tokens: Tensor, pixels: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():

@@ -19,7 +19,7 @@ from seethink.world.v2.words import build_tokenizer_core
 
 assert CELL == 2 * PATCH_SIZE  # so that one image token is one cell
 
-VISION = {"num_hidden_layers": 4}
+VISION2 = vision_config(SIZE) | {"num_hidden_layers": 4}
 TEXT = {"hidden_size": 192, "num_hidden_layers": 5, "num_attention_heads": 6, "intermediate_size": 384}
 
 
@@ -35,4 +35,9 @@ def build_processor2(tokenizer: Any) -> Any:
 
 def build_model2(tokenizer: Any, seed: int) -> Any:
     """A randomly initialised second nano in fp32."""
-    return build_internvl(tokenizer, seed, vision_config(SIZE) | VISION, text_config(tokenizer) | TEXT, NUM_CELLS)
+    return build_internvl(tokenizer, seed, VISION2, text_config2(tokenizer), NUM_CELLS)
+
+
+def text_config2(tokenizer: Any) -> dict[str, Any]:
+    """The language model: five layers of Qwen2, 192 wide."""
+    return text_config(tokenizer) | TEXT

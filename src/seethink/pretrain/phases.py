@@ -24,12 +24,15 @@ Weights = dict[str, torch.nn.Parameter]
 """By name."""
 CURVE_STEPS = 250
 """`base.json` has the mean loss of so many steps."""
+_LAST = ("skill_steps", "skill_lr")
+_LATE = ("practice_steps", "practice_lr", *_LAST)
 LATER: dict[str, tuple[str, ...]] = {
-    "vision": ("drill_steps", "text_steps", "text_lr", "steps", "lr", "practice_steps", "practice_lr"),
-    "drills": ("vision_steps", "vision_lr", "text_steps", "steps", "lr", "practice_steps", "practice_lr"),
-    "text": ("vision_steps", "vision_lr", "steps", "lr", "practice_steps", "practice_lr"),
-    "language": ("practice_steps", "practice_lr"),
-    "practice": (),
+    "vision": ("drill_steps", "text_steps", "text_lr", "steps", "lr", *_LATE),
+    "drills": ("vision_steps", "vision_lr", "text_steps", "steps", "lr", *_LATE),
+    "text": ("vision_steps", "vision_lr", "steps", "lr", *_LATE),
+    "language": _LATE,
+    "practice": _LAST,
+    "skills": (),
 }
 """Settings that a phase does not depend on: they may change after it."""
 KEEP_STEPS = 80

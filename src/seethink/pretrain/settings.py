@@ -18,6 +18,8 @@ class BaseConfig:
     lr: float = 1.5e-3
     practice_steps: int = 2000
     practice_lr: float = 1e-3
+    skill_steps: int = 0
+    skill_lr: float = 1e-3
     batch_size: int = 64
     warmup: int = 100
     weight_decay: float = 0.05

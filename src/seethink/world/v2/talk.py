@@ -75,7 +75,7 @@ def drills(rng: np.random.Generator, levels: tuple[int, ...] = FIRST_LEVELS) -> 
         case 0:
             return None, [_options(rng)]
         case 1:
-            return None, [_holders(_item(rng, HELD, levels), rng)]
+            return None, [_holders(drawn_item(rng, HELD, levels), rng)]
         case _:
             return None, [_equations(rng)]
 
@@ -93,26 +93,34 @@ def conversation(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     return text(rng) if rng.random() < TEXT_SHARE else _about(scene(rng, FIRST_LEVELS), rng)
 
 
-def practice(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
-    """A conversation of the last phase: more text, and every level."""
-    return text(rng, LEVELS) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng)
+def practice(rng: np.random.Generator, worked: float = WORKED_SHARE) -> tuple[Shown, list[Turn]]:
+    """A conversation of the phase of practice: more text, and every level. `worked` is WORKED_SHARE or another."""
+    return text(rng, LEVELS) if rng.random() < PRACTICE_SHARE else _about(scene(rng), rng, worked)
 
 
-def _about(item: Item, rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
-    return item.image, _turns(item, rng)
+def perception(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
+    """A picture and what reads it, with nothing to compute, compare or choose."""
+    item = scene(rng)
+    caption, _, *probes = forms.turns(item)
+    turns = [caption, read_some(item, rng), probes[int(rng.integers(len(probes)))]]
+    return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
-def _turns(item: Item, rng: np.random.Generator) -> list[Turn]:
+def _about(item: Item, rng: np.random.Generator, worked: float = WORKED_SHARE) -> tuple[Shown, list[Turn]]:
+    return item.image, _turns(item, rng, worked)
+
+
+def _turns(item: Item, rng: np.random.Generator, worked: float = WORKED_SHARE) -> list[Turn]:
     """Its caption, its question, a reading of some things and of one, in random order."""
     caption, question, *probes = forms.turns(item)
-    if rng.random() < WORKED_SHARE:
+    if rng.random() < worked:
         question = item.prompt, forms.worked(item)
     turns = [caption] if item.key.domain in GROUPS["captions"] else [caption, question]
-    turns += [_named(item, rng), probes[int(rng.integers(len(probes)))]]
+    turns += [read_some(item, rng), probes[int(rng.integers(len(probes)))]]
     return [turns[i] for i in rng.permutation(len(turns))]
 
 
-def _named(item: Item, rng: np.random.Generator) -> Turn:
+def read_some(item: Item, rng: np.random.Generator) -> Turn:
     """Some or all of its names, in random order, and what each shows."""
     names = list(dict.fromkeys(thing.name for thing in item.problem.things))
     return forms.named(item, [names[i] for i in rng.permutation(len(names))[: int(rng.integers(len(names))) + 1]])
@@ -120,10 +128,10 @@ def _named(item: Item, rng: np.random.Generator) -> Turn:
 
 def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
     """A caption with a question about it."""
-    item = _item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
+    item = drawn_item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
     match list(TEXTS)[int(rng.choice(len(TEXTS), p=list(TEXTS.values())))]:
         case "named":
-            question, answer = _named(item, rng)
+            question, answer = read_some(item, rng)
         case "probe":
             probes = forms.probes(item)
             probe = probes[int(rng.integers(len(probes)))]
@@ -171,9 +179,10 @@ def _equations(rng: np.random.Generator) -> Turn:
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:
-    return _item(rng, list(shares)[int(rng.choice(len(shares), p=list(shares.values())))], levels)
+    return drawn_item(rng, list(shares)[int(rng.choice(len(shares), p=list(shares.values())))], levels)
 
 
-def _item(rng: np.random.Generator, domains: tuple[str, ...], levels: tuple[int, ...]) -> Item:
+def drawn_item(rng: np.random.Generator, domains: tuple[str, ...], levels: tuple[int, ...]) -> Item:
+    """An item of the stage `base` from one of the domains and levels."""
     domain, level = domains[int(rng.integers(len(domains)))], levels[int(rng.integers(len(levels)))]
     return make_item(Key(0, "base", "train", domain, level, int(rng.integers(_BITS))))
