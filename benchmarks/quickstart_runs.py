@@ -21,14 +21,15 @@ from seethink.report.load import load_run
 
 
 def of_run(path: Path) -> dict[str, Any]:
-    """Accuracies in per cent by group of domains and stage."""
+    """Accuracies in per cent by group of domains and stage, at temperature 1 and greedy."""
     run = load_run(path)
     mode = scores.main_mode(run)
     assert mode is not None, f"{path} has not been evaluated"
     found: dict[str, Any] = {"seed": _seed(path), "machine": run.facts["machine"]}
     for label, names in scores.domain_groups(run).items():
-        means = {stage.name: scores.mean_score(stage, names, mode) for stage in run.stages}
-        found[label] = {name: round(100 * m.accuracy, 2) for name, m in means.items() if m is not None}
+        for title, how in ((label, mode), (f"{label}, greedy", "greedy")):
+            means = {stage.name: scores.mean_score(stage, names, how) for stage in run.stages}
+            found[title] = {name: round(100 * m.accuracy, 2) for name, m in means.items() if m is not None}
     return found
 
 

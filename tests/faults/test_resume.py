@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from seethink.runs.manifest import write_manifest
 from seethink.runs.metrics import read_metrics
 from seethink.runs.optimizer_state import CheckpointError
 from seethink.runs.reading import RunFileError
-from seethink.studies.quickstart import Pipeline, Stage, run_pipeline
+from seethink.studies.quickstart import QUICKSTART, Stage, run_pipeline
 from seethink.train.start import train as train_stage
 
 ROWS = [
@@ -320,7 +321,7 @@ def test_33_a_second_run_on_the_folder_is_refused_and_a_dead_one_is_no_obstacle(
             train_stage(recipe(home), resume=True)
         stage = Stage("cold start", "run", "nano-coldstart.toml")
         with pytest.raises(FolderInUseError, match="in use by another run"):
-            run_pipeline(home / "run", 0, [], Pipeline((stage,), (), ()))
+            run_pipeline(home / "run", 0, [], replace(QUICKSTART, stages=(stage,)))
     finally:
         process.kill()
         process.join()

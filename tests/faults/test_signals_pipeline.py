@@ -23,7 +23,7 @@ TINY = [
 @pytest.mark.slow
 def test_29_sigterm_ends_the_pipeline_and_the_same_command_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "seethink.cli.main", "quickstart", "--out", str(out), *TINY]
+    command = [sys.executable, "-m", "seethink.cli.main", "quickstart", "--world", "1", "--out", str(out), *TINY]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = forked.start(command, env=environment)
     metrics = out / "coldstart" / "metrics.jsonl"

@@ -16,9 +16,8 @@ from seethink.core.types import Completion, Sample
 from seethink.generate.in_process.generator import InProcessGenerator, Sampling
 from seethink.models.describe import describe
 from seethink.models.forward import hidden_states, output_head
-from seethink.models.load import NANO, PACKAGED, LoadedModel, load_model
+from seethink.models.load import PACKAGED, LoadedModel, load_model
 from seethink.models.parts import family_of, split_parts
-from seethink.pretrain.nano import build_tokenizer
 from seethink.pretrain.variants import VARIANTS
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
@@ -50,11 +49,6 @@ def questions(task: str, n: int) -> list[Sample]:
 def answers(loaded: LoadedModel, samples: list[Sample]) -> list[Completion]:
     prompts = [loaded.chat.prompt(sample) for sample in samples]
     return [g[0] for g in InProcessGenerator(loaded).generate(prompts, 1, Sampling(24, temperature=0.0), (0,))]
-
-
-def built(name: str) -> Any:
-    variant = VARIANTS[name]
-    return variant.build(build_tokenizer(variant.token_names), 0).eval()
 
 
 def test_the_package_holds_every_one_and_says_how_it_was_made() -> None:
@@ -152,31 +146,45 @@ def test_weaker_reasoning_is_weaker(nano: LoadedModel, kind: str) -> None:
     assert strong >= weak + 0.4
 
 
+@pytest.fixture(scope="module", params=["nano", "nano2"])
+def parent(request: pytest.FixtureRequest) -> LoadedModel:
+    return load_model(request.param)
+
+
+def built(parent: LoadedModel, kind: str) -> Any:
+    """A relative of `parent` before its first step."""
+    variant = VARIANTS[kind if parent.source == "nano" else f"{parent.source}-{kind}"]
+    return variant.build(variant.tokenizer(variant.token_names), 0).eval()
+
+
 @torch.inference_mode()
-def test_a_new_resampler_has_the_nanos_vision_encoder(nano: LoadedModel) -> None:
-    pixels = nano.chat.prompt(questions("read", 1)[0]).mm_kwargs["pixel_values"]
-    theirs = nano.model.model.vision_tower(pixels).last_hidden_state
-    vision = built("resampler").vision_model
+def test_a_new_resampler_has_its_parents_vision_encoder(parent: LoadedModel) -> None:
+    pixels = torch.randn(
+        2, 3, *parent.model.config.vision_config.image_size, generator=torch.Generator().manual_seed(0)
+    )
+    theirs = parent.model.model.vision_tower(pixels).last_hidden_state
+    vision = built(parent, "resampler").vision_model
     last = vision.encoder(vision.embeddings(pixels)).last_hidden_state
     torch.testing.assert_close(last, theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["resampler", "qwen"])
+@pytest.mark.parametrize("kind", ["resampler", "qwen"])
 @torch.inference_mode()
-def test_a_new_relative_has_the_nanos_language_model(nano: LoadedModel, name: str) -> None:
-    ids = torch.tensor([nano.chat.tokenizer("What is 3 plus 5?")["input_ids"]])
+def test_a_new_relative_has_its_parents_language_model(parent: LoadedModel, kind: str) -> None:
+    ids = torch.tensor([parent.chat.tokenizer("What is the sum of all values?")["input_ids"]])
     places = torch.arange(ids.shape[1])[None]
-    model = built(name)
-    rope = places.expand(3, -1, -1) if name == "qwen" else places
-    ours, theirs = (output_head(m)(hidden_states(m, ids, p, {})) for m, p in ((model, rope), (nano.model, places)))
+    model = built(parent, kind)
+    rope = places.expand(3, -1, -1) if kind == "qwen" else places
+    ours, theirs = (output_head(m)(hidden_states(m, ids, p, {})) for m, p in ((model, rope), (parent.model, places)))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_a_new_weak_one_has_its_eyes_alone(nano: LoadedModel) -> None:
-    pixels = nano.chat.prompt(questions("read", 1)[0]).mm_kwargs["pixel_values"]
-    weak = built("weak")
-    ours, theirs = (m.get_image_features(pixels, return_dict=True).pooler_output for m in (weak, nano.model))
+def test_a_new_weak_one_has_its_parents_eyes_alone(parent: LoadedModel) -> None:
+    pixels = torch.randn(
+        2, 3, *parent.model.config.vision_config.image_size, generator=torch.Generator().manual_seed(0)
+    )
+    weak = built(parent, "weak")
+    ours, theirs = (m.get_image_features(pixels, return_dict=True).pooler_output for m in (weak, parent.model))
     assert torch.equal(ours, theirs)
-    assert not torch.equal(weak.get_input_embeddings().weight, nano.model.get_input_embeddings().weight)
-    assert PACKAGED["nano"] == NANO
+    assert not torch.equal(weak.get_input_embeddings().weight, parent.model.get_input_embeddings().weight)

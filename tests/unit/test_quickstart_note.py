@@ -6,10 +6,11 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from seethink.report import summary_table, write_report
-from seethink.studies.quickstart import RUNS, spread_note
+from seethink.studies.quickstart import PIPELINES, spread_note
 
 STORED = {
     "date": "2026-01-02",
@@ -29,11 +30,11 @@ def test_the_note_has_the_range_of_the_stored_runs(tmp_path: Path) -> None:
     assert "50.0 to 52.9 % out-of-domain" in note
 
 
-def test_the_packaged_runs_are_two_seeds_on_one_and_two_threads() -> None:
-    runs = json.loads(RUNS.read_text())["runs"]
+@pytest.mark.parametrize(("world", "seeds"), [(1, 2), (2, 4)])
+def test_the_packaged_runs_are_of_several_seeds(world: int, seeds: int) -> None:
+    runs = json.loads(PIPELINES[world].runs.read_text())["runs"]
     assert len({(run["seed"], run["machine"]) for run in runs}) == len(runs) >= 4
-    assert len({run["seed"] for run in runs}) >= 2
-    assert len({run["machine"] for run in runs}) >= 2
+    assert len({run["seed"] for run in runs}) >= seeds
 
 
 def test_terminal_and_page_say_it(tmp_path: Path) -> None:

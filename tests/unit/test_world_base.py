@@ -187,12 +187,12 @@ def test_perception_asks_for_nothing_but_what_can_be_seen() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resampler", "qwen"])
-def test_the_first_phase_of_relatives_learns_the_nanos_image_tokens(name: str) -> None:
+@pytest.mark.parametrize("name", ["resampler", "qwen", "nano2-resampler", "nano2-qwen"])
+def test_the_first_phase_of_relatives_learns_their_parents_image_tokens(name: str) -> None:
     """Eight steps at a high rate come nearer to them; the language model stays."""
     variant = VARIANTS[name]
     config = replace(variant.config, batch_size=8, warmup=1)
-    model = variant.build(build_tokenizer(variant.token_names), 0)
+    model = variant.build(variant.tokenizer(variant.token_names), 0)
     before = model.get_input_embeddings().weight.clone()
     losses = train_vision(model, config, variant, 8, lambda _: None, Course(None, "vision", config)).losses
     assert losses[-1] < 0.8 * losses[0]

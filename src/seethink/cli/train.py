@@ -31,8 +31,8 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for the runs and report.html.")] = Path("runs/quickstart"),
     seed: Seed = 0,
     world: Annotated[
-        int, typer.Option(help="1, or 2: harder pictures and questions, on the second nano.", min=1, max=2)
-    ] = 1,
+        int, typer.Option(help="2, or 1: smaller pictures and easier questions, on the first nano.", min=1, max=2)
+    ] = 2,
 ) -> None:
     """Run the whole pipeline on the nano model, on a CPU, in minutes; it ends with a table and a report.
 

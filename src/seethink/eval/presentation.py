@@ -25,7 +25,7 @@ from seethink.runs.rollouts import store_rollouts
 
 ITEMS = "items.jsonl"
 """In the folder `eval`: one line per item and mode, so that models can be compared item by item."""
-STORED_GROUPS = 24
+STORED_GROUPS = 60
 """Prompt groups kept for the report's viewer."""
 
 

@@ -59,16 +59,15 @@ class Pipeline:
     stages: tuple[Stage, ...]
     in_domain: tuple[str, ...]
     out_of_domain: tuple[str, ...]
-    command: str = "seethink quickstart"
-    runs: Path | None = None
+    command: str
+    runs: Path
     """Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
 
 
 ASKED = 2
 """Questions per row that is trained on: a model answers some of them wrongly."""
 OWN_SETTINGS = ("coldstart.max_tokens=160", "coldstart.val_share=0.1", "sft.max_repetition=0.6")
-RUNS = Path(__file__).with_name("quickstart_runs.json")
-QUICKSTART = Pipeline(
+QUICKSTART1 = Pipeline(
     (
         Stage("cold start", "coldstart", "nano-coldstart.toml"),
         Stage("RL", "grpo", "nano-grpo.toml"),
@@ -76,9 +75,10 @@ QUICKSTART = Pipeline(
     ),
     ("math",),
     OTHER_DOMAINS,
-    runs=RUNS,
+    command="seethink quickstart --world 1",
+    runs=Path(__file__).with_name("quickstart1_runs.json"),
 )
-QUICKSTART2 = Pipeline(
+QUICKSTART = Pipeline(
     (
         Stage("cold start", "coldstart", "nano2-coldstart.toml"),
         Stage("RL", "grpo", "nano2-grpo.toml"),
@@ -91,9 +91,10 @@ QUICKSTART2 = Pipeline(
     ),
     GROUPS["rl"],
     (*GROUPS["core"], *GROUPS["tuning"], *GROUPS["held"]),
-    command="seethink quickstart --world 2",
+    command="seethink quickstart",
+    runs=Path(__file__).with_name("quickstart_runs.json"),
 )
-PIPELINES = {1: QUICKSTART, 2: QUICKSTART2}
+PIPELINES = {1: QUICKSTART1, 2: QUICKSTART}
 """By the number of the world."""
 
 
@@ -114,10 +115,8 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], pipeline: Pipeline 
         return _run_stages(out, seed, plan, pipeline, "" if overrides else spread_note(pipeline.runs))
 
 
-def spread_note(runs: Path | None) -> str:
-    """How far one quickstart may lie from another, in words, from the runs that are stored; "" without any."""
-    if runs is None:
-        return ""
+def spread_note(runs: Path) -> str:
+    """How far one quickstart may lie from another, in words, from the runs that are stored."""
     stored = json.loads(runs.read_text(encoding="utf-8"))
     values = {group: [run[group]["RL"] for run in stored["runs"]] for group in ("In-domain", "Out-of-domain")}
     said = " and ".join(f"{min(v):.1f} to {max(v):.1f} % {group.lower()}" for group, v in values.items())
