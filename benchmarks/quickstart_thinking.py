@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
@@ -42,16 +43,18 @@ def examined(run: Path, stage: str) -> dict[str, dict[str, Any]]:
     return {one["domain"]: one for one in json.loads(out.read_text(encoding="utf-8"))["examinations"]}
 
 
-def values(found: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Every number of the table, in per cent; nan where there is nothing to count."""
+def values(found: dict[str, dict[str, Any]], thinks: bool) -> dict[str, float]:
+    """Every number of the table, in per cent; nan where there is nothing to count. The base does not think."""
     whole = found["all"]
     rows = {"accuracy": whole["accuracy"]["value"]}
     rows |= {f"`{domain}`": found[domain]["accuracy"]["value"] for domain in GROUPS["rl"]}
     rows |= {f"level {level}": interval["value"] for level, interval in whole["by_level"].items()}
+    if not thinks:
+        return {label: 100 * float(value) for label, value in rows.items()}
     for key, label in (("wrong", "P(Wait, first attempt wrong)"), ("right", "P(Wait, first attempt right)")):
         rows[label] = whole[f"wait_after_{key}"]["value"]
     rows |= {f"wrong: {kind}": share for kind, share in whole["mistakes"].items()}
-    return {label: float("nan") if value is None else 100 * float(value) for label, value in rows.items()}
+    return {label: math.nan if value is None else 100 * float(value) for label, value in rows.items()}
 
 
 def by_length(run: Path, stage: str, lengths: dict[str, int]) -> dict[str, float]:
@@ -64,12 +67,12 @@ def by_length(run: Path, stage: str, lengths: dict[str, int]) -> dict[str, float
     found = {}
     for low, high in pairwise(LENGTHS):
         own = [item["accuracy"] for item in items if low <= lengths[item["id"]] < high]
-        found[f"{low} to {high - 1} tokens"] = 100 * mean(own) if own else float("nan")
+        found[f"{low} to {high - 1} tokens"] = 100 * mean(own) if own else math.nan
     return found
 
 
 def cell(numbers: list[float]) -> str:
-    known = [number for number in numbers if number == number]
+    known = [number for number in numbers if not math.isnan(number)]
     if not known:
         return "-"
     return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
@@ -81,7 +84,7 @@ def main() -> None:
     args = parser.parse_args()
     print_table(
         f"greedy, n = {SIZE} items of each of RL's domains",
-        {stage: [values(examined(run, stage)) for run in args.runs] for stage in STAGES},
+        {stage: [values(examined(run, stage), stage != "base") for run in args.runs] for stage in STAGES},
     )
     lengths: dict[str, int] = {}
     print_table(
@@ -96,7 +99,7 @@ def print_table(title: str, stages: dict[str, list[dict[str, float]]]) -> None:
     print(f"\n| {title}; mean ± standard deviation of {runs} runs | {' | '.join(stages)} |")
     print("|---|" + "---:|" * len(stages))
     for label in stages["RL"][0]:
-        cells = [cell([found[label] for found in own]) for own in stages.values()]
+        cells = [cell([found.get(label, math.nan) for found in own]) for own in stages.values()]
         print(f"| {label} | " + " | ".join(cells) + " |")
 
 
