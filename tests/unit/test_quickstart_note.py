@@ -25,7 +25,7 @@ def test_the_note_has_the_range_of_the_stored_runs(tmp_path: Path) -> None:
     stored = tmp_path / "runs.json"
     stored.write_text(json.dumps(STORED))
     note = spread_note(stored)
-    assert "2 quickstarts" in note
+    assert "2 quickstarts (their seeds differ" in note
     assert "50.5 to 57.7 % in-domain" in note
     assert "50.0 to 52.9 % out-of-domain" in note
 

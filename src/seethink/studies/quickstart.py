@@ -118,10 +118,11 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], pipeline: Pipeline 
 def spread_note(runs: Path) -> str:
     """How far one quickstart may lie from another, in words, from the runs that are stored."""
     stored = json.loads(runs.read_text(encoding="utf-8"))
+    differ = "seeds and threads" if len({run["machine"] for run in stored["runs"]}) > 1 else "seeds"
     values = {group: [run[group]["RL"] for run in stored["runs"]] for group in ("In-domain", "Out-of-domain")}
     said = " and ".join(f"{min(v):.1f} to {max(v):.1f} % {group.lower()}" for group, v in values.items())
     return (
-        f"One run is one draw: {len(stored['runs'])} quickstarts (seeds and threads differ, {stored['date']}) ended RL "
+        f"One run is one draw: {len(stored['runs'])} quickstarts (their {differ} differ, {stored['date']}) ended RL "
         f"at {said}; the standard errors here are over items alone."
     )
 
