@@ -49,11 +49,9 @@ def values(found: dict[str, dict[str, Any]], thinks: bool) -> dict[str, float]:
     rows = {"accuracy": whole["accuracy"]["value"]}
     rows |= {f"`{domain}`": found[domain]["accuracy"]["value"] for domain in GROUPS["rl"]}
     rows |= {f"level {level}": interval["value"] for level, interval in whole["by_level"].items()}
-    if not thinks:
-        return {label: 100 * float(value) for label, value in rows.items()}
-    for key, label in (("wrong", "P(Wait, first attempt wrong)"), ("right", "P(Wait, first attempt right)")):
-        rows[label] = whole[f"wait_after_{key}"]["value"]
-    rows |= {f"wrong: {kind}": share for kind, share in whole["mistakes"].items()}
+    if thinks:
+        rows |= {f"P(Wait, first attempt {key})": whole[f"wait_after_{key}"]["value"] for key in ("wrong", "right")}
+        rows |= {f"wrong: {kind}": share for kind, share in whole["mistakes"].items()}
     return {label: math.nan if value is None else 100 * float(value) for label, value in rows.items()}
 
 

@@ -126,28 +126,26 @@ _BASE2 = Variant(
 )
 
 
+def _other_eyes(base: Variant, parent: Parent, kind: str, config: BaseConfig, **changes: Any) -> Variant:
+    """A relative with a vision encoder or a connector of its own, which learns its parent's image tokens."""
+    build, processor = {"resampler": (build_resampler, resampler_processor), "qwen": (build_qwen, qwen_processor)}[kind]
+    return replace(
+        base,
+        build=partial(build, parent),
+        processor=partial(processor, parent),
+        token_names=_OTHER_NAMES,
+        imitates=parent.name,
+        config=config,
+        **changes,
+    )
+
+
 def _resampler(base: Variant, parent: Parent, config: BaseConfig) -> Variant:
-    return replace(
-        base,
-        build=partial(build_resampler, parent),
-        processor=partial(resampler_processor, parent),
-        token_names=_OTHER_NAMES,
-        imitates=parent.name,
-        frozen=("language",),
-        config=config,
-    )
+    return _other_eyes(base, parent, "resampler", config, frozen=("language",))
 
 
-def _qwen(base: Variant, parent: Parent, config: BaseConfig) -> Variant:
-    return replace(
-        base,
-        build=partial(build_qwen, parent),
-        processor=partial(qwen_processor, parent),
-        token_names=_OTHER_NAMES,
-        imitates=parent.name,
-        image_inputs=qwen_patches,
-        config=config,
-    )
+def _qwen(base: Variant, parent: Parent, config: BaseConfig, frozen: tuple[Part, ...] = ()) -> Variant:
+    return _other_eyes(base, parent, "qwen", config, image_inputs=qwen_patches, frozen=frozen)
 
 
 def _weak(base: Variant, parent: Parent, talk: Talk, config: BaseConfig) -> Variant:
@@ -157,7 +155,7 @@ def _weak(base: Variant, parent: Parent, talk: Talk, config: BaseConfig) -> Vari
 VARIANTS = {
     "nano": _BASE,
     "resampler": _resampler(_BASE, NANO, BaseConfig(vision_steps=600, steps=150, lr=1e-3, practice_steps=0)),
-    "qwen": replace(_qwen(_BASE, NANO, BaseConfig(vision_steps=600, steps=0, practice_steps=0)), frozen=("language",)),
+    "qwen": _qwen(_BASE, NANO, BaseConfig(vision_steps=600, steps=0, practice_steps=0), frozen=("language",)),
     "weak": _weak(_BASE, NANO, perception, BaseConfig(vision_steps=0, steps=600, practice_steps=0, batch_size=32)),
     "nano2": _BASE2,
     "nano2-resampler": _resampler(

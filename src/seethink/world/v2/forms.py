@@ -77,7 +77,12 @@ def named(item: Item, names: Sequence[str]) -> tuple[str, str]:
 
 def text_question(item: Item) -> str:
     """The question after a caption, to be answered without the picture; options follow as they do elsewhere."""
-    return f"{caption(item.problem.things)} {item.problem.question}"
+    return after_caption(item, item.problem.question)
+
+
+def after_caption(item: Item, question: str) -> str:
+    """A question about an item, told in words instead of a picture."""
+    return f"{caption(item.problem.things)} {question}"
 
 
 def worked(item: Item) -> str:

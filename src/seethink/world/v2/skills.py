@@ -11,7 +11,7 @@ import numpy as np
 from seethink.world.talk import Turn
 from seethink.world.v2 import forms
 from seethink.world.v2.scene import LEVELS
-from seethink.world.v2.talk import Shown, drawn_item, drills, practice, read_some
+from seethink.world.v2.talk import Shown, drawn_item, drills, picked, practice, read_some
 from seethink.world.v2.tasks.reckon import steps
 
 SHARES = {"arrows": 0.3, "candidates": 0.1, "searches": 0.15, "drills": 0.2, "practice": 0.25}
@@ -24,7 +24,7 @@ MOST_CANDIDATES, MOST_TERM = 8, 9
 
 def skills(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     """A picture of arrows, candidates of a search, a search told in a text, a drill, or what the practice has."""
-    match list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]:
+    match picked(rng, SHARES):
         case "arrows":
             item = drawn_item(rng, ARROWS, LEVELS)
             return item.image, [read_some(item, rng)]
@@ -32,7 +32,7 @@ def skills(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
             return None, [candidates(rng)]
         case "searches":
             item = drawn_item(rng, SEARCHES, LEVELS)
-            return None, [(f"{forms.caption(item.problem.things)} {item.prompt}", forms.worked(item))]
+            return None, [(forms.after_caption(item, item.prompt), forms.worked(item))]
         case "drills":
             return drills(rng)
         case _:
@@ -45,15 +45,15 @@ def candidates(rng: np.random.Generator) -> Turn:
     Half of the questions have numbers in place of sums.
     """
     count, size = int(rng.integers(2, MOST_CANDIDATES + 1)), int(rng.integers(2, 4))
-    candidates = rng.integers(1, MOST_TERM + 1, (count, size)).tolist()
-    totals = [sum(values) for values in candidates]
+    sums = rng.integers(1, MOST_TERM + 1, (count, size)).tolist()
+    totals = [sum(values) for values in sums]
     wanted = totals[int(rng.integers(count))]
     tried = totals.index(wanted) + 1
     if rng.random() < 0.5:
         shown, said = list(map(str, totals)), list(map(str, totals[:tried]))
         asked = f"Which is {wanted}?"
     else:
-        shown = [" + ".join(map(str, values)) for values in candidates]
-        said = [", ".join(steps(values, "+" * (size - 1))) for values in candidates[:tried]]
+        shown = [" + ".join(map(str, values)) for values in sums]
+        said = [", ".join(steps(values, "+" * (size - 1))) for values in sums[:tried]]
         asked = f"Which add to {wanted}?"
     return f"I see {', '.join(shown)}. {asked}", f"I see {'. Wait, '.join(said)}, so {wanted}."

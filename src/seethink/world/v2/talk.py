@@ -5,6 +5,8 @@ None has the tags of a thought, a hasty leap or a trace of the cold start's own 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from PIL.Image import Image
 
@@ -17,6 +19,7 @@ from seethink.world.v2.names import COLORS
 from seethink.world.v2.scene import LEVELS, Thing
 from seethink.world.v2.tasks.reckon import steps
 
+T = TypeVar("T")
 Shown = Image | tuple[Thing, ...] | None
 """A picture, or what one would show, or nothing."""
 OTHERS = tuple(name for name in GROUPS["cold"] if name not in GROUPS["core"])
@@ -129,7 +132,7 @@ def read_some(item: Item, rng: np.random.Generator) -> Turn:
 def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
     """A caption with a question about it."""
     item = drawn_item(rng, GROUPS["core"] if rng.random() < 0.6 else (*OTHERS, *GROUPS["tuning"]), levels)
-    match list(TEXTS)[int(rng.choice(len(TEXTS), p=list(TEXTS.values())))]:
+    match picked(rng, TEXTS):
         case "named":
             question, answer = read_some(item, rng)
         case "probe":
@@ -139,7 +142,7 @@ def _text(rng: np.random.Generator, levels: tuple[int, ...]) -> Turn:
         case kind:
             question = item.prompt
             answer = forms.worked(item) if kind == "worked" else forms.direct(item.answer)
-    return f"{forms.caption(item.problem.things)} {question}", answer
+    return forms.after_caption(item, question), answer
 
 
 def _options(rng: np.random.Generator) -> Turn:
@@ -179,7 +182,12 @@ def _equations(rng: np.random.Generator) -> Turn:
 
 
 def _drawn(rng: np.random.Generator, shares: dict[tuple[str, ...], float], levels: tuple[int, ...]) -> Item:
-    return drawn_item(rng, list(shares)[int(rng.choice(len(shares), p=list(shares.values())))], levels)
+    return drawn_item(rng, picked(rng, shares), levels)
+
+
+def picked(rng: np.random.Generator, shares: dict[T, float]) -> T:
+    """A key, as often as its share says."""
+    return list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]
 
 
 def drawn_item(rng: np.random.Generator, domains: tuple[str, ...], levels: tuple[int, ...]) -> Item:
