@@ -1,9 +1,9 @@
 # make quickstart   the whole pipeline on the nano model, then runs/quickstart/report.html
 # make test         the fast tests, which reach every module: minutes
 # make test-all     the slow tests: kills and signals, every model family, the report in a browser, fuzzing
-# make test-vllm    the tests that vLLM serves seethink's models and samples for it (CPU; its own environment of 2.5 GB)
+# make test-vllm    the tests that vLLM serves seethink's models and samples for it (CPU; an environment of 1.4 GB more)
 # make test-ray     the tests that a Ray cluster trains, and goes on when it loses a machine (CPU; its own environment)
-# make smoke-ray    the shortest of them
+# make smoke-vllm, smoke-ray   the shortest of them
 # make lint         ruff, mypy and import-linter (a package imports only packages below it)
 # make docs         the pages of docs/ and the Python API as a site: build/site/index.html
 
@@ -17,7 +17,7 @@ HAS_CUDA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev
 # Compiled sources are kept: some hundred processes of the tests import the package.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup quickstart test test-all test-vllm test-ray smoke-ray lint docs
+.PHONY: setup quickstart test test-all test-vllm smoke-vllm test-ray smoke-ray lint docs
 setup: $(VENV)/.installed
 
 # torch first and pinned: where no CUDA device is present the plain name could bring gigabytes of CUDA.
@@ -41,20 +41,23 @@ test: setup
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
 test-all: setup
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "slow and not vllm and not ray"
 
-# vLLM's wheel for the CPU is made for this torch. The .pth file lets torchvision import in all of vLLM's processes.
-$(VLLM)/.installed: tests/serving/requirements.txt
+# vLLM beside seethink's own environment, whose torch and transformers it takes: the .pth file adds them, and lets
+# torchvision import in all of vLLM's processes.
+$(VLLM)/.installed: tests/serving/requirements.txt $(VENV)/.installed
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install -q torch==2.13.0
 	$(VLLM)/bin/pip install -q --no-deps -r tests/serving/requirements.txt
-	$(VLLM)/bin/pip install -q --no-deps -e .
-	echo "import sys; sys.path.append('$(CURDIR)/src'); import seethink.models.torchvision_shim" \
-	  > "$$($(VLLM)/bin/python -c 'import site; print(site.getsitepackages()[0])')/seethink_shim.pth"
+	{ echo "$(CURDIR)/src"; $(BIN)/python -c 'import site; print(site.getsitepackages()[0])'; \
+	  echo "import seethink.models.torchvision_shim"; } \
+	  > "$$($(VLLM)/bin/python -c 'import site; print(site.getsitepackages()[0])')/seethink.pth"
 	touch $@
 
 test-vllm: setup $(VLLM)/.installed
 	$(BIN)/python -m pytest tests/serving
+
+smoke-vllm: setup $(VLLM)/.installed
+	$(BIN)/python -m pytest tests/serving/test_vllm_rollouts.py -k "trainers_at_the_sampling_temperature or a_run_of_grpo"
 
 # Ray beside seethink's own environment, which the .pth file adds.
 $(RAY)/.installed: tests/dist/ray_requirements.txt $(VENV)/.installed

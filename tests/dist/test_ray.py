@@ -16,7 +16,11 @@ from seethink.train.start import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-ray" / "bin" / "python"
-needs_ray = pytest.mark.skipif(not PYTHON.exists(), reason="no Ray environment; `make test-ray` makes it")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="no Ray environment; `make test-ray` makes it"),
+]
 RANKS = {"cluster.trainers": 2, "cluster.timeout_s": 120}
 
 
@@ -36,8 +40,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "whole"
 
 
-@needs_ray
-@pytest.mark.slow
 def test_a_cluster_takes_a_step(tmp_path: Path) -> None:
     """The shortest of these, for `make smoke-ray`."""
     recipe = short(tmp_path, "placed", "grpo", **RANKS, **{"algorithm.steps": 1})
@@ -48,8 +50,6 @@ def test_a_cluster_takes_a_step(tmp_path: Path) -> None:
     assert (tmp_path / "placed" / "checkpoints" / "step_000001" / "manifest.json").is_file()
 
 
-@needs_ray
-@pytest.mark.slow
 def test_a_cluster_trains_the_run_of_one_process(whole: Path, tmp_path: Path) -> None:
     recipe = short(tmp_path, "placed", "grpo", **RANKS)
     done = in_ray_environment("-m", "seethink", "launch", recipe.name, "--ray", "local", folder=tmp_path)
@@ -59,8 +59,6 @@ def test_a_cluster_trains_the_run_of_one_process(whole: Path, tmp_path: Path) ->
     assert_same_run(tmp_path / "placed", whole)
 
 
-@needs_ray
-@pytest.mark.slow
 def test_a_lost_machine_costs_nothing(whole: Path, tmp_path: Path) -> None:
     recipe = short(tmp_path, "placed", "grpo", **RANKS)
     done = in_ray_environment(str(ROOT / "tests" / "dist" / "ray_loss.py"), str(recipe), folder=tmp_path)
@@ -69,8 +67,6 @@ def test_a_lost_machine_costs_nothing(whole: Path, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "placed", whole)
 
 
-@needs_ray
-@pytest.mark.slow
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     recipe = short(tmp_path, "wrong", "grpo", **RANKS, **{"data.train": "nothing.jsonl"})
     done = in_ray_environment("-m", "seethink", "launch", str(recipe), "--ray", "local", folder=tmp_path)
