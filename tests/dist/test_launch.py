@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -110,3 +111,11 @@ def _ranks_of(launcher: int) -> list[int]:
     """The launcher's processes, in the order of ranks."""
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(launcher)], capture_output=True, text=True, check=True)
     return sorted(int(word) for word in children.stdout.split())
+
+
+def test_ray_is_asked_for(tmp_path: Path) -> None:
+    if importlib.util.find_spec("ray") is not None:
+        pytest.skip("Ray is in this environment")
+    refused = run_command("launch", str(short(tmp_path, "placed", "grpo")), "--ray", "local")
+    assert refused.returncode == 2
+    assert "pip install 'seethink[ray]'" in refused.stderr

@@ -1,21 +1,22 @@
-"""A Ray cluster trains the run of one process, and goes on when it loses a machine (`make test-ray`)."""
+"""A Ray cluster trains the run of one process, serves its rollouts, and goes on when it loses a machine
+(`make test-ray`)."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from helpers.command_line import run_command
 from helpers.same_run import assert_same_run, numbers, short
+from helpers.stand_in import STAND_IN
 from seethink.config import load_recipe
 from seethink.train.start import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-ray" / "bin" / "python"
+VLLM = ROOT / ".venv-vllm" / "bin" / "python"
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
@@ -75,16 +76,22 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     assert "nothing.jsonl" in done.stdout + done.stderr
 
 
-def test_servers_are_the_users_own(tmp_path: Path) -> None:
-    recipe = short(tmp_path, "served", "grpo", **RANKS, **{"rollout.engine": "vllm"})
-    refused = run_command("launch", str(recipe), "--ray", "local")
-    assert refused.returncode == 2
-    assert "vllm.urls" in refused.stderr
+def test_servers_live_on_the_cluster_and_come_back_while_their_machine_is_there(tmp_path: Path) -> None:
+    stand_in = tmp_path / "python"
+    stand_in.write_text(STAND_IN.format(python=PYTHON))
+    stand_in.chmod(0o755)
+    done = in_ray_environment(str(ROOT / "tests" / "dist" / "ray_servers.py"), str(stand_in), folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "vLLM server 0 ended with exit code -9: it is started anew (1 of 1)" in done.stdout
+    assert "stays away: its machine is lost" in done.stdout
 
 
-def test_the_library_is_asked_for(tmp_path: Path) -> None:
-    if importlib.util.find_spec("ray") is not None:
-        pytest.skip("Ray is in this environment")
-    refused = run_command("launch", str(short(tmp_path, "placed", "grpo", **RANKS)), "--ray", "local")
-    assert refused.returncode == 2
-    assert "pip install 'seethink[ray]'" in refused.stderr
+@pytest.mark.vllm
+@pytest.mark.skipif(not VLLM.exists(), reason="no vLLM environment; `make test-vllm` makes it")
+def test_a_cluster_trains_on_what_its_servers_sample(tmp_path: Path) -> None:
+    served = {"rollout.engine": "vllm", "vllm.python": str(VLLM), "vllm.args": ["--max-model-len", "256"]}
+    recipe = short(tmp_path, "placed", "grpo", **RANKS, **served, **{"algorithm.steps": 2})
+    done = in_ray_environment("-m", "seethink", "launch", str(recipe), "--ray", "local", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "started 1 vLLM server(s) at http://127.0.0.1:" in done.stdout
+    assert [record["mismatch_kl/mean"] < 1e-5 for record in numbers(tmp_path / "placed")] == [True, True]

@@ -14,6 +14,7 @@ from helpers.serving import PYTHON
 from seethink.config import Recipe, make_recipe
 from seethink.dist.servers import URLS, local_servers
 from seethink.endpoint.background import BackgroundLoop
+from seethink.generate.token_guard import KEY
 from seethink.generate.vllm_server import VllmServer
 
 needs_vllm: list[pytest.MarkDecorator] = [
@@ -22,7 +23,8 @@ needs_vllm: list[pytest.MarkDecorator] = [
     pytest.mark.skipif(not PYTHON.exists(), reason="no vLLM environment; `make test-vllm` makes it"),
 ]
 START_S = 600.0
-SMALL = ("--max-model-len", "256", "--limit-mm-per-prompt", '{"image": 2}')
+SMALL = ("--max-model-len", "256", "--limit-mm-per-prompt", '{"image": 2}', "--max-num-batched-tokens", "256")
+"""As many tokens at once as one sequence may have, so that not all prompts of a step fit."""
 
 
 def vllm_recipe(model: Path | str, out: Path | str = "unused", **sections: object) -> Recipe:
@@ -63,7 +65,7 @@ def running_server(recipe: Recipe) -> Iterator[str]:
 
 
 def wait_until_ready(url: str) -> None:
-    loop, server, until = BackgroundLoop("waiting"), VllmServer(url), time.monotonic() + START_S
+    loop, server, until = BackgroundLoop("waiting"), VllmServer(url, key_variable=KEY), time.monotonic() + START_S
     while loop.run(server.look()) is None:
         assert time.monotonic() < until, server.fault
         time.sleep(1.0)

@@ -18,23 +18,12 @@ from typing import Any
 import pytest
 
 from helpers.nano import nano_recipe
+from helpers.stand_in import STAND_IN
 from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.dist import servers
 from seethink.dist.servers import URLS, local_servers, server_command, server_environment
-
-STAND_IN = """#!{python}
-import http.server, json, os, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = json.dumps({{"pid": os.getpid(), "words": sys.argv[1:], "environment": dict(os.environ)}}).encode()
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-print("loading the model", flush=True)
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
-"""
+from seethink.generate.token_guard import KEY
 
 
 @pytest.fixture
@@ -47,6 +36,10 @@ def stand_in(tmp_path: Path) -> Path:
 
 def recipe(*words: str) -> Recipe:
     return nano_recipe("nano", "rollout.engine=vllm", *words)
+
+
+def local_command(wanted: Recipe, port: int) -> list[str]:
+    return server_command(wanted, servers.LOOPBACK, port, on_gpu=bool(servers._gpus()))
 
 
 def asked(url: str) -> dict[str, Any]:
@@ -82,6 +75,7 @@ def test_servers_live_as_long_as_the_block_and_come_back_when_they_are_killed(
         assert len({first["pid"], second["pid"], os.getpid()}) == 3
         assert not {"RANK", "PYTHONPATH"} & set(first["environment"])
         assert first["environment"]["VLLM_SERVER_DEV_MODE"] == "1"
+        assert first["environment"][KEY] == second["environment"][KEY] == os.environ[KEY]
         os.kill(first["pid"], signal.SIGKILL)
         while (again := asked(urls[0]))["pid"] == first["pid"]:
             time.sleep(0.05)
@@ -91,11 +85,22 @@ def test_servers_live_as_long_as_the_block_and_come_back_when_they_are_killed(
         pids = [first["pid"], again["pid"], second["pid"]]
         assert [is_alive(pid) for pid in pids] == [False, False, True]
     assert not any(map(is_alive, pids))
-    assert URLS not in os.environ
+    assert not {URLS, KEY} & set(os.environ)
     said = " ".join(capsys.readouterr().out.split())
     assert "vLLM server 0 ended with exit code -9: it is started anew (1 of 1)" in said
     assert "it stays away" in said
     assert "loading the model" in said
+
+
+def test_the_key_is_the_users_own_where_one_is_named(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = recipe(f"vllm.python={stand_in}", "vllm.api_key_env=OWN_KEY")
+    with pytest.raises(UserError, match="the variable OWN_KEY is not set"), local_servers(named):
+        pass
+    monkeypatch.setenv("OWN_KEY", "opensesame")
+    with local_servers(named):
+        assert asked(os.environ[URLS])["environment"][KEY] == "opensesame"
+    with local_servers(recipe(f"vllm.python={stand_in}")):
+        assert len(os.environ[KEY]) > 40
 
 
 def test_they_end_when_the_block_fails(stand_in: Path) -> None:
@@ -118,7 +123,7 @@ def test_none_is_started_where_none_is_needed(words: tuple[str, ...]) -> None:
 
 
 def test_the_command_says_what_the_client_relies_on() -> None:
-    words = server_command(recipe("rollout.max_rows=32", "vllm.args=['--max-model-len','512']"), 8123)
+    words = local_command(recipe("rollout.max_rows=32", "vllm.args=['--max-model-len','512']"), 8123)
     assert words[:3] == [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     pairs = dict(pairwise(words))
     assert (pairs["--host"], pairs["--port"], pairs["--dtype"]) == ("127.0.0.1", "8123", "float32")
@@ -126,8 +131,10 @@ def test_the_command_says_what_the_client_relies_on() -> None:
     assert (pairs["--max-num-seqs"], pairs["--max-model-len"]) == ("32", "512")
     assert json.loads(pairs["--weight-transfer-config"]) == {"backend": "seethink_gloo"}
     assert "--enable-scale-out" in words
+    assert "--no-enable-chunked-prefill" in words
+    assert pairs["--middleware"] == "seethink.generate.token_guard.TokenGuard"
     assert Path(pairs["--model"], "config.json").is_file()
-    nccl = server_command(recipe("vllm.weight_sync=nccl"), 1)
+    nccl = local_command(recipe("vllm.weight_sync=nccl"), 1)
     assert '{"backend": "nccl"}' in nccl
 
 
@@ -136,7 +143,7 @@ def test_servers_have_the_gpus_behind_the_trainers(monkeypatch: pytest.MonkeyPat
     wanted = recipe("cluster.trainers=2", "cluster.servers=3", "vllm.tensor_parallel=2")
     devices = [server_environment(wanted, number)["CUDA_VISIBLE_DEVICES"] for number in range(3)]
     assert devices == ["2,3", "4,5", "6,7"]
-    assert "--enforce-eager" not in server_command(wanted, 1)
+    assert "--enforce-eager" not in local_command(wanted, 1)
     with pytest.raises(UserError, match=r"need 10 GPUs; this machine has 8"):
         server_environment(recipe("cluster.trainers=2", "cluster.servers=4", "vllm.tensor_parallel=2"), 3)
 
@@ -147,10 +154,10 @@ def test_servers_that_sleep_have_the_gpus_of_the_trainers(monkeypatch: pytest.Mo
     wanted = recipe(*words, "cluster.servers=2", "vllm.args=['--gpu-memory-utilization','0.6']")
     devices = [server_environment(wanted, number)["CUDA_VISIBLE_DEVICES"] for number in range(2)]
     assert devices == ["0,1", "2,3"]
-    command = server_command(wanted, 1)
+    command = local_command(wanted, 1)
     assert "--enable-sleep-mode" in command
     assert [second for first, second in pairwise(command) if first == "--gpu-memory-utilization"] == ["0.4", "0.6"]
-    assert "--enable-sleep-mode" not in server_command(recipe(), 1)
+    assert "--enable-sleep-mode" not in local_command(recipe(), 1)
     with pytest.raises(UserError, match=r"on the GPUs of cluster.trainers=4.*need 6; set fewer, or sleep=0"):
         server_environment(recipe(*words, "cluster.servers=3"), 2)
     with pytest.raises(UserError, match=r"need 8"):  # this machine has enough, and the trainers have not
@@ -160,4 +167,4 @@ def test_servers_that_sleep_have_the_gpus_of_the_trainers(monkeypatch: pytest.Mo
 def test_servers_cannot_sleep_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_gpus", list)
     with pytest.raises(UserError, match=r"vllm.sleep: .*this machine has none"):
-        server_command(recipe("vllm.sleep=1"), 1)
+        local_command(recipe("vllm.sleep=1"), 1)

@@ -9,7 +9,7 @@ from functools import partial
 from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.dist.launch import Start, launch, start_here
-from seethink.dist.servers import local_servers, needs_servers
+from seethink.dist.servers import local_servers
 
 
 def launch_recipe(recipe: Recipe, words: Sequence[str], *, ray: str | None = None) -> int:
@@ -18,22 +18,20 @@ def launch_recipe(recipe: Recipe, words: Sequence[str], *, ray: str | None = Non
     They are processes of this machine, or of the Ray cluster at the address `ray`. Raises UserError where they cannot be
     placed.
     """
-    with _starter(recipe, ray) as start, local_servers(recipe):
+    with _starter(recipe, ray) as start:
         return launch(words, start, max_restarts=recipe.cluster.max_restarts)
 
 
 @contextmanager
 def _starter(recipe: Recipe, ray: str | None) -> Iterator[Start]:
-    """What starts the ranks: here, or on a Ray cluster."""
-    cluster = recipe.cluster
+    """What starts the ranks, here or on a Ray cluster, while the servers that they need run there."""
     if ray is None:
-        yield partial(start_here, trainers=cluster.trainers)
+        with local_servers(recipe):
+            yield partial(start_here, trainers=recipe.cluster.trainers)
         return
-    if needs_servers(recipe):
-        raise UserError("with --ray, start the vLLM servers yourself and name them in vllm.urls (docs/scale.md)")
     try:
         from seethink.dist.ray import connected
     except ImportError:
         raise UserError("--ray needs the ray library on every machine: pip install 'seethink[ray]'") from None
-    with connected(ray, cluster.trainers, cluster.timeout_s) as placed:
-        yield placed.start
+    with connected(ray, recipe) as cluster:
+        yield cluster.start

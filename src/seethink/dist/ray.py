@@ -1,7 +1,8 @@
-"""Places the ranks of a run on a Ray cluster: the processes that torchrun would start, one per placed actor.
+"""Places the ranks of a run and its vLLM servers on a Ray cluster, one per placed actor.
 
-Ray finds machines with room, and tells when one is lost; ranks find each other as under torchrun. seethink, the recipe,
-its data and its run folder are at the same paths on every machine.
+Ranks are the processes that torchrun would start, servers those of `dist/servers.py`. Ray finds
+machines with room, and tells when one is lost; ranks find each other as under torchrun. seethink, the recipe, its data
+and its run folder are at the same paths on every machine.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
 import ray
@@ -23,10 +25,24 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from seethink.config import Recipe
 from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.dist.launch import output_of
+from seethink.dist.servers import (
+    DEFAULTS,
+    LAST_WORDS,
+    LOOPBACK,
+    URLS,
+    loopback_alone,
+    needs_servers,
+    running,
+    server_command,
+    server_variables,
+)
+from seethink.generate.token_guard import KEY
 
+Environment = dict[str, str]
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, for the time of the run."""
 ANSWER_S = 60.0
@@ -35,11 +51,11 @@ _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
 
 
 class Place:
-    """Room for one rank on one machine of the cluster; a Ray actor."""
+    """Room for one process on one machine of the cluster; a Ray actor."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the actor)
+        self._output: IO[bytes]
 
     def address(self) -> tuple[str, int]:
         """This machine's address in the cluster, and a port of it that is free."""
@@ -47,12 +63,16 @@ class Place:
         with socket.create_server((address, 0)) as server:
             return address, server.getsockname()[1]
 
-    def start(self, words: Sequence[str], folder: str, variables: dict[str, str]) -> None:
-        """`seethink train WORDS` in `folder`, with this machine's environment and `variables`."""
-        command = [sys.executable, "-m", "seethink", "train", *words]
+    def start(self, words: Sequence[str], folder: str, variables: Environment, defaults: Environment) -> None:
+        """Run a command in `folder`, with this machine's environment, where `variables` win and `defaults` do not.
+
+        Its first word may be empty: then it is this machine's Python.
+        """
+        command = [words[0] or sys.executable, *words[1:]]
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
         self._process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | variables, stdout=self._output, stderr=self._output,
-            start_new_session=True, preexec_fn=_die_with_parent,
+            command, cwd=folder, env=defaults | os.environ | variables, stdout=self._output,
+            stderr=self._output, start_new_session=True, preexec_fn=_die_with_parent,
         )  # fmt: skip
 
     def state(self, told: int) -> tuple[int | None, bytes]:
@@ -61,8 +81,14 @@ class Place:
         code = self._process.poll()  # before its output is read, so that nothing comes after
         return code, os.pread(self._output.fileno(), 1 << 20, told)
 
-    def signal(self, number: int) -> None:
-        if self._process is not None and self._process.poll() is None:
+    def signal(self, number: int, is_group: bool) -> None:
+        """With `is_group` to all that the process started, even where it has ended itself."""
+        if self._process is None:
+            return
+        if is_group:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+        elif self._process.poll() is None:
             self._process.send_signal(number)
 
 
@@ -72,11 +98,12 @@ def _die_with_parent() -> None:
 
 
 class RemoteProcess:
-    """A rank on some machine, with what `dist/launch.py` asks of a process."""
+    """A process on some machine, with what `dist/launch.py` asks of one."""
 
-    def __init__(self, place: Any, output: Path, *, shown: bool) -> None:
-        """What it prints goes to `output`, and with `shown` to this process's stdout."""
-        self._place, self._output, self._shown = place, output, shown
+    def __init__(self, place: Any, output: Path, *, shown: bool = False, is_group: bool = False) -> None:
+        """What it prints goes to `output`, and with `shown` to this process's stdout; with `is_group` signals go to all
+        that it started."""
+        self._place, self._output, self._shown, self._is_group = place, output, shown, is_group
         self._told = 0
         self.returncode: int | None = None
 
@@ -96,7 +123,7 @@ class RemoteProcess:
 
     def send_signal(self, number: int) -> None:
         try:
-            ray.get(self._place.signal.remote(number), timeout=ANSWER_S)
+            ray.get(self._place.signal.remote(number, self._is_group), timeout=ANSWER_S)
         except (RayError, GetTimeoutError):
             pass  # `poll` will tell
 
@@ -109,77 +136,133 @@ class RemoteProcess:
             sys.stdout.flush()
 
 
-class Cluster:
-    """A Ray cluster that this process is connected to, and the places that one start of a run has on it."""
+class RemoteServer:
+    """A vLLM server on some machine, as `dist/servers.py` wants one."""
 
-    def __init__(self, trainers: int, wait_s: float) -> None:
-        """`wait_s` is how long a start waits for room, where machines are lost or busy."""
-        self._trainers, self._wait_s = trainers, wait_s
-        self._group: PlacementGroup | None = None
+    def __init__(self, recipe: Recipe, place: Any, output: Path, *, on_gpu: bool) -> None:
+        self._place, self._output = place, output
+        host, port = ray.get(place.address.remote())
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.starts = 0
+        self._variables = server_variables(host)
+        words = server_command(recipe, host, port, on_gpu=on_gpu)
+        self._command = [recipe.vllm.python or "", *words[1:]]
+        self._process: RemoteProcess | None = None
+
+    def start(self) -> None:
+        variables = self._variables | {KEY: os.environ[KEY]}
+        try:
+            ray.get(self._place.start.remote(self._command, str(Path.cwd()), variables, DEFAULTS), timeout=ANSWER_S)
+        except (RayError, GetTimeoutError) as error:
+            raise ConnectionError(f"its machine is lost ({type(error).__name__})") from None
+        self._process = RemoteProcess(self._place, self._output, is_group=True)
+        self.starts += 1
+
+    def poll(self) -> int | None:
+        return 0 if self._process is None else self._process.poll()
+
+    def signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def last_words(self) -> str:
+        return self._output.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
+
+
+class Cluster:
+    """A Ray cluster that this process is connected to, and the places that a run has on it."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        """A start waits `cluster.timeout_s` for room, where machines are lost or busy. What servers print goes to
+        `folder`."""
+        self._recipe, self._folder = recipe, folder
+        self._trainers, self._wait_s = recipe.cluster.trainers, recipe.cluster.timeout_s
+        self._on_gpu = ray.cluster_resources().get("GPU", 0) > 0
+        self._ranks: PlacementGroup | None = None
+
+    def servers(self) -> list[RemoteServer]:
+        """The servers that the run needs, none of them started. Raises UserError where the cluster has no room."""
+        if not needs_servers(self._recipe):
+            return []
+        if self._recipe.vllm.sleep:
+            raise UserError("vllm.sleep shares GPUs between trainers and servers, and Ray gives each its own; set it to 0")
+        count, gpus = self._recipe.cluster.servers, self._recipe.vllm.tensor_parallel
+        places = self._places(self._room(count, gpus, "vLLM servers"), count, gpus)
+        logs = [self._folder / f"server{n}.txt" for n in range(count)]
+        return [RemoteServer(self._recipe, p, log, on_gpu=self._on_gpu) for p, log in zip(places, logs, strict=True)]
 
     def start(self, words: list[str], folder: Path) -> list[RemoteProcess]:
         """Start the ranks; raises UserError where the cluster has no room for them."""
         self.release()
-        places = self._places()
+        self._ranks = self._room(self._trainers, 1, "ranks")
+        places = self._places(self._ranks, self._trainers, 1)
         host, port = ray.get(places[0].address.remote())
         shared = {"WORLD_SIZE": str(self._trainers), "MASTER_ADDR": host, "MASTER_PORT": str(port), "LOCAL_RANK": "0"}
-        shared |= {"OMP_NUM_THREADS": str(self._cores())} | ({"GLOO_SOCKET_IFNAME": "lo"} if _loopback(host) else {})
+        shared |= {"OMP_NUM_THREADS": str(self._cores())} | loopback_alone(host)
+        shared |= {name: os.environ[name] for name in (URLS, KEY) if name in os.environ}
         ray.get([
-            place.start.remote(words, str(Path.cwd()), shared | {"RANK": str(number)})
+            place.start.remote(
+                ["", "-m", "seethink", "train", *words], str(Path.cwd()), shared | {"RANK": str(number)}, {}
+            )
             for number, place in enumerate(places)
         ])  # fmt: skip
         return [RemoteProcess(p, output_of(folder, n), shown=n == 0) for n, p in enumerate(places)]
 
     def release(self) -> None:
-        """Give back the places; what still runs there is killed."""
-        if self._group is not None:
-            remove_placement_group(self._group)
-            self._group = None
+        """Give back the ranks' places; what still runs there is killed."""
+        if self._ranks is not None:
+            remove_placement_group(self._ranks)
+            self._ranks = None
 
     def _cores(self) -> int:
-        return max(1, int(ray.cluster_resources().get("CPU", 1)) // self._trainers)
+        servers = self._recipe.cluster.servers if needs_servers(self._recipe) else 0
+        return max(1, (int(ray.cluster_resources().get("CPU", 1)) - servers) // self._trainers)
 
-    def _places(self) -> list[Any]:
-        gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
-        bundle = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
-        self._group = placement_group([bundle] * self._trainers, strategy="PACK")
-        if not self._group.wait(self._wait_s):
-            self.release()
+    def _room(self, count: int, gpus: int, what: str) -> PlacementGroup:
+        bundle = {"CPU": 1.0} | ({"GPU": float(gpus)} if self._on_gpu else {})
+        group = placement_group([bundle] * count, strategy="PACK")
+        if not group.wait(self._wait_s):
+            remove_placement_group(group)
             found = {name: ray.cluster_resources().get(name, 0) for name in bundle}
             raise UserError(
-                f"the Ray cluster has no room for {self._trainers} ranks of {bundle} each after {self._wait_s:g} s; "
+                f"the Ray cluster has no room for {count} {what} of {bundle} each after {self._wait_s:g} s; "
                 f"it has {found} in all"
             )
+        return group
+
+    def _places(self, group: PlacementGroup, count: int, gpus: int) -> list[Any]:
         actor = cast(Any, ray.remote(Place))
         return [
             actor.options(
-                num_cpus=1, num_gpus=gpus, max_restarts=0,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=n),
+                num_cpus=1, num_gpus=gpus if self._on_gpu else 0, max_restarts=0,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=n),
             ).remote()
-            for n in range(self._trainers)
+            for n in range(count)
         ]  # fmt: skip
 
 
 @contextmanager
-def connected(address: str, trainers: int, wait_s: float) -> Iterator[Cluster]:
-    """The cluster at `address` (HOST:PORT, `auto` for the one that this machine is in, or `local`).
+def connected(address: str, recipe: Recipe) -> Iterator[Cluster]:
+    """The cluster at `address` (HOST:PORT, `auto` for the one that this machine is in, or `local`), with the run's vLLM
+    servers on it.
 
     Raises UserError where there is none. The dashboard of a local one is off, and it sends no usage reports.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    local = {"num_cpus": max(trainers, os.cpu_count() or 1), "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    trainers, count = recipe.cluster.trainers, recipe.cluster.servers if needs_servers(recipe) else 0
+    cores = max(trainers + count, os.cpu_count() or 1)
+    local = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
     try:
         ray.init(**(local if address == LOCAL else {"address": address}), log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:300]}") from None
-    cluster = Cluster(trainers, wait_s)
     try:
         say(f"Ray: {len([n for n in ray.nodes() if n['Alive']])} machine(s), {trainers} ranks")
-        yield cluster
+        with TemporaryDirectory(prefix="seethink-servers-") as folder:
+            cluster = Cluster(recipe, Path(folder))
+            servers = cluster.servers()
+            with running(servers, recipe) if servers else nullcontext():
+                yield cluster
+            cluster.release()
     finally:
-        cluster.release()
         ray.shutdown()
-
-
-def _loopback(host: str) -> bool:
-    return host.startswith("127.")

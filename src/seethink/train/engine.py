@@ -14,6 +14,7 @@ from seethink.dist.generator import DealtGenerator, MainGenerator
 from seethink.dist.servers import URLS
 from seethink.generate.kept_weights import A, B
 from seethink.generate.make import make_generator
+from seethink.generate.token_guard import KEY
 from seethink.models.load import LoadedModel
 from seethink.models.weight_stream import checkpoint_weights, separate_weights
 from seethink.train.policy import Policy
@@ -46,7 +47,9 @@ def _servers(recipe: Recipe, loaded: LoadedModel, weights: Weights) -> VllmGener
     from seethink.generate.vllm_server import VllmServer
 
     vllm = recipe.vllm
-    urls = vllm.urls or tuple(os.environ.get(URLS, "").split())
+    urls, key = vllm.urls, vllm.api_key_env
+    if not urls:
+        urls, key = tuple(os.environ.get(URLS, "").split()), KEY
     if not urls:
         raise UserError(
             "rollout.engine is vllm, but no server is known: start the run with `seethink launch RECIPE`, which starts "
@@ -54,7 +57,7 @@ def _servers(recipe: Recipe, loaded: LoadedModel, weights: Weights) -> VllmGener
         )
     return VllmGenerator(
         loaded,
-        [VllmServer(url, key_variable=vllm.api_key_env) for url in urls],
+        [VllmServer(url, key_variable=key) for url in urls],
         weights,
         max_rows=recipe.rollout.max_rows,
         weight_sync=vllm.weight_sync,
