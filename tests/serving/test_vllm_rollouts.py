@@ -46,7 +46,7 @@ LONG = Sampling(150, temperature=2.0)
 SEED = (11, 0, 0)
 
 
-def served(url: str, **more: object) -> dict[str, object]:
+def named(url: str, **more: object) -> dict[str, object]:
     """What a recipe says of a server that runs."""
     return {"urls": [url], "api_key_env": KEY, **more}
 
@@ -238,7 +238,7 @@ def test_adapters_alone_change_the_weights_of_the_running_server(server: str, pa
 def test_a_run_one_step_ahead_with_adapters(server: str, tmp_path: Path) -> None:
     ahead = {"engine": "vllm", "prompts_per_step": 4, "group_size": 6, "max_new_tokens": 24, "max_rows": 32, "ahead": 1}
     table = {"lora": {"parts": ["language"], "rank": 4}, "optim": {"lr": 1e-3}, "rollout": ahead | {"temperature": 1.5}}
-    train(vllm_recipe("nano", tmp_path / "run", vllm=served(server, send="trained"), **table))
+    train(vllm_recipe("nano", tmp_path / "run", vllm=named(server, send="trained"), **table))
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [step["rollout/staleness"] for step in steps] == [0, 1, 1]
     assert steps[0]["mismatch_kl/mean"] < TOLERANCE < steps[1]["mismatch_kl/mean"]
@@ -246,7 +246,7 @@ def test_a_run_one_step_ahead_with_adapters(server: str, tmp_path: Path) -> None
 
 def test_a_run_whose_server_is_sent_to_sleep(server: str, tmp_path: Path) -> None:
     """On a CPU nothing is freed, but the engine knows that it sleeps: it must be awake where it is asked."""
-    train(vllm_recipe("nano", tmp_path / "run", vllm=served(server, sleep=2)))
+    train(vllm_recipe("nano", tmp_path / "run", vllm=named(server, sleep=2)))
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(step["mismatch_kl/mean"] < TOLERANCE and step["time/sleep_s"] > 0 for step in steps)
     assert len(steps) == 3
@@ -254,7 +254,7 @@ def test_a_run_whose_server_is_sent_to_sleep(server: str, tmp_path: Path) -> Non
 
 def test_a_run_of_grpo(server: str, tmp_path: Path) -> None:
     guard = {"every": 3, "samples": 8, "action": "warn"}
-    train(vllm_recipe("nano", tmp_path / "run", vllm=served(server), blindness=guard))
+    train(vllm_recipe("nano", tmp_path / "run", vllm=named(server), blindness=guard))
     steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2, 3]
     assert all(step["mismatch_kl/mean"] < TOLERANCE for step in steps)
@@ -274,7 +274,7 @@ def test_a_run_with_a_tool(server: str, tmp_path: Path) -> None:
         vllm_recipe(
             "nano",
             tmp_path / "run",
-            vllm=served(server),
+            vllm=named(server),
             rollout=table | tool,
             algorithm={"steps": 1},
         )

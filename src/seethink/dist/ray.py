@@ -1,24 +1,20 @@
 """Places the ranks of a run and its vLLM servers on a Ray cluster, one per placed actor.
 
-Ranks are the processes that torchrun would start, servers those of `dist/servers.py`. Ray finds
-machines with room, and tells when one is lost; ranks find each other as under torchrun. seethink, the recipe, its data
-and its run folder are at the same paths on every machine.
+Ranks are the processes that torchrun would start, servers those of `dist/servers.py`. Ray finds machines with
+room, and tells when one is lost; ranks find each other as under torchrun. seethink, the recipe, its data and its run
+folder are at the same paths on every machine.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -29,6 +25,7 @@ from seethink.config import Recipe
 from seethink.core.console import say
 from seethink.core.errors import UserError
 from seethink.dist.launch import output_of
+from seethink.dist.ray_place import Place
 from seethink.dist.servers import (
     DEFAULTS,
     LAST_WORDS,
@@ -42,59 +39,10 @@ from seethink.dist.servers import (
 )
 from seethink.generate.token_guard import KEY
 
-Environment = dict[str, str]
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, for the time of the run."""
 ANSWER_S = 60.0
 """A machine that does not answer for so long is taken for lost."""
-_DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux' prctl
-
-
-class Place:
-    """Room for one process on one machine of the cluster; a Ray actor."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._output: IO[bytes]
-
-    def address(self) -> tuple[str, int]:
-        """This machine's address in the cluster, and a port of it that is free."""
-        address = ray.util.get_node_ip_address()
-        with socket.create_server((address, 0)) as server:
-            return address, server.getsockname()[1]
-
-    def start(self, words: Sequence[str], folder: str, variables: Environment, defaults: Environment) -> None:
-        """Run a command in `folder`, with this machine's environment, where `variables` win and `defaults` do not.
-
-        Its first word may be empty: then it is this machine's Python.
-        """
-        command = [words[0] or sys.executable, *words[1:]]
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
-        self._process = subprocess.Popen(
-            command, cwd=folder, env=defaults | os.environ | variables, stdout=self._output,
-            stderr=self._output, start_new_session=True, preexec_fn=_die_with_parent,
-        )  # fmt: skip
-
-    def state(self, told: int) -> tuple[int | None, bytes]:
-        """The exit code, None while it runs, and what was printed after the first `told` bytes."""
-        assert self._process is not None
-        code = self._process.poll()  # before its output is read, so that nothing comes after
-        return code, os.pread(self._output.fileno(), 1 << 20, told)
-
-    def signal(self, number: int, is_group: bool) -> None:
-        """With `is_group` to all that the process started, even where it has ended itself."""
-        if self._process is None:
-            return
-        if is_group:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-        elif self._process.poll() is None:
-            self._process.send_signal(number)
-
-
-def _die_with_parent() -> None:
-    """A rank whose actor is gone would keep its GPU."""
-    ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
 
 
 class RemoteProcess:
@@ -249,6 +197,8 @@ def connected(address: str, recipe: Recipe) -> Iterator[Cluster]:
     Raises UserError where there is none. The dashboard of a local one is off, and it sends no usage reports.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == LOCAL:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # ranks are no background work, which Ray takes them for
     trainers, count = recipe.cluster.trainers, recipe.cluster.servers if needs_servers(recipe) else 0
     cores = max(trainers + count, os.cpu_count() or 1)
     local = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
