@@ -51,6 +51,7 @@ def test_40_a_domain_does_not_drive_the_terminal() -> None:
 
 
 LISTENERS = {
+    "dist/ray.py": "LOOPBACK",  # a cluster of this machine alone
     "dist/ray_place.py": "get_node_ip_address",  # finds a free port for ranks to meet, on the cluster's own network
     "dist/servers.py": "127.0.0.1",  # finds free ports for vLLM servers
     "generate/weight_sync.py": "own_address",  # the trainer's end of a transfer of weights
