@@ -159,7 +159,7 @@ VARIANTS = {
     "weak": _weak(_BASE, NANO, perception, BaseConfig(vision_steps=0, steps=600, practice_steps=0, batch_size=32)),
     "nano2": _BASE2,
     "nano2-resampler": _resampler(
-        replace(_BASE2, talk=skills),
+        replace(_BASE2, talk=talk2.perception),
         NANO2,
         BaseConfig(vision_steps=1000, steps=250, lr=1e-3, practice_steps=0, batch_size=32),
     ),
