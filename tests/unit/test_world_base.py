@@ -186,11 +186,11 @@ def test_perception_asks_for_nothing_but_what_can_be_seen() -> None:
         assert all(answer.removeprefix("The answer is ").rstrip(".") in seen for answer in answers)
 
 
-@pytest.mark.parametrize("name", [n for n, v in VARIANTS.items() if "language" in v.frozen and v.config.steps])
-def test_only_pictures_teach_where_the_language_model_is_frozen(name: str) -> None:
-    """A batch of texts alone would have no gradient."""
-    rng = np.random.default_rng(0)
-    assert all(VARIANTS[name].talk(rng)[0] is not None for _ in range(200))
+def test_only_pictures_teach_where_the_language_model_is_frozen() -> None:
+    """A batch of texts alone would have no gradient, and texts of the second world are long enough to share none."""
+    rng, variant = np.random.default_rng(0), VARIANTS["nano2-resampler"]
+    assert variant.frozen == ("language",)
+    assert all(variant.talk(rng)[0] is not None for _ in range(200))
 
 
 @pytest.mark.slow
