@@ -179,6 +179,6 @@ VARIANTS = {
         tokenizer=build_smol_tokenizer,
         frozen=("vision", "language"),
         talk=talk2.reading,
-        config=BaseConfig(vision_steps=0, steps=240, lr=1e-3, practice_steps=0, batch_size=4, warmup=20),
+        config=BaseConfig(vision_steps=0, steps=320, lr=1e-3, practice_steps=0, batch_size=4, warmup=20),
     ),
 }
