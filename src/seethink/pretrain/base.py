@@ -167,7 +167,7 @@ def train_vision(
 ) -> PhaseRecord:
     """The first phase: vision encoder and connector."""
     parts = split_parts(model)
-    params = [*parts["vision"].values(), *parts["connector"].values()]
+    params = [weight for part in ALONE["vision"] if part not in variant.frozen for weight in parts[part].values()]
     if variant.imitates:
         loss_of = imitation(variant.imitates)
     else:

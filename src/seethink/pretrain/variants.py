@@ -75,7 +75,7 @@ class Variant:
     probing: Callable[[int], tuple[VisionLoss, list[torch.nn.Parameter]]] = probing
     """The width of an image token -> (the loss of the first phase, the parameters of its probe)."""
     frozen: tuple[Part, ...] = ()
-    """The parts that the language phases leave unchanged."""
+    """The parts that no phase changes."""
     talk: Talk = conversation
     """The conversations of the language phase."""
     drills: Talk = conversation
