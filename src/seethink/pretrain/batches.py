@@ -49,6 +49,7 @@ class Encoder:
     def __init__(self, tokenizer: Any, image_seq_length: int) -> None:
         self._tokenizer = tokenizer
         self._ids = lru_cache(CACHED)(self._tokenize)
+        self._opening = self._ids(_opening(tokenizer))
         self._image = self._ids("<img>") + self._ids("<IMG_CONTEXT>") * image_seq_length + self._ids("</img>\n")
         self.pad_id: int = tokenizer.pad_token_id
 
@@ -58,8 +59,8 @@ class Encoder:
 
     def encode(self, has_image: bool, turns: list[Turn]) -> tuple[list[int], list[bool]]:
         """(ids [T], loss mask [T]) of one conversation; its picture stands in the first turn."""
-        ids: list[int] = []
-        mask: list[bool] = []
+        ids = [*self._opening]
+        mask = [False] * len(ids)
         for number, (question, answer) in enumerate(turns):
             prompt = self._ids("<|im_start|>user\n") + (self._image if has_image and number == 0 else [])
             prompt = prompt + self._ids(question) + self._ids("<|im_end|>\n<|im_start|>assistant\n")
@@ -67,6 +68,13 @@ class Encoder:
             ids += prompt + reply + self._ids("\n")
             mask += [False] * len(prompt) + [True] * len(reply) + [False]
         return ids, mask
+
+
+def _opening(tokenizer: Any) -> str:
+    """What the tokenizer's chat template, where it has one, writes before the first turn."""
+    turns = [{"role": "user", "content": ""}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False) if tokenizer.chat_template else ""
+    return str(text.partition("<|im_start|>user")[0])
 
 
 def make_batches(

@@ -38,15 +38,19 @@ TOKEN_NAMES = {
 """The names under which InternVL's processor looks up the tokenizer's tokens."""
 PIXEL_STATS: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+CONTENT = (
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<IMG_CONTEXT>\n"
     "{% elif part['type'] == 'video' %}<video>\n"
     "{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% endfor %}{% endif %}"
+)
+"""What a chat template writes of a turn."""
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    + CONTENT
+    + "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 

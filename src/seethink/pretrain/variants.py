@@ -42,6 +42,7 @@ from seethink.pretrain.relatives import (
     resampler_processor,
 )
 from seethink.pretrain.settings import BaseConfig
+from seethink.pretrain.smol import build_smol, build_smol_processor, build_smol_tokenizer
 from seethink.world.draw import SIZE
 from seethink.world.talk import conversation, perception, practice
 from seethink.world.v2 import canvas
@@ -74,7 +75,7 @@ class Variant:
     probing: Callable[[int], tuple[VisionLoss, list[torch.nn.Parameter]]] = probing
     """The width of an image token -> (the loss of the first phase, the parameters of its probe)."""
     frozen: tuple[Part, ...] = ()
-    """The parts that the language phases leave unchanged."""
+    """The parts that no phase changes."""
     talk: Talk = conversation
     """The conversations of the language phase."""
     drills: Talk = conversation
@@ -170,5 +171,14 @@ VARIANTS = {
     ),
     "nano2-weak": _weak(
         _BASE2, NANO2, talk2.perception, BaseConfig(vision_steps=0, steps=900, practice_steps=0, batch_size=32)
+    ),
+    "smol": replace(
+        _BASE2,
+        build=partial(build_smol, NANO2),
+        processor=build_smol_processor,
+        tokenizer=build_smol_tokenizer,
+        frozen=("vision", "language"),
+        talk=talk2.reading,
+        config=BaseConfig(vision_steps=0, steps=320, lr=1e-3, practice_steps=0, batch_size=4, warmup=20),
     ),
 }

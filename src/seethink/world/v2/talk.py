@@ -109,6 +109,13 @@ def perception(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
     return item.image, [turns[i] for i in rng.permutation(len(turns))]
 
 
+def reading(rng: np.random.Generator) -> tuple[Shown, list[Turn]]:
+    """As `perception`, of the lower levels and from one value to all, so that few answers can be copied from before."""
+    item = scene(rng, FIRST_LEVELS)
+    caption, _, *probes = forms.turns(item)
+    return item.image, [probes[int(rng.integers(len(probes)))], read_some(item, rng), caption]
+
+
 def _about(item: Item, rng: np.random.Generator, worked: float = WORKED_SHARE) -> tuple[Shown, list[Turn]]:
     return item.image, _turns(item, rng, worked)
 
