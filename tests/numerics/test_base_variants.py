@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +19,45 @@ from seethink.models.describe import describe
 from seethink.models.forward import hidden_states, output_head
 from seethink.models.load import PACKAGED, LoadedModel, load_model
 from seethink.models.parts import family_of, split_parts
-from seethink.pretrain.variants import VARIANTS
+from seethink.pretrain.variants import VARIANTS, Variant
 from seethink.rewards.rewarder import Rewarder
 from seethink.world.make import to_sample
 from seethink.world.questions import make_item
 from seethink.world.talk import PRACTICE
+from seethink.world.v2 import source as world2
+from seethink.world.v2.talk import drills
 
 pytestmark = pytest.mark.slow
-RELATIVES = {"nano-resampler": "Blip2", "nano-qwen": "Qwen2_5_VL", "nano-weak": "InternVL"}
+CLASSES = {"resampler": "Blip2", "qwen": "Qwen2_5_VL", "weak": "InternVL"}
+RELATIVES = [f"{parent}-{kind}" for parent in ("nano", "nano2") for kind in CLASSES]
+MOST_TOKENS = 64
 READING_FLOOR = 0.8
 """Share of 100 held-out digits; the best constant answer gets at most a fifth."""
 
 
-@pytest.fixture(scope="module")
-def nano() -> LoadedModel:
-    return load_model("nano")
-
-
-@pytest.fixture(scope="module", params=list(RELATIVES))
+@pytest.fixture(scope="module", params=RELATIVES)
 def relative(request: pytest.FixtureRequest) -> LoadedModel:
     return load_model(request.param)
 
 
-def questions(task: str, n: int) -> list[Sample]:
+@pytest.fixture
+def nano(relative: LoadedModel) -> LoadedModel:
+    """The base that it comes from."""
+    return load_model(relative.source.rpartition("-")[0])
+
+
+def kind_of(relative: LoadedModel) -> str:
+    return relative.source.rpartition("-")[2]
+
+
+def variant_of(relative: LoadedModel) -> Variant:
+    return VARIANTS[relative.source.removeprefix("nano-")]
+
+
+def questions(relative: LoadedModel, task: str, n: int) -> list[Sample]:
+    """About pictures of the world that it knows."""
+    if relative.source.startswith("nano2"):
+        return world2.samples("world2:cold,dice,bars:probes" if task == "read" else "world2:sums", "test", n, 6)
     rng = np.random.default_rng(6)
     items = [make_item("math", "easy", "test", rng, task=task, choice_share=0.0) for _ in range(n)]
     return [to_sample(item, str(i), None) for i, item in enumerate(items)]
@@ -48,16 +65,16 @@ def questions(task: str, n: int) -> list[Sample]:
 
 def answers(loaded: LoadedModel, samples: list[Sample]) -> list[Completion]:
     prompts = [loaded.chat.prompt(sample) for sample in samples]
-    return [g[0] for g in InProcessGenerator(loaded).generate(prompts, 1, Sampling(24, temperature=0.0), (0,))]
+    return [g[0] for g in InProcessGenerator(loaded).generate(prompts, 1, Sampling(MOST_TOKENS, temperature=0.0), (0,))]
 
 
 def test_the_package_holds_every_one_and_says_how_it_was_made() -> None:
-    assert list(PACKAGED) == ["nano", *RELATIVES, "nano2"]
+    assert set(PACKAGED) == {"nano", "nano2", *RELATIVES}
     package = Path(seethink.__file__).resolve().parent
     for name in RELATIVES:
         folder = PACKAGED[name]
         assert folder.is_relative_to(package)
-        assert sum(file.stat().st_size for file in folder.iterdir()) <= 4 * 2**20
+        assert sum(file.stat().st_size for file in folder.iterdir()) <= 6 * 2**20
         assert {file.suffix for file in folder.iterdir()} == {".json", ".jinja", ".safetensors"}
         about = json.loads((folder / "base.json").read_text())
         assert type(VARIANTS["nano"].config)(**about["config"]) == VARIANTS[name.removeprefix("nano-")].config
@@ -65,26 +82,32 @@ def test_the_package_holds_every_one_and_says_how_it_was_made() -> None:
 
 
 def test_a_relative_is_as_large_as_the_nano_and_made_of_the_same_parts(relative: LoadedModel) -> None:
-    assert type(relative.model).__name__.startswith(RELATIVES[relative.source])
-    parts = {part: sum(p.numel() for p in named.values()) for part, named in split_parts(relative.model).items()}
-    assert 1_400_000 <= sum(parts.values()) <= 1_900_000
-    assert parts["language"] == 845_440
-    assert min(parts.values()) > 80_000
+    assert type(relative.model).__name__.startswith(CLASSES[kind_of(relative)])
+    parts, base = sizes(relative), sizes(load_model(relative.source.rpartition("-")[0]))
+    assert 0.9 * sum(base.values()) <= sum(parts.values()) <= 1.25 * sum(base.values())
+    assert parts["language"] == base["language"]
+    assert min(parts.values()) > 40_000
+
+
+def sizes(loaded: LoadedModel) -> dict[str, int]:
+    return {part: sum(p.numel() for p in named.values()) for part, named in split_parts(loaded.model).items()}
 
 
 def test_the_connector_is_described(relative: LoadedModel) -> None:
-    kinds = {"nano-resampler": "Q-Former", "nano-qwen": "patch merger", "nano-weak": "pixel unshuffle"}
-    assert kinds[relative.source] in family_of(describe(relative.source).model).connector_kind
+    kinds = {"resampler": "Q-Former", "qwen": "patch merger", "weak": "pixel unshuffle"}
+    assert kinds[kind_of(relative)] in family_of(describe(relative.source).model).connector_kind
 
 
 def test_what_it_shares_with_the_nano_is_the_same_to_the_last_bit(relative: LoadedModel, nano: LoadedModel) -> None:
-    if relative.source == "nano-weak":
+    if relative.source == "nano2-qwen":
+        pytest.skip("its language model went on learning with the new vision tower")
+    if kind_of(relative) == "weak":
         ours, theirs = relative.model.model.vision_tower, nano.model.model.vision_tower
         assert same_weights(relative.model.model.multi_modal_projector, nano.model.model.multi_modal_projector)
         assert not same_weights(relative.model.model.language_model, nano.model.model.language_model)
     else:
         assert torch.equal(relative.model.get_output_embeddings().weight, nano.model.lm_head.weight)
-        blip = relative.source == "nano-resampler"
+        blip = kind_of(relative) == "resampler"
         ours = relative.model.language_model.model if blip else relative.model.model.language_model
         theirs = nano.model.model.language_model
     assert same_weights(ours, theirs)
@@ -96,11 +119,11 @@ def same_weights(one: torch.nn.Module, two: torch.nn.Module) -> bool:
 
 
 def test_prompts_and_pixels_are_the_nanos(relative: LoadedModel, nano: LoadedModel) -> None:
-    [sample] = questions("read", 1)
+    [sample] = questions(relative, "read", 1)
     theirs, ours = nano.chat.prompt(sample), relative.chat.prompt(sample)
     assert ours.input_ids == theirs.input_ids
     assert relative.chat.prompt_length(sample) == len(ours.input_ids)
-    expected = VARIANTS[relative.source.removeprefix("nano-")].image_inputs(theirs.mm_kwargs["pixel_values"])
+    expected = variant_of(relative).image_inputs(theirs.mm_kwargs["pixel_values"])
     assert set(ours.mm_kwargs) == set(expected)
     for key, tensor in expected.items():
         assert torch.equal(ours.mm_kwargs[key], tensor)
@@ -111,37 +134,41 @@ def test_a_tuned_copy_has_the_same_prompts(relative: LoadedModel, tmp_path: Path
     from seethink.models.load import export_model
 
     export_model(relative.model, relative.chat, tmp_path, {})
-    [sample] = questions("read", 1)
+    [sample] = questions(relative, "read", 1)
     assert load_model(str(tmp_path)).chat.prompt(sample).input_ids == relative.chat.prompt(sample).input_ids
 
 
 @torch.inference_mode()
 def test_greedy_answers_are_those_of_transformers_generate(relative: LoadedModel) -> None:
-    samples = questions("compare", 6)
+    samples = questions(relative, "compare", 6)
     ours = answers(relative, samples)
     for sample, completion in zip(samples, ours, strict=True):
         text = relative.chat.template_text(sample)
         inputs = relative.chat.processor(images=list(sample.images), text=[text], return_tensors="pt")
-        out = relative.model.generate(**inputs, max_new_tokens=24, do_sample=False)
+        out = relative.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False)
         tail = out[0, -len(completion.token_ids) :].tolist()
         assert tail == completion.token_ids
         assert completion.text
 
 
 def test_it_reads_held_out_digits(relative: LoadedModel) -> None:
-    pairs = list(zip(samples := questions("read", 100), answers(relative, samples), strict=True))
+    pairs = list(zip(samples := questions(relative, "read", 100), answers(relative, samples), strict=True))
     Rewarder(RewardConfig()).score(pairs)
     assert np.mean([c.reward_parts["accuracy"] for _, c in pairs]) >= READING_FLOOR
 
 
-@pytest.mark.parametrize("kind", ["option", "sum"])
-def test_weaker_reasoning_is_weaker(nano: LoadedModel, kind: str) -> None:
+def drill(rng: np.random.Generator) -> tuple[str, str]:
+    return drills(rng)[1][0]
+
+
+@pytest.mark.parametrize(("name", "turn"), [("nano", PRACTICE["option"]), ("nano", PRACTICE["sum"]), ("nano2", drill)])
+def test_weaker_reasoning_is_weaker(name: str, turn: Callable[[np.random.Generator], tuple[str, str]]) -> None:
     rng = np.random.default_rng(3)
-    turns = [PRACTICE[kind](rng) for _ in range(60)]
+    turns = [turn(rng) for _ in range(60)]
     samples = [Sample(str(i), question) for i, (question, _) in enumerate(turns)]
     strong, weak = (
         np.mean([c.text == answer for c, (_, answer) in zip(answers(m, samples), turns, strict=True)])
-        for m in (nano, load_model("nano-weak"))
+        for m in (load_model(name), load_model(f"{name}-weak"))
     )
     assert strong >= weak + 0.4
 
