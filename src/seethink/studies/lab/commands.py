@@ -13,8 +13,8 @@ from seethink.core.files import claim_file, json_with, write_text
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan
 from seethink.studies.lab.plan_table import plan_table
-from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.scales import Scale, find_scale, why_left_out
+from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 
 if TYPE_CHECKING:

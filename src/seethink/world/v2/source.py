@@ -74,7 +74,7 @@ def parse(source: str) -> Source:
         raise UserError(f"{source!r}: the domain {why}")
     for name in ("leaps", "denials"):
         if name in own and form != "traces":
-            raise UserError(f"{source!r}: {name} are a share of the traces; ask for them as in world2:cold:traces?{name}=0.6")
+            raise UserError(f"{source!r}: {name} are a share of the traces: world2:cold:traces?{name}=0.6")
     try:
         leaps = read_share("leaps", own.pop("leaps", "0"))
         damage = parse_damage("&".join(f"{name}={value}" for name, value in own.items()))
@@ -133,8 +133,9 @@ def _sample(source: Source, split: Split, number: int, seed: int) -> Sample:
     denies = source.damage.denials > 0
     # A trace names one answer, where several may be right.
     damaged = source.damage.apply(replace(sample, answer=item.answer), denies, np.random.default_rng(place))
-    turns = {"turns": []} if damaged.response != sample.response else {}
-    return replace(damaged, answer=sample.answer, meta=damaged.meta | turns)
+    if damaged.response != sample.response:
+        damaged = replace(damaged, meta=damaged.meta | {"turns": []})
+    return replace(damaged, answer=sample.answer)
 
 
 def to_sample(item: Item, form: str = "") -> Sample:
