@@ -91,7 +91,7 @@ class Plan:
 def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
     """Plan the jobs of all experiments.
 
-    Raises LabError for an unknown scale or an experiment that cannot run at it, RecipeError for a recipe that is refused.
+    Raises LabError for an unknown scale or what cannot run at it, and RecipeError for an arm whose recipe is refused.
     """
     plan = Plan(scale, find_scale(scale), seeds, list(experiments))
     for experiment in plan.experiments:
