@@ -14,6 +14,7 @@ from seethink.models.parts import split_parts
 from seethink.runs.checkpoint import export_whole
 from seethink.runs.reading import final_model
 from seethink.studies.lab import plan as planning
+from seethink.studies.lab.measurements import MEASUREMENTS
 from seethink.studies.lab.parts import put_back
 from seethink.studies.lab.plan import Job, Plan, job_key, make_plan
 from seethink.studies.lab.scales import load_scales, why_left_out
@@ -215,6 +216,14 @@ def test_a_missing_base_model_is_refused_by_name(monkeypatch: pytest.MonkeyPatch
     scale = load_scales()["nano"].model_copy(update={"models": {**RELATIVES, "weak": "nano-none"}})
     assert why_left_out(EXPERIMENTS["weak-base"], scale) == "the base model 'nano-none' is not packaged here"
     assert why_left_out(EXPERIMENTS["vision-frozen"], scale) == ""
+
+
+def test_the_smoke_scale_runs_every_stage_and_every_measurement() -> None:
+    jobs = make_plan(present("smoke"), "smoke", 1, Path("lab")).jobs.values()
+    assert {job.stage for job in jobs} == {None, "coldstart", "rl", "tune", "distil"}
+    assert {name for job in jobs for name in job.measurements} == set(MEASUREMENTS)
+    assert any(job.collect for job in jobs)
+    assert any(job.undo for job in jobs)
 
 
 def test_reflection_is_left_out_on_the_first_world() -> None:
