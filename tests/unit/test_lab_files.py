@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from seethink.studies.lab.schema import Arm, Check, Claim, LabError, Term, _experiment, load_experiments, load_scales
+from seethink.studies.lab.scales import load_scales
+from seethink.studies.lab.schema import Arm, Check, Claim, LabError, Term, _experiment, load_experiments
 
 ROWS = {
     "entropy-selection", "vision-frozen", "connector-frozen", "curriculum", "learning-rate", "dynamic-sampling",
@@ -31,7 +32,7 @@ expect = "less"
 least = 0.05
 """
 CHECK = '[checks.mine]\ntext = "t"\nvalue = { arm = "rl", metric = "x" }\nat_least = 1\n'
-SHARED = "[arms.base]\nmodel = 'nano'\n[arms.cold]\nparent = 'base'\nstage = 'coldstart'\n"
+SHARED = "[arms.base]\nmodel = 'base'\n[arms.cold]\nparent = 'base'\nstage = 'coldstart'\n"
 SHARED += "[arms.rl]\nparent = 'cold'\nstage = 'rl'\n" + CHECK.replace("mine", "learns")
 
 
@@ -91,6 +92,9 @@ def test_a_check_has_a_bound_on_one_side() -> None:
         ('title = "Mine"', 'title = "Mine"\nheadline = "x"', "unknown key 'headline'"),
         ('stage = "rl"', 'stage = "rl"\nsteps = 5', "unknown key 'arms.frozen.steps'"),
         ('stage = "rl"', 'stage = "dpo"', "arms.frozen.stage"),
+        ('stage = "rl"', 'stage = "tune"\ndifficulty = ["hard"]', "difficulty is of arms of stage rl"),
+        ('stage = "rl"', 'stage = "rl"\ndifficulty = ["level 3"]', "arms.frozen.difficulty"),
+        ('stage = "rl"', 'stage = "rl"\ndenials = 0.2', "denials is of arms of stage coldstart"),
         ('parent = "cold"', 'parent = "warm"', "no arm 'warm'; there are base, cold, rl, frozen"),
         ('parent = "cold"', 'parent = "frozen"', "arm 'frozen' is its own ancestor"),
         ('parent = "cold"', 'parent = "cold"\nmodel = "nano"', "give either parent or model"),
@@ -148,7 +152,7 @@ def test_a_budget_is_for_the_mode_budget() -> None:
 def test_the_budgets_asked_about_are_budgets_of_every_scale() -> None:
     shares = {t.budget for e in load_experiments().values() for c in e.claims for t in c.terms if t.budget}
     assert len(shares) >= 3
-    for scale in load_scales().scales.values():
+    for scale in load_scales().values():
         assert {share * max(scale.budgets) for share in shares} <= set(scale.budgets)
         assert max(scale.budgets) < scale.eval.max_new_tokens
 

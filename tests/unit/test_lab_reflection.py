@@ -64,7 +64,7 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 def value(folder: Path, what: Any) -> float:
-    return read_term(Term(arm="rl2", reflection=what), {"rl2": folder}).value
+    return read_term(Term(arm="rl", reflection=what), {"rl": folder}).value
 
 
 def test_values_of_a_claim(folders: list[Path]) -> None:
@@ -86,29 +86,20 @@ def test_the_curve_is_the_mean_over_seeds_where_all_have_such_attempts(folders: 
 
 def test_the_page_draws_it(folders: list[Path]) -> None:
     found = [Result(claim, None, "can't tell") for claim in EXPERIMENT.claims]
-    curves = {"rl2": reflection_curves(folders[:1])}
-    page = render(Results([ExperimentResult(EXPERIMENT, "nano", 3, found, reflections=curves)]))
-    assert "How often \u201cWait\u201d follows: rl2" in page
+    curves = {"rl": reflection_curves(folders[:1])}
+    page = render(Results([ExperimentResult(EXPERIMENT, "nano2", 3, found, reflections=curves)]))
+    assert "How often \u201cWait\u201d follows: rl" in page
     assert "after a wrong attempt" in page
-    empty = render(Results([ExperimentResult(EXPERIMENT, "nano", 3, found)]))
+    empty = render(Results([ExperimentResult(EXPERIMENT, "nano2", 3, found)]))
     assert "after a wrong attempt" not in empty
 
 
-def on_nano(parent: str) -> Any:
-    """The experiment with the packaged base model, and RL from `parent`."""
-    arms = EXPERIMENT.arms | {"cold2": EXPERIMENT.arms["cold2"].model_copy(update={"model": "nano"})}
-    arms["rl2"] = arms["rl2"].model_copy(update={"parent": parent})
-    return EXPERIMENT.model_copy(update={"arms": arms})
-
-
 def test_the_curve_begins_with_what_rl_started_from() -> None:
-    plan = make_plan([on_nano("cold2")], "nano", 1, Path("lab"))
+    plan = make_plan([EXPERIMENT], "nano2", 1, Path("lab"))
     rl, cold = (next(job for job in plan.jobs.values() if job.stage == stage) for stage in ("rl", "coldstart"))
     assert rl.measurements["reflection"]["start"] == cold.label
-    assert (rl.recipe.data.train, cold.recipe.data.train) == (
-        "world2:rl?stage=rl",
-        "world2:cold:traces?stage=coldstart",
-    )
-    assert rl.recipe.rollout.max_new_tokens == 160
-    with pytest.raises(LabError, match="reflection/rl2: reflection is measured from a trained parent on"):
-        make_plan([on_nano("base")], "nano", 1, Path("lab"))
+    assert rl.measurements["reflection"]["data"] == "world2:rl?levels=1-4"
+    assert rl.recipe.checkpoint.keep == 100
+    zero = EXPERIMENT.arms["rl"].model_copy(update={"parent": "base"})
+    with pytest.raises(LabError, match="reflection/rl: reflection is measured from a trained parent on"):
+        make_plan([EXPERIMENT.model_copy(update={"arms": EXPERIMENT.arms | {"rl": zero}})], "nano2", 1, Path("lab"))

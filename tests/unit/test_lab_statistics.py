@@ -12,7 +12,8 @@ from scipy.special import digamma, ndtri, polygamma, stdtrit
 from seethink.studies.lab.looks import LOOKS, boundaries, level_at, look_at
 from seethink.studies.lab.moderation import FEWEST, NO_PRIOR, Prior, fit_prior, fit_priors, trigamma_inverse
 from seethink.studies.lab.power import Spread, claims_least, item_spread, least_effect, seeds_needed
-from seethink.studies.lab.schema import load_experiments, load_scales
+from seethink.studies.lab.scales import load_scales
+from seethink.studies.lab.schema import load_experiments
 
 CLAIMS = [claim for experiment in load_experiments().values() for claim in experiment.claims]
 RNG = np.random.default_rng(5)
@@ -174,7 +175,7 @@ def test_the_spread_of_the_items_alone_is_binomial() -> None:
 
     RL's three checkpoints with 2, 1 and 1 answers are as good as 9 / (1/2 + 1 + 1) = 3.6 answers of one.
     """
-    scale = load_scales().scales["nano"]
+    scale = load_scales()["nano"]
     claims = {c.text: c for c in CLAIMS}
     inside = item_spread(claims["RL gains in-domain accuracy"], scale).value
     outside = item_spread(claims["RL gains out-of-domain accuracy"], scale).value

@@ -77,3 +77,17 @@ def test_evaluation_takes_the_options() -> None:
     samples = eval_samples(EvalConfig(data="world:math,dice?image=blank", size=3), 0)
     assert len(samples) == 6
     assert all(s.meta["image"] == "blank" for s in samples)
+
+
+def test_traces_of_the_second_world_deny_too() -> None:
+    plain, touched = (
+        world_samples(f"world2:cold:traces?stage=coldstart&levels=1-4{options}", "train", SIZE, 0)
+        for options in ("", "&denials=0.3")
+    )
+    assert [(s.id, s.answer, s.choices) for s in plain] == [(s.id, s.answer, s.choices) for s in touched]
+    denying = [s for s in touched if hallucinations(s, s.response or "")]
+    assert len(denying) / SIZE == pytest.approx(0.3, abs=0.09)
+    assert all(a.response == b.response for a, b in zip(plain, touched, strict=True) if b not in denying)
+    assert all(s.meta["turns"] == [] for s in denying)
+    grades = grade_batch([(s.response or "", s.answer, None, s.choices or None) for s in denying])
+    assert {grade.verdict for grade in grades} == {Verdict.CORRECT}

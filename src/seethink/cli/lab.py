@@ -1,4 +1,4 @@
-"""`seethink lab`: the paper's experiments on the nano model."""
+"""`seethink lab`: the paper's experiments on a nano model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from seethink.core.console import console
 
 app = typer.Typer(help="The paper's experiments, each with its claims and verdicts.", no_args_is_help=True)
 
+DEFAULT = "nano2"
+SCALES = "`nano2`; `nano`, the first world's; or `smoke`, to check that everything runs."
 Out = Annotated[Path, typer.Option(help="Folder for arms, results and report.")]
 
 
 @app.command("list", epilog="Example: `seethink lab list`")
 def list_experiments() -> None:
-    """The experiments: section of the paper, claims, arms, and base models that are missing."""
+    """The experiments: section of the paper, claims, and why one cannot run here."""
     from seethink.studies.lab.plan_table import list_table
 
-    console.print(list_table())
+    console.print(list_table(DEFAULT))
 
 
 @app.command(epilog="Example: `seethink lab run all --seeds 3 --out lab`")
@@ -29,7 +31,7 @@ def run(
         list[str], typer.Argument(help="Experiments by name, `all`, or `primary`: those with a primary claim.")
     ],
     seeds: Annotated[int, typer.Option(help="Number of seeds (0, 1, ...); each has its own cold start.", min=1)] = 3,
-    scale: Annotated[str, typer.Option(help="`nano`, or `smoke` to check that everything runs.")] = "nano",
+    scale: Annotated[str, typer.Option(help=SCALES)] = DEFAULT,
     out: Out = Path("lab"),
     jobs: Annotated[
         int | None, typer.Option(help="Arms trained at a time; default: the number of cores.", min=1)
@@ -51,7 +53,7 @@ def run(
 def plan(
     names: Annotated[list[str], typer.Argument(help="Experiments by name, `all`, or `primary`.")],
     seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 3,
-    scale: Annotated[str, typer.Option(help="`nano` or `smoke`.")] = "nano",
+    scale: Annotated[str, typer.Option(help=SCALES)] = DEFAULT,
     power: Annotated[
         bool, typer.Option("--power", help="The smallest effect of each claim that can be found.")
     ] = False,

@@ -31,7 +31,6 @@ from seethink.studies.entropy.measurement import EntropySettings, score_groups
 from seethink.studies.lab.reading import HEATED, HEATED_ABOUT
 from seethink.studies.lab.schema import LabError
 
-WORLD = "world:all"
 SAMPLES = 2
 """Responses per item and variant."""
 SHARE = 0.05
@@ -46,7 +45,7 @@ HALVINGS = 12
 def write_causal(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """causal.jsonl, a line for each item with its accuracy by variant, and causal.json, what was changed."""
     loaded, seed = load_model(model), settings["seed"]
-    task = load_source_task(EvalConfig(data=WORLD, size=settings["size"]), seed, chat=loaded.chat)
+    task = load_source_task(EvalConfig(data=settings["data"], size=settings["size"]), seed, chat=loaded.chat)
     prompts, generator = PromptList(task.samples, loaded.chat), make_generator(loaded)
     ids = watched_ids(loaded.chat, LogConfig().critical_words)
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:

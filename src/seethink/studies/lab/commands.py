@@ -11,8 +11,9 @@ import typer
 from seethink.core.console import console
 from seethink.core.files import claim_file, json_with, write_text
 from seethink.runs.lock import FolderLock
-from seethink.studies.lab.plan import find_scale, make_plan, missing_models
+from seethink.studies.lab.plan import make_plan
 from seethink.studies.lab.plan_table import plan_table
+from seethink.studies.lab.scales import Scale, find_scale, why_left_out
 from seethink.studies.lab.scheduler import INDEX, run_plan
 from seethink.studies.lab.schema import Experiment, LabError, load_experiments
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
     """The path of the report, or None where only the plan was printed. Exit code 1: an arm failed."""
-    plan = make_plan(choose(names), scale, seeds, out)
+    plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out)
     cores = jobs or _cores()
     if plan_only:
         console.print(plan_table(plan, cores))
@@ -44,7 +45,7 @@ def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: 
     """What would run and for how long; with `power` what its claims can show. Raises LabError."""
     if values is not None and not power:
         raise LabError("--from is of --power: give both, or neither")
-    chosen = choose(names)
+    chosen = choose(names, find_scale(scale))
     if not power:
         return plan_table(make_plan(chosen, scale, seeds, Path("lab")), _cores())
     from seethink.studies.lab.power import power_table
@@ -53,8 +54,8 @@ def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: 
     return power_table(chosen, seeds, find_scale(scale), read_values(values) if values else None)
 
 
-def choose(names: list[str]) -> list[Experiment]:
-    """Experiments by name; `all` leaves out experiments whose base model is missing. Raises LabError.
+def choose(names: list[str], scale: Scale) -> list[Experiment]:
+    """Experiments by name; `all` leaves out those that cannot run at the scale, with a line. Raises LabError.
 
     `primary` stands for those that have a primary claim.
     """
@@ -62,10 +63,11 @@ def choose(names: list[str]) -> list[Experiment]:
     of_primary = [name for name, one in known.items() if any(claim.primary for claim in one.claims)]
     names = [one for name in names for one in (of_primary if name == "primary" else [name])]
     if "all" in names:
-        for experiment in known.values():
-            if lacking := missing_models(experiment):
-                _say(f"{experiment.name} is left out: the base model {lacking[0]!r} is not packaged here")
-        return [e for e in known.values() if not missing_models(e)]
+        reasons = {name: why_left_out(one, scale) for name, one in known.items()}
+        for name, why in reasons.items():
+            if why:
+                _say(f"{name} is left out: {why}")
+        return [one for name, one in known.items() if not reasons[name]]
     for name in names:
         if name not in known:
             raise LabError(f"no experiment {name!r}; choose from all, primary, {', '.join(known)}")

@@ -23,7 +23,6 @@ from seethink.studies.measurement_cache import MeasurementCache, measured_on
 from seethink.studies.selection.checkpoints import find_checkpoints, step_of
 from seethink.studies.selection.forks import Fork, find_forks, fork_entropies
 
-QUESTIONS = "world:math"
 SAMPLES = 12
 """Responses per question among which forks are looked for."""
 MOST = 256
@@ -53,7 +52,7 @@ def fixed_forks(reference: Path, settings: dict[str, Any], asked: EntropySetting
     if trained is None:
         raise LabError(f"{reference} is not trained, and forks are looked for in its responses")
     loaded, seed = load_model(str(trained)), settings["seed"]
-    task = load_source_task(EvalConfig(data=QUESTIONS, size=settings["size"]), seed, chat=loaded.chat)
+    task = load_source_task(EvalConfig(data=settings["data"], size=settings["size"]), seed, chat=loaded.chat)
     prompts, cache = PromptList(task.samples, loaded.chat), MeasurementCache(reference / "forks.parts")
     key = {"measure": "forks", "seed": seed, "most": MOST, **asdict(asked), **measured_on(loaded, task.samples)}
     found = cache.get(key)

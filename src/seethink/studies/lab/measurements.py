@@ -22,15 +22,15 @@ from seethink.rewards.rewarder import Rewarder
 from seethink.studies.hallucination.responses import measure_hallucination
 from seethink.studies.lab.causal import write_causal
 from seethink.studies.lab.forks import write_forks
-from seethink.studies.lab.reading import DECODINGS, EARLIER_ITEMS, HALLUCINATION, IN_DOMAIN
+from seethink.studies.lab.reading import DECODINGS, EARLIER_ITEMS, HALLUCINATION, in_group
 from seethink.studies.lab.reflection import write_reflection
 from seethink.studies.measurement_cache import MeasurementCache
 from seethink.studies.modes.compare_modes import compare_modes
 from seethink.studies.modes.inference_modes import MODES, ModesConfig
 from seethink.studies.modes.mode_rows import write_modes
 from seethink.studies.selection.select_run import select_run, settings_of
+from seethink.world.make import parse_source
 
-WORLD = "world:all"
 OTHER_DRAWS = 10_000
 """Between the seeds of two checkpoints of an arm: their errors are independent, and those of two arms are paired."""
 TRIES = 8
@@ -40,12 +40,12 @@ TRIES = 8
 def write_items(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """eval.json and eval/items.jsonl of the model, and eval/earlier.jsonl of the checkpoints before it.
 
-    Math has another number of items than the other domains.
+    Domains that RL trains on have another number of items than the others.
     """
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=settings["samples"], greedy=False, max_new_tokens=settings["max_new_tokens"])
-    sizes = {"world:math": settings["math"], "world:other": settings["other"]}
-    task = SourceTask("world", [s for data, size in sizes.items() for s in _task(loaded, data, size, seed).samples])
+    of_groups = [_task(loaded, data, size, seed).samples for data, size in settings["sizes"].items()]
+    task = SourceTask("world", [sample for samples in of_groups for sample in samples])
     prompts, label = PromptList(task.samples, loaded.chat), folder.name
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
@@ -78,7 +78,7 @@ def write_decodings(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """decodings.jsonl: of each item whether the greedy response is right, and whether one of eight samples is."""
     loaded, seed = load_model(model), settings["seed"]
     config = EvalConfig(samples=TRIES, greedy=True, max_new_tokens=settings["max_new_tokens"])
-    task = _task(loaded, WORLD, settings["size"], seed)
+    task = _task(loaded, settings["data"], settings["size"], seed)
     prompts, label = PromptList(task.samples, loaded.chat), folder.name
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
         scores = evaluate_modes(task, make_generator(loaded), prompts, rewarder, config, seed=seed, label=label)
@@ -110,24 +110,26 @@ def write_mode_rows(model: str, folder: Path, settings: dict[str, Any]) -> None:
         words=LogConfig().critical_words,
         seed=settings["seed"],
     )
-    task = _task(loaded, WORLD, settings["size"], settings["seed"])
+    task = _task(loaded, settings["data"], settings["size"], settings["seed"])
     with Rewarder(RewardConfig(), run_folder=folder) as rewarder:
         rows = compare_modes(loaded, rewarder, task, config, MeasurementCache(folder / "modes.parts"))
-    write_modes(folder / "modes.json", loaded, WORLD, config, rows)
+    write_modes(folder / "modes.json", loaded, settings["data"], config, rows)
 
 
 def write_hallucination(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """hallucination.json, as `seethink hallucination` writes it."""
     limits = {"size": settings["size"], "max_new_tokens": settings["max_new_tokens"], "seed": settings["seed"]}
-    findings, about = measure_hallucination(model, WORLD, samples=2, **limits)
+    findings, about = measure_hallucination(model, settings["data"], samples=2, **limits)
     write_json(folder / HALLUCINATION, as_record(findings, about))
 
 
 def write_selection(model: str, folder: Path, settings: dict[str, Any]) -> None:
     """select.json: every checkpoint of the arm, by every criterion."""
     asked = settings_of(folder, "", samples=2, max_new_tokens=settings["max_new_tokens"], seed=settings["seed"])
+    data, size = settings["data"], max(1, settings["size"] // 2)
+    inside = [domain for domain in parse_source(data)[0] if in_group(domain, "in")]
     # `last` can always choose; the file has the choices of the other criteria too.
-    select_run(folder, asked, by="last", data=WORLD, size=max(1, settings["size"] // 2), in_domain=[IN_DOMAIN])
+    select_run(folder, asked, by="last", data=data, size=size, in_domain=inside)
 
 
 def _task(loaded: LoadedModel, data: str, size: int, seed: int) -> Task:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from seethink.config import Part, Recipe, load_recipe
-from seethink.models.load import model_path
 from seethink.runs.identity import model_identity, versions
-from seethink.studies.lab.schema import EARLIER, Arm, Experiment, LabError, Scale, load_scales
+from seethink.studies.lab.scales import Scale, find_scale, why_left_out
+from seethink.studies.lab.schema import EARLIER, Arm, Experiment, LabError
 from seethink.studies.quickstart import recipes_folder
 
 TRAINING_CODE = (
@@ -88,36 +88,18 @@ class Plan:
         return seconds
 
 
-def missing_models(experiment: Experiment) -> list[str]:
-    """Packaged base models that the experiment needs and this installation lacks."""
-    wanted = {arm.model for arm in experiment.arms.values() if arm.model}
-    return sorted(name for name in wanted if not Path(model_path(name)).is_dir())
-
-
-def find_scale(name: str) -> Scale:
-    """Raises LabError where there is none."""
-    scales = load_scales().scales
-    if name not in scales:
-        raise LabError(f"--scale {name!r}: choose from {', '.join(scales)}")
-    return scales[name]
-
-
 def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
     """Plan the jobs of all experiments.
 
-    Raises LabError for an unknown scale or a missing base model, and RecipeError for an arm whose recipe is refused.
+    Raises LabError for an unknown scale or what cannot run at it, and RecipeError for an arm whose recipe is refused.
     """
-    stages = load_scales().stages
     plan = Plan(scale, find_scale(scale), seeds, list(experiments))
     for experiment in plan.experiments:
-        if lacking := missing_models(experiment):
-            raise LabError(
-                f"experiment {experiment.name!r} needs the base model {lacking[0]!r}, which is not packaged here; "
-                "see `seethink lab list`"
-            )
+        if why := why_left_out(experiment, plan.scale):
+            raise LabError(f"experiment {experiment.name!r} cannot run at the scale {scale!r}: {why}")
         used = {name for term in experiment.terms for name in term.arms}
         plan.arms[experiment.name] = {
-            name: [_add_job(plan, experiment, name, seed, out, stages).key for seed in range(seeds)]
+            name: [_add_job(plan, experiment, name, seed, out).key for seed in range(seeds)]
             for name in experiment.arms
             if name in used
         }
@@ -125,17 +107,18 @@ def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Pa
     return plan
 
 
-def _add_job(plan: Plan, experiment: Experiment, name: str, seed: int, out: Path, recipes: dict[str, str]) -> Job:
+def _add_job(plan: Plan, experiment: Experiment, name: str, seed: int, out: Path) -> Job:
     arm = experiment.arms[name]
-    parent = _add_job(plan, experiment, arm.parent, seed, out, recipes) if arm.parent else None
-    recipe = None if arm.stage is None else _recipe(plan.scale, arm, seed, recipes[arm.stage])
-    origin = parent.key if parent else model_identity(arm.model or "")
+    parent = _add_job(plan, experiment, arm.parent, seed, out) if arm.parent else None
+    recipe = None if arm.stage is None else _recipe(plan.scale, arm, seed)
+    model = plan.scale.models[arm.model] if arm.model else ""
+    origin = parent.key if parent else model_identity(model)
     collect = {"seed": seed, **plan.scale.own.model_dump(mode="json")} if arm.traces == "own" else None
     key = job_key(recipe, origin, seed, {"collect": collect, "undo": arm.undo})
     job = plan.jobs.get(key)
     if job is None:
-        folder = out / "arms" / f"{arm.stage or arm.model or 'parts'}-s{seed}-{key}"
-        job = Job(key, folder, arm.stage, seed, recipe, arm.model or "", parent, collect, arm.undo)
+        folder = out / "arms" / f"{arm.stage or model or 'parts'}-s{seed}-{key}"
+        job = Job(key, folder, arm.stage, seed, recipe, model, parent, collect, arm.undo)
         if arm.stage is not None:
             job.train_s = plan.scale.seconds[arm.stage] * arm.cost * (arm.length if arm.stage == "rl" else 1.0)
             job.train_s += plan.scale.seconds["own"] if collect is not None else 0.0
@@ -144,12 +127,20 @@ def _add_job(plan: Plan, experiment: Experiment, name: str, seed: int, out: Path
     return job
 
 
-def _recipe(scale: Scale, arm: Arm, seed: int, file: str) -> Recipe:
+def _recipe(scale: Scale, arm: Arm, seed: int) -> Recipe:
     """`model` and `out` are filled in when the job starts."""
-    words = [f"seed={seed}", "log.tensorboard=false", *scale.recipes[arm.stage or ""]]
+    file, *given = scale.recipes[arm.stage or ""]
+    words = [f"seed={seed}", "log.tensorboard=false", *given]
     if arm.stage == "rl":
         words.append(f"algorithm.steps={max(2, round(scale.rl_steps * arm.length))}")
     words += [f"data.train_size={scale.own.rows}"] if arm.traces is not None else []
+    if arm.difficulty:
+        names = [name for one in arm.difficulty for name in scale.questions.difficulties[one]]
+        words.append(f"algorithm.curriculum={json.dumps([[0.0, names]])}")
+    if arm.denials:
+        train = load_recipe(recipes_folder() / file, words).data.train
+        options = "&" if "?" in train else "?"
+        words.append(f"data.train={json.dumps(f'{train}{options}denials={arm.denials}')}")
     prompts = [word for word in words if word.startswith("rollout.prompts_per_step=")]
     most = int(prompts[-1].partition("=")[2]) if prompts else None
     words += [_fitting(word, most) for word in arm.set]
@@ -178,8 +169,11 @@ def _add_measurements(plan: Plan, experiment: Experiment) -> None:
 def _settings(scale: Scale, measurement: str, job: Job) -> dict[str, Any]:
     """The same items for every arm of a seed, so that arms compare item by item."""
     if measurement == "eval":
-        return {"seed": job.seed, **scale.eval.model_dump(), "earlier": EARLIER if job.stage == "rl" else 0}
-    settings = {"seed": job.seed, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
+        sizes = {scale.questions.inside: scale.eval.inside, scale.questions.outside: scale.eval.outside}
+        answers = scale.eval.model_dump(include={"samples", "max_new_tokens"})
+        return {"seed": job.seed, "sizes": sizes, **answers, "earlier": EARLIER if job.stage == "rl" else 0}
+    data = scale.questions.inside if measurement in ("forks", "reflection") else scale.questions.both
+    settings = {"seed": job.seed, "data": data, "size": scale.probe, "max_new_tokens": scale.eval.max_new_tokens}
     if measurement == "reflection":
         return settings | {"start": _parent(job).label}
     if measurement == "forks":

@@ -5,17 +5,19 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from seethink.studies.lab.plan import Plan, missing_models
+from seethink.studies.lab.plan import Plan
+from seethink.studies.lab.scales import find_scale, why_left_out
 from seethink.studies.lab.scheduler import is_finished, wall_seconds
 from seethink.studies.lab.schema import MARK, load_experiments
 
 
-def list_table() -> Table:
+def list_table(scale: str) -> Table:
+    """What cannot run at the scale says why."""
     table = Table("name", "§", "what", "claims", title="Experiments", caption=f"{MARK} primary claims")
     for experiment in load_experiments().values():
-        lacking = missing_models(experiment)
+        why = why_left_out(experiment, find_scale(scale))
         claims = Text("\n".join(f"{claim.marked} ({claim.paper})" for claim in experiment.claims))
-        title = Text(experiment.title + (f"\nneeds the base model {lacking[0]}" if lacking else ""))
+        title = Text(experiment.title + (f"\nleft out: {why}" if why else ""))
         table.add_row(experiment.name, experiment.section, title, claims, end_section=True)
     return table
 

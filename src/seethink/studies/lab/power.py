@@ -15,9 +15,9 @@ from rich.text import Text
 
 from seethink.studies.lab.looks import LOOKS, level_at, look_at
 from seethink.studies.lab.moderation import NO_PRIOR, Prior
-from seethink.studies.lab.reading import IN_DOMAIN, in_group
 from seethink.studies.lab.results import fit_scales, judged_effects
-from seethink.studies.lab.schema import Claim, Experiment, Scale, Term
+from seethink.studies.lab.scales import Scale
+from seethink.studies.lab.schema import Claim, Experiment, Term
 from seethink.studies.lab.table import bar, number
 from seethink.studies.lab.values import LabValues
 from seethink.studies.lab.verdict import factor
@@ -104,15 +104,14 @@ def _subtracted(term: Term) -> Term:
 
 def _item_variance(term: Term, scale: Scale) -> float:
     """Of a share over domains of the same weight; NaN where the number of answers is not known beforehand."""
-    from seethink.world.scenes import DOMAINS
-
-    domains = [name for name in DOMAINS if in_group(name, term.domain)]
-    thirds = 3 if term.difficulty else 1
+    questions = scale.questions
+    domains, named = questions.domains(term.domain), questions.difficulties
+    share = len(named[term.difficulty]) / sum(map(len, named.values())) if term.difficulty else 1
     if term.eval == "accuracy":
-        items = [scale.eval.math if d == IN_DOMAIN else scale.eval.other for d in domains]
-        answers = [_answers(term, scale.eval.samples) * size / thirds for size in items]
+        items = [scale.eval.inside if d in questions.domains("in") else scale.eval.outside for d in domains]
+        answers = [_answers(term, scale.eval.samples) * size * share for size in items]
     elif term.decoding:
-        answers = [scale.probe / thirds for _ in domains]
+        answers = [scale.probe * share for _ in domains]
     elif term.mode or term.hallucination == "share" or term.heated in ("plain", "forks", "elsewhere"):
         answers = [float(PROBE_SAMPLES * scale.probe) for _ in domains]
     else:

@@ -15,6 +15,7 @@ import numpy as np
 from seethink.eval.presentation import ITEMS
 from seethink.runs.metrics import read_metrics
 from seethink.runs.reading import read_lines, read_object
+from seethink.studies.lab.scales import inside_domains, names_of
 from seethink.studies.lab.schema import Term
 from seethink.studies.selection.study import (
     controlled_correlation,
@@ -24,7 +25,6 @@ from seethink.studies.selection.study import (
     reliability,
 )
 
-IN_DOMAIN = "math"
 HALLUCINATION = "hallucination.json"
 DECODINGS = "decodings.jsonl"
 FORKS = "forks.json"
@@ -127,7 +127,7 @@ def _rows(term: Term, path: Path) -> list[dict[str, Any]]:
 def _over_items(term: Term, rows: list[dict[str, Any]], key: str) -> Reading:
     """The mean of what the rows have under `key`; every domain of the group has the same weight."""
     rows = [row for row in rows if in_group(row["domain"], term.domain) and row[key] is not None]
-    rows = [row for row in rows if term.difficulty in (None, row["difficulty"])]
+    rows = [row for row in rows if term.difficulty is None or row["difficulty"] in names_of(term.difficulty)]
     if not rows:
         raise Unreadable(f"{term.arm} has not been evaluated")
     sizes = Counter(row["domain"] for row in rows)
@@ -137,7 +137,7 @@ def _over_items(term: Term, rows: list[dict[str, Any]], key: str) -> Reading:
 
 
 def in_group(domain: str, group: str) -> bool:
-    return group == "all" or (domain == IN_DOMAIN) == (group == "in")
+    return group == "all" or (domain in inside_domains()) == (group == "in")
 
 
 # --- the training itself

@@ -24,8 +24,6 @@ from seethink.studies.selection.checkpoints import find_checkpoints, step_of
 from seethink.world.v2.items import item_of
 from seethink.world.v2.said import Attempt, Calibration, calibration, first_attempts
 
-QUESTIONS = "world2:rl"
-"""Held-out questions of the domains that RL trains on, of all levels."""
 SAMPLES = 2
 """Responses per question."""
 
@@ -38,14 +36,14 @@ def write_reflection(model: str, folder: Path, settings: dict[str, Any]) -> None
     paths = find_checkpoints(folder)
     steps = [0, *(step_of(path, folder, place) for place, path in enumerate(paths))]
     loaded, seed = load_model(str(start)), settings["seed"]
-    task = load_source_task(EvalConfig(data=QUESTIONS, size=settings["size"]), seed, chat=loaded.chat)
+    task = load_source_task(EvalConfig(data=settings["data"], size=settings["size"]), seed, chat=loaded.chat)
     prompts, sampling = PromptList(task.samples, loaded.chat), Sampling(settings["max_new_tokens"])
     found = []
     for step, path in zip(steps, [start, *paths], strict=True):
         generator = make_generator(load_model(str(path)))
         groups = generator.generate(prompts, SAMPLES, sampling, (seed, STREAM))
         found.append({"step": step, **asdict(calibration_of(task, groups))})
-    write_json(folder / REFLECTION, {"data": QUESTIONS, "seed": seed, "checkpoints": found})
+    write_json(folder / REFLECTION, {"data": settings["data"], "seed": seed, "checkpoints": found})
 
 
 def calibration_of(task: Task, groups: Sequence[Sequence[Completion]]) -> Calibration:

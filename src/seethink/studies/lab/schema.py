@@ -21,7 +21,9 @@ MARK = "\u25c6"
 EARLIER = 2
 """Checkpoints before an RL arm's last one that are evaluated besides, by one answer to each item (`newest`)."""
 Group = Literal["in", "out", "all"]
-"""Domains: `in` is math, which RL trains on; `out` is all others. Every domain has the same weight."""
+"""Domains: RL trains on those that are `in`; `out` are the others that are evaluated. Each has the same weight."""
+Difficulty = Literal["easy", "normal", "hard"]
+"""What the data call so is the scale's to say."""
 
 
 class LabError(UserError):
@@ -32,7 +34,9 @@ class Arm(Section):
     """A model and how it was trained."""
 
     parent: str | None = Field(None, description="Arm that training starts from: of this file, or of shared.toml.")
-    model: str | None = Field(None, description="In place of a parent: a packaged base model.")
+    model: str | None = Field(
+        None, description="In place of a parent: a packaged base model, by its role among the scale's `models`."
+    )
     stage: Literal["coldstart", "rl", "tune", "distil"] | None = Field(
         None, description="Which recipe trains it (scales.toml); none: the model as it is."
     )
@@ -45,6 +49,10 @@ class Arm(Section):
     undo: tuple[Part, ...] = Field(
         (), description="In place of a stage: the parent with these parts put back to what its training started from."
     )
+    denials: float = Field(
+        0.0, ge=0, le=1, description="Of coldstart: this share of the recipe's traces deny to see what they answer."
+    )
+    difficulty: tuple[Difficulty, ...] = Field((), description="Of RL: questions of these alone.")
     length: float = Field(1.0, gt=0, le=4, description="RL steps, as a share of the scale's.")
     equal_samples: bool = Field(
         False, description="Of RL: end when a plain arm of this length has sampled as many completions, dropped ones "
@@ -62,6 +70,10 @@ class Arm(Section):
             raise ValueError("an arm without a stage is a base model: give model alone")
         if self.equal_samples and self.stage != "rl":
             raise ValueError("equal_samples is of arms of stage rl")
+        if self.difficulty and self.stage != "rl":
+            raise ValueError("difficulty is of arms of stage rl")
+        if self.denials and self.stage != "coldstart":
+            raise ValueError("denials is of arms of stage coldstart")
         if self.traces is not None and self.stage not in ("coldstart", "tune", "distil"):
             raise ValueError("traces is of the stages that train on them: coldstart, tune and distil")
         return self
@@ -109,9 +121,7 @@ class Term(Section):
     newest: Literal[1, 3] = Field(
         1, description="Of eval, of an RL arm: its last checkpoint, or the mean of the values of its last three."
     )
-    difficulty: Literal["easy", "normal", "hard"] | None = Field(
-        None, description="Of eval and decoding; default: all."
-    )
+    difficulty: Difficulty | None = Field(None, description="Of eval and decoding; default: all.")
     span: tuple[float, float] = Field((0.0, 1.0), description="Of metric: from and to, as shares of the steps.")
     stat: Literal["mean", "jitter", "max"] = Field(
         "mean", description="Of metric; jitter: median absolute change of its logarithm from step to step."
@@ -251,46 +261,9 @@ class Shared(Section):
     checks: dict[str, Check] = Field({}, description="Checks that every experiment may use.")
 
 
-class EvalSize(Section):
-    math: int = Field(gt=0, description="In-domain items.")
-    other: int = Field(gt=0, description="Items per other domain.")
-    samples: int = Field(gt=0, description="Responses of an arm's last checkpoint per item, at temperature 1.")
-    max_new_tokens: int = Field(gt=0, description="Longest response.")
-
-
-class OwnTraces(Section):
-    """How a model's own answers are collected, by `seethink coldstart`."""
-
-    source: str = Field(description="Questions.")
-    questions: int = Field(gt=0, description="That are asked.")
-    rows: int = Field(gt=0, description="That are trained on; the same number of the teacher's in the arm beside it.")
-    set: tuple[str, ...] = Field(description="Words of `seethink coldstart`.")
-
-
-class Scale(Section):
-    """How large everything is. Times are of one core, measured; the plan adds them up."""
-
-    recipes: dict[str, tuple[str, ...]] = Field(description="Stage -> overrides of its recipe.")
-    rl_steps: int = Field(gt=0, description="Episodes of an RL arm of length 1.")
-    eval: EvalSize = Field(description="Of every arm that a claim asks about.")
-    own: OwnTraces = Field(description="Of every arm with traces = 'own'.")
-    probe: int = Field(gt=0, description="Items per domain for decodings, modes, checkpoints and hallucination.")
-    budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
-    seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")
-
-
-class Scales(Section):
-    stages: dict[str, str] = Field(description="Stage -> recipe file.")
-    scales: dict[str, Scale] = Field(description="By name.")
-
-
-def load_scales() -> Scales:
-    return _load(LAB / "scales.toml", Scales)
-
-
 def load_experiments() -> dict[str, Experiment]:
     """All packaged experiments by name, in the order of the paper; the open questions last. Raises LabError."""
-    shared = _load(LAB / "shared.toml", Shared)
+    shared = load_file(LAB / "shared.toml", Shared)
     found = [_experiment(file, shared) for file in _toml_files(LAB / "experiments")]
     return {e.name: e for e in sorted(found, key=lambda e: (e.section == "open", e.section, e.name))}
 
@@ -300,7 +273,7 @@ def _toml_files(folder: Traversable) -> list[Traversable]:
 
 
 def _experiment(file: Traversable, shared: Shared) -> Experiment:
-    experiment = _load(file, Experiment)
+    experiment = load_file(file, Experiment)
     if f"{experiment.name}.toml" != file.name:
         raise LabError(f"{file.name}: name = {experiment.name!r} is not the file's name")
     arms = _with_shared(file.name, "arm", shared.arms, experiment.arms)
@@ -343,7 +316,8 @@ def _refuse_circles(file: str, arms: dict[str, Arm]) -> None:
             raise LabError(f"{file}: arm {start!r} is its own ancestor")
 
 
-def _load(file: Traversable, model: type[S]) -> S:
+def load_file(file: Traversable, model: type[S]) -> S:
+    """A packaged TOML file. Raises LabError."""
     try:
         return model.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except tomllib.TOMLDecodeError as error:

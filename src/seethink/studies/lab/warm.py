@@ -29,7 +29,7 @@ def _import_all() -> None:
         importlib.import_module(name)
     from seethink.generate.in_process.step import capture_ahead
 
-    capture_ahead("nano")
+    capture_ahead("nano2")
     os.register_at_fork(after_in_child=_renew_threads)
 
 

@@ -3,7 +3,8 @@
 - DOMAINS: names or groups, separated by commas; the groups are core, cold, rl, tuning, held, captions, other and all.
 - FORM: none for questions alone (RL, evaluation), or one of FORMS.
 - OPTIONS: `stage=base|coldstart|rl|tuning|eval` (default eval), `levels=1-4`, `leaps=0.6` (the share of traces that
-  leap from the readings to the answer), and the damage to pictures of the first world (`image=blank&share=0.1`).
+  leap from the readings to the answer), and the damage and the denials of the first world (`image=blank&share=0.1`,
+  `denials=0.2`). Where denials are asked for, a trace about a damaged picture denies as well.
 """
 
 from __future__ import annotations
@@ -71,10 +72,9 @@ def parse(source: str) -> Source:
         raise UserError(f"{source!r}: no stage {stage!r}; choose from {', '.join(STAGES)}")
     if why := refusal(stage, form, domains):
         raise UserError(f"{source!r}: the domain {why}")
-    if "denials" in own:
-        raise UserError(f"{source!r}: denials are traces of the first world; choose from {OPTIONS}, image, share")
-    if "leaps" in own and form != "traces":
-        raise UserError(f"{source!r}: leaps are a share of the traces; ask for them as in world2:cold:traces?leaps=0.6")
+    for name in ("leaps", "denials"):
+        if name in own and form != "traces":
+            raise UserError(f"{source!r}: {name} are a share of the traces: world2:cold:traces?{name}=0.6")
     try:
         leaps = read_share("leaps", own.pop("leaps", "0"))
         damage = parse_damage("&".join(f"{name}={value}" for name, value in own.items()))
@@ -103,7 +103,7 @@ def one_domain(source: str, domain: str) -> str:
     ('world2:dice?levels=1-4', 'world2:dice:probes')
     """
     head, _, rest = source.partition("?")
-    options = "&".join(option for option in rest.split("&") if not option.startswith("leaps="))
+    options = "&".join(option for option in rest.split("&") if not option.startswith(("leaps=", "denials=")))
     form = ASKED_AS.get(head.removeprefix(PREFIX).partition(":")[2], "")
     return f"{PREFIX}{domain}{form}{'?' * bool(options)}{options}"
 
@@ -125,11 +125,17 @@ def _sample(source: Source, split: Split, number: int, seed: int) -> Sample:
     index, level = divmod(turn, len(source.levels))
     key = Key(seed, source.stage, split, source.domains[at], source.levels[level], index)
     leaps = source.leaps > 0 and Draws("leap", *key).chance(source.leaps)
-    sample = to_sample(make_item(key), "leaps" if leaps else source.form)
+    item = make_item(key)
+    sample = to_sample(item, "leaps" if leaps else source.form)
     if source.damage == NO_DAMAGE or not sample.images:
         return sample
     place = [seed, STAGES.index(source.stage), SPLITS.index(split), list(DOMAINS).index(key.domain), key.level, index]
-    return source.damage.apply(sample, False, np.random.default_rng(place))
+    denies = source.damage.denials > 0
+    # A trace names one answer, where several may be right.
+    damaged = source.damage.apply(replace(sample, answer=item.answer), denies, np.random.default_rng(place))
+    if damaged.response != sample.response:
+        damaged = replace(damaged, meta=damaged.meta | {"turns": []})
+    return replace(damaged, answer=sample.answer)
 
 
 def to_sample(item: Item, form: str = "") -> Sample:
