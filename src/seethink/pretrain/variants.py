@@ -162,12 +162,12 @@ VARIANTS = {
     "nano2-resampler": _resampler(
         replace(_BASE2, talk=talk2.perception),
         NANO2,
-        BaseConfig(vision_steps=1000, steps=250, lr=1e-3, practice_steps=0, batch_size=32),
+        BaseConfig(vision_steps=4000, steps=400, lr=1e-3, practice_steps=0, batch_size=32),
     ),
     "nano2-qwen": _qwen(
-        replace(_BASE2, talk=skills),
+        _BASE2,
         NANO2,
-        BaseConfig(vision_steps=1000, steps=400, lr=5e-4, practice_steps=0, batch_size=32),
+        BaseConfig(vision_steps=1000, steps=1200, lr=1e-3, practice_steps=0, skill_steps=200, batch_size=32),
     ),
     "nano2-weak": _weak(
         _BASE2, NANO2, talk2.perception, BaseConfig(vision_steps=0, steps=900, practice_steps=0, batch_size=32)
