@@ -12,13 +12,15 @@ from PIL import Image
 from seethink.core.types import Sample
 from seethink.world.digits import SPLITS, Split
 from seethink.world.draw import SIZE
-from seethink.world.questions import TASKS, make_item
+from seethink.world.questions import make_item
 from seethink.world.scenes import draw_scene, make_scene
 from seethink.world.trace import teacher_trace
 
 DOMAIN = "zoom"
 SIDE = 4
 """Rows and columns."""
+DIFFICULTY = "easy"
+"""Of all questions: what is hard is to see."""
 OTHERS = 5
 """Pictures that are not asked about."""
 STREAM = 0x2003
@@ -29,8 +31,7 @@ CALL = '<tool_call>{{"name": "zoom", "arguments": {{"box": {}}}}}</tool_call>'
 def wall_sample(index: int, split: Split, seed: int, *, trace: bool) -> Sample:
     """Item `index`, a function of (seed, split, index); with `trace` the response looks first and answers then."""
     rng = np.random.default_rng([seed, SPLITS.index(split), STREAM, index])
-    difficulty = list(TASKS)[index % len(TASKS)]
-    item = make_item("math", difficulty, split, rng)
+    item = make_item("math", DIFFICULTY, split, rng)
     cells = [int(cell) for cell in rng.permutation(SIDE * SIDE)[: 1 + OTHERS]]
     wall = Image.new("RGB", (SIDE * SIZE, SIDE * SIZE), (245, 245, 245))
     for cell, picture in zip(cells, [item.image, *(_other(split, rng) for _ in range(OTHERS))], strict=True):
@@ -43,7 +44,7 @@ def wall_sample(index: int, split: Split, seed: int, *, trace: bool) -> Sample:
         answer=item.answer,
         choices=item.choices,
         domain=DOMAIN,
-        difficulty=difficulty,
+        difficulty=DIFFICULTY,
         response=CALL.format(box_of(row, column)) + teacher_trace(item, rng) if trace else None,
         meta={"task": item.task},
     )
