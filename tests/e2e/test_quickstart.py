@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,21 @@ def test_a_second_call_finds_everything_done(run: Path) -> None:
     result = quickstart(run)
     assert result.returncode == 0, result.stderr
     assert (run / "grpo" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rl:algorithm.steps=3"], "for no stage of the quickstart.*coldstart, grpo, connector"),
+        (["grpo:=3"], "for no stage of the quickstart"),
+        (["eval.samples=2"], "base/eval.json is of another seed or other .eval. settings"),
+        (["optim.lrr=2"], "on the command line: unknown key 'optim.lrr'"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(run: Path, words: list[str], said: str) -> None:
+    result = run_command("quickstart", "--world", "1", "--out", str(run), *TINY, *words)
+    assert result.returncode == 2
+    assert re.search(said, result.stderr)
 
 
 def test_the_same_seed_gives_the_same_metrics(run: Path, tmp_path: Path) -> None:

@@ -230,4 +230,4 @@ def test_values_of_any_size_have_a_verdict_and_their_text_no_power(lab: Path, tm
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     result = run_command("lab", "verdicts", "none.json", cwd=tmp_path)
     assert result.returncode == 2
-    assert "none.json is not a values.json" in result.stderr
+    assert "none.json does not exist" in result.stderr

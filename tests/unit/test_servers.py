@@ -103,6 +103,15 @@ def test_the_key_is_the_users_own_where_one_is_named(stand_in: Path, monkeypatch
         assert len(os.environ[KEY]) > 40
 
 
+def test_a_python_that_is_not_there_is_named() -> None:
+    with (
+        pytest.raises(UserError, match=r"/nothing.*vllm.python must name"),
+        local_servers(recipe("vllm.python=/nothing")),
+    ):
+        pass
+    assert URLS not in os.environ
+
+
 def test_they_end_when_the_block_fails(stand_in: Path) -> None:
     pids = []
 

@@ -73,7 +73,7 @@ def test_some_traces_leap_to_the_answer() -> None:
         ("world2:dice?levels=5-2", "levels='5-2'"),
         ("world2:dice?levels=x", "levels='x'"),
         ("world2:dice?denials=0.5", "denials are a share of the traces"),
-        ("world2:dice?size=3", "no option 'size'.*besides stage, levels, leaps"),
+        ("world2:dice?size=3", "no option 'size'.*there are stage, levels, leaps"),
         ("world2:dice?leaps=0.5", "leaps are a share of the traces"),
         ("world2:dice:traces?leaps=2", "leaps='2': give a share from 0 to 1"),
         ("world2:held?stage=rl", "the domain 'second' is for stage=eval alone: no stage trains on it"),

@@ -41,7 +41,13 @@ def quickstart(
     from seethink.report import summary_table
     from seethink.studies.quickstart import PIPELINES, run_pipeline
 
-    report = run_pipeline(out, seed, overrides or [], PIPELINES[world])
+    again = "the same `seethink quickstart` goes on where it stopped"
+    try:
+        report = run_pipeline(out, seed, overrides or [], PIPELINES[world])
+    except RunStopped as stopped:
+        raise RunStopped(f"{stopped}: {again}") from None
+    except KeyboardInterrupt:
+        raise RunStopped(f"stopped outside of training: {again}") from None
     console.print(summary_table(out))
     console.print(f"report: {escape(str(report))}", soft_wrap=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from seethink.config.data import ReadConfig
 from seethink.config.recipe import FOREIGN, Recipe
@@ -93,7 +94,15 @@ def make_recipe(table: dict[str, Any], overrides: list[str] = [], *, source: str
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise RecipeError(f"{source}: " + "; ".join(explain(e) for e in error.errors())) from None
+        wrong = error.errors()
+        place = "on the command line" if all(_is_overridden(e, overrides) for e in wrong) else source
+        raise RecipeError(f"{place}: " + "; ".join(explain(e) for e in wrong)) from None
+
+
+def _is_overridden(error: ErrorDetails, overrides: list[str]) -> bool:
+    """Whether the key of an error was given by an override, and so is not in the file."""
+    key = ".".join(map(str, error["loc"]))
+    return any(f"{word.partition('=')[0]}.".startswith(f"{key}.") for word in overrides)
 
 
 def saved_recipe(table: dict[str, Any]) -> Recipe:

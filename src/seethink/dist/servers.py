@@ -142,8 +142,14 @@ def running(servers: Sequence[Server], recipe: Recipe) -> Iterator[None]:
     urls = " ".join(server.url for server in servers)
     with _variables({URLS: urls, KEY: _key(recipe.vllm.api_key_env)}):
         try:
-            for server in servers:
-                server.start()
+            try:
+                for server in servers:
+                    server.start()
+            except OSError as error:
+                raise UserError(
+                    f"a vLLM server cannot be started: {error}; vllm.python must name the Python of an environment that "
+                    "has vLLM and seethink"
+                ) from None
             say(f"started {len(servers)} vLLM server(s) at {urls}; they load for a minute or more")
             watch.start()
             yield

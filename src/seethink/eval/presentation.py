@@ -11,7 +11,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from seethink.config import LogConfig, ToolConfig
+from seethink.config import EvalConfig, LogConfig, ToolConfig
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, json_with, write_json, write_json_lines
 from seethink.core.redact import visible
@@ -39,11 +39,12 @@ def write_evaluation(
     model: str,
     seed: int,
     tools: ToolConfig | None = None,
+    settings: EvalConfig | None = None,
 ) -> None:
     """Write the scores of one task, in one mode or several, into the folder `out`.
 
     Some of the first mode's responses to `prompts` [N] are stored for the report's viewer. `tools` is recorded where it
-    names an environment.
+    names an environment, and `settings` where they are given.
     """
     (out / "eval").mkdir(parents=True, exist_ok=True)
     places = spread(len(prompts), STORED_GROUPS) if scores else []
@@ -60,6 +61,7 @@ def write_evaluation(
     )
     parts = [asdict(part) for score in scores for part in score.parts]
     asked = tools.record if tools is not None else {}
+    asked |= {"settings": settings.model_dump()} if settings is not None else {}
     write_json(out / "eval.json", {"label": label, "model": model, "seed": seed, **asked, "scores": parts})
 
 

@@ -29,8 +29,8 @@ from seethink.models.trial import prove
 from seethink.models.weight_files import misfits, not_finite, read_weights, some
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
-_BASES, _RELATIVES = ("nano", "nano2"), ("", "-resampler", "-qwen", "-weak")
-PACKAGED = {base + kind: _ASSETS / (base + kind) for base in _BASES for kind in _RELATIVES}
+_NAMES = ("nano", "nano-resampler", "nano-qwen", "nano-weak", "nano2", "nano2-weak")
+PACKAGED = {name: _ASSETS / name for name in _NAMES}
 """The base models that come with seethink, by the names that recipes and commands know them by."""
 NANO = PACKAGED["nano"]
 _CPU = torch.device("cpu")

@@ -19,6 +19,7 @@ import transformers
 
 from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
+from seethink.core.errors import UserError
 from seethink.core.files import claim_file, json_with, write_json
 from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
@@ -108,6 +109,7 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], pipeline: Pipeline 
     """Train and evaluate every stage under `out`; returns the path of report.html."""
     from seethink.report.page import claim_report
 
+    _refuse_other_stages(overrides, pipeline)
     plan = {stage: _planned(stage, out, seed, overrides) for stage in pipeline.stages}
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
@@ -133,6 +135,7 @@ def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], pipeline: Pip
     started = time.perf_counter()
     first = plan[pipeline.stages[0]].recipe
     evaluator = _Evaluator(first, seed)
+    console.rule("base")
     evaluator.run(first.model, "base", out / "base")
     model = first.model
     for stage, planned in plan.items():
@@ -161,6 +164,17 @@ def _train(stage: Stage, planned: _Planned, model: str) -> Path:
     if code or last is None:
         raise SystemExit(code or 1)
     return last
+
+
+def _refuse_other_stages(overrides: list[str], pipeline: Pipeline) -> None:
+    folders = [stage.folder for stage in pipeline.stages]
+    for override in overrides:
+        stage, colon, word = override.partition("=")[0].partition(":")
+        if colon and (stage not in folders or not word):
+            raise UserError(
+                f"{override!r} is for no stage of the quickstart: write STAGE:KEY=VALUE with one of "
+                f"{', '.join(folders)}"
+            )
 
 
 class _Planned(NamedTuple):
@@ -194,14 +208,27 @@ class _Evaluator:
         self._prompts: PromptList | None = None
 
     def run(self, model: str, label: str, out: Path) -> None:
-        if (out / "eval.json").exists():
+        if self._is_done(out / "eval.json"):
             return
         loaded = load_recipe_model(self._recipe.model_copy(update={"model": model}))
         task, prompts = self._items(loaded, out)
         with Rewarder(self._recipe.reward, run_folder=out) as rewarder:
             generator = make_generator(loaded)
             scores = evaluate_modes(task, generator, prompts, rewarder, self._config, seed=self._seed, label=label)
-        write_evaluation(out, task, prompts, scores, label=label, model=loaded.source, seed=self._seed)
+        write_evaluation(
+            out, task, prompts, scores, label=label, model=loaded.source, seed=self._seed, settings=self._config
+        )  # fmt: skip
+
+    def _is_done(self, path: Path) -> bool:
+        """Raises UserError where an evaluation is there that asked otherwise: a table must not mix the two."""
+        stored = read_object(path)
+        asked = {"seed": self._seed, "settings": self._config.model_dump()}
+        if stored and any(stored.get(key, value) != value for key, value in asked.items()):
+            raise UserError(
+                f"{path} is of another seed or other [eval] settings ({stored['seed']}, {stored.get('settings')}): "
+                "choose another --out, or delete the file to evaluate again"
+            )
+        return bool(stored)
 
     def _items(self, loaded: LoadedModel, out: Path) -> tuple[Task, PromptList]:
         if self._task is None or self._prompts is None:

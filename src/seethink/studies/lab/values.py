@@ -112,6 +112,8 @@ def read_values(path: Path) -> LabValues:
     """Raises LabError where the file cannot be used."""
     try:
         return LabValues.model_validate(parse_object(read_file(path)))
+    except FileNotFoundError:
+        raise LabError(f"{path} does not exist; `seethink lab report` writes such a file") from None
     except ValidationError as error:
         said = "; ".join(explain(e) for e in error.errors()[:3])
     except (OSError, ValueError) as error:

@@ -79,7 +79,7 @@ def parse(source: str) -> Source:
         leaps = read_share("leaps", own.pop("leaps", "0"))
         damage = parse_damage("&".join(f"{name}={value}" for name, value in own.items()))
     except ValueError as error:
-        raise UserError(f"{source!r}: {error}, besides {OPTIONS}") from None
+        raise UserError(f"{source!r}: {error} (there are {OPTIONS}, too)") from None
     return Source(domains, form, stage, levels, leaps, damage)
 
 
