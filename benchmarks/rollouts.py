@@ -37,6 +37,7 @@ optim.lr = 1e-5
 blindness.every = 0
 checkpoint.every = 1000
 log.tensorboard = false
+cluster.shard = "none"
 vllm.python = "{vllm}"
 vllm.args = ["--max-model-len", "256"]
 """
