@@ -13,6 +13,7 @@ import pytest
 
 from helpers import forked
 from helpers.command_line import run_command
+from helpers.same_run import assert_same_run
 
 TINY = [
     "data.train_size=40",
@@ -27,6 +28,7 @@ TINY = [
     "eval.samples=1",
     "eval.max_new_tokens=24",
     "log.rollouts_every=1",
+    "cluster.trainers=1",
 ]
 UNTIMED = ("time/", "throughput/")
 
@@ -97,6 +99,19 @@ def test_what_would_be_ignored_is_refused(run: Path, words: list[str], said: str
     result = run_command("quickstart", "--world", "1", "--out", str(run), *TINY, *words)
     assert result.returncode == 2
     assert re.search(said, result.stderr)
+
+
+def test_two_processes_train_where_there_are_cores_for_them(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And sample what one process sampled."""
+    monkeypatch.setattr("seethink.studies.quickstart.available_cores", lambda: 2)
+    out = tmp_path / "two"
+    result = run_command("quickstart", "--world", "1", "--out", str(out), *TINY[:-1])
+    assert result.returncode == 0, result.stderr
+    assert json.loads((out / "grpo" / "recipe.json").read_text())["cluster"]["trainers"] == 2
+    assert " 2 x " in json.loads((out / "pipeline.json").read_text())["machine"]
+    assert_same_run(out / "grpo", run / "grpo")
 
 
 def test_the_same_seed_gives_the_same_metrics(run: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Rows have our own columns or those of another trainer (`styles.py`). Bad rows ar
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import TypeVar
 
 from seethink.config import ReadConfig
 from seethink.core.console import say
+from seethink.core.cores import available_cores
 from seethink.core.redact import visible
 from seethink.core.types import Sample
 from seethink.data.columns import recognise
@@ -31,7 +31,7 @@ PROBE = 20
 """Rows from which the style of columns is told."""
 AHEAD = 32
 """Rows whose images are checked ahead of the row that is handed out; the same on every machine."""
-WORKERS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+WORKERS = min(8, available_cores())
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -19,6 +19,7 @@ import transformers
 
 from seethink.config import FOREIGN, EvalConfig, Recipe, load_recipe
 from seethink.core.console import console
+from seethink.core.cores import available_cores
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, json_with, write_json
 from seethink.core.version import __version__
@@ -65,6 +66,8 @@ class Pipeline:
     """Accuracies of several quickstarts, made by benchmarks/quickstart_runs.py."""
 
 
+PROCESSES = 2
+"""That train, on a CPU that has cores for them. What they sample is what one process samples."""
 ASKED = 2
 """Questions per row that is trained on: a model answers some of them wrongly."""
 OWN_SETTINGS = ("coldstart.max_tokens=160", "coldstart.val_share=0.1", "sft.max_repetition=0.6")
@@ -110,7 +113,8 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], pipeline: Pipeline 
     from seethink.report.page import claim_report
 
     _refuse_other_stages(overrides, pipeline)
-    plan = {stage: _planned(stage, out, seed, overrides) for stage in pipeline.stages}
+    words = [*_processes(), *overrides]
+    plan = {stage: _planned(stage, out, seed, words) for stage in pipeline.stages}
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
     with FolderLock(out, "--out "):
@@ -142,7 +146,7 @@ def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], pipeline: Pip
         console.rule(stage.name)
         model = str(_train(stage, planned, model))
         evaluator.run(model, stage.name, out / stage.folder)
-    _describe(out, pipeline, time.perf_counter() - started, note)
+    _describe(out, pipeline, first.cluster.trainers, time.perf_counter() - started, note)
     return write_report(out)
 
 
@@ -164,6 +168,15 @@ def _train(stage: Stage, planned: _Planned, model: str) -> Path:
     if code or last is None:
         raise SystemExit(code or 1)
     return last
+
+
+def _processes() -> list[str]:
+    """An override, which others may win over.
+
+    On two cores two processes take two thirds of the time of one, and where another job keeps a core busy they take less
+    than one, too (docs/nano.md).
+    """
+    return [] if torch.cuda.is_available() or available_cores() < PROCESSES else [f"cluster.trainers={PROCESSES}"]
 
 
 def _refuse_other_stages(overrides: list[str], pipeline: Pipeline) -> None:
@@ -241,10 +254,11 @@ class _Evaluator:
         return self._task, self._prompts
 
 
-def _describe(out: Path, pipeline: Pipeline, seconds: float, note: str) -> None:
+def _describe(out: Path, pipeline: Pipeline, trainers: int, seconds: float, note: str) -> None:
     """Write pipeline.json: what the report needs to know about the whole pipeline."""
     path = out / "pipeline.json"
     before = {key: value for key, value in read_object(path).items() if isinstance(value, int | float)}
+    threads = max(1, torch.get_num_threads() // trainers)
     content: dict[str, Any] = {
         "title": "seethink quickstart",
         "stages": [{"name": "base", "dir": "base"}, *({"name": s.name, "dir": s.folder} for s in pipeline.stages)],
@@ -255,7 +269,7 @@ def _describe(out: Path, pipeline: Pipeline, seconds: float, note: str) -> None:
         "seconds": max(round(seconds), before.get("seconds", 0)),
         "training_seconds": round(sum(seconds_so_far(out / s.folder) for s in pipeline.stages)),
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0)),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {platform.system()}",
+        "machine": f"{platform.machine()}, {trainers} x {threads} threads, {platform.system()}",
         "versions": {
             "seethink": __version__,
             "python": platform.python_version(),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from seethink.core.console import console
+from seethink.core.cores import available_cores
 from seethink.core.files import claim_file, json_with, write_text
 from seethink.runs.lock import FolderLock
 from seethink.studies.lab.plan import make_plan
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
     """The path of the report, or None where only the plan was printed. Exit code 1: an arm failed."""
     plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out)
-    cores = jobs or _cores()
+    cores = jobs or available_cores()
     if plan_only:
         console.print(plan_table(plan, cores))
         return None
@@ -47,7 +47,7 @@ def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: 
         raise LabError("--from is of --power: give both, or neither")
     chosen = choose(names, find_scale(scale))
     if not power:
-        return plan_table(make_plan(chosen, scale, seeds, Path("lab")), _cores())
+        return plan_table(make_plan(chosen, scale, seeds, Path("lab")), available_cores())
     from seethink.studies.lab.power import power_table
     from seethink.studies.lab.values import read_values
 
@@ -106,11 +106,6 @@ def judge_again(file: Path, markdown: Path | None = None) -> Results:
     if markdown is not None:
         write_text(markdown, as_markdown(results))
     return results
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say(line: str) -> None:
