@@ -173,8 +173,8 @@ def _train(stage: Stage, planned: _Planned, model: str) -> Path:
 def _processes() -> list[str]:
     """An override, which others may win over.
 
-    On two cores two processes take two thirds of the time of one, and less than one takes, too, where another job keeps a
-    core busy (docs/nano.md).
+    On two cores two processes take two thirds of the time of one; they are faster where another job keeps a core busy, too
+    (docs/nano.md).
     """
     return [] if torch.cuda.is_available() or available_cores() < PROCESSES else [f"cluster.trainers={PROCESSES}"]
 
