@@ -173,8 +173,7 @@ def _train(stage: Stage, planned: _Planned, model: str) -> Path:
 def _processes() -> list[str]:
     """An override, which others may win over.
 
-    On two cores two processes take two thirds of the time of one; they are faster where another job keeps a core busy, too
-    (docs/nano.md).
+    On two cores two processes take two thirds of the time of one, or less, also beside another job (docs/nano.md).
     """
     return [] if torch.cuda.is_available() or available_cores() < PROCESSES else [f"cluster.trainers={PROCESSES}"]
 
@@ -257,7 +256,8 @@ class _Evaluator:
 def _describe(out: Path, pipeline: Pipeline, trainers: int, seconds: float, note: str) -> None:
     """Write pipeline.json: what the report needs to know about the whole pipeline."""
     path = out / "pipeline.json"
-    before = {key: value for key, value in read_object(path).items() if isinstance(value, int | float)}
+    stored = read_object(path)
+    before = {key: value for key, value in stored.items() if isinstance(value, int | float)}
     threads = max(1, torch.get_num_threads() // trainers)
     content: dict[str, Any] = {
         "title": "seethink quickstart",
@@ -265,7 +265,7 @@ def _describe(out: Path, pipeline: Pipeline, trainers: int, seconds: float, note
         "note": note,
         "in_domain": list(pipeline.in_domain),
         "out_of_domain": list(pipeline.out_of_domain),
-        # A call that finds everything done must not replace the time of the call that did the work.
+        # A call that finds everything done must replace neither time nor machine of the call that did the work.
         "seconds": max(round(seconds), before.get("seconds", 0)),
         "training_seconds": round(sum(seconds_so_far(out / s.folder) for s in pipeline.stages)),
         "peak_memory_mb": max(peak_memory_mb(), before.get("peak_memory_mb", 0)),
@@ -278,6 +278,8 @@ def _describe(out: Path, pipeline: Pipeline, trainers: int, seconds: float, note
         },
         "command": pipeline.command,
     }
+    if stored.get("training_seconds") == content["training_seconds"]:
+        content |= {key: stored[key] for key in ("machine", "versions") if key in stored}
     write_json(path, content)
 
 
