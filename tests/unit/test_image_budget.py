@@ -127,7 +127,8 @@ def test_the_saved_processor_has_the_limits(tmp_path: Path) -> None:
 
 def test_servers_are_started_with_the_same_options(tmp_path: Path) -> None:
     def words(model: str, *given: str) -> Any:
-        command = server_command(nano_recipe(model, "rollout.engine=vllm", *given), 1)
+        wanted = nano_recipe(model, "rollout.engine=vllm", *given)
+        command = server_command(wanted, "127.0.0.1", 1, on_gpu=False)
         place = command.index("--mm-processor-kwargs") if "--mm-processor-kwargs" in command else None
         return None if place is None else json.loads(command[place + 1])
 
