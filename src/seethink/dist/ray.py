@@ -87,9 +87,9 @@ class RemoteProcess:
 class RemoteServer:
     """A vLLM server on some machine, as `dist/servers.py` wants one."""
 
-    def __init__(self, recipe: Recipe, place: Any, output: Path, *, on_gpu: bool) -> None:
+    def __init__(self, recipe: Recipe, place: Any, address: tuple[str, int], output: Path, *, on_gpu: bool) -> None:
         self._place, self._output = place, output
-        host, port = ray.get(place.address.remote())
+        host, port = address
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.starts = 0
         self._variables = server_variables(host)
@@ -120,10 +120,10 @@ class RemoteServer:
 class Cluster:
     """A Ray cluster that this process is connected to, and the places that a run has on it."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, host: str | None) -> None:
         """A start waits `cluster.timeout_s` for room, where machines are lost or busy. What servers print goes to
-        `folder`."""
-        self._recipe, self._folder = recipe, folder
+        `folder`. `host` is the address that all listen on, where there is but one machine."""
+        self._recipe, self._folder, self._host = recipe, folder, host
         self._trainers, self._wait_s = recipe.cluster.trainers, recipe.cluster.timeout_s
         self._on_gpu = ray.cluster_resources().get("GPU", 0) > 0
         self._ranks: PlacementGroup | None = None
@@ -137,14 +137,17 @@ class Cluster:
         count, gpus = self._recipe.cluster.servers, self._recipe.vllm.tensor_parallel
         places = self._places(self._room(count, gpus, "vLLM servers"), count, gpus)
         logs = [self._folder / f"server{n}.txt" for n in range(count)]
-        return [RemoteServer(self._recipe, p, log, on_gpu=self._on_gpu) for p, log in zip(places, logs, strict=True)]
+        return [
+            RemoteServer(self._recipe, place, self._address(place), log, on_gpu=self._on_gpu)
+            for place, log in zip(places, logs, strict=True)
+        ]
 
     def start(self, words: list[str], folder: Path) -> list[RemoteProcess]:
         """Start the ranks; raises UserError where the cluster has no room for them."""
         self.release()
         self._ranks = self._room(self._trainers, 1, "ranks")
         places = self._places(self._ranks, self._trainers, 1)
-        host, port = ray.get(places[0].address.remote())
+        host, port = self._address(places[0])
         shared = {"WORLD_SIZE": str(self._trainers), "MASTER_ADDR": host, "MASTER_PORT": str(port), "LOCAL_RANK": "0"}
         shared |= {"OMP_NUM_THREADS": str(self._cores())} | loopback_alone(host)
         shared |= {name: os.environ[name] for name in (URLS, KEY) if name in os.environ}
@@ -161,6 +164,10 @@ class Cluster:
         if self._ranks is not None:
             remove_placement_group(self._ranks)
             self._ranks = None
+
+    def _address(self, place: Any) -> tuple[str, int]:
+        found: tuple[str, int] = ray.get(place.address.remote(self._host))
+        return found
 
     def _cores(self) -> int:
         servers = self._recipe.cluster.servers if needs_servers(self._recipe) else 0
@@ -209,7 +216,7 @@ def connected(address: str, recipe: Recipe) -> Iterator[Cluster]:
     try:
         say(f"Ray: {len([n for n in ray.nodes() if n['Alive']])} machine(s), {trainers} ranks")
         with TemporaryDirectory(prefix="seethink-servers-") as folder:
-            cluster = Cluster(recipe, Path(folder))
+            cluster = Cluster(recipe, Path(folder), LOOPBACK if address == LOCAL else None)
             servers = cluster.servers()
             with running(servers, recipe) if servers else nullcontext():
                 yield cluster

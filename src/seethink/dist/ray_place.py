@@ -29,9 +29,9 @@ class Place:
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes]
 
-    def address(self) -> tuple[str, int]:
-        """This machine's address in the cluster, and a port of it that is free."""
-        address = ray.util.get_node_ip_address()
+    def address(self, host: str | None) -> tuple[str, int]:
+        """`host`, or this machine's address in the cluster, and a port of it that is free."""
+        address = host or ray.util.get_node_ip_address()
         with socket.create_server((address, 0)) as server:
             return address, server.getsockname()[1]
 
