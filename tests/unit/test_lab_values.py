@@ -138,11 +138,11 @@ def test_a_primary_claim_is_judged_at_its_looks(seeds: int, judged: int, level: 
 
 def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:
     make_lab(tmp_path, "clip-higher")
-    for path in tmp_path.glob("arms/four-steps-*/metrics.jsonl"):
+    for path in tmp_path.glob("arms/usual-*/metrics.jsonl"):
         path.write_text(path.read_text().replace("loss/clip_fraction", "other"))
     (one, _) = load_results(tmp_path).experiments[0].results
     assert one.verdict == "untestable"
-    assert one.why.endswith("not measured (four-steps: metrics.jsonl has no loss/clip_fraction)")
+    assert one.why.endswith("not measured (usual: metrics.jsonl has no loss/clip_fraction)")
 
 
 def test_a_claim_without_any_value_is_untestable_where_its_check_was_measured_and_fails(tmp_path: Path) -> None:
