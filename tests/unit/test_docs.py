@@ -40,6 +40,12 @@ def test_the_page_of_data_lists_the_columns_and_types() -> None:
         assert f"`{name}`" in page, name
 
 
+def test_the_page_of_entropy_names_the_ids_that_are_never_sampled() -> None:
+    page = (ROOT / "docs" / "entropy.md").read_text(encoding="utf-8")
+    for token in {token for family in FAMILIES.values() for token in family.image_tokens}:
+        assert f"`{token.replace('[[]', '[')}`" in page, token
+
+
 def test_the_page_of_the_cold_start_lists_every_key_and_each_is_read() -> None:
     page = (ROOT / "docs" / "coldstart.md").read_text(encoding="utf-8")
     files = [path for path in (ROOT / "src/seethink").rglob("*.py") if path.parent.name != "config"]
