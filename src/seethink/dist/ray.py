@@ -32,9 +32,9 @@ from seethink.dist.servers import (
     LOOPBACK,
     URLS,
     loopback_alone,
-    needs_servers,
     running,
     server_command,
+    server_count,
     server_variables,
 )
 from seethink.generate.token_guard import KEY
@@ -130,11 +130,11 @@ class Cluster:
 
     def servers(self) -> list[RemoteServer]:
         """The servers that the run needs, none of them started. Raises UserError where the cluster has no room."""
-        if not needs_servers(self._recipe):
+        count, gpus = server_count(self._recipe), self._recipe.vllm.tensor_parallel
+        if not count:
             return []
         if self._recipe.vllm.sleep:
             raise UserError("vllm.sleep shares GPUs between trainers and servers, and Ray gives each its own; set it to 0")
-        count, gpus = self._recipe.cluster.servers, self._recipe.vllm.tensor_parallel
         places = self._places(self._room(count, gpus, "vLLM servers"), count, gpus)
         logs = [self._folder / f"server{n}.txt" for n in range(count)]
         return [
@@ -170,8 +170,8 @@ class Cluster:
         return found
 
     def _cores(self) -> int:
-        servers = self._recipe.cluster.servers if needs_servers(self._recipe) else 0
-        return max(1, (int(ray.cluster_resources().get("CPU", 1)) - servers) // self._trainers)
+        cores = int(ray.cluster_resources().get("CPU", 1)) - server_count(self._recipe)
+        return max(1, cores // self._trainers)
 
     def _room(self, count: int, gpus: int, what: str) -> PlacementGroup:
         bundle = {"CPU": 1.0} | ({"GPU": float(gpus)} if self._on_gpu else {})
@@ -206,15 +206,14 @@ def connected(address: str, recipe: Recipe) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == LOCAL:
         os.environ.setdefault("RAY_worker_niceness", "0")  # ranks are no background work, which Ray takes them for
-    trainers, count = recipe.cluster.trainers, recipe.cluster.servers if needs_servers(recipe) else 0
-    cores = max(trainers + count, os.cpu_count() or 1)
+    cores = max(recipe.cluster.trainers + server_count(recipe), os.cpu_count() or 1)
     local = {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": LOOPBACK}
     try:
         ray.init(**(local if address == LOCAL else {"address": address}), log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"no Ray cluster at {address!r}: {' '.join(str(error).split())[:300]}") from None
     try:
-        say(f"Ray: {len([n for n in ray.nodes() if n['Alive']])} machine(s), {trainers} ranks")
+        say(f"Ray: {len([n for n in ray.nodes() if n['Alive']])} machine(s), {recipe.cluster.trainers} ranks")
         with TemporaryDirectory(prefix="seethink-servers-") as folder:
             cluster = Cluster(recipe, Path(folder), LOOPBACK if address == LOCAL else None)
             servers = cluster.servers()

@@ -107,15 +107,16 @@ class _Local:
         return self.log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
 
 
-def needs_servers(recipe: Recipe) -> bool:
-    """Whether a run samples in vLLM servers that nobody has started."""
-    return recipe.stage != "sft" and recipe.rollout.engine == "vllm" and not recipe.vllm.urls
+def server_count(recipe: Recipe) -> int:
+    """How many vLLM servers must be started for a run: those that it samples in and nobody has started."""
+    needed = recipe.stage != "sft" and recipe.rollout.engine == "vllm" and not recipe.vllm.urls
+    return recipe.cluster.servers if needed else 0
 
 
 @contextmanager
 def local_servers(recipe: Recipe) -> Iterator[None]:
     """The servers on this machine that a recipe needs and nobody has started, for the time of the block."""
-    if not needs_servers(recipe):
+    if not server_count(recipe):
         yield
         return
     with TemporaryDirectory(prefix="seethink-servers-") as folder:

@@ -167,7 +167,7 @@ VARIANTS = {
     "nano2-qwen": _qwen(
         _BASE2,
         NANO2,
-        BaseConfig(vision_steps=1000, steps=1200, lr=1e-3, practice_steps=0, skill_steps=200, batch_size=32),
+        BaseConfig(vision_steps=3000, steps=1200, lr=1e-3, practice_steps=0, skill_steps=200, batch_size=32),
     ),
     "nano2-weak": _weak(
         _BASE2, NANO2, talk2.perception, BaseConfig(vision_steps=0, steps=900, practice_steps=0, batch_size=32)

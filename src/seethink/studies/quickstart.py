@@ -26,7 +26,7 @@ from seethink.core.version import __version__
 from seethink.data.prompts import PromptList
 from seethink.data.quarantine import FILE, Quarantine
 from seethink.dist.placing import launch_recipe
-from seethink.dist.servers import needs_servers
+from seethink.dist.servers import server_count
 from seethink.eval.presentation import write_evaluation
 from seethink.eval.runner import evaluate_modes
 from seethink.eval.task import Task
@@ -161,7 +161,7 @@ def _train(stage: Stage, planned: _Planned, model: str) -> Path:
         asked = OwnTraces(stage.own, ASKED * (recipe.data.train_size or 1), OWN_SETTINGS)
         recipe = with_own_traces(recipe, Path(recipe.out).with_name(f"{stage.folder}-data"), asked, recipe.seed)
         own = [f"data.train={json.dumps(recipe.data.train)}", f"data.val={json.dumps(recipe.data.val)}"]
-    if recipe.cluster.trainers == 1 and not needs_servers(recipe):
+    if recipe.cluster.trainers == 1 and not server_count(recipe):
         return train(recipe, resume=True)
     code = launch_recipe(recipe, [*planned.words, *own, f"model={json.dumps(model)}", "--resume"])
     last = final_model(Path(recipe.out))
