@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from seethink.config import Recipe, make_recipe
+from seethink.core.png import png_bytes
 from seethink.data.quarantine import DataError
 from seethink.train.start import train as train_stage
-from seethink.world.make import png_bytes, world_samples
+from seethink.world.make import world_samples
 
 BAD = {3: "image_unreadable", 7: "image_outside_root", 11: "empty_gold", 13: "special_token", 17: "prompt_too_long"}
 ROWS = 120

@@ -15,10 +15,11 @@ import pytest
 from helpers.scripted_openai import Ask, Reply, ScriptedOpenAI, says_no, says_yes
 from helpers.verifying import hurry  # noqa: F401
 from seethink.config import Recipe, make_recipe
+from seethink.core.png import png_bytes
 from seethink.report import write_report
 from seethink.runs.metrics import read_metrics
 from seethink.train.start import train
-from seethink.world.make import png_bytes, world_samples
+from seethink.world.make import world_samples
 
 SYNONYMS = {"red": "crimson", "green": "emerald", "blue": "azure", "orange": "tangerine", "purple": "violet"}
 SYNONYMS |= {"black": "ebony"}

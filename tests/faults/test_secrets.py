@@ -13,8 +13,9 @@ import pytest
 from helpers import forked
 from helpers.scripted_openai import ScriptedOpenAI, sends
 from helpers.verifying import hurry  # noqa: F401
+from seethink.core.png import png_bytes
 from seethink.report import write_report
-from seethink.world.make import png_bytes, world_samples
+from seethink.world.make import world_samples
 
 SECRETS = {
     "JUDGE_KEY": "judge-1f4d8e2b77c05a93",

@@ -27,6 +27,7 @@ from seethink.config import ReadConfig
 from seethink.core import types
 from seethink.core.console import Advance, progress_bar, say
 from seethink.core.files import WAITING, write_json, write_json_lines
+from seethink.core.png import png_bytes
 from seethink.core.redact import visible
 from seethink.core.types import Sample
 from seethink.data.dataset import read_rows
@@ -34,7 +35,7 @@ from seethink.data.images import ImageRef, check_image
 from seethink.data.quarantine import DataError, RowError, problem
 from seethink.data.rows import ReadGold, RowResult
 from seethink.runs.reading import read_object, require_lines
-from seethink.world.make import is_world, png_bytes
+from seethink.world.make import is_world
 
 FILE, LEFT_OUT, ABOUT, IMAGES = "questions.jsonl", "left_out.jsonl", "questions.json", "images"
 VERSION = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from seethink.core.errors import UserError
+from seethink.core.png import png_bytes
 from seethink.core.types import Completion, Prompt
 from seethink.endpoint.chat import data_url
 from seethink.generate.protocol import Forbid, Sampling
@@ -83,7 +83,9 @@ def written(loaded: LoadedModel, request: Request, version: str, vocabulary: int
     }  # fmt: skip
     body = {
         "token_ids": request.ids,
-        "content_parts": [{"type": "image_url", "url": data_url(as_png(image))} for image in prompt.pictures()],
+        "content_parts": [
+            {"type": "image_url", "url": data_url(png_bytes(image, effort=1))} for image in prompt.pictures()
+        ],
         "sampling_params": parameters,
         "return_token_ids": True,
     }
@@ -110,13 +112,6 @@ def completion_seed(seed: tuple[int, ...], number: int) -> int:
     """The seed of a prompt's first completion; those of the next are this plus 1, 2, ...: a function of run, step,
     prompt and sample alone."""
     return int(np.random.SeedSequence([*seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(2))
-
-
-def as_png(image: Any) -> bytes:
-    """The picture as a file that loses nothing."""
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def forbidden_ids(sampling: Sampling) -> list[int]:

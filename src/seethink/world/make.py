@@ -5,16 +5,15 @@ Sources that begin with `world2:` are read by `seethink.world.v2.source`.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from PIL.Image import Image
 
 from seethink.core.errors import UserError
 from seethink.core.files import claim_file, replacing
+from seethink.core.png import png_bytes
 from seethink.core.types import Sample
 from seethink.world import wall
 from seethink.world.damage import Damage, parse_damage
@@ -152,10 +151,3 @@ def claim_parquet(path: Path) -> None:
             return False
 
     claim_file(path, is_marked, "a file of `seethink world make`", "PATH")
-
-
-def png_bytes(image: Image) -> bytes:
-    """The image as a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

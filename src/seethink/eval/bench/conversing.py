@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from seethink.config import ToolConfig
+from seethink.core.png import png_bytes
 from seethink.endpoint.batch import Outcome, Request, State, ask_in_batches
 from seethink.endpoint.chat import ChatSettings, Message, image_part, text_part
 from seethink.environments.make import ENVIRONMENTS
@@ -18,7 +19,6 @@ from seethink.environments.protocol import Environment, Step
 from seethink.eval.bench.answerers import Server, Work, first_turns, request_seed
 from seethink.eval.bench.generations import Generation, Settings
 from seethink.generate.conversations import TURNS
-from seethink.world.make import png_bytes
 
 PART = 4
 """Chats that go on together, per request at once: a part is asked turn by turn, and a kill takes part of one."""
