@@ -1,0 +1,81 @@
+"""The learning rate of every arm of the lab's `methods`, chosen on questions that no evaluation has.
+
+    python benchmarks/method_rates.py --out runs/rates     # goes on where it was stopped
+
+One seed that the lab does not use trains every arm at every rate. The arm's rate is the one whose last checkpoint is
+best on RL's domains; `src/seethink/studies/lab/experiments/methods.toml` states it. The questions are of the stage
+`coldstart`, and an evaluation asks others. One thread; about 2 minutes per arm and rate on an AMD EPYC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from seethink.studies.lab.scales import find_scale
+from seethink.studies.lab.schema import load_experiments
+
+SEED = 100
+RATES = (1e-4, 2e-4, 4e-4)
+"""Around the recipe's 2e-4."""
+
+
+def seethink(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "seethink", *words], check=True)
+
+
+def trained(folder: Path, recipe: str, words: list[str]) -> Path:
+    """The last model of a run in `folder`."""
+    if not (folder / "done.json").exists():
+        common = [f"seed={SEED}", "log.tensorboard=false", "eval.every=0", "--resume"]
+        seethink("train", f"recipes/{recipe}", f"out={folder}", *words, *common)
+    last: str = json.loads((folder / "done.json").read_text(encoding="utf-8"))["final"]
+    return folder / last
+
+
+def accuracy(model: Path, folder: Path, data: str, size: int) -> float:
+    """Mean over the domains, two responses per question at temperature 1."""
+    if not (folder / "eval.json").exists():
+        seethink(
+            "eval", str(model), "--data", data, "--size", str(size), "--samples", "2", "--no-greedy",
+            "--max-new-tokens", "128", "--seed", str(SEED), "--out", str(folder),
+        )  # fmt: skip
+    scores = json.loads((folder / "eval.json").read_text(encoding="utf-8"))["scores"]
+    found: dict[str, list[tuple[int, float]]] = {}
+    for score in scores:
+        found.setdefault(score["domain"], []).append((score["n"], score["accuracy"]))
+    means = [sum(n * a for n, a in cells) / sum(n for n, _ in cells) for cells in found.values()]
+    return sum(means) / len(means)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=100, help="questions of each of RL's domains")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    scale = find_scale("nano2")
+    data = scale.questions.inside.replace("?", "?stage=coldstart&")
+    experiment = load_experiments()["methods"]
+    file, *words = scale.recipes["coldstart"]
+    cold = trained(args.out / "cold", file, words)
+    print("| arm | " + " | ".join(f"{rate:g}" for rate in RATES) + " | chosen |\n|---|" + "---:|" * (len(RATES) + 1))
+    for name, arm in experiment.arms.items():
+        if arm.stage != "rl" or name in ("rl", "cold"):
+            continue
+        steps = f"algorithm.steps={round(scale.rl_steps * arm.length)}"
+        file, *words = scale.recipes["rl"]
+        row = []
+        for rate in RATES:
+            folder = args.out / f"{name}-{rate:g}"
+            mine = [one for one in arm.set if not one.startswith("optim.lr=")]
+            model = trained(folder, file, [f"model={cold}", *words, steps, *mine, f"optim.lr={rate:g}"])
+            row.append(accuracy(model, folder / "asked", data, args.size))
+        best = RATES[row.index(max(row))]
+        print(f"| {name} | " + " | ".join(f"{100 * one:.1f}" for one in row) + f" | {best:g} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
