@@ -18,11 +18,11 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from seethink.config import DataConfig, load_recipe
 from seethink.core.statistics import mean_se, t_interval
 from seethink.world.make import world_samples, write_parquet
 
 SIDES = ("zoom", "no tool")
-TRACES, VAL = 3000, 60
 TOOL = re.compile("(environment|turns|turn_tokens) = ")
 """Keys of a recipe that give the model a tool."""
 
@@ -31,17 +31,19 @@ def seethink(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "seethink", *words], check=True)
 
 
-def plain_traces(out: Path, seed: int) -> list[str]:
-    """Write the teacher's traces less their calls; returns the overrides that train on them."""
-    words = []
-    for key, split, size in (("train", "train", TRACES), ("val", "val", VAL)):
-        path = out / f"plain-{seed}-{split}.parquet"
-        if not path.exists():
-            traces = world_samples("world:zoom:traces", split, size, seed)
+def plain_traces(out: Path, seed: int, data: DataConfig) -> list[str]:
+    """Write the teacher's traces less their calls; returns the overrides that train on them and on the other source."""
+    walls, others = data.mixture
+    paths = {}
+    for split, size in (("train", walls.size), ("val", data.val_size)):
+        paths[split] = out / f"plain-{seed}-{split}.parquet"
+        if not paths[split].exists():
+            traces = world_samples(walls.source, split, size or 0, seed)
             without = [replace(s, response=re.sub(r"<tool_call>.*?</tool_call>", "", s.response or "")) for s in traces]
-            write_parquet(without, path)
-        words.append(f"data.{key}={json.dumps(str(path))}")
-    return words
+            write_parquet(without, paths[split])
+    plain = f"{{source={json.dumps(str(paths['train']))}, weight={walls.weight}}}"
+    other = f"{{source={json.dumps(others.source)}, size={others.size}, weight={others.weight}}}"
+    return [f"data.mixture=[{plain}, {other}]", f"data.val={json.dumps(str(paths['val']))}"]
 
 
 def recipe_of(out: Path, name: str, side: str) -> str:
@@ -68,7 +70,7 @@ def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> di
     # Without the tool a model may be as good as blind to the wall: that is what is measured.
     common = ["log.tensorboard=false", "blindness.action='warn'", f"seed={seed}", "--resume"]
     first, then = (recipe_of(out, f"nano-zoom-{stage}.toml", side) for stage in ("coldstart", "grpo"))
-    traces = [] if tool else plain_traces(out, seed)
+    traces = [] if tool else plain_traces(out, seed, load_recipe(Path(first)).data)
     seethink("train", first, f"out={cold}", *traces, *of_stage("coldstart", words), *common)
     seethink("train", then, f"out={rl}", f"model={cold}/best", *of_stage("grpo", words), *common)
     found = {}

@@ -137,7 +137,15 @@ def test_a_wrong_tool_is_said_before_a_model_is_loaded(words: list[str], problem
 def test_the_recipes_of_the_page_run(tmp_path: Path) -> None:
     """Cold start on traces that zoom, then GRPO from it, a step or two of each; crops are in the files."""
     few = ["blindness.samples=2", "eval.size=2", "eval.max_new_tokens=24", "log.tensorboard=false"]
-    cold = ["data.train_size=24", "data.val_size=4", "sft.epochs=1", "sft.batch_size=8", "eval.every=2"]
+    walls = "{source='world:zoom:traces', size=18, weight=3}"
+    pictures = "{source='world:math:traces', size=6, weight=1}"
+    cold = [
+        f"data.mixture=[{walls}, {pictures}]",
+        "data.val_size=4",
+        "sft.epochs=1",
+        "sft.batch_size=8",
+        "eval.every=2",
+    ]
     trained = run_command("train", str(RECIPES / "nano-zoom-coldstart.toml"), *cold, *few, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     rows = (tmp_path / "runs" / "nano-zoom-coldstart" / "metrics.jsonl").read_text().splitlines()

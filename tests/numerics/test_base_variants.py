@@ -106,10 +106,12 @@ def test_what_it_shares_with_the_nano_is_the_same_to_the_last_bit(relative: Load
         assert same_weights(relative.model.model.multi_modal_projector, nano.model.model.multi_modal_projector)
         assert not same_weights(relative.model.model.language_model, nano.model.model.language_model)
     else:
-        assert torch.equal(relative.model.get_output_embeddings().weight, nano.model.lm_head.weight)
         blip = kind_of(relative) == "resampler"
         ours = relative.model.language_model.model if blip else relative.model.model.language_model
         theirs = nano.model.model.language_model
+        if "language" not in variant_of(relative).frozen:
+            pytest.skip("its language model learned the places that M-RoPE gives to image tokens")
+        assert torch.equal(relative.model.get_output_embeddings().weight, nano.model.lm_head.weight)
     assert same_weights(ours, theirs)
 
 
