@@ -109,6 +109,8 @@ def interval(row: dict[str, Any], d0: float, s0: float, most: float) -> None:
         near = 0.05 * (row["high"] - row["low"])
         row["by_items"] = not (row["low"] + near <= low and row["high"] - near >= high)
         row["low"], row["high"] = np.fmin(row["low"], low), np.fmax(row["high"], high)
+    if claim["left"].get("correlation") and not claim.get("right"):
+        row["low"], row["high"] = np.clip([row["low"], row["high"]], -1, 1)
 
 
 @cache

@@ -54,7 +54,7 @@ class Effect:
 def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO_PRIOR) -> Effect:
     """The effect over seeds; ratios are compared as logarithms. `prior` is that of the claim's scale.
 
-    The interval of a primary claim has the level of the look that so many seeds are.
+    The interval of a primary claim has the level of the look that so many seeds are; that of a correlation ends at -1 and 1.
     """
     values = [seed_effect(claim, one) for one in seeds]
     level = level_at(len(seeds), claim.level) if claim.primary and len(seeds) in LOOKS else claim.level
@@ -62,6 +62,8 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO
     per_item = [item_values(one) for one in seeds if one.items]
     if per_item:
         interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=level))
+    if claim.left.correlation and claim.right is None:
+        interval = Interval(interval.value, max(interval.low, -1.0), min(interval.high, 1.0), interval.n)
     back = factor if claim.ratio else float
     value, low, high = (
         back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high)
