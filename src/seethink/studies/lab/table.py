@@ -46,7 +46,7 @@ def as_markdown(results: Results) -> str:
     lines = [
         "# Lab results",
         "",
-        f"`seethink lab run all`, then `seethink lab report`. {facts}.",
+        f"{_commands(results)}, then `seethink lab report`. {facts}.",
         "",
         f"Claims: {counts}.",
         "",
@@ -68,6 +68,16 @@ def as_markdown(results: Results) -> str:
         lines += [_row(result) for result in one.results]
     notes = [f"- `{e.experiment.name}`: {e.experiment.note}" for e in results.experiments if e.experiment.note]
     return "\n".join([*lines, "", *_untestable(results), *notes]).rstrip() + "\n"
+
+
+def _commands(results: Results) -> str:
+    """The runs that these results are of, those with most seeds first."""
+    names: dict[int, list[str]] = {}
+    for one in results.experiments:
+        seeds = max((result.effect.seeds for result in one.results if result.effect), default=0)
+        names.setdefault(seeds, []).append(one.experiment.name)
+    ran = sorted((seeds for seeds in names if seeds), reverse=True)
+    return ", ".join(f"`seethink lab run {' '.join(names[seeds])} --seeds {seeds}`" for seeds in ran)
 
 
 def _untestable(results: Results) -> list[str]:

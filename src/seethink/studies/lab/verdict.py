@@ -54,7 +54,8 @@ class Effect:
 def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO_PRIOR) -> Effect:
     """The effect over seeds; ratios are compared as logarithms. `prior` is that of the claim's scale.
 
-    The interval of a primary claim has the level of the look that so many seeds are; that of a correlation ends at -1 and 1.
+    The interval of a primary claim has the level of the look that so many seeds are. That of a correlation ends at -1
+    and 1.
     """
     values = [seed_effect(claim, one) for one in seeds]
     level = level_at(len(seeds), claim.level) if claim.primary and len(seeds) in LOOKS else claim.level
