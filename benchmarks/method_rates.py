@@ -19,8 +19,9 @@ from seethink.studies.lab.scales import find_scale
 from seethink.studies.lab.schema import load_experiments
 
 SEED = 100
-RATES = (1e-4, 2e-4, 4e-4)
-"""Around the recipe's 2e-4."""
+RATES = (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4)
+FIRST = (1e-4, 2e-4)
+"""Tried first; then the neighbours of the best, until both are tried."""
 
 
 def seethink(*words: str) -> None:
@@ -67,14 +68,18 @@ def main() -> None:
             continue
         steps = f"algorithm.steps={round(scale.rl_steps * arm.length)}"
         file, *words = scale.recipes["rl"]
-        row = []
-        for rate in RATES:
-            folder = args.out / f"{name}-{rate:g}"
-            mine = [one for one in arm.set if not one.startswith("optim.lr=")]
-            model = trained(folder, file, [f"model={cold}", *words, steps, *mine, f"optim.lr={rate:g}"])
-            row.append(accuracy(model, folder / "asked", data, args.size))
-        best = RATES[row.index(max(row))]
-        print(f"| {name} | " + " | ".join(f"{100 * one:.1f}" for one in row) + f" | {best:g} |", flush=True)
+        mine = [one for one in arm.set if not one.startswith("optim.lr=")]
+        found: dict[float, float] = {}
+        tried = list(FIRST)
+        while tried:
+            for rate in tried:
+                folder = args.out / f"{name}-{rate:g}"
+                model = trained(folder, file, [f"model={cold}", *words, steps, *mine, f"optim.lr={rate:g}"])
+                found[rate] = accuracy(model, folder / "asked", data, args.size)
+            at = RATES.index(max(found, key=lambda rate: found[rate]))
+            tried = [rate for rate in RATES[max(at - 1, 0) : at + 2] if rate not in found]
+        cells = " | ".join(f"{100 * found[rate]:.1f}" if rate in found else "" for rate in RATES)
+        print(f"| {name} | {cells} | {RATES[at]:g} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from seethink.models.trial import prove
 from seethink.models.weight_files import misfits, not_finite, read_weights, some
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
-_NAMES = ("nano", "nano-resampler", "nano-qwen", "nano-weak", "nano2", "nano2-resampler", "nano2-weak")
+_NAMES = ("nano", "nano-resampler", "nano-qwen", "nano-weak", "nano2", "nano2-resampler", "nano2-qwen", "nano2-weak")
 PACKAGED = {name: _ASSETS / name for name in _NAMES}
 """The base models that come with seethink, by the names that recipes and commands know them by."""
 NANO = PACKAGED["nano"]
