@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import re
 import subprocess
@@ -109,10 +110,16 @@ def main() -> None:
     print("| | cold start | RL |\n|---|---:|---:|")
     for side, runs in scores.items():
         cells = [mean_se([100 * run[stage] for run in runs]) for stage in ("cold start", "RL")]
-        print(f"| {side} | " + " | ".join(f"{mean:.1f} ± {se:.1f}" for mean, se in cells) + " |")
+        print(f"| {side} | " + " | ".join(_cell(mean, se) for mean, se in cells) + " |")
     gains = [100 * (a["RL"] - b["RL"]) for a, b in zip(scores["zoom"], scores["no tool"], strict=True)]
     gain = t_interval(gains)
-    print(f"\nRL with the zoom less RL without it: {gain.value:+.1f} points [{gain.low:+.1f}, {gain.high:+.1f}] (95%).")
+    interval = f" [{gain.low:+.1f}, {gain.high:+.1f}] (95%)" if args.seeds > 1 else ", of one seed"
+    print(f"\nRL with the zoom less RL without it: {gain.value:+.1f} points{interval}.")
+
+
+def _cell(mean: float, error: float) -> str:
+    """One seed has no error."""
+    return f"{mean:.1f}" if math.isnan(error) else f"{mean:.1f} ± {error:.1f}"
 
 
 if __name__ == "__main__":
