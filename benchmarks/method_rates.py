@@ -3,18 +3,20 @@
     python benchmarks/method_rates.py --out runs/rates     # goes on where it was stopped
 
 One seed that the lab does not use trains every arm at every rate. The arm's rate is the one whose last checkpoint is
-best on RL's domains; `src/seethink/studies/lab/experiments/methods.toml` states it. The questions are of the stage
-`coldstart`, and an evaluation asks others. One thread; about 2 minutes per arm and rate on an AMD EPYC.
+best on RL's domains; it is for `src/seethink/studies/lab/experiments/methods.toml` to state. The questions are of the
+stage `coldstart`, and an evaluation asks others. One thread; about 2 minutes per arm and rate on an AMD EPYC.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
+from statistics import fmean
 
+from zoom import seethink
+
+from seethink.runs.reading import final_model
 from seethink.studies.lab.scales import find_scale
 from seethink.studies.lab.schema import load_experiments
 
@@ -24,17 +26,14 @@ FIRST = (1e-4, 2e-4)
 """Tried first; then the neighbours of the best, until both are tried."""
 
 
-def seethink(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "seethink", *words], check=True)
-
-
 def trained(folder: Path, recipe: str, words: list[str]) -> Path:
     """The last model of a run in `folder`."""
-    if not (folder / "done.json").exists():
+    if final_model(folder) is None:
         common = [f"seed={SEED}", "log.tensorboard=false", "eval.every=0", "--resume"]
         seethink("train", f"recipes/{recipe}", f"out={folder}", *words, *common)
-    last: str = json.loads((folder / "done.json").read_text(encoding="utf-8"))["final"]
-    return folder / last
+    model = final_model(folder)
+    assert model is not None
+    return model
 
 
 def accuracy(model: Path, folder: Path, data: str, size: int) -> float:
@@ -45,11 +44,7 @@ def accuracy(model: Path, folder: Path, data: str, size: int) -> float:
             "--max-new-tokens", "128", "--seed", str(SEED), "--out", str(folder),
         )  # fmt: skip
     scores = json.loads((folder / "eval.json").read_text(encoding="utf-8"))["scores"]
-    found: dict[str, list[tuple[int, float]]] = {}
-    for score in scores:
-        found.setdefault(score["domain"], []).append((score["n"], score["accuracy"]))
-    means = [sum(n * a for n, a in cells) / sum(n for n, _ in cells) for cells in found.values()]
-    return sum(means) / len(means)
+    return fmean(score["accuracy"] for score in scores if score["difficulty"] == "all")
 
 
 def main() -> None:
@@ -64,17 +59,16 @@ def main() -> None:
     cold = trained(args.out / "cold", file, words)
     print("| arm | " + " | ".join(f"{rate:g}" for rate in RATES) + " | chosen |\n|---|" + "---:|" * (len(RATES) + 1))
     for name, arm in experiment.arms.items():
-        if arm.stage != "rl" or name in ("rl", "cold"):
+        if arm.stage != "rl" or name == "rl":  # the plain arm of other experiments
             continue
         steps = f"algorithm.steps={round(scale.rl_steps * arm.length)}"
         file, *words = scale.recipes["rl"]
-        mine = [one for one in arm.set if not one.startswith("optim.lr=")]
         found: dict[float, float] = {}
         tried = list(FIRST)
         while tried:
             for rate in tried:
                 folder = args.out / f"{name}-{rate:g}"
-                model = trained(folder, file, [f"model={cold}", *words, steps, *mine, f"optim.lr={rate:g}"])
+                model = trained(folder, file, [f"model={cold}", *words, steps, *arm.set, f"optim.lr={rate:g}"])
                 found[rate] = accuracy(model, folder / "asked", data, args.size)
             at = RATES.index(max(found, key=lambda rate: found[rate]))
             tried = [rate for rate in RATES[max(at - 1, 0) : at + 2] if rate not in found]

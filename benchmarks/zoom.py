@@ -21,6 +21,7 @@ from pathlib import Path
 
 from seethink.config import DataConfig, load_recipe
 from seethink.core.statistics import mean_se, t_interval
+from seethink.runs.reading import final_model
 from seethink.world.make import world_samples, write_parquet
 
 SIDES = ("zoom", "no tool")
@@ -75,8 +76,7 @@ def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> di
     seethink("train", first, f"out={cold}", *traces, *of_stage("coldstart", words), *common)
     seethink("train", then, f"out={rl}", f"model={cold}/best", *of_stage("grpo", words), *common)
     found = {}
-    last = json.loads((rl / "done.json").read_text(encoding="utf-8"))["final"]
-    for stage, model in (("cold start", cold / "best"), ("RL", rl / last)):
+    for stage, model in (("cold start", cold / "best"), ("RL", final_model(rl))):
         asked = out / f"{name}-eval-{stage.replace(' ', '-')}"
         if not (asked / "eval.json").exists():
             how = ["--environment", "zoom", "--turns", "3", "--turn-tokens", "96"] if tool else []
