@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gc
+import faulthandler
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -23,14 +24,19 @@ QUICK = os.environ | {"OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "160"}
 def on_ranks(world: int, work: Callable[..., None], folder: Path, *args: Any) -> None:
     """Call `work(*args)` in `world` processes that have joined; an exception in one of them is raised here."""
     store = folder / f"store-{world}-{work.__name__}"
-    # Forked, so that torch and transformers are loaded once.
-    mp.start_processes(_rank, args=(world, str(store), work, args), nprocs=world, start_method="fork")
+    # Forked from a process that has loaded the libraries and done nothing else. A fork of this one would lack the
+    # threads that the tests before have started, of which what they have left in memory knows nothing.
+    multiprocessing.set_forkserver_preload(["seethink.studies.lab.warm"])
+    about = (world, str(store), dict(os.environ), work, args)
+    mp.start_processes(_rank, args=about, nprocs=world, start_method="forkserver")
 
 
-def _rank(number: int, world: int, store: str, work: Callable[..., None], args: tuple[Any, ...]) -> None:
-    # What the parent has let go of stays: a process group that ends here would wait for a thread that was not forked.
-    gc.freeze()
+def _rank(
+    number: int, world: int, store: str, variables: dict[str, str], work: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    faulthandler.enable()  # a rank that crashes says where
     torch.set_num_threads(1)
+    os.environ |= variables  # the server that this process is forked from has those of its start
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(world), "LOCAL_RANK": str(number), RENDEZVOUS: store}
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     with join_ranks(120):
