@@ -4,7 +4,7 @@
 
 One seed that the lab does not use trains every arm at every rate. The arm's rate is the one whose last checkpoint is
 best on RL's domains; it is for `src/seethink/studies/lab/experiments/methods.toml` to state. The questions are of the
-stage `coldstart`, and an evaluation asks others. One thread; about 2 minutes per arm and rate on an AMD EPYC.
+stage `coldstart`, and an evaluation asks others. One thread; about 75 seconds per arm and rate on an AMD EPYC.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def main() -> None:
     experiment = load_experiments()["methods"]
     file, *words = scale.recipes["coldstart"]
     cold = trained(args.out / "cold", file, words)
+    before = accuracy(cold, args.out / "cold" / "asked", data, args.size)
+    print(f"The cold start: {100 * before:.1f}% right.\n")
     print("| arm | " + " | ".join(f"{rate:g}" for rate in RATES) + " | chosen |\n|---|" + "---:|" * (len(RATES) + 1))
     for name, arm in experiment.arms.items():
         if arm.stage != "rl" or name == "rl":  # the plain arm of other experiments
