@@ -63,7 +63,7 @@ def main() -> None:
     for name, arm in experiment.arms.items():
         if arm.stage != "rl" or name == "rl":  # the plain arm of other experiments
             continue
-        steps = f"algorithm.steps={round(scale.rl_steps * arm.length)}"
+        steps = f"algorithm.steps={scale.steps(arm.length)}"
         file, *words = scale.recipes["rl"]
         found: dict[float, float] = {}
         tried = list(FIRST)

@@ -132,7 +132,7 @@ def _recipe(scale: Scale, arm: Arm, seed: int) -> Recipe:
     file, *given = scale.recipes[arm.stage or ""]
     words = [f"seed={seed}", "log.tensorboard=false", *given]
     if arm.stage == "rl":
-        words.append(f"algorithm.steps={max(2, round(scale.rl_steps * arm.length))}")
+        words.append(f"algorithm.steps={scale.steps(arm.length)}")
     words += [f"data.train_size={scale.own.rows}"] if arm.traces is not None else []
     if arm.difficulty:
         names = [name for one in arm.difficulty for name in scale.questions.difficulties[one]]

@@ -62,6 +62,10 @@ class Scale(Section):
     budgets: tuple[int, ...] = Field(min_length=2, description="Thinking budgets in tokens.")
     seconds: dict[str, float] = Field(description="Stage or measurement -> seconds.")
 
+    def steps(self, length: float) -> int:
+        """Episodes of an RL arm of this length."""
+        return max(2, round(self.rl_steps * length))
+
 
 class Scales(Section):
     scales: dict[str, Scale] = Field(description="By name.")
