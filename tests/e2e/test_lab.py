@@ -151,11 +151,10 @@ def read_pid(lock: Path) -> int | None:
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path: Path) -> None:
-    result = run_command("lab", "run", "all", "--plan", "--out", str(tmp_path / "lab"))
+    result = run_command("lab", "plan", "all", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "core-seconds" in result.stdout
-    assert run_command("lab", "plan", "rl-zero").stdout == run_command("lab", "run", "rl-zero", "--plan").stdout
-    assert not (tmp_path / "lab").exists()
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:

@@ -36,7 +36,6 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(help="Arms trained at a time; default: the number of cores.", min=1)
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print what would run and how long it takes, and stop.")] = False,
 ) -> None:
     """Train and measure every arm that is not finished, then write the report.
 
@@ -44,9 +43,8 @@ def run(
     """
     from seethink.studies.lab.commands import run_lab
 
-    report = run_lab(names, seeds=seeds, scale=scale, out=out, jobs=jobs, plan_only=plan)
-    if report is not None:
-        console.print(f"report: {escape(str(report))}", soft_wrap=True)
+    report = run_lab(names, seeds=seeds, scale=scale, out=out, jobs=jobs)
+    console.print(f"report: {escape(str(report))}", soft_wrap=True)
 
 
 @app.command(epilog="Example: `seethink lab plan all --power --seeds 5 --from lab/values.json`")

@@ -23,17 +23,13 @@ if TYPE_CHECKING:
     from seethink.studies.lab.results import Results
 
 
-def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None, plan_only: bool) -> Path | None:
-    """The path of the report, or None where only the plan was printed. Exit code 1: an arm failed."""
+def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None) -> Path:
+    """The path of the report. Exit code 1: an arm failed."""
     plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out)
-    cores = jobs or available_cores()
-    if plan_only:
-        console.print(plan_table(plan, cores))
-        return None
     claim_file(out / INDEX, json_with("experiments"), "an index of `seethink lab`", "--out ")
     claim_file(out / "report.html", lambda _: (out / INDEX).is_file(), "a report of `seethink lab`", "--out ")
     with FolderLock(out, "--out "):
-        outcome = run_plan(plan, out, cores, _say)
+        outcome = run_plan(plan, out, jobs or available_cores(), _say)
         page = write_reports(out)
     if outcome.failed:
         _say(f"{len(outcome.failed)} jobs failed; the others are in {page}")
