@@ -2,8 +2,9 @@
 
     python benchmarks/zoom.py --seeds 5 --out runs/zoom     # goes on where it was stopped
 
-Both sides have the same questions, steps, samples and teacher. The traces of the side without a tool are the same ones
-less their calls. Each seed has its own cold start and RL on each side; accuracies are of test items at temperature 1.
+With --jobs 2, two runs at a time, each on one thread. Both sides have the same questions, steps, samples and
+teacher. The traces of the side without a tool are the same ones less their calls. Each seed has its own cold start and RL on each
+side; accuracies are of test items at temperature 1.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from seethink.config import DataConfig, load_recipe
+from seethink.core.files import write_text
 from seethink.core.statistics import mean_se, t_interval
 from seethink.runs.reading import final_model
 from seethink.world.make import world_samples, write_parquet
@@ -30,7 +34,8 @@ TOOL = re.compile("(environment|turns|turn_tokens) = ")
 
 
 def seethink(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "seethink", *words], check=True)
+    """A command, on one thread."""
+    subprocess.run([sys.executable, "-m", "seethink", *words], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
 
 
 def plain_traces(out: Path, seed: int, data: DataConfig) -> list[str]:
@@ -55,7 +60,7 @@ def recipe_of(out: Path, name: str, side: str) -> str:
         return str(path)
     kept = [line for line in path.read_text(encoding="utf-8").splitlines() if not TOOL.match(line)]
     plain = out / name
-    plain.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    write_text(plain, "\n".join(kept) + "\n")
     return str(plain)
 
 
@@ -80,18 +85,10 @@ def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> di
         asked = out / f"{name}-eval-{stage.replace(' ', '-')}"
         if not (asked / "eval.json").exists():
             how = ["--environment", "zoom", "--turns", "3", "--turn-tokens", "96"] if tool else []
-            sizes = [
-                "--size",
-                str(size),
-                "--samples",
-                "1",
-                "--no-greedy",
-                "--max-new-tokens",
-                "192",
-                "--seed",
-                str(seed),
-            ]
-            seethink("eval", str(model), "--data", "world:zoom", *sizes, *how, "--out", str(asked))
+            seethink(
+                "eval", str(model), "--data", "world:zoom", "--size", str(size), "--samples", "1", "--no-greedy",
+                "--max-new-tokens", "192", "--seed", str(seed), *how, "--out", str(asked),
+            )  # fmt: skip
         table = json.loads((asked / "eval.json").read_text(encoding="utf-8"))
         found[stage] = next(score["accuracy"] for score in table["scores"] if score["domain"] == "zoom")
     return found
@@ -101,11 +98,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int, default=400, help="test items")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("words", nargs="*", help="coldstart:KEY=VALUE or grpo:KEY=VALUE, for a short trial")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    scores = {side: [run_seed(args.out, side, s, args.size, args.words) for s in range(args.seeds)] for side in SIDES}
+    with ThreadPoolExecutor(args.jobs) as pool:
+        runs = [(side, seed) for seed in range(args.seeds) for side in SIDES]
+        scored = pool.map(lambda run: run_seed(args.out, *run, args.size, args.words), runs)
+        found = dict(zip(runs, scored, strict=True))
+    scores = {side: [found[side, seed] for seed in range(args.seeds)] for side in SIDES}
     print(f"{args.seeds} seeds, {args.size} test items, {platform.machine()}, {date.today()}\n")
     print("| | cold start | RL |\n|---|---:|---:|")
     for side, runs in scores.items():
