@@ -3,8 +3,8 @@
     python benchmarks/zoom.py --seeds 5 --out runs/zoom     # goes on where it was stopped
 
 With --jobs 2, two runs at a time, each on one thread. Both sides have the same questions, steps, samples and
-teacher. The traces of the side without a tool are the same ones less their calls. Each seed has its own cold start and RL on each
-side; accuracies are of test items at temperature 1.
+teacher. The traces of the side without a tool are the same ones less their calls. Each seed has its own cold start
+and RL on each side; accuracies are of test items at temperature 1.
 """
 
 from __future__ import annotations
