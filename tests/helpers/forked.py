@@ -91,7 +91,7 @@ def _become(words: list[str], outputs: list[int], env: Mapping[str, str] | None,
     code = 1
     try:
         gc.freeze()
-        forkserver._forkserver.__init__()  # type: ignore[attr-defined, misc]  # the test's server of forks is no child here
+        forkserver._forkserver.__init__()  # type: ignore[misc]  # the test's server of forks is no child here
         torch.set_num_threads(1)  # makes torch's thread pool anew, before threads that load weights look for it
         for number, file in enumerate(outputs, start=1):
             os.dup2(file, number)
