@@ -104,9 +104,9 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(args.jobs) as pool:
-        runs = [(side, seed) for seed in range(args.seeds) for side in SIDES]
-        scored = pool.map(lambda run: run_seed(args.out, *run, args.size, args.words), runs)
-        found = dict(zip(runs, scored, strict=True))
+        pairs = [(side, seed) for seed in range(args.seeds) for side in SIDES]
+        scored = pool.map(lambda pair: run_seed(args.out, *pair, args.size, args.words), pairs)
+        found = dict(zip(pairs, scored, strict=True))
     scores = {side: [found[side, seed] for seed in range(args.seeds)] for side in SIDES}
     print(f"{args.seeds} seeds, {args.size} test items, {platform.machine()}, {date.today()}\n")
     print("| | cold start | RL |\n|---|---:|---:|")

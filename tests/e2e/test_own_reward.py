@@ -101,7 +101,9 @@ def test_what_cannot_be_used_is_refused_before_a_model_is_loaded(
         if word.startswith("optim"):
             return
         recipe = folder / "r.toml"
-        recipe.write_text('name = "x"\nstage = "grpo"\nout = "run"\n[data]\ntrain = "world:math"\n')
+        recipe.write_text(
+            'name = "x"\nstage = "grpo"\nmodel = "no-such-model"\nout = "run"\n[data]\ntrain = "world:math"\n'
+        )
         done = run_command("train", str(recipe), "--dry-run", word, cwd=folder)
     else:
         done = run_command(command, "no-such-model", "--data", "world:math", word, cwd=folder)
