@@ -16,7 +16,7 @@ DOMAINS = ("math", "dice", "charts")
 CLIPPED, CRITICAL = 0.004, 260
 
 
-def make_lab(out: Path, *names: str, seeds: int = 3, items: int = 20) -> Path:
+def make_lab(out: Path, *names: str, seeds: int = 3, items: int = 20, first_seed: int = 0) -> Path:
     """The folder of a lab in which these experiments ran; every arm answered `items` items of three domains."""
     experiments = load_experiments()
     entries: dict[str, Any] = {}
@@ -24,7 +24,8 @@ def make_lab(out: Path, *names: str, seeds: int = 3, items: int = 20) -> Path:
         used = {arm for term in experiments[name].terms for arm in term.arms}
         entries[name] = {"scale": "nano", "seeds": seeds, "arms": {}}
         for arm in sorted(used):
-            rows = [{"folder": f"arms/{arm}-s{seed}", "seed": seed, "state": "trained"} for seed in range(seeds)]
+            chosen = range(first_seed, first_seed + seeds)
+            rows = [{"folder": f"arms/{arm}-s{seed}", "seed": seed, "state": "trained"} for seed in chosen]
             entries[name]["arms"][arm] = rows
             for row in rows:
                 _write_arm(out / str(row["folder"]), arm, row["seed"], items)

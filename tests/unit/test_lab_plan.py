@@ -52,6 +52,14 @@ def test_every_experiment_resolves_to_recipes(scale: str, all_models: None) -> N
     assert seeds == {0, 1}
 
 
+def test_seeds_from_a_later_one_on_are_those_of_a_longer_run() -> None:
+    experiments = [EXPERIMENTS["clip-higher"]]
+    later = make_plan(experiments, "smoke", 2, Path("lab"), first_seed=1)
+    whole = make_plan(experiments, "smoke", 3, Path("lab"))
+    assert {job.seed for job in later.jobs.values()} == {1, 2}
+    assert all(later.arms["clip-higher"][arm] == keys[1:] for arm, keys in whole.arms["clip-higher"].items())
+
+
 def test_the_whole_fits_into_its_time_on_two_cores(all_models: None) -> None:
     """The primary experiments at eight seeds, then the others at three, whose shared arms are there already."""
     primary = [e for e in EXPERIMENTS.values() if any(claim.primary for claim in e.claims)]

@@ -20,6 +20,7 @@ from seethink.studies.lab.values import (
     ExperimentValues,
     LabValues,
     SeedValues,
+    join_values,
     read_values,
     write_values,
 )
@@ -104,6 +105,14 @@ def test_it_comes_to_the_stored_results_too(path: Path) -> None:
         assert [c.text for c in experiment.experiment.claims] == [c.text for c in today.claims]
 
 
+def test_it_comes_to_the_results_of_all_machines_joined(tmp_path: Path) -> None:
+    """Those of the second world: one file has other seeds or other experiments than the next."""
+    values = [read_values(path) for path in STORED]
+    ours = [one for one in values if {e.scale for e in one.experiments} == {"nano2"}]
+    write_values(tmp_path / "values.json", join_values(ours))
+    judged_twice(tmp_path / "values.json")
+
+
 def judged_twice(path: Path) -> set[str]:
     """Compare both ways of judging; returns the verdicts."""
     rows = [r for e in judge_values(read_values(path)).experiments for r in e.results]
@@ -168,6 +177,43 @@ def test_the_report_leaves_the_file_and_the_command_judges_it(lab: Path, tmp_pat
     assert "untestable" in said.stdout
     assert (tmp_path / "again.md").read_text() == (lab / "report.md").read_text()
     assert len((lab / "values.json").read_text()) < 40_000
+
+
+def test_seeds_of_several_machines_join_to_what_one_would_have_measured(tmp_path: Path) -> None:
+    parts = [("a", 0, 2), ("b", 4, 1), ("c", 2, 2)]
+    folders = [make_lab(tmp_path / name, *NAMES, seeds=n, first_seed=first) for name, first, n in parts]
+    whole = collect_values(make_lab(tmp_path / "whole", *NAMES, seeds=5))
+    joined = join_values([collect_values(folder) for folder in folders])
+    assert joined.experiments == whole.experiments
+    assert joined.facts["Machine"] == "made up"
+    assert joined.facts["Jobs"] == "12 and 6"
+    assert [e.results for e in judge_values(joined).experiments] == [e.results for e in judge_values(whole).experiments]
+
+
+def test_the_commands_join_files(tmp_path: Path) -> None:
+    a, b = make_lab(tmp_path / "a", *NAMES[2:], seeds=3), make_lab(tmp_path / "b", *NAMES[1:], seeds=2, first_seed=3)
+    assert run_command("lab", "report", "--out", str(b)).returncode == 0
+    assert run_command("lab", "report", "--out", str(a), "--also", str(b / "values.json")).returncode == 0
+    again = tmp_path / "again.md"
+    said = run_command("lab", "verdicts", str(a / "values.json"), str(b / "values.json"), "--markdown", str(again))
+    assert said.returncode == 0, said.stderr
+    assert again.read_text() == (a / "report.md").read_text()
+    assert "5 seeds" in again.read_text()
+    assert "vision-frozen" in again.read_text()
+    assert {e.seeds for e in read_values(a / "values.json").experiments} == {3}  # of this folder alone
+
+
+def test_a_seed_that_is_in_two_files_is_refused_and_so_are_other_claims(tmp_path: Path, lab: Path) -> None:
+    values = collect_values(lab)
+    with pytest.raises(LabError, match=r"seed 0 of experiment 'entropy-selection' is in two files"):
+        join_values([values, values])
+    other = collect_values(make_lab(tmp_path, *NAMES, first_seed=3))
+    claims = [e.experiment.claims for e in other.experiments]
+    odd = [c.model_copy(update={"least": 0.123}) for c in claims[0]]
+    stated = other.experiments[0].experiment.model_copy(update={"claims": tuple(odd)})
+    changed = other.experiments[0].model_copy(update={"experiment": stated})
+    with pytest.raises(LabError, match="has other claims, checks or another scale"):
+        join_values([values, LabValues(experiments=(changed,))])
 
 
 def test_a_plan_says_what_its_claims_can_show_given_earlier_values(lab: Path, tmp_path: Path) -> None:

@@ -30,7 +30,10 @@ def run(
     names: Annotated[
         list[str], typer.Argument(help="Experiments by name, `all`, or `primary`: those with a primary claim.")
     ],
-    seeds: Annotated[int, typer.Option(help="Number of seeds (0, 1, ...); each has its own cold start.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of seeds; each has its own cold start.", min=1)] = 3,
+    first_seed: Annotated[
+        int, typer.Option(help="The lowest; machines that share the seeds have one each, and `verdicts` joins.", min=0)
+    ] = 0,
     scale: Annotated[str, typer.Option(help=SCALES)] = DEFAULT,
     out: Out = Path("lab"),
     jobs: Annotated[
@@ -43,7 +46,7 @@ def run(
     """
     from seethink.studies.lab.commands import run_lab
 
-    report = run_lab(names, seeds=seeds, scale=scale, out=out, jobs=jobs)
+    report = run_lab(names, seeds=seeds, first_seed=first_seed, scale=scale, out=out, jobs=jobs)
     console.print(f"report: {escape(str(report))}", soft_wrap=True)
 
 
@@ -74,6 +77,9 @@ def plan(
 def report(
     out: Out = Path("lab"),
     markdown: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A values.json of other seeds or experiments to join; may be repeated.")
+    ] = None,
 ) -> None:
     """Every claim with effect, interval, n and verdict beside the paper's figure: report.html and report.md.
 
@@ -81,17 +87,19 @@ def report(
     """
     from seethink.studies.lab.commands import write_reports
 
-    page = write_reports(out, markdown)
+    page = write_reports(out, markdown, also or ())
     console.print(f"report: {escape(str(page))}", soft_wrap=True)
 
 
-@app.command(epilog="Example: `seethink lab verdicts lab/values.json`")
+@app.command(epilog="Example: `seethink lab verdicts seeds-0-4.json seeds-5-7.json`")
 def verdicts(
-    file: Annotated[Path, typer.Argument(help="A values.json of `seethink lab report`.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="values.json files of `seethink lab report`: other seeds or experiments each.")
+    ],
     markdown: Annotated[Path | None, typer.Option(help="Also write the table of `lab report` here.")] = None,
 ) -> None:
     """Judge every claim again, from the measured values alone: no arm, no checkpoint and no report is read."""
     from seethink.studies.lab.commands import judge_again
     from seethink.studies.lab.table import verdict_table
 
-    console.print(verdict_table(judge_again(file, markdown)))
+    console.print(verdict_table(judge_again(files, markdown)))

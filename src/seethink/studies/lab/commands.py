@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from seethink.studies.lab.results import Results
 
 
-def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None) -> Path:
+def run_lab(names: list[str], *, seeds: int, first_seed: int, scale: str, out: Path, jobs: int | None) -> Path:
     """The path of the report. Exit code 1: an arm failed."""
-    plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out)
+    plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out, first_seed)
     claim_file(out / INDEX, json_with("experiments"), "an index of `seethink lab`", "--out ")
     claim_file(out / "report.html", lambda _: (out / INDEX).is_file(), "a report of `seethink lab`", "--out ")
     with FolderLock(out, "--out "):
@@ -70,19 +71,19 @@ def choose(names: list[str], scale: Scale) -> list[Experiment]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def write_reports(out: Path, markdown: Path | None = None) -> Path:
+def write_reports(out: Path, markdown: Path | None = None, also: Sequence[Path] = ()) -> Path:
     """Write values.json, report.html and report.md in the lab's folder, and the table to `markdown` too.
 
-    Raises LabError.
+    values.json has what this folder measured; the reports have that of the files `also` besides. Raises LabError.
     """
     from seethink.studies.lab.collect import collect_values
     from seethink.studies.lab.lab_page import render
     from seethink.studies.lab.results import load_results
     from seethink.studies.lab.table import as_markdown
-    from seethink.studies.lab.values import VALUES, write_values
+    from seethink.studies.lab.values import VALUES, join_values, read_values, write_values
 
     values = collect_values(out)
-    results = load_results(out, values)
+    results = load_results(out, join_values([values, *map(read_values, also)]) if also else values)
     write_values(out / VALUES, values)
     table = as_markdown(results)
     write_text(out / "report.md", table)
@@ -92,13 +93,13 @@ def write_reports(out: Path, markdown: Path | None = None) -> Path:
     return out / "report.html"
 
 
-def judge_again(file: Path, markdown: Path | None = None) -> Results:
-    """The verdicts that follow from a values.json alone; the table to `markdown` too. Raises LabError."""
+def judge_again(files: Sequence[Path], markdown: Path | None = None) -> Results:
+    """The verdicts that follow from values.json files alone; the table to `markdown` too. Raises LabError."""
     from seethink.studies.lab.results import judge_values
     from seethink.studies.lab.table import as_markdown
-    from seethink.studies.lab.values import read_values
+    from seethink.studies.lab.values import join_values, read_values
 
-    results = judge_values(read_values(file))
+    results = judge_values(join_values([read_values(file) for file in files]))
     if markdown is not None:
         write_text(markdown, as_markdown(results))
     return results

@@ -89,10 +89,20 @@ class Results:
 
 
 def load_results(out: Path, values: LabValues | None = None) -> Results:
-    """Read a lab's folder, whose `values` may be known already. Raises LabError where no lab has run in it."""
+    """Read a lab's folder. `values`: those of the folder, perhaps joined with others'; read where not given.
+
+    Raises LabError where no lab has run in it.
+    """
     entries = read_index(out)["experiments"]
     found = judge_values(values or collect_values(out))
-    return replace(found, experiments=[_with_arms(one, entries[one.experiment.name], out) for one in found.experiments])
+    names = [one.experiment.name for one in found.experiments]
+    return replace(
+        found,
+        experiments=[
+            _with_arms(one, entries[name], out) if name in entries else one
+            for name, one in zip(names, found.experiments, strict=True)
+        ],
+    )
 
 
 def judge_values(values: LabValues) -> Results:
@@ -183,7 +193,7 @@ def _waiting(seeds: int, judged: int) -> str:
 
 
 def _with_arms(one: ExperimentResult, entry: dict[str, Any], out: Path) -> ExperimentResult:
-    folders = trained(entry, out)
+    folders = list(trained(entry, out).values())
     return replace(
         one,
         arms=[_arm_row(name, [f[name] for f in folders if name in f]) for name in entry["arms"]],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,7 +18,7 @@ from seethink.config import Section, explain
 from seethink.core.files import finite_values, read_file, write_text
 from seethink.runs.reading import parse_object
 from seethink.studies.lab.reading import Reading, Unreadable
-from seethink.studies.lab.schema import Claim, Experiment, LabError
+from seethink.studies.lab.schema import Claim, Experiment, LabError, load_experiments
 
 VALUES = "values.json"
 MOST_ITEMS = 1_000_000
@@ -88,6 +88,12 @@ class ExperimentValues(Section):
     claims: tuple[ClaimValues, ...] = Field(description="One for each claim, in their order.")
     checks: dict[str, CheckValues] = Field({}, description="By name.")
 
+    @property
+    def measured(self) -> set[int]:
+        """The seeds of which there is any value."""
+        of_claims = {one.seed for claim in self.claims for one in claim.seeds}
+        return of_claims.union(*(check.seeds for check in self.checks.values()))
+
     @model_validator(mode="after")
     def _all_claims(self) -> Self:
         if len(self.claims) != len(self.experiment.claims):
@@ -119,6 +125,47 @@ def read_values(path: Path) -> LabValues:
     except (OSError, ValueError) as error:
         said = " ".join(str(error).split())
     raise LabError(f"{path} is not a values.json of `seethink lab report`: {said}")
+
+
+def join_values(parts: Sequence[LabValues]) -> LabValues:
+    """Results of several machines or days as one: other experiments, or other seeds of the same ones.
+
+    Raises LabError where a seed of an experiment is in two of them, or an experiment was not stated alike in both.
+    """
+    found: dict[str, ExperimentValues] = {}
+    for one in (one for part in parts for one in part.experiments):
+        name = one.experiment.name
+        found[name] = _join(found[name], one) if name in found else one
+    order = {name: place for place, name in enumerate(load_experiments())}
+    names = sorted(found, key=lambda name: order.get(name, len(order)))
+    facts: dict[str, list[str]] = {}
+    for key, value in (pair for part in parts for pair in part.facts.items()):
+        facts.setdefault(key, []).append(value)
+    return LabValues(
+        experiments=tuple(found[name] for name in names),
+        facts={key: " and ".join(dict.fromkeys(values)) for key, values in facts.items()},
+    )
+
+
+def _join(first: ExperimentValues, second: ExperimentValues) -> ExperimentValues:
+    name = first.experiment.name
+    if (first.experiment, first.scale) != (second.experiment, second.scale):
+        raise LabError(f"experiment {name!r} has other claims, checks or another scale in another file; join like ones")
+    if twice := first.measured & second.measured:
+        raise LabError(f"seed {min(twice)} of experiment {name!r} is in two files; each seed counts once")
+    return first.model_copy(
+        update={
+            "seeds": first.seeds + second.seeds,
+            "claims": tuple(
+                ClaimValues(seeds=tuple(sorted((*a.seeds, *b.seeds), key=lambda s: s.seed)), why=a.why or b.why)
+                for a, b in zip(first.claims, second.claims, strict=True)
+            ),
+            "checks": {
+                check: CheckValues(seeds=a.seeds | second.checks[check].seeds, why=a.why or second.checks[check].why)
+                for check, a in first.checks.items()
+            },
+        }
+    )
 
 
 def _text(value: Any, depth: int, indent: str = "") -> str:
