@@ -7,33 +7,23 @@ The first server is killed before, and comes back at the same address. The ranks
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 import urllib.request
-from typing import Any
+from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.stand_in import asked
 from seethink.config import make_recipe
 from seethink.dist import servers
 from seethink.dist.ray import connected
 from seethink.generate.token_guard import KEY
-
-
-def asked(url: str) -> dict[str, Any]:
-    until = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as reply:
-                found: dict[str, Any] = json.load(reply)
-                return found
-        except OSError:
-            assert time.monotonic() < until, url
-            time.sleep(0.1)
 
 
 def is_gone(url: str) -> bool:

@@ -10,15 +10,13 @@ import os
 import signal
 import sys
 import time
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers.nano import nano_recipe
-from helpers.stand_in import STAND_IN
+from helpers.stand_in import STAND_IN, asked
 from seethink.config import Recipe
 from seethink.core.errors import UserError
 from seethink.dist import servers
@@ -40,19 +38,6 @@ def recipe(*words: str) -> Recipe:
 
 def local_command(wanted: Recipe, port: int) -> list[str]:
     return server_command(wanted, servers.LOOPBACK, port, on_gpu=bool(servers._gpus()))
-
-
-def asked(url: str) -> dict[str, Any]:
-    until = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as reply:
-                found: dict[str, Any] = json.load(reply)
-                return found
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:
