@@ -199,7 +199,9 @@ def test_the_commands_join_files(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stderr
     assert again.read_text() == (a / "report.md").read_text()
     assert "5 seeds" in again.read_text()
-    assert "vision-frozen" in again.read_text()
+    ran = again.read_text().splitlines()[2]
+    assert "`seethink lab run clip-higher rl-against-sft --seeds 5`" in ran
+    assert "`seethink lab run vision-frozen --seeds 2 --first-seed 3`" in ran
     assert {e.seeds for e in read_values(a / "values.json").experiments} == {3}  # of this folder alone
 
 

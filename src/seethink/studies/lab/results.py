@@ -73,6 +73,8 @@ class ExperimentResult:
     problems: list[str] = field(default_factory=list)
     reflections: dict[str, dict[str, Curve]] = field(default_factory=dict)
     """Arm -> how often "Wait" follows a first attempt, by step; of arms where that was measured."""
+    first_seed: int = 0
+    """The lowest of those measured."""
     regrets: list[Regret] = field(default_factory=list)
     """Per criterion, over the seeds of the arm whose checkpoints were compared."""
 
@@ -130,7 +132,8 @@ def _judged(values: ExperimentValues, priors: dict[str, Prior]) -> ExperimentRes
         _result(claim, of_claim, priors, [failed[name] for name in _telling(claim, of_claim, values) if name in failed])
         for claim, of_claim in zip(experiment.claims, values.claims, strict=True)
     ]
-    return ExperimentResult(experiment, values.scale, values.seeds, results)
+    first_seed = min(values.measured, default=0)
+    return ExperimentResult(experiment, values.scale, values.seeds, results, first_seed=first_seed)
 
 
 def _judged_seeds(claim: Claim, values: ClaimValues) -> tuple[SeedValues, ...]:

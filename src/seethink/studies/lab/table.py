@@ -72,12 +72,15 @@ def as_markdown(results: Results) -> str:
 
 def _commands(results: Results) -> str:
     """The runs that these results are of, those with most seeds first."""
-    names: dict[int, list[str]] = {}
+    names: dict[tuple[int, int], list[str]] = {}
     for one in results.experiments:
         seeds = max((result.effect.seeds for result in one.results if result.effect), default=0)
-        names.setdefault(seeds, []).append(one.experiment.name)
-    ran = sorted((seeds for seeds in names if seeds), reverse=True)
-    return ", ".join(f"`seethink lab run {' '.join(names[seeds])} --seeds {seeds}`" for seeds in ran)
+        names.setdefault((-seeds, one.first_seed), []).append(one.experiment.name)
+    return ", ".join(
+        f"`seethink lab run {' '.join(names[ran])} --seeds {-ran[0]}{f' --first-seed {ran[1]}' * bool(ran[1])}`"
+        for ran in sorted(names)
+        if ran[0]
+    )
 
 
 def _untestable(results: Results) -> list[str]:
