@@ -59,8 +59,10 @@ def plan(
         bool, typer.Option("--power", help="The smallest effect of each claim that can be found.")
     ] = False,
     values: Annotated[
-        Path | None,
-        typer.Option("--from", help="Of --power: a values.json of earlier results, for how much seeds differ."),
+        list[Path] | None,
+        typer.Option(
+            "--from", help="Of --power: a values.json of earlier results, for how much seeds differ; may be repeated."
+        ),
     ] = None,
 ) -> None:
     """What a run would train and how long it takes; with --power, what its claims can show. Nothing is run.
@@ -70,7 +72,7 @@ def plan(
     """
     from seethink.studies.lab.commands import show_plan
 
-    console.print(show_plan(names, seeds=seeds, scale=scale, power=power, values=values))
+    console.print(show_plan(names, seeds=seeds, scale=scale, power=power, values=values or ()))
 
 
 @app.command(epilog="Example: `seethink lab report --out lab --markdown docs/lab-results.md`")

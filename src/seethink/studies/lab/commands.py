@@ -38,17 +38,18 @@ def run_lab(names: list[str], *, seeds: int, first_seed: int, scale: str, out: P
     return page
 
 
-def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: Path | None) -> Table:
+def show_plan(names: list[str], *, seeds: int, scale: str, power: bool, values: Sequence[Path]) -> Table:
     """What would run and for how long; with `power` what its claims can show. Raises LabError."""
-    if values is not None and not power:
+    if values and not power:
         raise LabError("--from is of --power: give both, or neither")
     chosen = choose(names, find_scale(scale))
     if not power:
         return plan_table(make_plan(chosen, scale, seeds, Path("lab")), available_cores())
     from seethink.studies.lab.power import power_table
-    from seethink.studies.lab.values import read_values
+    from seethink.studies.lab.values import join_values, read_values
 
-    return power_table(chosen, seeds, find_scale(scale), read_values(values) if values else None)
+    known = join_values([read_values(file) for file in values]) if values else None
+    return power_table(chosen, seeds, find_scale(scale), known)
 
 
 def choose(names: list[str], scale: Scale) -> list[Experiment]:
