@@ -22,7 +22,7 @@ def world(options: str, source: str = "world:math,dice:traces") -> list[Sample]:
 
 def test_options() -> None:
     assert parse_source("world:math,dice:traces?image=crop") == (("math", "dice"), True)
-    damage = parse_options("world:all:traces?image=blank&share=0.1&denials=0.2")
+    damage, _ = parse_options("world:all:traces?image=blank&share=0.1&denials=0.2")
     assert (damage.image, damage.share, damage.denials) == ("blank", 0.1, 0.2)
     for wrong, said in (
         ("?img=blank", "no option 'img'; choose from image, share, denials"),

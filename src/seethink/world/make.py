@@ -1,4 +1,5 @@
-"""The worlds as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: `damage.py`), and Parquet files of them.
+"""The worlds as data: `world:DOMAINS[:traces][?OPTIONS]` sources (options: `damage.py`, and `leaps=0.5` of
+`world:zoom:traces`, the share that answers without a call), and Parquet files of them.
 
 Sources that begin with `world2:` are read by `seethink.world.v2.source`.
 """
@@ -16,7 +17,7 @@ from seethink.core.files import claim_file, replacing
 from seethink.core.png import png_bytes
 from seethink.core.types import Sample
 from seethink.world import wall
-from seethink.world.damage import Damage, parse_damage
+from seethink.world.damage import Damage, parse_damage, read_share
 from seethink.world.digits import SPLITS, Split
 from seethink.world.questions import TASKS, Item, make_item
 from seethink.world.scenes import DOMAINS, OTHER_DOMAINS
@@ -24,6 +25,7 @@ from seethink.world.trace import teacher_trace
 from seethink.world.v2 import source as second
 
 PREFIX = "world:"
+LEAPS = "leaps="
 MARK = b"seethink"
 """In the metadata of the files that are written here."""
 
@@ -57,12 +59,15 @@ def parse_source(source: str) -> tuple[tuple[str, ...], bool]:
     return domains, kind == "traces"
 
 
-def parse_options(source: str) -> Damage:
-    """The options after the `?` of a source. Raises UserError."""
+def parse_options(source: str) -> tuple[Damage, float]:
+    """The options after the `?` of a source: damage and denials, and the share of leaps. Raises UserError."""
+    options = source.partition("?")[2].split("&")
+    leaps = next((option.removeprefix(LEAPS) for option in reversed(options) if option.startswith(LEAPS)), "0")
     try:
-        return parse_damage(source.partition("?")[2])
+        damage = parse_damage("&".join(option for option in options if not option.startswith(LEAPS)))
+        return damage, read_share("leaps", leaps)
     except ValueError as error:
-        raise UserError(f"{source!r}: {error}") from None
+        raise UserError(f"{source!r}: {error} (leaps is another, of world:zoom:traces)") from None
 
 
 def one_domain(source: str, domain: str) -> str:
@@ -73,8 +78,8 @@ def one_domain(source: str, domain: str) -> str:
     """
     if source.startswith(second.PREFIX):
         return second.one_domain(source, domain)
-    _, mark, options = source.partition("?")
-    return f"{PREFIX}{domain}{mark}{options}"
+    options = second.without_traces(source.partition("?")[2])
+    return f"{PREFIX}{domain}{'?' * bool(options)}{options}"
 
 
 def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
@@ -84,20 +89,25 @@ def world_samples(source: str, split: str, size: int, seed: int) -> list[Sample]
     """
     if source.startswith(second.PREFIX):
         return second.samples(source, split, size, seed)
-    (domains, traces), damage = parse_source(source), parse_options(source)
-    if damage.denials and not traces:
-        raise UserError(f"{source!r}: denials are of traces; add ':traces' before the '?'")
+    (domains, traces), (damage, leaps) = parse_source(source), parse_options(source)
+    for name, share in (("denials", damage.denials), ("leaps", leaps)):
+        if share and not traces:
+            raise UserError(f"{source!r}: {name} are of traces; add ':traces' before the '?'")
+    if leaps and wall.DOMAIN not in domains:
+        raise UserError(f"{source!r}: leaps are of world:zoom:traces; leave them out")
     own = next((known for known in SPLITS if known == split), None)
     if own is None:
         raise UserError(f"the world has the splits {', '.join(SPLITS)}, not {split!r}")
-    return [_sample(domains[i % len(domains)], i // len(domains), own, seed, traces, damage) for i in range(size)]
+    return [
+        _sample(domains[i % len(domains)], i // len(domains), own, seed, traces, damage, leaps) for i in range(size)
+    ]
 
 
-def _sample(domain: str, index: int, split: Split, seed: int, traces: bool, damage: Damage) -> Sample:
+def _sample(domain: str, index: int, split: Split, seed: int, traces: bool, damage: Damage, leaps: float) -> Sample:
     place = [seed, SPLITS.index(split), [*DOMAINS, wall.DOMAIN].index(domain), index]
     rng = np.random.default_rng(place)
     if domain == wall.DOMAIN:
-        sample = wall.wall_sample(index, split, seed, trace=traces)
+        sample = wall.wall_sample(index, split, seed, trace=traces, leaps=leaps)
     else:
         item = make_item(domain, list(TASKS)[index % len(TASKS)], split, rng)
         sample = to_sample(item, f"{domain}-{split}-{seed}-{index}", teacher_trace(item, rng) if traces else None)

@@ -25,12 +25,19 @@ OTHERS = 5
 """Pictures that are not asked about."""
 STREAM = 0x2003
 """Sets the random numbers apart from those of the domains, which have their numbers there."""
+LEAP_STREAM = 0x2004
+"""Decides which traces leap, apart from what the items draw."""
 CALL = '<tool_call>{{"name": "zoom", "arguments": {{"box": {}}}}}</tool_call>'
 
 
-def wall_sample(index: int, split: Split, seed: int, *, trace: bool) -> Sample:
-    """Item `index`, a function of (seed, split, index); with `trace` the response looks first and answers then."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), STREAM, index])
+def wall_sample(index: int, split: Split, seed: int, *, trace: bool, leaps: float = 0.0) -> Sample:
+    """Item `index`, a function of (seed, split, index); with `trace` the response looks first and answers then.
+
+    `leaps` is the share of the traces that answer without looking: they are the others less their call.
+    """
+    place = [seed, SPLITS.index(split)]
+    call = np.random.default_rng([*place, LEAP_STREAM, index]).random() >= leaps
+    rng = np.random.default_rng([*place, STREAM, index])
     item = make_item("math", DIFFICULTY, split, rng)
     cells = [int(cell) for cell in rng.permutation(SIDE * SIDE)[: 1 + OTHERS]]
     wall = Image.new("RGB", (SIDE * SIZE, SIDE * SIZE), (245, 245, 245))
@@ -45,7 +52,7 @@ def wall_sample(index: int, split: Split, seed: int, *, trace: bool) -> Sample:
         choices=item.choices,
         domain=DOMAIN,
         difficulty=DIFFICULTY,
-        response=CALL.format(box_of(row, column)) + teacher_trace(item, rng) if trace else None,
+        response=CALL.format(box_of(row, column)) * call + teacher_trace(item, rng) if trace else None,
         meta={"task": item.task},
     )
 

@@ -103,9 +103,18 @@ def one_domain(source: str, domain: str) -> str:
     ('world2:dice?levels=1-4', 'world2:dice:probes')
     """
     head, _, rest = source.partition("?")
-    options = "&".join(option for option in rest.split("&") if not option.startswith(("leaps=", "denials=")))
+    options = without_traces(rest)
     form = ASKED_AS.get(head.removeprefix(PREFIX).partition(":")[2], "")
     return f"{PREFIX}{domain}{form}{'?' * bool(options)}{options}"
+
+
+def without_traces(options: str) -> str:
+    """The options of a source less those that are about its traces.
+
+    >>> without_traces("levels=1-4&leaps=0.5")
+    'levels=1-4'
+    """
+    return "&".join(option for option in options.split("&") if not option.startswith(("leaps=", "denials=")))
 
 
 def samples(source: str, split: str, size: int, seed: int) -> list[Sample]:
