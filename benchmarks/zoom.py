@@ -1,8 +1,9 @@
 """RL with and without the zoom on `world:zoom`, over seeds: does looking closer pay?
 
-    python benchmarks/zoom.py --seeds 5 --out runs/zoom     # goes on where it was stopped
+    python benchmarks/zoom.py --seeds 5 --out runs/zoom                                      # goes on where it was stopped
+    python benchmarks/zoom.py --seeds 5 --out runs/zoom --values benchmarks/zoom_values.json  # trains what the file lacks
 
-With --jobs 2, two runs at a time, each on one thread. Both sides have the same questions, steps, samples and
+With --jobs 2, two runs at a time, each on one thread. The accuracies of every run are kept in --values. Both sides have the same questions, steps, samples and
 teacher. The traces of the side without a tool are the same ones less their calls. Each seed has its own cold start
 and RL on each side; accuracies are of test items at temperature 1.
 """
@@ -17,10 +18,11 @@ import platform
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from seethink.config import DataConfig, load_recipe
 from seethink.core.files import write_text
@@ -29,6 +31,8 @@ from seethink.runs.reading import final_model
 from seethink.world.make import world_samples, write_parquet
 
 SIDES = ("zoom", "no tool")
+Values = dict[str, dict[str, Any]]
+"""Of every run, by its name: accuracy by stage, number of items, date."""
 TOOL = re.compile("(environment|turns|turn_tokens) = ")
 """Keys of a recipe that give the model a tool."""
 
@@ -69,9 +73,13 @@ def of_stage(stage: str, words: list[str]) -> list[str]:
     return [word.removeprefix(f"{stage}:") for word in words if word.startswith(f"{stage}:")]
 
 
+def name_of(side: str, seed: int) -> str:
+    return f"{side.replace(' ', '-')}-{seed}"
+
+
 def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> dict[str, float]:
     """Accuracy after the cold start and after RL."""
-    name = f"{side.replace(' ', '-')}-{seed}"
+    name = name_of(side, seed)
     cold, rl = out / f"{name}-cold", out / f"{name}-rl"
     tool = side == "zoom"
     # Without the tool a model may be as good as blind to the wall: that is what is measured.
@@ -94,20 +102,32 @@ def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> di
     return found
 
 
+def measured(path: Path, out: Path, pairs: list[tuple[str, int]], jobs: int, size: int, words: list[str]) -> Values:
+    """The accuracies of every pair of side and seed: read from `path`, or trained and added to it."""
+    values: Values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    lacking = [pair for pair in pairs if name_of(*pair) not in values]
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(run_seed, out, *pair, size, words): pair for pair in lacking}
+        for run in as_completed(running):
+            values[name_of(*running[run])] = {"items": size, "date": str(date.today()), **run.result()}
+            write_text(path, json.dumps(dict(sorted(values.items())), indent=1) + "\n")
+    return values
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int, default=400, help="test items")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--values", type=Path, help="accuracies of each run (default: OUT/values.json)")
     parser.add_argument("words", nargs="*", help="coldstart:KEY=VALUE or grpo:KEY=VALUE, for a short trial")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        pairs = [(side, seed) for seed in range(args.seeds) for side in SIDES]
-        scored = pool.map(lambda pair: run_seed(args.out, *pair, args.size, args.words), pairs)
-        found = dict(zip(pairs, scored, strict=True))
-    scores = {side: [found[side, seed] for seed in range(args.seeds)] for side in SIDES}
+    pairs = [(side, seed) for seed in range(args.seeds) for side in SIDES]
+    kept = args.values or args.out / "values.json"
+    found = measured(kept, args.out, pairs, args.jobs, args.size, args.words)
+    scores = {side: [found[name_of(side, seed)] for seed in range(args.seeds)] for side in SIDES}
     print(f"{args.seeds} seeds, {args.size} test items, {platform.machine()}, {date.today()}\n")
     print("| | cold start | RL |\n|---|---:|---:|")
     for side, runs in scores.items():

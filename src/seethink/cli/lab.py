@@ -30,7 +30,10 @@ def run(
     names: Annotated[
         list[str], typer.Argument(help="Experiments by name, `all`, or `primary`: those with a primary claim.")
     ],
-    seeds: Annotated[int, typer.Option(help="Number of seeds (0, 1, ...); each has its own cold start.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of seeds; each has its own cold start.", min=1)] = 3,
+    first_seed: Annotated[
+        int, typer.Option(help="The lowest; machines that share the seeds have one each, and `verdicts` joins.", min=0)
+    ] = 0,
     scale: Annotated[str, typer.Option(help=SCALES)] = DEFAULT,
     out: Out = Path("lab"),
     jobs: Annotated[
@@ -43,7 +46,7 @@ def run(
     """
     from seethink.studies.lab.commands import run_lab
 
-    report = run_lab(names, seeds=seeds, scale=scale, out=out, jobs=jobs)
+    report = run_lab(names, seeds=seeds, first_seed=first_seed, scale=scale, out=out, jobs=jobs)
     console.print(f"report: {escape(str(report))}", soft_wrap=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,12 +25,15 @@ def read_index(out: Path) -> dict[str, Any]:
     return read_object(path)
 
 
-def trained(entry: dict[str, Any], out: Path) -> list[Folders]:
-    """Per seed, given an experiment's entry in lab.json."""
-    return [
-        {name: out / rows[seed]["folder"] for name, rows in entry["arms"].items() if rows[seed]["state"] == "trained"}
-        for seed in range(entry["seeds"])
-    ]
+def trained(entry: dict[str, Any], out: Path) -> dict[int, Folders]:
+    """By seed, given an experiment's entry in lab.json."""
+    found: dict[int, Folders] = {}
+    for name, rows in entry["arms"].items():
+        for row in rows:
+            of_seed = found.setdefault(row["seed"], {})
+            if row["state"] == "trained":
+                of_seed[name] = out / row["folder"]
+    return found
 
 
 def collect_values(out: Path) -> LabValues:
@@ -52,27 +55,27 @@ def _experiment(experiment: Experiment, entry: dict[str, Any], out: Path) -> Exp
     )
 
 
-def _claim(claim: Claim, folders: list[Folders]) -> ClaimValues:
+def _claim(claim: Claim, folders: dict[int, Folders]) -> ClaimValues:
     """Over the seeds for which every arm of the claim has finished and recorded the value."""
 
     def of_seed(seed: int) -> SeedValues:
         left, *rest = [_read(term, folders[seed]) for term in claim.terms]
         return SeedValues.of(claim, seed, left, rest[0] if rest else None)
 
-    found, why = _per_seed(of_seed, len(folders))
+    found, why = _per_seed(of_seed, folders)
     return ClaimValues(seeds=tuple(found.values()), why=why)
 
 
-def _check(term: Term, folders: list[Folders]) -> CheckValues:
-    found, why = _per_seed(lambda seed: _read(term, folders[seed]).value, len(folders))
+def _check(term: Term, folders: dict[int, Folders]) -> CheckValues:
+    found, why = _per_seed(lambda seed: _read(term, folders[seed]).value, folders)
     return CheckValues(seeds=found, why=why)
 
 
-def _per_seed(read: Callable[[int], T], seeds: int) -> tuple[dict[int, T], str]:
+def _per_seed(read: Callable[[int], T], seeds: Iterable[int]) -> tuple[dict[int, T], str]:
     """What can be read, and why the first of the others cannot."""
     found: dict[int, T] = {}
     why = ""
-    for seed in range(seeds):
+    for seed in seeds:
         try:
             found[seed] = read(seed)
         except Unreadable as reason:

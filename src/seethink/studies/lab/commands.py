@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from seethink.studies.lab.results import Results
 
 
-def run_lab(names: list[str], *, seeds: int, scale: str, out: Path, jobs: int | None) -> Path:
+def run_lab(names: list[str], *, seeds: int, first_seed: int, scale: str, out: Path, jobs: int | None) -> Path:
     """The path of the report. Exit code 1: an arm failed."""
-    plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out)
+    plan = make_plan(choose(names, find_scale(scale)), scale, seeds, out, first_seed)
     claim_file(out / INDEX, json_with("experiments"), "an index of `seethink lab`", "--out ")
     claim_file(out / "report.html", lambda _: (out / INDEX).is_file(), "a report of `seethink lab`", "--out ")
     with FolderLock(out, "--out "):

@@ -70,7 +70,7 @@ class Job:
 class Plan:
     scale_name: str
     scale: Scale
-    seeds: int
+    seeds: range
     experiments: list[Experiment]
     jobs: dict[str, Job] = field(default_factory=dict)
     """By key, parents before children."""
@@ -88,18 +88,18 @@ class Plan:
         return seconds
 
 
-def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path) -> Plan:
-    """Plan the jobs of all experiments.
+def make_plan(experiments: Iterable[Experiment], scale: str, seeds: int, out: Path, first_seed: int = 0) -> Plan:
+    """Plan the jobs of all experiments, with `seeds` seeds from `first_seed` on.
 
     Raises LabError for an unknown scale or what cannot run at it, and RecipeError for an arm whose recipe is refused.
     """
-    plan = Plan(scale, find_scale(scale), seeds, list(experiments))
+    plan = Plan(scale, find_scale(scale), range(first_seed, first_seed + seeds), list(experiments))
     for experiment in plan.experiments:
         if why := why_left_out(experiment, plan.scale):
             raise LabError(f"experiment {experiment.name!r} cannot run at the scale {scale!r}: {why}")
         used = {name for term in experiment.terms for name in term.arms}
         plan.arms[experiment.name] = {
-            name: [_add_job(plan, experiment, name, seed, out).key for seed in range(seeds)]
+            name: [_add_job(plan, experiment, name, seed, out).key for seed in plan.seeds]
             for name in experiment.arms
             if name in used
         }

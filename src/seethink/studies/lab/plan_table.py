@@ -29,16 +29,16 @@ def plan_table(plan: Plan, cores: int) -> Table:
     for heading in ("train", "measure", "done"):
         table.add_column(heading, justify="right")
     for job in plan.jobs.values():
-        if job.seed == 0 and (job.recipe is not None or job.measurements):
+        if job.seed == plan.seeds.start and (job.recipe is not None or job.measurements):
             finished = sum(plan.jobs[key].names == job.names for key in done)
             measured = sum(plan.measure_seconds(job).values())
-            cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {plan.seeds}")
+            cells = (f"{job.train_s:.0f}", f"{measured:.0f}", f"{finished} of {len(plan.seeds)}")
             table.add_row(job.stage or job.model or "parts", Text(_served(job.names)), *cells)
     left = [job for key, job in plan.jobs.items() if key not in done]
     total = sum(map(plan.seconds, left))
     hours = wall_seconds(plan, done, cores) / 3600
     table.caption = (
-        f"{len(plan.jobs)} jobs with {plan.seeds} seeds, {len(left)} to do: {total:,.0f} core-seconds, "
+        f"{len(plan.jobs)} jobs with {len(plan.seeds)} seeds, {len(left)} to do: {total:,.0f} core-seconds, "
         f"about {hours:.2f} hours on {cores} cores"
     )
     return table

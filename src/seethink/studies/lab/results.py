@@ -183,7 +183,7 @@ def _waiting(seeds: int, judged: int) -> str:
 
 
 def _with_arms(one: ExperimentResult, entry: dict[str, Any], out: Path) -> ExperimentResult:
-    folders = trained(entry, out)
+    folders = list(trained(entry, out).values())
     return replace(
         one,
         arms=[_arm_row(name, [f[name] for f in folders if name in f]) for name in entry["arms"]],

@@ -228,7 +228,7 @@ def write_index(plan: Plan, out: Path, outcome: Outcome) -> None:
     for experiment in plan.experiments:
         before["experiments"][experiment.name] = {
             "scale": plan.scale_name,
-            "seeds": plan.seeds,
+            "seeds": len(plan.seeds),
             "arms": {
                 name: [_entry(plan.jobs[key], outcome) for key in keys]
                 for name, keys in plan.arms[experiment.name].items()
