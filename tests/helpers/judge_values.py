@@ -109,8 +109,10 @@ def interval(row: dict[str, Any], d0: float, s0: float, most: float) -> None:
         near = 0.05 * (row["high"] - row["low"])
         row["by_items"] = not (row["low"] + near <= low and row["high"] - near >= high)
         row["low"], row["high"] = np.fmin(row["low"], low), np.fmax(row["high"], high)
-    if claim["left"].get("correlation") and not claim.get("right"):
-        row["low"], row["high"] = np.clip([row["low"], row["high"]], -1, 1)
+    of_correlation = claim["left"].get("correlation") or claim["left"].get("study") == "correlation"
+    if of_correlation and not claim.get("right"):
+        bounds = min(-1, row["value"]), max(1, row["value"])
+        row["low"], row["high"] = np.clip([row["low"], row["high"]], *bounds)
 
 
 @cache

@@ -24,6 +24,7 @@ from seethink.studies.lab.values import (
     read_values,
     write_values,
 )
+from seethink.studies.lab.verdict import estimate_effect
 
 STORED = sorted((Path(__file__).parents[2] / "benchmarks/lab").glob("*.json"))
 NAMES = ("entropy-selection", "vision-frozen", "clip-higher", "rl-against-sft")
@@ -143,6 +144,20 @@ def test_a_primary_claim_is_judged_at_its_looks(seeds: int, judged: int, level: 
     assert (found.verdict == "agrees") == (seeds >= 3)
     said = {2: "A primary claim is judged from 3 seeds on", 4: "Judged by the first 3 of 4 seeds, until there are 5"}
     assert found.why == said.get(seeds, "")
+
+
+@pytest.mark.parametrize(("name", "text"), [("entropy-selection", "goes with"), ("selection", "goes with")])
+@pytest.mark.parametrize(
+    ("found", "low"), [((-0.9, -0.95, -0.2), -1.0), ((-1.4, -1.1, -1.2), -3.7 / 3), ((-0.05, 0.0, 0.05), None)]
+)
+def test_the_interval_of_a_correlation_has_no_impossible_values(
+    name: str, text: str, found: tuple[float, ...], low: float | None
+) -> None:
+    """Correcting for reliability can take the value itself beyond -1."""
+    claim = next(c for c in load_experiments()[name].claims if text in c.text).model_copy(update={"primary": False})
+    effect = estimate_effect(claim, [SeedValues(seed=n, left=value) for n, value in enumerate(found)])
+    assert effect.low == pytest.approx(low) if low is not None else -1 < effect.low < -0.05
+    assert effect.low <= effect.value <= effect.high <= 1
 
 
 def test_a_check_that_was_not_measured_fails(tmp_path: Path) -> None:

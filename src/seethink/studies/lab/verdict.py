@@ -55,7 +55,7 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO
     """The effect over seeds; ratios are compared as logarithms. `prior` is that of the claim's scale.
 
     The interval of a primary claim has the level of the look that so many seeds are. That of a correlation ends at -1
-    and 1.
+    and 1, or at its value beyond.
     """
     values = [seed_effect(claim, one) for one in seeds]
     level = level_at(len(seeds), claim.level) if claim.primary and len(seeds) in LOOKS else claim.level
@@ -63,8 +63,10 @@ def estimate_effect(claim: Claim, seeds: Sequence[SeedValues], prior: Prior = NO
     per_item = [item_values(one) for one in seeds if one.items]
     if per_item:
         interval = _wider(interval, bootstrap_mean(np.concatenate(per_item), level=level))
-    if claim.left.correlation and claim.right is None:
-        interval = Interval(interval.value, max(interval.low, -1.0), min(interval.high, 1.0), interval.n)
+    if claim.right is None and (claim.left.correlation or claim.left.study == "correlation"):
+        # Beyond -1 and 1 lies at most the value: the correction for reliability can take it there.
+        low, high = max(interval.low, min(interval.value, -1.0)), min(interval.high, max(interval.value, 1.0))
+        interval = Interval(interval.value, low, high, interval.n)
     back = factor if claim.ratio else float
     value, low, high = (
         back(x) if math.isfinite(x) else math.nan for x in (interval.value, interval.low, interval.high)
