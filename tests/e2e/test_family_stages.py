@@ -1,4 +1,5 @@
-"""Every family of the table trains: SFT, GRPO, connector-only, LoRA, resume and export, on files like a user's.
+"""Every family of the table trains, and so do two whose layers keep states: SFT, GRPO, connector-only, LoRA, resume and
+export, on files like a user's.
 
 The prompts have one image, two of different sizes, or none, mixed in every batch.
 """
@@ -14,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.families import FAMILIES, NEWER_FAMILIES, ONE_IMAGE_FAMILIES, picture, save_family
+from helpers.families import FAMILIES, NEWER_FAMILIES, ONE_IMAGE_FAMILIES, STATEFUL_FAMILIES, picture, save_family
 from helpers.plain_transformers import PlainTransformers
 from seethink.config import make_recipe
 from seethink.models.load import load_model
@@ -27,7 +28,7 @@ SIZES = ((40, 40), (80, 30), (30, 64))
 WORDS = ["what", "is", "the", "sum", "of", "red", "and", "blue", "digits", "in", "this", "picture"]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=[*FAMILIES, *STATEFUL_FAMILIES])
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `model` and `train.jsonl`, its images beside it."""
     folder = tmp_path_factory.mktemp("home")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from helpers.families import STATEFUL_FAMILIES, build_config, picture, save_family
+from helpers.families import build_config, picture, save_family
 from helpers.family_processors import WORDS, build_tokenizer
 from seethink.cli.main import app
 from seethink.config import make_recipe
-from seethink.core.errors import UserError
 from seethink.models.parts import PartsError
 from seethink.train.start import train as train_stage
 
@@ -96,26 +94,6 @@ def test_the_command_shows_what_was_found(home: Path) -> None:
     assert 'vision = ["model.vision_tower"]' in shown
     found = json.loads(CliRunner().invoke(app, ["parts", str(home / "model"), "--json"]).output)
     assert [line.split(":")[0] for line in found["found"]] == ["vision", "connector", "language"]
-
-
-@pytest.mark.parametrize("model_type", STATEFUL_FAMILIES)
-def test_layers_with_states_learn_from_traces_and_are_not_sampled_here(
-    home: Path, tmp_path: Path, model_type: str
-) -> None:
-    """LFM2-VL's convolutions and Qwen3.5's linear attention: parts are found and SFT moves them; GRPO is refused."""
-    for file in home.iterdir():
-        if file.is_file():
-            shutil.copy(file, tmp_path)
-    save_family(model_type, tmp_path / "model")
-    run(tmp_path, "sft", "sft")
-    start = load_file(tmp_path / "model" / "model.safetensors")
-    end = load_file(tmp_path / "sft" / "best" / "model.safetensors")
-    moved = {name for name in end if not torch.equal(start[name], end[name])}
-    connector = {"lfm2_vl": "multi_modal_projector", "qwen3_5": "visual.merger"}[model_type]
-    state = {"lfm2_vl": "conv.conv", "qwen3_5": "linear_attn"}[model_type]
-    assert all(any(part in name for name in moved) for part in ("vis", connector, state))
-    with pytest.raises(UserError, match="layers carry more than keys and values from token to token"):
-        run(tmp_path, "grpo", "grpo")
 
 
 def test_modules_that_miss_a_parameter_stop_the_run(home: Path) -> None:

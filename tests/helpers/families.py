@@ -27,7 +27,7 @@ from helpers.family_processors import (
 from helpers.family_words import ANYRES_GRID, ANYRES_PATCH, ANYRES_TILE, EOS, PAD, PATCH, QUERY_TOKENS, TILE, Words
 
 STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5")
-"""Families that are not listed: their short convolutions or linear attention carry more than keys and values."""
+"""Their short convolutions or linear attention carry more than keys and values. Their parts are found, not listed."""
 FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL_FAMILIES)
 NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)
 """Tested through the same code as those before them, so with fewer forms of each test."""
@@ -35,6 +35,7 @@ FAST_FAMILIES = ("internvl", "qwen2_5_vl")
 """One position per token, and three per token."""
 FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 """To parametrize a test with every family; those beyond `FAST_FAMILIES` are slow tests."""
+STATEFUL_PARAMS = [pytest.param(name, marks=pytest.mark.slow) for name in STATEFUL_FAMILIES]
 ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")
 """Families whose processor and forward take exactly one image per prompt."""
 NESTED_VISION_FAMILIES: tuple[str, ...] = ("llava", "llava_onevision", "gemma3")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, picture, plain_experts, save_family
+from helpers.families import FAMILY_PARAMS, ONE_IMAGE_FAMILIES, STATEFUL_PARAMS, picture, plain_experts, save_family
 from helpers.nano import gradients, relative_error
 from seethink.core.types import Completion, Microbatch, Prompt, Sample
 from seethink.generate.in_process.generator import InProcessGenerator
@@ -27,7 +27,7 @@ SIZES = ((40, 40), (80, 30), (30, 64))
 QUESTIONS = ("what is the sum", "two plus three is what number", "what", "what is the largest red digit of all that")
 
 
-@pytest.fixture(scope="module", params=FAMILY_PARAMS)
+@pytest.fixture(scope="module", params=[*FAMILY_PARAMS, *STATEFUL_PARAMS])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_family(request.param, tmp_path_factory.mktemp("family"))
 
@@ -143,6 +143,16 @@ def test_decoder_and_trainer_agree(
         ours = scores(loaded, [rows])
     for i, completion in enumerate(c for group in completions for c in group):
         assert ours[i].tolist() == pytest.approx(completion.generator_logprobs, abs=2e-5)
+
+
+def test_prompts_that_enter_later_get_the_same_answers(
+    loaded: LoadedModel, prompts: list[Prompt], completions: list[list[Completion]]
+) -> None:
+    """Beside other prompts, so padded otherwise, and while rows of others end and leave."""
+    few = InProcessGenerator(loaded, max_rows=6).generate(prompts, 3, Sampling(10), (0,))
+    assert [[c.token_ids for c in group] for group in few] == [[c.token_ids for c in group] for group in completions]
+    for one, other in zip((c for group in few for c in group), (c for g in completions for c in g), strict=True):
+        assert one.generator_logprobs == pytest.approx(other.generator_logprobs, abs=2e-5)
 
 
 def test_packing_changes_no_gradient(

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seethink.core.errors import UserError
 from seethink.core.types import Completion, Prompt
 from seethink.data.prompts import prompt_lengths
 from seethink.generate.in_process.decode_batch import DecodeBatch
 from seethink.generate.in_process.rules import LogitsRule, logits_rules
 from seethink.generate.in_process.sampling import Draw, completion_uniforms, sample_tokens
+from seethink.generate.in_process.stateful_batch import StatefulBatch
 from seethink.generate.in_process.step import Step
 from seethink.generate.protocol import Sampling
 from seethink.models.forward import stateful_layers
@@ -28,6 +29,7 @@ PREFILL_ROWS = 64
 """Prompts prefilled at once."""
 MOST_BATCHES = 4
 """Prompts enter while rows are free, but a step's attention is one call per batch."""
+Batch = DecodeBatch | StatefulBatch
 DROPPED_SHARE = 8
 """Finished rows are dropped once they are 1 / DROPPED_SHARE of a batch: dropping copies keys and values."""
 
@@ -40,6 +42,7 @@ class InProcessGenerator:
         self._max_rows = max_rows
         self._step: Step | None = None
         self._rules: list[LogitsRule] = []
+        self._stateful = bool(stateful_layers(loaded.model))
         self._parameters = sum(p.numel() for p in loaded.model.parameters())
         self._running: list[_Answers] = []
         self.policy_version = 0
@@ -57,7 +60,6 @@ class InProcessGenerator:
         *,
         places: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        self._refuse_states()
         was_training = self._loaded.model.training
         self._loaded.model.eval()
         self._running, self._rules = [], logits_rules(sampling.rules, self._loaded)
@@ -70,7 +72,7 @@ class InProcessGenerator:
         with self._loaded.autocast():
             while waiting or self._running:
                 while entering := self._entering(waiting, group_size):
-                    batch = DecodeBatch.prefill(self._loaded, [prompts[i] for i in entering], group_size)
+                    batch = self._prefill([prompts[i] for i in entering], group_size)
                     numbers = entering if places is None else [places[i] for i in entering]
                     uniforms = _uniforms(seed, numbers, group_size, sampling.max_new_tokens)
                     self._running.append(_Answers(batch, entering, group_size, uniforms))
@@ -89,13 +91,10 @@ class InProcessGenerator:
         self._loaded.model.train(was_training)
         return groups
 
-    def _refuse_states(self) -> None:
-        """Raises UserError for a model whose layers carry more from token to token than the decoder keeps."""
-        if kinds := stateful_layers(self._loaded.model):
-            raise UserError(
-                f"its {kinds} layers carry more than keys and values from token to token, which the decoder in the "
-                "trainer's process does not keep: sample with vLLM servers (rollout.engine=vllm); stage sft needs none"
-            )
+    def _prefill(self, prompts: list[Prompt], group_size: int) -> Batch:
+        if self._stateful:
+            return StatefulBatch(self._loaded, prompts, group_size)
+        return DecodeBatch.prefill(self._loaded, prompts, group_size)
 
     def load_weights(self, version: int) -> None:
         """The weights are the trainer's own, so only their number is noted."""
@@ -141,16 +140,20 @@ class InProcessGenerator:
 
     def _advance(self, token_ids: Tensor) -> Tensor:
         """[R, V] logits after these tokens."""
+        batches = [a.batch for a in self._running]
+        if self._stateful:
+            parts = token_ids.split([len(batch.rows) for batch in batches])
+            return torch.cat([batch.step(ids) for batch, ids in zip(_stateful(batches), parts, strict=True)])
         if self._step is None:
             self._step = Step(self._loaded, self._attend)
-        logits_RV = self._step(token_ids, torch.cat([a.batch.positions for a in self._running]))
-        for answers in self._running:
-            answers.batch.advance()
+        logits_RV = self._step(token_ids, torch.cat([batch.positions for batch in batches]))
+        for batch in _shared(batches):
+            batch.advance()
         return logits_RV
 
     def _attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int) -> Tensor:
         """Every batch's rows over their own keys and values."""
-        batches = [a.batch for a in self._running]
+        batches = _shared([a.batch for a in self._running])
         if len(batches) == 1:
             return batches[0].attend(layer, query, key, value, scale, window)
         sizes = [len(batch.rows) for batch in batches]
@@ -158,10 +161,18 @@ class InProcessGenerator:
         return torch.cat([batch.attend(layer, *part, scale, window) for batch, *part in parts])
 
 
+def _shared(batches: list[Batch]) -> list[DecodeBatch]:
+    return cast("list[DecodeBatch]", batches)
+
+
+def _stateful(batches: list[Batch]) -> list[StatefulBatch]:
+    return cast("list[StatefulBatch]", batches)
+
+
 class _Answers:
     """A batch and what its rows have drawn, numbered by prompt and sample: [P * G]."""
 
-    def __init__(self, batch: DecodeBatch, places: list[int], group_size: int, uniforms: Tensor) -> None:
+    def __init__(self, batch: Batch, places: list[int], group_size: int, uniforms: Tensor) -> None:
         self.batch, self.places = batch, places
         device = batch.rows.device
         self._uniforms = uniforms.to(device)
