@@ -27,7 +27,7 @@ from helpers.family_processors import (
 from helpers.family_words import ANYRES_GRID, ANYRES_PATCH, ANYRES_TILE, EOS, PAD, PATCH, QUERY_TOKENS, TILE, Words
 
 STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5")
-"""Their short convolutions or linear attention carry more than keys and values. Their parts are found, not listed."""
+"""Their short convolutions or linear attention carry more than keys and values: no prompt is shared, no row packed."""
 FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL_FAMILIES)
 NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)
 """Tested through the same code as those before them, so with fewer forms of each test."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.families import FAMILY_PARAMS, save_family
+from helpers.families import FAMILY_PARAMS, STATEFUL_PARAMS, save_family
 from seethink.models import coverage
 from seethink.models.load import load_model
 from seethink.models.parts import FAMILIES, PARTS, PartsError, banned_token_ids, family_of, split_parts
@@ -21,7 +21,7 @@ from seethink.models.trial import prove
 PAGE = Path(__file__).parents[2] / "docs" / "model_types.md"
 
 
-@pytest.fixture(scope="module", params=FAMILY_PARAMS)
+@pytest.fixture(scope="module", params=[*FAMILY_PARAMS, *STATEFUL_PARAMS])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_family(request.param, tmp_path_factory.mktemp("family"))
 

@@ -170,6 +170,14 @@ FAMILIES: dict[str, Family] = {
         images="native shape; up to max_soft_tokens tokens (280)",
         token_types="mm_token_type_ids",
     ),
+    "qwen3_5": replace(_QWEN, videos=False, packs=False),  # linear attention carries its state across sequences
+    "lfm2_vl": replace(
+        _LLAVA,
+        image_tokens=("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", "<|img_row_*_col_*|>"),
+        connector_kind="pixel unshuffle + MLP",
+        images="native size or tiles and a thumbnail; (tile / patch / downsample_factor)^2 tokens per tile (256)",
+        packs=False,  # as do convolutions
+    ),
 }
 
 
