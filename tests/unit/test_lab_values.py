@@ -118,15 +118,17 @@ def judged_twice(path: Path) -> set[str]:
     """Compare both ways of judging; returns the verdicts."""
     rows = [r for e in judge_values(read_values(path)).experiments for r in e.results]
     others = judge_values_independently(path)
-    assert [r.verdict for r in rows] == [o["verdict"] for o in others]
     scale = {True: np.log, False: float}
     for row, other in zip(rows, others, strict=True):
         value, low, high = map(scale[row.claim.ratio], (row.effect.value, row.effect.low, row.effect.high))
         assert value == pytest.approx(other["value"], abs=1e-12)
-        assert row.effect.p == pytest.approx(other["p"], rel=1e-7)
+        assert row.effect.p == pytest.approx(other["p"], rel=1e-7, nan_ok=True)
         assert row.q == pytest.approx(other["q"], rel=1e-7, nan_ok=True)
         near = (high - low) * (0.05 if other["by_items"] else 1e-4 if row.claim.primary else 1e-8)
-        assert (low, high) == pytest.approx((other["low"], other["high"]), abs=near)
+        assert (low, high) == pytest.approx((other["low"], other["high"]), abs=near, nan_ok=True)
+        # Two bootstraps may fall on either side of a bound that the end of an interval touches.
+        ends = [abs(end - bound) for end in (low, high) for bound in (0.0, row.claim.least, -row.claim.least)]
+        assert row.verdict == other["verdict"] or (other["by_items"] and min(ends) <= near)
     return {str(r.verdict) for r in rows}
 
 
