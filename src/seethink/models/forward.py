@@ -47,6 +47,16 @@ def hidden_states(
     return model.model(input_ids=input_ids, **common, **mm_kwargs).last_hidden_state  # type: ignore[no-any-return]
 
 
+def next_logits(
+    model: Any, token_ids: Tensor, positions: Tensor, cache: Cache, attention_mask: Tensor | None = None
+) -> Tensor:
+    """[R, V] logits after one token [R] of each row, at positions [R]; all that was before is in the cache."""
+    columns = positions[:, None]
+    placed = columns.expand(3, -1, -1) if family_of(model).positions == "M-RoPE" else columns
+    hidden = hidden_states(model, token_ids[:, None], placed, {}, attention_mask=attention_mask, cache=cache)
+    return output_head(model)(hidden[:, -1])  # type: ignore[no-any-return]
+
+
 def is_image_token(model: Any, input_ids: Tensor) -> Tensor:
     """True at the places that image features take."""
     return input_ids == image_token_id(model.config)

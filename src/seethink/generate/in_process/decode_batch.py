@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from seethink.core.types import Prompt
+from seethink.core.types import Prefix, Prompt
 from seethink.models.forward import cached_states, hidden_states, output_head
 from seethink.models.load import LoadedModel
 from seethink.models.padding import left_pad, next_positions
@@ -48,17 +48,8 @@ class DecodeBatch:
     @classmethod
     def prefill(cls, loaded: LoadedModel, prompts: list[Prompt], group_size: int) -> DecodeBatch:
         """Left-padded prompts once through the model; every prompt gets `group_size` rows."""
-        prefix = left_pad(prompts, loaded.chat.pad_id).to(loaded.device)
         cache = Cache(layer_class_to_replicate=DynamicLayer)
-        hidden = hidden_states(
-            loaded.model,
-            prefix.input_ids,
-            prefix.position_ids,
-            prefix.mm_kwargs,
-            attention_mask=prefix.attention_mask,
-            cache=cache,
-        )
-        logits = output_head(loaded.model)(hidden[:, -1])
+        prefix, logits = through_the_model(loaded, prompts, cache)
         repeated = (t.repeat_interleave(group_size, 0) for t in (logits, next_positions(prefix)))
         return cls(cached_states(cache), prefix.attention_mask, *repeated)
 
@@ -151,6 +142,20 @@ class DecodeBatch:
         rank = torch.arange(len(self._prompt_of), device=counts.device) - starts[self._prompt_of]
         full = len(self._prompt_of) == len(counts) * self._most
         self._place = None if full else self._prompt_of * self._most + rank
+
+
+def through_the_model(loaded: LoadedModel, prompts: list[Prompt], cache: Cache) -> tuple[Prefix, Tensor]:
+    """The left-padded prompts, and the logits [P, V] after the last token of each; the cache is filled."""
+    prefix = left_pad(prompts, loaded.chat.pad_id).to(loaded.device)
+    hidden = hidden_states(
+        loaded.model,
+        prefix.input_ids,
+        prefix.position_ids,
+        prefix.mm_kwargs,
+        attention_mask=prefix.attention_mask,
+        cache=cache,
+    )
+    return prefix, output_head(loaded.model)(hidden[:, -1])
 
 
 def prompt_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,8 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from transformers.cache_utils import Cache
 
-from seethink.models.forward import attention_configs, hidden_states, output_head
+from seethink.models.forward import attention_configs, next_logits
 from seethink.models.load import LoadedModel, load_model
-from seethink.models.parts import family_of
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float, int], Tensor]
 """(layer, query [R, H, 1, D], key and value [R, K, 1, D], scale, window) -> [R, 1, H, D]."""
@@ -126,14 +125,8 @@ def _attention(model: Any) -> Iterator[None]:
 
 
 def _plain_step(loaded: LoadedModel, attend: Attend) -> StepFn:
-    model = loaded.model
-    rope = family_of(model).positions == "M-RoPE"
-
     def step(token_ids: Tensor, positions: Tensor) -> Tensor:
-        columns = positions[:, None]
-        placed = columns.expand(3, -1, -1) if rope else columns
-        hidden = hidden_states(model, token_ids[:, None], placed, {}, cache=_StepCache(attend))
-        return output_head(model)(hidden[:, -1])  # type: ignore[no-any-return]
+        return next_logits(loaded.model, token_ids, positions, _StepCache(attend))
 
     return step
 

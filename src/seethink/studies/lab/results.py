@@ -97,14 +97,11 @@ def load_results(out: Path, values: LabValues | None = None) -> Results:
     """
     entries = read_index(out)["experiments"]
     found = judge_values(values or collect_values(out))
-    names = [one.experiment.name for one in found.experiments]
-    return replace(
-        found,
-        experiments=[
-            _with_arms(one, entries[name], out) if name in entries else one
-            for name, one in zip(names, found.experiments, strict=True)
-        ],
-    )
+    experiments = [
+        _with_arms(one, entries[one.experiment.name], out) if one.experiment.name in entries else one
+        for one in found.experiments
+    ]
+    return replace(found, experiments=experiments)
 
 
 def judge_values(values: LabValues) -> Results:
