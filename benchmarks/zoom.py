@@ -2,10 +2,11 @@
 
     python benchmarks/zoom.py --seeds 5 --out runs/zoom     # goes on where it was stopped
 
-With --jobs 2, two runs at a time, each on one thread. Both sides have the same questions, steps, samples and
-teacher. The traces of the side without a tool are the same ones less their calls. Each seed has its own cold start
-and RL on each side; accuracies are of test items at temperature 1. The file --values has those of every run; a run
-that it has is not trained again, so that `--values benchmarks/zoom_values.json` makes the stored table at once.
+With --jobs 2, two runs at a time, each on one thread. All sides have the same questions, steps, samples and teacher.
+The traces of the side without a tool are the same ones less their calls; those of the side that may look are so for
+half of the walls. Each seed has its own cold start and RL on each side; accuracies are of test items at temperature 1.
+The file --values has those of every run; a run that it has is not trained again, so that `--values
+benchmarks/zoom_values.json` makes the stored table at once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from seethink.core.statistics import mean_se, t_interval
 from seethink.runs.reading import final_model
 from seethink.world.make import world_samples, write_parquet
 
-SIDES = ("zoom", "no tool")
+SIDES = ("zoom", "may zoom", "no tool")
+LEAPS = "?leaps=0.5"
+"""Of the side that may look: the share of traces that answer without."""
 Values = dict[str, dict[str, Any]]
 """Of every run, by its name: accuracy by stage, number of items, date."""
 TOOL = re.compile("(environment|turns|turn_tokens) = ")
@@ -42,9 +45,18 @@ def seethink(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "seethink", *words], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
 
 
+def mixture(data: DataConfig, source: str) -> str:
+    """The override that trains on `source` in place of the recipe's walls, beside its other source."""
+    walls, others = data.mixture
+    size = "" if source.endswith(".parquet") else f"size={walls.size}, "
+    first = f"{{source={json.dumps(source)}, {size}weight={walls.weight}}}"
+    other = f"{{source={json.dumps(others.source)}, size={others.size}, weight={others.weight}}}"
+    return f"data.mixture=[{first}, {other}]"
+
+
 def plain_traces(out: Path, seed: int, data: DataConfig) -> list[str]:
     """Write the teacher's traces less their calls; returns the overrides that train on them and on the other source."""
-    walls, others = data.mixture
+    walls = data.mixture[0]
     paths = {}
     for split, size in (("train", walls.size), ("val", data.val_size)):
         paths[split] = out / f"plain-{seed}-{split}.parquet"
@@ -52,15 +64,20 @@ def plain_traces(out: Path, seed: int, data: DataConfig) -> list[str]:
             traces = world_samples(walls.source, split, size or 0, seed)
             without = [replace(s, response=re.sub(r"<tool_call>.*?</tool_call>", "", s.response or "")) for s in traces]
             write_parquet(without, paths[split])
-    plain = f"{{source={json.dumps(str(paths['train']))}, weight={walls.weight}}}"
-    other = f"{{source={json.dumps(others.source)}, size={others.size}, weight={others.weight}}}"
-    return [f"data.mixture=[{plain}, {other}]", f"data.val={json.dumps(str(paths['val']))}"]
+    return [mixture(data, str(paths["train"])), f"data.val={json.dumps(str(paths['val']))}"]
+
+
+def traces_of(side: str, out: Path, seed: int, data: DataConfig) -> list[str]:
+    """The overrides of the cold start's data."""
+    if side == "no tool":
+        return plain_traces(out, seed, data)
+    return [mixture(data, data.mixture[0].source + LEAPS)] if side == "may zoom" else []
 
 
 def recipe_of(out: Path, name: str, side: str) -> str:
-    """The shipped recipe; without its tool for the other side."""
+    """The shipped recipe; without its tool for the side that has none."""
     path = Path("recipes") / name
-    if side == "zoom":
+    if side != "no tool":
         return str(path)
     kept = [line for line in path.read_text(encoding="utf-8").splitlines() if not TOOL.match(line)]
     plain = out / name
@@ -81,11 +98,11 @@ def run_seed(out: Path, side: str, seed: int, size: int, words: list[str]) -> di
     """Accuracy after the cold start and after RL."""
     name = name_of(side, seed)
     cold, rl = out / f"{name}-cold", out / f"{name}-rl"
-    tool = side == "zoom"
+    tool = side != "no tool"
     # Without the tool a model may be as good as blind to the wall: that is what is measured.
     common = ["log.tensorboard=false", "blindness.action='warn'", f"seed={seed}", "--resume"]
     first, then = (recipe_of(out, f"nano-zoom-{stage}.toml", side) for stage in ("coldstart", "grpo"))
-    traces = [] if tool else plain_traces(out, seed, load_recipe(Path(first)).data)
+    traces = traces_of(side, out, seed, load_recipe(Path(first)).data)
     seethink("train", first, f"out={cold}", *traces, *of_stage("coldstart", words), *common)
     seethink("train", then, f"out={rl}", f"model={cold}/best", *of_stage("grpo", words), *common)
     found = {}
@@ -133,10 +150,24 @@ def main() -> None:
     for side, runs in scores.items():
         cells = [mean_se([100 * run[stage] for run in runs]) for stage in ("cold start", "RL")]
         print(f"| {side} | " + " | ".join(_cell(mean, se) for mean, se in cells) + " |")
-    gains = [100 * (a["RL"] - b["RL"]) for a, b in zip(scores["zoom"], scores["no tool"], strict=True)]
-    gain = t_interval(gains)
-    interval = f" [{gain.low:+.1f}, {gain.high:+.1f}] (95%)" if args.seeds > 1 else ", of one seed"
-    print(f"\nRL with the zoom less RL without it: {gain.value:+.1f} points{interval}.")
+    print()
+    for name, gains in gains_of(scores).items():
+        gain = t_interval(gains)
+        interval = f" [{gain.low:+.1f}, {gain.high:+.1f}] (95%)" if args.seeds > 1 else ", of one seed"
+        print(f"{name}: {gain.value:+.1f} points{interval}.")
+
+
+def gains_of(scores: dict[str, list[dict[str, float]]]) -> dict[str, list[float]]:
+    """Points by seed: what RL adds on each side, and how far RL with the zoom ends above RL without."""
+    found = {
+        f"{side}: RL less cold start": [100 * (r["RL"] - r["cold start"]) for r in runs]
+        for side, runs in scores.items()
+    }
+    *tools, plain = SIDES
+    for side in tools:
+        pairs = zip(scores[side], scores[plain], strict=True)
+        found[f"RL: {side} less {plain}"] = [100 * (a["RL"] - b["RL"]) for a, b in pairs]
+    return found
 
 
 def _cell(mean: float, error: float) -> str:

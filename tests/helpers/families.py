@@ -26,7 +26,7 @@ from helpers.family_processors import (
 )
 from helpers.family_words import ANYRES_GRID, ANYRES_PATCH, ANYRES_TILE, EOS, PAD, PATCH, QUERY_TOKENS, TILE, Words
 
-STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5")
+STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5", "qwen3_5_moe", "minicpmv4_6", "llama4")
 """Their short convolutions or linear attention carry more than keys and values: no prompt is shared, no row packed."""
 FAMILIES: tuple[str, ...] = tuple(name for name in WORDS if name not in STATEFUL_FAMILIES)
 NEWER_FAMILIES: tuple[str, ...] = tuple(newer_families.WORDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from helpers import latest_families
 from helpers.family_words import PATCH, QWEN_PLACE, QWEN_TOKENS, QWEN_VIDEO, STATS, TILE, Words
 
 Build = Callable[..., Any]
@@ -57,12 +58,15 @@ WORDS: dict[str, Words] = {
         place="<image>",
     ),
     "qwen3_5": Words(QWEN_TOKENS, place=QWEN_PLACE),
+    **{name: family.words for name, family in latest_families.FAMILIES.items()},
 }
 
 
 def build_processor(model_type: str, tokenizer: Any, template: str) -> Any:
     import transformers as t
 
+    if model_type in latest_families.FAMILIES:
+        return latest_families.FAMILIES[model_type].processor(tokenizer=tokenizer, chat_template=template)
     size = {"height": TILE, "width": TILE}
     common = {"tokenizer": tokenizer, "chat_template": template}
     area = (2 * PATCH) ** 2
@@ -115,6 +119,8 @@ def build_processor(model_type: str, tokenizer: Any, template: str) -> Any:
 def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qwen: dict[str, Any]) -> Any:
     import transformers as t
 
+    if model_type in latest_families.FAMILIES:
+        return latest_families.FAMILIES[model_type].config(latest_families.Shapes(tokenizer, text, vision, qwen))
     ids = tokenizer.convert_tokens_to_ids
     rope = {"rope_type": "default", "rope_theta": 10000.0}
     tokens = {

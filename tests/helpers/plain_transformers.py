@@ -29,7 +29,7 @@ for line in sys.stdin:
     writer = processor if processor.chat_template else processor.tokenizer
     text = writer.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=False)
     inputs = processor(images=[Image.open(picture).convert("RGB")], text=[text], return_tensors="pt")
-    made = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    made = model.generate(**inputs.to(dtype=model.dtype), max_new_tokens=4, do_sample=False)
     keys = [list(info["missing_keys"]), list(info["unexpected_keys"])]
     print(json.dumps([type(model).__name__, *keys, inputs["input_ids"].shape[1], made.shape[1]]), flush=True)
 """

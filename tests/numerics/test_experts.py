@@ -168,3 +168,10 @@ def test_dense_models_refuse_the_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"optim.router_aux_coef=0.1: the model \(qwen3_vl\) is no mixture of experts"):
         policy_of(dense, 0.1)
     assert policy_of(dense, 0.0)._experts.metrics() == {}
+
+
+def test_experts_that_are_balanced_by_a_bias_have_no_such_loss(tmp_path: Path) -> None:
+    """GLM-4.5V's router adds a bias before it chooses, so that its logits do not tell the experts."""
+    model = load_model(str(save_family("glm4v_moe", tmp_path))).model
+    assert routers_of(model) is None
+    assert model.config.text_config.router_aux_loss_coef > 0

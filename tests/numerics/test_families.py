@@ -88,7 +88,8 @@ def inputs_of(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]:
     # As `apply_chat_template(tokenize=True)` does where the template writes BOS itself.
     special = not text.startswith(loaded.chat.tokenizer.bos_token or "\0")
     pictures = list(prompt.sample.images)
-    return dict(loaded.chat.processor(images=pictures, text=[text], return_tensors="pt", add_special_tokens=special))
+    said = loaded.chat.processor(images=pictures, text=[text], return_tensors="pt", add_special_tokens=special)
+    return dict(said.to(dtype=loaded.model.dtype))
 
 
 def plain_model(loaded: LoadedModel, prompt: Prompt) -> Any:

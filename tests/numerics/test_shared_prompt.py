@@ -23,7 +23,7 @@ from seethink.models.shared_prompt import refusal
 from seethink.rl.rollout import Episode
 
 LENGTHS = ((5, 1, 9), (2, 7, 3), (4, 4, 6), (8, 1, 2))
-FLOAT32_FAMILIES = ("glm4v", "gemma4")
+FLOAT32_FAMILIES = ("glm4v", "glm46v", "glm4v_moe", "gemma4")
 """Their vision encoders make float32 tensors of their own (positions, pooling weights); float64 cannot join them."""
 SIZES = ((40, 40), (80, 30), (30, 64))
 

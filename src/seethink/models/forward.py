@@ -39,12 +39,25 @@ def hidden_states(
     common: dict[str, Any] = {"attention_mask": attention_mask, "position_ids": position_ids, "past_key_values": cache}
     common["use_cache"] = cache is not None
     if family.body == "language_model":
-        body = model.language_model.base_model
+        body = without_head(model.language_model)
         return body(inputs_embeds=_embed(model, input_ids, mm_kwargs), **common).last_hidden_state  # type: ignore[no-any-return]
     # A response is text: only the prompt's forward needs to know which tokens are image.
     if family.token_types and (cache is None or cache.get_seq_length() == 0):
         common[family.token_types] = is_image_token(model, input_ids).long()
-    return model.model(input_ids=input_ids, **common, **mm_kwargs).last_hidden_state  # type: ignore[no-any-return]
+    return model.model(input_ids=input_ids, **common, **beside_weights(model, mm_kwargs)).last_hidden_state  # type: ignore[no-any-return]
+
+
+def beside_weights(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A processor's tensors on the model's device, pixels in its precision: Kimi's and Llama 4's encoders do not see to
+    it."""
+    dtype = model.dtype
+    return {key: t.to(model.device, dtype if t.is_floating_point() else t.dtype) for key, t in tensors.items()}
+
+
+def without_head(language: Any) -> Any:
+    """The module that gives hidden states; of Llama 4's, whose base is itself, the model inside."""
+    base = language.base_model
+    return getattr(base, "model", base) if base is language else base
 
 
 def next_logits(
@@ -86,6 +99,11 @@ def stateful_layers(model: Any) -> str:
     return ", ".join(sorted(kinds - {"full_attention", "sliding_attention"}))
 
 
+def has_latent_attention(model: Any) -> bool:
+    """Whether caches keep low-rank latents of which each step makes keys and values anew (DeepSeek-V3, Kimi)."""
+    return getattr(model.config.get_text_config(), "kv_lora_rank", None) is not None
+
+
 def attention_configs(model: Any) -> list[Any]:
     """The configurations in which the layers that can have a cache look up their attention; some families copy it."""
     configs = {id(c): c for m in model.modules() if hasattr(m, "layer_idx") and (c := getattr(m, "config", None))}
@@ -105,11 +123,14 @@ def output_head(model: Any) -> nn.Module:
 
 
 def _embed(model: Any, input_ids: Tensor, mm_kwargs: dict[str, Tensor]) -> Tensor:
-    """Token embeddings with the Q-Former's outputs in the image places."""
+    """Token embeddings with the connector's outputs in the image places."""
     embeds: Tensor = model.get_input_embeddings()(input_ids)
     if not mm_kwargs:
         return embeds
-    features = model.get_image_features(**mm_kwargs, return_dict=True).pooler_output
+    seen = model.get_image_features(**beside_weights(model, mm_kwargs), return_dict=True)
+    features = getattr(seen, "pooler_output", None)
+    if features is None:  # Llama 4 leaves the connector to its forward.
+        features = model.get_submodule(family_of(model).connector[0])(seen.last_hidden_state)
     places = is_image_token(model, input_ids)[..., None].expand_as(embeds)
     if places.sum() != features.numel():
         found, wanted = int(places[..., 0].sum()), features.shape[:-1].numel()

@@ -26,11 +26,13 @@ def add_adapters(model: Any, config: LoraConfig, seed: int) -> None:
         import peft
     except ImportError:
         raise UserError("lora.parts needs the peft library: pip install 'seethink[lora]'") from None
-    targets = _adapted(model, config)
+    # peft takes a shared expert's layers for the fused experts of some families, which it knows by the model's config.
+    unnamed = nn.ModuleDict({"all": model})
+    targets = [f"all.{name}" for name in _adapted(model, config)]
     settings = peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets, lora_dropout=0.0)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        peft.inject_adapter_in_model(settings, model)
+        peft.inject_adapter_in_model(settings, unnamed)
     # peft copies the dtype of half-precision bases; adapters are trained weights and stay float32.
     for name, parameter in model.named_parameters():
         if _ADAPTER in name and parameter.dtype in (torch.float16, torch.bfloat16):
@@ -54,8 +56,9 @@ def quantize_base(model: Any, config: LoraConfig) -> None:
 
 
 def _adapted(model: Any, config: LoraConfig) -> list[str]:
-    """The linear layers that get adapters. Raises PartsError."""
-    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    """The linear layers that get adapters; a router that is one gives more than a product. Raises PartsError."""
+    modules = model.named_modules()
+    linear = {n for n, m in modules if isinstance(m, nn.Linear) and not type(m).__module__.startswith("transformers.")}
     head, parts = output_head(model), split_parts(model)
     targets: list[str] = []
     for part in config.parts:

@@ -54,7 +54,10 @@ def join_images(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     instruction) say in another tensor how much is real, or drop zeros.
     """
     keys = {key: None for part in parts for key in part}
-    return {key: _join([part[key] for part in parts if key in part]) for key in keys}
+    joined = {key: [part[key] for part in parts if key in part] for key in keys}
+    if "target_sizes" in keys:  # MiniCPM-V lays the patches of all pictures side by side.
+        return {k: torch.cat(ts, dim=-1 if k == "pixel_values" else 0) for k, ts in joined.items()}
+    return {key: _join(tensors) for key, tensors in joined.items()}
 
 
 def _join(tensors: list[Tensor]) -> Tensor:

@@ -73,6 +73,8 @@ _GLM = replace(
     image_tokens=tuple(f"<|{kind}|>" for kind in ("image", "video", "*_of_image", "*_of_video")),
     connector_kind="2x2 convolution + gated MLP",
 )
+_HYBRID_QWEN = replace(_QWEN, videos=False, packs=False)  # linear attention carries its state across sequences
+_SLICES = ("image", "slice", "image_id")
 _IDEFICS = Family(
     vision=("model.vision_model",),
     connector=("model.connector",),
@@ -170,7 +172,41 @@ FAMILIES: dict[str, Family] = {
         images="native shape; up to max_soft_tokens tokens (280)",
         token_types="mm_token_type_ids",
     ),
-    "qwen3_5": replace(_QWEN, videos=False, packs=False),  # linear attention carries its state across sequences
+    "aya_vision": replace(
+        _LLAVA,
+        image_tokens=("<image>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>"),
+        connector_kind="pixel shuffle + gated MLP",
+        images="1 to max_patches tiles and a thumbnail; (side / patch / downsample_factor)^2 tokens per tile (169)",
+    ),
+    "glm46v": _GLM,
+    "glm4v_moe": _GLM,
+    "kimi_k25": replace(
+        _LLAVA,
+        connector=("model.mm_projector",),
+        image_tokens=("<|media_*|>", "<|kimi_k25_video_placeholder|>"),
+        connector_kind="patch merger (MLP over 2x2 patches)",
+        images="native size, padded to whole tokens; height x width / (patch * merge)^2 tokens, max_patches at most",
+    ),
+    "qwen3_5": _HYBRID_QWEN,
+    "qwen3_5_moe": _HYBRID_QWEN,
+    "minicpmv4_6": replace(
+        _LLAVA,
+        connector=("model.merger",),
+        image_tokens=("<|image_pad|>", "<|video_pad|>", *(f"<{end}{kind}>" for kind in _SLICES for end in ("", "/"))),
+        connector_kind="patch merger (MLP over 2x2 patches)",
+        images="a whole view and up to max_slice_nums slices; (side / patch / 4)^2 tokens of each (64)",
+        packs=False,
+    ),
+    "llama4": Family(
+        vision=("vision_model",),
+        connector=("multi_modal_projector",),
+        language=("language_model",),
+        image_tokens=("<|image|>", "<|image_start|>", "<|image_end|>", "<|patch|>", "<|tile_*_separator|>"),
+        connector_kind="linear (pixel shuffle and MLP are the vision encoder's)",
+        images="up to max_patches tiles and a whole view; (tile / patch * pixel_shuffle_ratio)^2 tokens per tile (144)",
+        body="language_model",
+        packs=False,
+    ),
     "lfm2_vl": replace(
         _LLAVA,
         image_tokens=("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", "<|img_row_*_col_*|>"),

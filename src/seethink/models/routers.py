@@ -69,7 +69,7 @@ class Routers:
 def routers_of(model: Any) -> Routers | None:
     """The routers whose logits transformers records and whose family was trained with this loss; None for other models.
 
-    Families that balance by a bias (DeepSeek-V3) have no `router_aux_loss_coef` in their configuration.
+    Families that balance by a bias (DeepSeek-V3, GLM-4.5V) choose experts by it, which their logits do not tell.
     """
     config = model.config.get_text_config()
     chosen = getattr(config, "num_experts_per_tok", None)
@@ -80,6 +80,8 @@ def routers_of(model: Any) -> Routers | None:
         recorder: Any = (getattr(parent, "_can_record_outputs", None) or {}).get("router_logits")
         kind = getattr(recorder, "target_class", None)
         found = tuple(module for module in modules if isinstance(kind, type) and isinstance(module, kind))
+        if any(hasattr(module, "e_score_correction_bias") for module in found):
+            return None
         if found:
             return Routers(found, recorder.index, int(chosen))
     return None

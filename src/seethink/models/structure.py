@@ -82,6 +82,10 @@ def _places(model: Any) -> _Places:
     config = model.config
     if getattr(config, "is_encoder_decoder", False) or getattr(config.get_text_config(), "is_encoder_decoder", False):
         raise NotFoundError("its language model is an encoder-decoder; only decoders are trained")
+    if getattr(config.get_text_config(), "use_bidirectional_attention", None) is True:
+        raise NotFoundError(
+            "all tokens of its prompt look at each other both ways; only causal language models are trained"
+        )
     if _takes(model, "decoder_position_ids"):
         raise NotFoundError("it refines a canvas of tokens (decoder_position_ids) instead of writing one after another")
     if not any(hasattr(config, f"image_token_{end}") for end in ("id", "index")):

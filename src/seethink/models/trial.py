@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from seethink.config import Part
 from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.models.forward import hidden_states, output_head
+from seethink.models.forward import beside_weights, hidden_states, output_head, without_head
 from seethink.models.parts import PartsError, family_of, split_parts
 
 SIDE = 112
@@ -59,7 +59,7 @@ def _prove_order(model: Any, prompt: Prompt) -> None:
     ids = torch.tensor([prompt.input_ids], device=model.device)
     with torch.enable_grad(), _watched(model) as entering:
         with suppress(_EnteredError):
-            hidden_states(model, ids, _positions(prompt, 0).to(model.device), _on(model, prompt.mm_kwargs))
+            hidden_states(model, ids, _positions(prompt, 0).to(model.device), prompt.mm_kwargs)
         for giver, taker in order:
             needing = [t for t in entering[taker] if t.requires_grad]
             sums = [t.sum() for t in needing]
@@ -88,7 +88,7 @@ def _watched(model: Any) -> Iterator[dict[Part, list[Tensor]]]:
 
     connectors = [m for path in family.connector if path in named for m in named[path].modules()]
     handles = [module.register_forward_pre_hook(noting("connector"), with_kwargs=True) for module in connectors]
-    body = named[family.language[0]].base_model
+    body = without_head(named[family.language[0]])
     handles.append(body.register_forward_pre_hook(noting("language"), with_kwargs=True))
     try:
         yield entering
@@ -101,7 +101,7 @@ def _prove_forward(model: Any, chat: Chat, prompt: Prompt) -> None:
     """The trainer's logits are those of transformers, and the prompt's do not depend on the response."""
     response = chat.response_ids("4")
     ids = torch.tensor([[*prompt.input_ids, *response]], device=model.device)
-    hidden = hidden_states(model, ids, _positions(prompt, len(response)).to(model.device), _on(model, prompt.mm_kwargs))
+    hidden = hidden_states(model, ids, _positions(prompt, len(response)).to(model.device), prompt.mm_kwargs)
     ours = output_head(model)(hidden[:, -len(response) - 1 :])
     alone, theirs = (_plain(model, chat, prompt, added) for added in ([], response))
     largest = theirs.abs().max()
@@ -124,7 +124,7 @@ def _plain(model: Any, chat: Chat, prompt: Prompt, response: list[int]) -> Tenso
         if key in ("input_ids", "attention_mask") or key.endswith("token_type_ids"):
             tail = response if key == "input_ids" else [int(key == "attention_mask")] * len(response)
             inputs[key] = torch.cat([inputs[key], torch.tensor([tail], dtype=inputs[key].dtype)], dim=1)
-    logits: Tensor = model(**_on(model, inputs)).logits[:, -len(response) - 1 :]
+    logits: Tensor = model(**beside_weights(model, inputs)).logits[:, -len(response) - 1 :]
     return logits
 
 
@@ -135,7 +135,3 @@ def _positions(prompt: Prompt, more: int) -> Tensor:
         return plain
     after = prompt.rope_ids[:, -1:] + 1 + torch.arange(more)
     return torch.cat([plain, torch.cat([prompt.rope_ids, after], dim=1)])[:, None]
-
-
-def _on(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor.to(model.device) for key, tensor in tensors.items()}

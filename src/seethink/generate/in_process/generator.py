@@ -21,7 +21,7 @@ from seethink.generate.in_process.sampling import Draw, completion_uniforms, sam
 from seethink.generate.in_process.stateful_batch import StatefulBatch
 from seethink.generate.in_process.step import Step
 from seethink.generate.protocol import Sampling
-from seethink.models.forward import stateful_layers
+from seethink.models.forward import has_latent_attention, stateful_layers
 from seethink.models.load import LoadedModel
 from seethink.models.small_cpu.threads import threads_for
 
@@ -42,7 +42,10 @@ class InProcessGenerator:
         self._max_rows = max_rows
         self._step: Step | None = None
         self._rules: list[LogitsRule] = []
-        self._stateful = bool(stateful_layers(loaded.model))
+        layers = stateful_layers(loaded.model)
+        self._stateful = bool(layers) or has_latent_attention(loaded.model)
+        # Llama 4 counts columns, padding too, where it scales attention: its prompts enter without any.
+        self._most_prompts = 1 if "chunked_attention" in layers else PREFILL_ROWS
         self._parameters = sum(p.numel() for p in loaded.model.parameters())
         self._running: list[_Answers] = []
         self.policy_version = 0
@@ -115,7 +118,7 @@ class InProcessGenerator:
         free = self._max_rows - self._rows
         if self._running and (len(self._running) == MOST_BATCHES or free < max(group_size, self._max_rows // 4)):
             return []
-        count = min(PREFILL_ROWS, max(1, free // group_size), len(waiting))
+        count = min(self._most_prompts, max(1, free // group_size), len(waiting))
         return [waiting.popleft() for _ in range(count)]
 
     def _draw(self, logits_RV: Tensor, sampling: Sampling) -> Draw:

@@ -1,7 +1,7 @@
-"""Rows of a model whose layers carry more than keys and values: linear attention, short convolutions, chunks.
+"""Rows of a model whose cache is other than keys and values: linear attention, short convolutions, chunks, latents.
 
-Such a state folds the prompt in, so that no attention over a shared prompt can stand for it. Prompts are still
-prefilled once; then every row has a copy of all states, in transformers' own cache.
+Such a state folds the prompt in, or is not what attention reads, so that no attention over a shared prompt can
+stand for it. Prompts are still prefilled once; then every row has a copy of all states, in transformers' own cache.
 
 Letters: P prompts, R rows, T tokens, V vocabulary.
 """
