@@ -169,6 +169,10 @@ def test_what_does_not_go_with_it_is_refused(random_nano: Path) -> None:
         model.model.language_model._deepstack_process = None
         refuse(model, 2)
     del model.model.language_model._deepstack_process
+    model.config.get_text_config().kv_lora_rank = 16
+    with pytest.raises(UserError, match="keys and values of latents"):
+        refuse(model, 2)
+    del model.config.get_text_config().kv_lora_rank
     model.config.get_text_config()._attn_implementation = "eager"
     with pytest.raises(UserError, match="attention is 'eager'"):
         refuse(model, 2)

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 
 from seethink.core.errors import UserError
 from seethink.core.types import Microbatch
-from seethink.models.forward import attention_configs, stateful_layers
+from seethink.models.forward import attention_configs, has_latent_attention, stateful_layers
 from seethink.models.prefix_attention import NAME, SHARE
 
 
@@ -158,6 +158,8 @@ def refuse(model: Any, ranks: int) -> None:
         why = f"its language model has {heads} attention heads, which {ranks} does not divide"
     elif others := stateful_layers(model):
         why = f"its {others} layers carry more than keys and values from token to token"
+    elif has_latent_attention(model):
+        why = "its attention makes keys and values of latents"
     elif any(c._attn_implementation != NAME for c in attention_configs(model)):
         why = f"its attention is {config._attn_implementation!r} and not transformers' sdpa"
     elif any(hasattr(module, "_deepstack_process") for module in model.modules()):

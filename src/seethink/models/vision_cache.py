@@ -22,6 +22,9 @@ LEAST_WORK = 1e11
 """The cache is used where encoder parameters times pixels per image reach this: about 1 GFLOP per image with patches of
 14 pixels. The nano model has 2e9, the vision encoder of InternVL3-2B 6e13."""
 
+SIZES = ("image_sizes", "grid_thw", "target_sizes")
+"""With these the images of a batch are one long row (Pixtral, MiniCPM-V) or patches (Kimi), not a row each."""
+
 
 def keep_features(model: nn.Module, parts: PartsConfig) -> VisionCache | None:
     """Put a cache before the vision encoder; None where the encoder learns or cannot be cached alone.
@@ -68,8 +71,7 @@ class VisionCache:
         return tree_unflatten([torch.cat(parts) for parts in zip(*features, strict=True)], self._structure)
 
     def _applies(self, pixels: Any, kwargs: dict[str, Any]) -> bool:
-        # With sizes the images of a batch become one long row (Pixtral), not a row each.
-        if kwargs.get("image_sizes") is not None:
+        if any(kwargs.get(key) is not None for key in SIZES):
             return False
         if not isinstance(pixels, Tensor) or pixels.ndim != 4 or any(p.requires_grad for p in self._weights):
             return False
