@@ -74,7 +74,7 @@ def test_a_mask_is_refused() -> None:
 
 @pytest.mark.parametrize("family", FAMILY_PARAMS)
 def test_which_families_need_no_copies(family: str, tmp_path: Path) -> None:
-    """Those without sliding windows; their attention does look for the prompt's keys, unless it makes them of latents."""
+    """Those without sliding windows; attention does look for the prompt's keys, unless it makes them of latents."""
     loaded = load_model(str(save_family(family, tmp_path)))
     whole = family not in ("gemma3", "cohere2_vision", "aya_vision", "gemma4")
     assert copy_free(loaded.model, torch.float32) == whole
