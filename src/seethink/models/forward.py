@@ -48,10 +48,8 @@ def hidden_states(
 
 
 def beside_weights(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A processor's tensors on the model's device, pixels in its precision: Kimi's and Llama 4's encoders do not see to
-    it."""
-    dtype = model.dtype
-    return {key: t.to(model.device, dtype if t.is_floating_point() else t.dtype) for key, t in tensors.items()}
+    """A processor's tensors, pixels in the precision of the weights: Kimi's and Llama 4's encoders do not see to it."""
+    return {key: t.to(model.dtype) if t.is_floating_point() else t for key, t in tensors.items()}
 
 
 def without_head(language: Any) -> Any:

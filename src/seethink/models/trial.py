@@ -59,7 +59,7 @@ def _prove_order(model: Any, prompt: Prompt) -> None:
     ids = torch.tensor([prompt.input_ids], device=model.device)
     with torch.enable_grad(), _watched(model) as entering:
         with suppress(_EnteredError):
-            hidden_states(model, ids, _positions(prompt, 0).to(model.device), prompt.mm_kwargs)
+            hidden_states(model, ids, _positions(prompt, 0).to(model.device), _on(model, prompt.mm_kwargs))
         for giver, taker in order:
             needing = [t for t in entering[taker] if t.requires_grad]
             sums = [t.sum() for t in needing]
@@ -101,7 +101,7 @@ def _prove_forward(model: Any, chat: Chat, prompt: Prompt) -> None:
     """The trainer's logits are those of transformers, and the prompt's do not depend on the response."""
     response = chat.response_ids("4")
     ids = torch.tensor([[*prompt.input_ids, *response]], device=model.device)
-    hidden = hidden_states(model, ids, _positions(prompt, len(response)).to(model.device), prompt.mm_kwargs)
+    hidden = hidden_states(model, ids, _positions(prompt, len(response)).to(model.device), _on(model, prompt.mm_kwargs))
     ours = output_head(model)(hidden[:, -len(response) - 1 :])
     alone, theirs = (_plain(model, chat, prompt, added) for added in ([], response))
     largest = theirs.abs().max()
@@ -124,7 +124,7 @@ def _plain(model: Any, chat: Chat, prompt: Prompt, response: list[int]) -> Tenso
         if key in ("input_ids", "attention_mask") or key.endswith("token_type_ids"):
             tail = response if key == "input_ids" else [int(key == "attention_mask")] * len(response)
             inputs[key] = torch.cat([inputs[key], torch.tensor([tail], dtype=inputs[key].dtype)], dim=1)
-    logits: Tensor = model(**beside_weights(model, inputs)).logits[:, -len(response) - 1 :]
+    logits: Tensor = model(**beside_weights(model, _on(model, inputs))).logits[:, -len(response) - 1 :]
     return logits
 
 
@@ -135,3 +135,7 @@ def _positions(prompt: Prompt, more: int) -> Tensor:
         return plain
     after = prompt.rope_ids[:, -1:] + 1 + torch.arange(more)
     return torch.cat([plain, torch.cat([prompt.rope_ids, after], dim=1)])[:, None]
+
+
+def _on(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.to(model.device) for key, tensor in tensors.items()}
