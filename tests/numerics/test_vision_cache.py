@@ -133,3 +133,16 @@ def test_where_features_are_not_kept(nano: LoadedModel, monkeypatch: pytest.Monk
     nano.model.get_submodule("model.vision_tower").requires_grad_(True)
     nano.model.get_submodule("model.vision_tower")(pixel_values=torch.zeros(1, 3, 56, 56))
     assert cache_of(nano).misses == 0
+
+
+@pytest.mark.parametrize("shared", ["true", "false"])
+def test_text_alone_teaches_a_connector_nothing(nano: LoadedModel, shared: str) -> None:
+    recipe = nano_recipe("unused", 'parts.train=["connector"]', f"optim.shared_prompt={shared}")
+    episode = random_episode(nano, [[0.0, 1.0]], images=[0])
+    completions = [c for group in episode.groups for c in group.completions]
+    batches = microbatches(recipe, episode, completions, list(range(len(completions))), nano)
+    policy = make_policy(nano, recipe, 1)
+    nano.model.zero_grad()
+    metrics = policy.forward_backward(batches, make_loss(recipe, batches, None, None))
+    assert len(metrics["loss/total"]) > 0
+    assert all(p.grad is None or not p.grad.any() for p in nano.model.parameters())

@@ -168,7 +168,8 @@ class Policy:
                 outputs = self.scorer(batch, shared)
                 loss, metrics = loss_fn(outputs, batch)
                 loss = loss + self._experts.loss(outputs, idle=batch.idle)
-                loss.backward()
+                if loss.requires_grad:  # text alone reaches neither connector nor vision encoder
+                    loss.backward()
                 if batch.idle:
                     continue
                 metrics |= {"loss/total": loss.detach()[None], "entropy/token": outputs.entropies.detach()}
