@@ -51,15 +51,21 @@ def _qwen3_5_moe_processor(**common: Any) -> Any:
     return t.Qwen3VLProcessor(t.Qwen2VLImageProcessor(**_native()), video_processor=videos, **common)
 
 
-def _qwen3_5_moe(shapes: Shapes) -> Any:
-    import transformers as t
-
+def _hybrid(model_type: str, shapes: Shapes) -> dict[str, Any]:
+    """Qwen3.5's language model: linear attention in two layers of three."""
     rope = {**ROPE, "mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25}
-    words = shapes.text("qwen3_5_moe_text", shapes.tokenizer, tied=False) | {"rope_parameters": rope}
-    del words["intermediate_size"]
+    words = shapes.text(model_type, shapes.tokenizer, tied=False) | {"rope_parameters": rope}
     words |= {"head_dim": HEAD_DIM, "layer_types": ["linear_attention", "full_attention", "linear_attention"]}
     words |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
     words |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    return words
+
+
+def _qwen3_5_moe(shapes: Shapes) -> Any:
+    import transformers as t
+
+    words = _hybrid("qwen3_5_moe_text", shapes)
+    del words["intermediate_size"]
     words |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
     words |= {"shared_expert_intermediate_size": 64}
     return t.Qwen3_5MoeConfig(
@@ -207,11 +213,7 @@ def _minicpm_processor(**common: Any) -> Any:
 def _minicpm(shapes: Shapes) -> Any:
     import transformers as t
 
-    rope = {**ROPE, "mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25}
-    words = shapes.text("qwen3_5_text", shapes.tokenizer, tied=False) | {"rope_parameters": rope}
-    words |= {"head_dim": HEAD_DIM, "layer_types": ["linear_attention", "full_attention", "linear_attention"]}
-    words |= {"linear_key_head_dim": 16, "linear_value_head_dim": 16}
-    words |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    words = _hybrid("qwen3_5_text", shapes)
     return t.MiniCPMV4_6Config(
         vision_config=shapes.vision(image_size=8 * PATCH),
         text_config=words,
