@@ -143,6 +143,18 @@ def test_whatever_is_lost_the_same_command_ends_with_the_same_bytes(
             }
 
 
+def test_pictures_of_the_page_that_were_cut_are_written_anew(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with ScriptedOpenAI(answer) as server:
+        assert evaluate(server, data, out, "--bench", "logicvista").returncode == 0
+        wanted = content(out)
+        whole, cut, *_ = sorted((out / "images").iterdir())
+        whole.unlink()
+        cut.write_bytes(cut.read_bytes()[:20])
+        assert evaluate(server, data, out, "--bench", "logicvista").returncode == 0
+    assert content(out) == wanted
+
+
 def test_a_finished_run_asks_nothing_and_other_settings_are_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with ScriptedOpenAI(answer) as server:

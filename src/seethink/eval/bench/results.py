@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from seethink.core.errors import UserError
-from seethink.core.files import finite_values, read_file, write_json, write_json_lines
+from seethink.core.files import finite_values, read_file, write_bytes, write_json, write_json_lines
 from seethink.data.images import ImageError
 from seethink.endpoint.chat import image_media_type
 from seethink.eval.bench.benchmark import Item
@@ -110,9 +110,9 @@ def _keep_images(item: Item, out: Path) -> list[str]:
             continue
         name = f"{IMAGES}/{image.sha256[:24]}.{kind.partition('/')[2]}"
         path = out / name
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != len(data):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            write_bytes(path, data)
         kept.append(name)
     return kept
 
