@@ -34,7 +34,7 @@ def of_run(path: Path) -> dict[str, Any]:
 
 
 def _seed(path: Path) -> int:
-    return int(json.loads((path / "base" / "eval.json").read_text(encoding="utf-8"))["seed"])
+    return int(json.loads((path / "grpo" / "recipe.json").read_text(encoding="utf-8"))["seed"])
 
 
 def table(runs: list[dict[str, Any]]) -> str:

@@ -68,6 +68,8 @@ class Pipeline:
 
 PROCESSES = 2
 """That train, on a CPU that has cores for them. What they sample is what one process samples."""
+EVALUATION_SEED = 0
+"""Of the test items and of the draws in answering them: runs with other seeds are measured by the same test."""
 ASKED = 2
 """Questions per row that is trained on: a model answers some of them wrongly."""
 OWN_SETTINGS = ("coldstart.max_tokens=160", "coldstart.val_share=0.1", "sft.max_repetition=0.6")
@@ -118,7 +120,7 @@ def run_pipeline(out: Path, seed: int, overrides: list[str], pipeline: Pipeline 
     claim_file(out / "pipeline.json", json_with("stages", "command"), "of a pipeline")
     claim_report(out / "report.html")
     with FolderLock(out, "--out "):
-        return _run_stages(out, seed, plan, pipeline, "" if overrides else spread_note(pipeline.runs))
+        return _run_stages(out, plan, pipeline, "" if overrides else spread_note(pipeline.runs))
 
 
 def spread_note(runs: Path) -> str:
@@ -133,12 +135,12 @@ def spread_note(runs: Path) -> str:
     )
 
 
-def _run_stages(out: Path, seed: int, plan: dict[Stage, _Planned], pipeline: Pipeline, note: str) -> Path:
+def _run_stages(out: Path, plan: dict[Stage, _Planned], pipeline: Pipeline, note: str) -> Path:
     from seethink.report import write_report
 
     started = time.perf_counter()
     first = plan[pipeline.stages[0]].recipe
-    evaluator = _Evaluator(first, seed)
+    evaluator = _Evaluator(first)
     console.rule("base")
     evaluator.run(first.model, "base", out / "base")
     model = first.model
@@ -213,9 +215,9 @@ def _planned(stage: Stage, out: Path, seed: int, overrides: list[str]) -> _Plann
 class _Evaluator:
     """Evaluates checkpoints on the same items, whose images are processed once."""
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self._config: EvalConfig = recipe.eval
-        self._recipe, self._seed = recipe, seed
+        self._recipe = recipe
         self._task: Task | None = None
         self._prompts: PromptList | None = None
 
@@ -226,15 +228,15 @@ class _Evaluator:
         task, prompts = self._items(loaded, out)
         with Rewarder(self._recipe.reward, run_folder=out) as rewarder:
             generator = make_generator(loaded)
-            scores = evaluate_modes(task, generator, prompts, rewarder, self._config, seed=self._seed, label=label)
+            scores = evaluate_modes(task, generator, prompts, rewarder, self._config, seed=EVALUATION_SEED, label=label)
         write_evaluation(
-            out, task, prompts, scores, label=label, model=loaded.source, seed=self._seed, settings=self._config
+            out, task, prompts, scores, label=label, model=loaded.source, seed=EVALUATION_SEED, settings=self._config
         )  # fmt: skip
 
     def _is_done(self, path: Path) -> bool:
         """Raises UserError where an evaluation is there that asked otherwise: a table must not mix the two."""
         stored = read_object(path)
-        asked = {"seed": self._seed, "settings": self._config.model_dump()}
+        asked = {"seed": EVALUATION_SEED, "settings": self._config.model_dump()}
         if stored and any(stored.get(key, value) != value for key, value in asked.items()):
             raise UserError(
                 f"{path} is of another seed or other [eval] settings ({stored['seed']}, {stored.get('settings')}): "
@@ -246,7 +248,7 @@ class _Evaluator:
         if self._task is None or self._prompts is None:
             reading, quarantine = eval_reading(self._recipe), Quarantine(out / "eval" / FILE)
             self._task = load_source_task(
-                self._config, self._seed, chat=loaded.chat, reading=reading, quarantine=quarantine
+                self._config, EVALUATION_SEED, chat=loaded.chat, reading=reading, quarantine=quarantine
             )
             self._prompts = PromptList(self._task.samples, loaded.chat)
         self._prompts.chat = loaded.chat
