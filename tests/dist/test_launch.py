@@ -19,6 +19,7 @@ from helpers.killing import outcome
 from helpers.same_run import assert_same_run, numbers, short
 from helpers.ranks import launch, start_launch, train_on_ranks
 from seethink.config import load_recipe
+from seethink.core.errors import UserError
 from seethink.train.start import train
 
 pytestmark = pytest.mark.slow
@@ -119,3 +120,10 @@ def test_ray_is_asked_for(tmp_path: Path) -> None:
     refused = run_command("launch", str(short(tmp_path, "placed", "grpo")), "--ray", "local")
     assert refused.returncode == 2
     assert "pip install 'seethink[ray]'" in refused.stderr
+
+
+def test_one_process_is_not_taken_for_two(tmp_path: Path) -> None:
+    recipe = load_recipe(short(tmp_path, "one", "grpo", **{"cluster.trainers": 2}))
+    with pytest.raises(UserError, match="cluster.trainers is 2: start the recipe with `seethink launch`"):
+        train(recipe)
+    assert not (tmp_path / "one").exists()

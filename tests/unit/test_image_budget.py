@@ -86,11 +86,15 @@ def test_pixels_of_qwen_and_glm(family: str, limits: dict[str, int], area: tuple
         (
             "llava",
             "image_tiles",
-            r"the Llava family has no such option; .*\(LlavaProcessor\) takes no data.image_\* key",
+            r"the model's processor \(LlavaProcessor\) has no such option; it takes no data.image_\* key",
         ),
-        ("internvl", "image_max_pixels", r"the InternVL family .* takes data.image_tiles"),
-        ("qwen2_5_vl", "image_tiles", r"Qwen2_5_VL family .* takes data.image_min_pixels and data.image_max_pixels"),
-        ("gemma4", "image_min_pixels", r"the Gemma4 family .* takes no data.image_\* key"),
+        ("internvl", "image_max_pixels", r"processor \(InternVLProcessor\) .* takes data.image_tiles"),
+        (
+            "qwen2_5_vl",
+            "image_tiles",
+            r"processor \(Qwen2_5_VLProcessor\) .* takes data.image_min_pixels and data.image_max_pixels",
+        ),
+        ("gemma4", "image_min_pixels", r"processor \(Gemma4Processor\) .* takes no data.image_\* key"),
     ],
 )
 def test_a_key_that_the_family_lacks_is_refused(family: str, key: str, said: str) -> None:
@@ -165,7 +169,7 @@ def test_commands_that_measure_a_model_hand_them_to_its_processor(command: str, 
     data = "." if options else "world:math"
     done = run_command(name, "nano", *options, "--data", data, "data.image_max_pixels=9999", cwd=tmp_path)
     assert done.returncode == 2
-    assert "the InternVL family has no such option" in done.stderr
+    assert "processor (InternVLProcessor) has no such option" in done.stderr
 
 
 def test_the_doctor_counts_them() -> None:
@@ -179,7 +183,7 @@ def test_the_doctor_counts_them() -> None:
     assert told("data.image_tiles=4") == (Status.INFO, f"tokens of an image under data.image_*: {counts}")
     status, said = told("data.image_max_pixels=9999")
     assert status is Status.FAIL
-    assert "the InternVL family has no such option" in said
+    assert "processor (InternVLProcessor) has no such option" in said
     for tiles, tokens_of_one in ((1, 4), (4, 20)):
         recipe = nano_recipe("nano", f"data.image_tiles={tiles}")
         loaded = load_recipe_model(recipe)

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from seethink.cli.options import Seed
 from seethink.core.console import console, say
-from seethink.core.errors import UserError, as_user_error
+from seethink.core.errors import as_user_error
 from seethink.core.exits import RunStopped
 from seethink.core.files import claim_file, json_with, write_text
 
@@ -74,14 +74,8 @@ def train(
     if dry_run:
         console.print_json(data=resolved.as_table())
         return
-    from seethink.dist.world import started_as_rank
     from seethink.train.start import train as run_recipe
 
-    if resolved.cluster.trainers > 1 and not started_as_rank():
-        raise UserError(
-            f"cluster.trainers is {resolved.cluster.trainers}: start it with `seethink launch {recipe}`, or train in "
-            "this process alone with cluster.trainers=1"
-        )
     if resolved.eval.data is not None and resolved.eval.every == 0:
         console.print("eval.every is 0: [eval] is not used during training", style="yellow", markup=False)
     try:

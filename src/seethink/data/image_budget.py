@@ -32,8 +32,7 @@ def limit_images(processor: Any, config: ReadConfig) -> None:
         name = type(processor).__name__
         takes = f"takes {' and '.join(f'data.{key}' for key in known)}" if known else "takes no data.image_* key"
         raise UserError(
-            f"data.{strange[0]}={wanted[strange[0]]}: the {name.removesuffix('Processor')} family has no such option; "
-            f"its processor ({name}) {takes}"
+            f"data.{strange[0]}={wanted[strange[0]]}: the model's processor ({name}) has no such option; it {takes}"
         )
     images: Any = getattr(processor, "image_processor", None)
     if wanted and known == PIXELS:

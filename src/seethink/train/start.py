@@ -27,7 +27,7 @@ from seethink.data.quarantine import Quarantine
 from seethink.dist.agreement import agree, from_main
 from seethink.dist.generator import DealtGenerator, MainGenerator
 from seethink.dist.rewarder import MainRewarder
-from seethink.dist.world import is_main, join_ranks, world_size
+from seethink.dist.world import is_distributed, is_main, join_ranks, started_as_rank, world_size
 from seethink.eval.task import Task
 from seethink.eval.tasks.source import eval_reading, load_source_task
 from seethink.generate.conversations import introduced, with_environment
@@ -86,6 +86,11 @@ def train(
     `function_folder`. Raises UserError for a recipe, model, data set or folder that cannot be used, RunStopped where a
     signal ended the run and StoppedByWatchdog where a watchdog did; the run is saved before either.
     """
+    if recipe.cluster.trainers > 1 and not (started_as_rank() or is_distributed()):
+        raise UserError(
+            f"cluster.trainers is {recipe.cluster.trainers}: start the recipe with `seethink launch`, or train in this "
+            "process alone with cluster.trainers=1"
+        )
     opened = open_folder(recipe, resume=resume, allow=allow)
     with join_ranks(recipe.cluster.timeout_s), opened as (recipe, beginning):
         if beginning.is_end:
