@@ -137,7 +137,7 @@ def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
     # Two tensors: one given twice would be taken for one input.
     given = [torch.zeros(TRACED_ROWS, dtype=torch.long, device=loaded.device) for _ in range(2)]
     structure = _structure(loaded)
-    with _attention(loaded.model), torch.inference_mode(False), torch.no_grad():
+    with _attention(loaded.model), torch.inference_mode(False), torch.no_grad(), _unlogged():
         known = _CAPTURES.get(structure) if structure else None
         module = known.on(loaded.model) if known else _traced(plain, given)
         if not torch.equal(module(*given), plain(*given)):
@@ -149,6 +149,18 @@ def _capture(loaded: LoadedModel, attend: Attend) -> StepFn:
             node.target = attend
     module.recompile()
     return module.forward
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """torch writes a traceback of its own where tracing fails: of every mixture of experts in float32, which then runs
+    uncaptured."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def capture_ahead(source: str) -> None:
