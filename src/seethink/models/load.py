@@ -24,6 +24,7 @@ from seethink.models.forward import rope_positions
 from seethink.models.lora import has_adapters, merged_state, quantize_base
 from seethink.models.parts import FAMILIES, banned_token_ids, family_of, split_parts, use_modules
 from seethink.models.prefix_attention import use_prefix_attention
+from seethink.models.recurrence import leave_autocast
 from seethink.models.structure import use_found
 from seethink.models.trial import prove
 from seethink.models.weight_files import misfits, not_finite, read_weights, some
@@ -131,6 +132,7 @@ def _load(
         refuse_wrong_tensors(model, told)
         attach_family(model, modules)
         use_prefix_attention(model)
+        leave_autocast(model)
         chat = make_chat(processor, model)
         if chat.eos_id is None:
             raise ModelError("the tokenizer has no eos_token: set it to the token that ends a turn")
