@@ -140,6 +140,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
         words = text("qwen3_vl_moe_text", tokenizer, tied=False)
         words |= {"rope_parameters": {**rope, "mrope_section": [6, 5, 5], "mrope_interleaved": True}}
         words |= {"head_dim": HEAD_DIM, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+        words |= {"norm_topk_prob": True}
         eye = {**qwen, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}
         return t.Qwen3VLMoeConfig(vision_config=eye, text_config=words, tie_word_embeddings=False, **tokens)
     if model_type == "qwen3_5":
@@ -162,7 +163,8 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
         eye = {**qwen, "num_position_embeddings": 16}
         return t.Qwen3_5Config(vision_config=eye, text_config=words, tie_word_embeddings=True, **tokens)
     if model_type == "glm4v":
-        words = {**text("glm4v_text", tokenizer, tied=False), "rope_parameters": {**rope, "mrope_section": [4, 6, 6]}}
+        half = {**rope, "partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}
+        words = {**text("glm4v_text", tokenizer, tied=False), "rope_parameters": half}
         eye = {**qwen, "image_size": TILE}
         marks = {
             "image_token_id": "<|image|>",
@@ -218,6 +220,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
             "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
         }
         words |= {"num_kv_shared_layers": 0, "global_head_dim": HEAD_DIM, "use_bidirectional_attention": "vision"}
+        words |= {"final_logit_softcapping": 4.0}  # 30 in published models, whose logits are larger
         eye = {
             "hidden_size": 48,
             "intermediate_size": 96,
@@ -226,6 +229,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
             "patch_size": PATCH,
         }
         eye |= {"num_key_value_heads": 4, "head_dim": 12, "pooling_kernel_size": 2, "position_embedding_size": 256}
+        eye |= {"default_output_length": 70}
         return t.Gemma4Config(
             vision_config={**eye, "model_type": "gemma4_vision"},
             text_config=words,
@@ -242,6 +246,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
         words = text("lfm2", tokenizer, tied=True) | {
             "layer_types": ["conv", "full_attention", "conv"],
             "block_multiple_of": 32,
+            "conv_dim": WIDTH,
         }
         eye = vision(model_type="siglip2_vision_model", vision_use_head=False) | {"num_patches": 16}
         return t.Lfm2VlConfig(

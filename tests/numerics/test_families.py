@@ -131,9 +131,33 @@ def test_trainer_logprobs_are_those_of_a_plain_forward(
                         tail = torch.full_like(response, int(key == "attention_mask"))
                         inputs[key] = torch.cat([inputs[key], tail], dim=1)
                 inputs["input_ids"] = torch.cat([inputs["input_ids"], response], dim=1)
-                logits = plain_model(double, prompt)(**inputs).logits[0, -response.shape[1] - 1 : -1]
+                # Cohere's language models scale their logits; transformers' classes with images leave that out.
+                scale = getattr(double.model.config.get_text_config(), "logit_scale", 1.0)
+                logits = scale * plain_model(double, prompt)(**inputs).logits[0, -response.shape[1] - 1 : -1]
                 theirs, _ = logprobs_and_entropy(logits, response[0], banned_ids=double.banned_ids)
                 torch.testing.assert_close(ours[3 * i + j], theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_words_alone_are_as_likely_as_the_language_models_own_class_says(
+    loaded: LoadedModel, prompts: list[Prompt], completions: list[list[Completion]]
+) -> None:
+    """Cohere scales logits, which transformers' classes with images leave out."""
+    from transformers import AutoModelForCausalLM
+
+    text = loaded.model.config.get_text_config()
+    if not hasattr(text, "logit_scale"):
+        pytest.skip("no scale")
+    language = AutoModelForCausalLM.from_config(text, dtype=torch.float32).eval()
+    weights = {name.removeprefix("model."): w for name, w in loaded.model.state_dict().items()}
+    own = {name.replace("language_model.", "model.", 1): w for name, w in weights.items() if "vision" not in name}
+    language.load_state_dict({name: w for name, w in own.items() if name in language.state_dict()})
+    (prompt, group) = next((p, g) for p, g in zip(prompts, completions, strict=True) if not p.sample.images)
+    for completion in group:
+        ids = torch.tensor([prompt.input_ids + completion.token_ids])
+        with torch.no_grad():
+            logits = language(input_ids=ids).logits[0, len(prompt.input_ids) - 1 : -1]
+        theirs, _ = logprobs_and_entropy(logits, ids[0, len(prompt.input_ids) :], banned_ids=loaded.banned_ids)
+        assert theirs.tolist() == pytest.approx(completion.generator_logprobs, abs=2e-5)
 
 
 def test_decoder_and_trainer_agree(

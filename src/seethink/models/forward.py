@@ -65,7 +65,7 @@ def next_logits(
     columns = positions[:, None]
     placed = columns.expand(3, -1, -1) if family_of(model).positions == "M-RoPE" else columns
     hidden = hidden_states(model, token_ids[:, None], placed, {}, attention_mask=attention_mask, cache=cache)
-    return output_head(model)(hidden[:, -1])  # type: ignore[no-any-return]
+    return to_logits(model, hidden[:, -1])
 
 
 def is_image_token(model: Any, input_ids: Tensor) -> Tensor:
@@ -115,9 +115,30 @@ def image_token_id(config: Any) -> int:
 
 
 def output_head(model: Any) -> nn.Module:
-    """Hidden states -> logits."""
+    """The matrix of the vocabulary, which may not yet give logits: `to_logits` does."""
     head: nn.Module = model.get_output_embeddings()
     return head
+
+
+def to_logits(model: Any, hidden: Tensor) -> Tensor:
+    """[..., H] -> [..., V] logits as the language model defines them.
+
+    Gemma bounds them softly; Cohere and Granite scale them. Of transformers' classes with images (5.19) most leave out
+    the scale, which vLLM and the language models' own classes apply: the likeliest token is the same, its probability
+    is another.
+    """
+    logits: Tensor = output_head(model)(hidden)
+    text = model.config.get_text_config()
+    if (bound := getattr(text, "final_logit_softcapping", None)) is not None:
+        logits = bound * torch.tanh(logits / bound)
+    scale = logit_scale(text)
+    return logits if scale == 1.0 else scale * logits
+
+
+def logit_scale(text: Any) -> float:
+    """The factor in a language model's configuration: Cohere's, or the inverse of Granite's; 1 where there is none."""
+    factor, divisor = getattr(text, "logit_scale", None), getattr(text, "logits_scaling", None)
+    return float(factor) if isinstance(factor, int | float) else 1.0 / float(divisor or 1.0)
 
 
 def _embed(model: Any, input_ids: Tensor, mm_kwargs: dict[str, Tensor]) -> Tensor:

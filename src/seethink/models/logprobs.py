@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from seethink.core.types import Microbatch
-from seethink.models.forward import hidden_states, model_positions, output_head, vocabulary_size
+from seethink.models.forward import hidden_states, model_positions, to_logits, vocabulary_size
 from seethink.models.sequence_share import SequenceShare, share_of
 from seethink.models.shared_prompt import SharedPrompt
 
@@ -126,11 +126,10 @@ def _scores(
     model: Any, selected: Tensor, ids: Tensor, temperature: float, banned_ids: tuple[int, ...], entropy_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities [N] of `ids` and entropies [N] that the hidden states [N, H] give."""
-    to_logits = output_head(model)
 
     def head(h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return logprobs_and_entropy(
-            to_logits(h), t, temperature=temperature, banned_ids=banned_ids, entropy_gradient=entropy_gradient
+            to_logits(model, h), t, temperature=temperature, banned_ids=banned_ids, entropy_gradient=entropy_gradient
         )
 
     chunk = max(1, LOGITS // vocabulary_size(model))
@@ -159,11 +158,10 @@ def mass_of(
     mass_N = torch.full((len(hidden_NH),), torch.nan, dtype=at_least_float32, device=hidden_NH.device)
     if not ids or not chosen_N.any():
         return mass_N
-    to_logits = output_head(model)
     targets = torch.tensor(ids, device=hidden_NH.device)
     masses = []
     for hidden in hidden_NH[chosen_N].split(max(1, LOGITS // vocabulary_size(model))):
-        logits_NV = _sampled_from(to_logits(hidden), temperature, banned_ids)
+        logits_NV = _sampled_from(to_logits(model, hidden), temperature, banned_ids)
         masses.append(logits_NV.softmax(-1)[:, targets].sum(-1))
     mass_N[chosen_N] = torch.cat(masses)
     return mass_N
@@ -174,10 +172,9 @@ def kl_between(
     model: Any, hidden_NH: Tensor, other_NH: Tensor, *, temperature: float = 1.0, banned_ids: tuple[int, ...] = ()
 ) -> Tensor:
     """[N] KL(p || q) in nats over the whole vocabulary: p of the first hidden states, q of the others."""
-    to_logits = output_head(model)
 
     def logp(hidden: Tensor) -> Tensor:
-        return _sampled_from(to_logits(hidden), temperature, banned_ids).log_softmax(-1).clamp_min(LEAST)
+        return _sampled_from(to_logits(model, hidden), temperature, banned_ids).log_softmax(-1).clamp_min(LEAST)
 
     rows = max(1, LOGITS // vocabulary_size(model))
     found = []

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from seethink.config import Part
 from seethink.core.types import Prompt, Sample
 from seethink.data.chat import Chat
-from seethink.models.forward import beside_weights, hidden_states, output_head, without_head
+from seethink.models.forward import beside_weights, hidden_states, logit_scale, to_logits, without_head
 from seethink.models.parts import PartsError, family_of, split_parts
 
 SIDE = 112
@@ -102,13 +102,17 @@ def _prove_forward(model: Any, chat: Chat, prompt: Prompt) -> None:
     response = chat.response_ids("4")
     ids = torch.tensor([[*prompt.input_ids, *response]], device=model.device)
     hidden = hidden_states(model, ids, _positions(prompt, len(response)).to(model.device), _on(model, prompt.mm_kwargs))
-    ours = output_head(model)(hidden[:, -len(response) - 1 :])
+    ours = to_logits(model, hidden[:, -len(response) - 1 :])
     alone, theirs = (_plain(model, chat, prompt, added) for added in ([], response))
     largest = theirs.abs().max()
-    if (ours - theirs).abs().max() > TOLERANCE * largest:
+    # transformers' own forward may lack the scale of `to_logits`.
+    off = min(
+        float((ours / scale - theirs).abs().max()) for scale in (1.0, logit_scale(model.config.get_text_config()))
+    )
+    if off > TOLERANCE * largest:
         raise PartsError(
             "its parts were found, but its own forward gives other logits than ids, positions and images alone do: by "
-            f"{float((ours - theirs).abs().max()):.2g}, of at most {float(largest):.2g}; it needs an entry in the table"
+            f"{off:.2g}, of at most {float(largest):.2g}; it needs an entry in the table"
         )
     if (alone[:, -1] - theirs[:, 0]).abs().max() > TOLERANCE * largest:
         raise PartsError("what its prompts predict depends on the response after them: it cannot be decoded exactly")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seethink.models.forward import hidden_states, is_image_token, output_head
+from seethink.models.forward import hidden_states, is_image_token, to_logits
 from seethink.models.load import load_model
 from seethink.models.parts import family_of
 from seethink.pretrain.batches import Batch
@@ -37,7 +37,7 @@ def batch_loss(model: Any, batch: Batch, variant: Variant) -> Tensor:
     else:
         hidden = hidden_states(model, batch.input_ids, positions, images)
     targets = batch.loss_mask[:, 1:]
-    logits = output_head(model)(hidden[:, :-1][targets])
+    logits = to_logits(model, hidden[:, :-1][targets])
     return F.cross_entropy(logits, batch.input_ids[:, 1:][targets])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from seethink.core.types import Prefix, Prompt
-from seethink.models.forward import cached_states, hidden_states, output_head
+from seethink.models.forward import cached_states, hidden_states, to_logits
 from seethink.models.load import LoadedModel
 from seethink.models.padding import left_pad, next_positions
 
@@ -155,7 +155,7 @@ def through_the_model(loaded: LoadedModel, prompts: list[Prompt], cache: Cache) 
         attention_mask=prefix.attention_mask,
         cache=cache,
     )
-    return prefix, output_head(loaded.model)(hidden[:, -1])
+    return prefix, to_logits(loaded.model, hidden[:, -1])
 
 
 def prompt_attention(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
