@@ -25,6 +25,7 @@ from helpers.family_processors import (
     build_tokenizer,
 )
 from helpers.family_words import ANYRES_GRID, ANYRES_PATCH, ANYRES_TILE, EOS, PAD, PATCH, QUERY_TOKENS, TILE, Words
+from seethink.models.weight_stream import write_weights
 
 STATEFUL_FAMILIES: tuple[str, ...] = ("lfm2_vl", "qwen3_5", "qwen3_5_moe", "minicpmv4_6", "llama4")
 """Their short convolutions or linear attention carry more than keys and values: no prompt is shared, no row packed."""
@@ -56,7 +57,7 @@ def save_family(model_type: str, folder: Path, seed: int = 0) -> Path:
     """A checkpoint folder that AutoModelForImageTextToText and AutoProcessor load."""
     tokenizer = build_tokenizer(WORDS[model_type])
     processor = build_processor(model_type, tokenizer)
-    build_model(model_type, tokenizer, seed).save_pretrained(folder)
+    write_weights(build_model(model_type, tokenizer, seed), folder)
     if model_type in NESTED_VISION_FAMILIES:
         _nest_vision(folder / "model.safetensors")
     processor.save_pretrained(folder)

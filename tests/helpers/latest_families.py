@@ -126,6 +126,7 @@ def _glm4v_moe(shapes: Shapes) -> Any:
     rope = {**ROPE, "mrope_section": [2, 3, 3], "partial_rotary_factor": 0.5}
     words = shapes.text("glm4v_moe_text", shapes.tokenizer, tied=False) | {"rope_parameters": rope}
     words |= {"head_dim": HEAD_DIM, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    words |= {"use_qk_norm": False, "attention_bias": True}
     eye = {**shapes.qwen, "image_size": TILE}
     return t.Glm4vMoeConfig(vision_config=eye, text_config=words, tie_word_embeddings=False, **_glm_ids(shapes))
 

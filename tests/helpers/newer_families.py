@@ -139,7 +139,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
     if model_type == "qwen3_vl_moe":
         words = text("qwen3_vl_moe_text", tokenizer, tied=False)
         words |= {"rope_parameters": {**rope, "mrope_section": [6, 5, 5], "mrope_interleaved": True}}
-        words |= {"head_dim": HEAD_DIM, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+        words |= {"head_dim": HEAD_DIM, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
         words |= {"norm_topk_prob": True}
         eye = {**qwen, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}
         return t.Qwen3VLMoeConfig(vision_config=eye, text_config=words, tie_word_embeddings=False, **tokens)
@@ -164,7 +164,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
         return t.Qwen3_5Config(vision_config=eye, text_config=words, tie_word_embeddings=True, **tokens)
     if model_type == "glm4v":
         half = {**rope, "partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]}
-        words = {**text("glm4v_text", tokenizer, tied=False), "rope_parameters": half}
+        words = {**text("glm4v_text", tokenizer, tied=False), "rope_parameters": half, "attention_bias": True}
         eye = {**qwen, "image_size": TILE}
         marks = {
             "image_token_id": "<|image|>",
@@ -247,6 +247,8 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
             "layer_types": ["conv", "full_attention", "conv"],
             "block_multiple_of": 32,
             "conv_dim": WIDTH,
+            "block_dim": WIDTH,
+            "block_ff_dim": 192,
         }
         eye = vision(model_type="siglip2_vision_model", vision_use_head=False) | {"num_patches": 16}
         return t.Lfm2VlConfig(

@@ -2,7 +2,7 @@
 
     python serve.py jobs.json answers.json
 
-jobs.json: [{name, folder, stop_ids, allowed_ids, max_new_tokens, prompts: [{text, images, add_special_tokens}]}].
+jobs.json: [{name, folder, stop_ids, allowed_ids, max_new_tokens, overrides, prompts: [{text, images, add_special_tokens}]}].
 answers.json: {name: {error} or {answers: [{prompt_ids, token_ids, logprobs}]}}, written after every job.
 """
 
@@ -37,6 +37,7 @@ def serve(job: dict[str, Any]) -> list[dict[str, Any]]:
         max_model_len=256,
         limit_mm_per_prompt={"image": 2},
         logprobs_mode="processed_logprobs",
+        hf_overrides=job["overrides"],
     )
     sampling = SamplingParams(
         temperature=0,

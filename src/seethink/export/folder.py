@@ -15,6 +15,7 @@ from seethink.core.errors import UserError, as_user_error
 from seethink.core.files import refuse_full_folder, write_json
 from seethink.export.card import write_card
 from seethink.models.load import load_model
+from seethink.models.weight_stream import write_weights
 from seethink.report.load import load_run
 from seethink.runs.reading import final_model, read_key, read_lines, read_object
 
@@ -83,7 +84,7 @@ def _write_weights(source: Path, folder: Path, dtype: str, modules: PartModules 
     loaded = load_model(str(source), modules=modules)
     model = loaded.model.to("cpu", getattr(torch, dtype))
     model.config.dtype = getattr(torch, dtype)
-    model.save_pretrained(folder)
+    write_weights(model, folder)
     loaded.chat.processor.save_pretrained(folder)
     # Q-Former processors keep no chat template, their tokenizer does.
     loaded.chat.tokenizer.save_pretrained(folder)

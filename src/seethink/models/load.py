@@ -28,6 +28,7 @@ from seethink.models.recurrence import leave_autocast
 from seethink.models.structure import use_found
 from seethink.models.trial import prove
 from seethink.models.weight_files import misfits, not_finite, read_weights, some
+from seethink.models.weight_stream import write_weights
 
 _ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 _NAMES = ("nano", "nano-resampler", "nano-qwen", "nano-weak", "nano2", "nano2-resampler", "nano2-qwen", "nano2-weak")
@@ -308,7 +309,7 @@ def export_model(
     `weights` is the model's whole state dict, where ranks share it, or where it is to be that of an earlier step.
     """
     os.makedirs(folder, exist_ok=True)
-    model.save_pretrained(folder, state_dict=merged_state(model, weights) if has_adapters(model) else weights)
+    write_weights(model, folder, merged_state(model, weights) if has_adapters(model) else weights)
     if isinstance(chat, dict):
         for name, content in chat.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
