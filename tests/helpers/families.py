@@ -39,7 +39,7 @@ FAMILY_PARAMS = [name if name in FAST_FAMILIES else pytest.param(name, marks=pyt
 STATEFUL_PARAMS = [pytest.param(name, marks=pytest.mark.slow) for name in STATEFUL_FAMILIES]
 ONE_IMAGE_FAMILIES: tuple[str, ...] = ("instructblip", "blip-2")
 """Families whose processor and forward take exactly one image per prompt."""
-NESTED_VISION_FAMILIES: tuple[str, ...] = ("llava", "llava_onevision", "gemma3", "cohere2_vision")
+NESTED_VISION_FAMILIES: tuple[str, ...] = ("llava", "llava_onevision", "gemma3", "cohere2_vision", "lfm2_vl")
 """Families whose vision tower is a CLIP or SigLIP model."""
 
 SLIDING_WINDOW = 16

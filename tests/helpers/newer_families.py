@@ -220,6 +220,7 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
             "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
         }
         words |= {"num_kv_shared_layers": 0, "global_head_dim": HEAD_DIM, "use_bidirectional_attention": "vision"}
+        words |= {"pad_token_id": 0}  # as published: vLLM gives image tokens the per-layer embeddings of id 0
         words |= {"final_logit_softcapping": 4.0}  # 30 in published models, whose logits are larger
         eye = {
             "hidden_size": 48,

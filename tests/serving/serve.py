@@ -2,7 +2,8 @@
 
     python serve.py jobs.json answers.json
 
-jobs.json: [{name, folder, stop_ids, allowed_ids, max_new_tokens, overrides, prompts: [{text, images, add_special_tokens}]}].
+jobs.json: [{name, folder, stop_ids, allowed_ids, max_new_tokens, overrides,
+    prompts: [{text, images, add_special_tokens}]}].
 answers.json: {name: {error} or {answers: [{prompt_ids, token_ids, logprobs}]}}, written after every job.
 """
 
