@@ -15,20 +15,19 @@ from seethink.models.shares import whole
 
 
 def checkpoint_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of every parameter in `dtype`, for another engine that loads the checkpoint's format.
+    """(name, tensor) of all weights in `dtype`, for another engine that loads the checkpoint's format.
 
     Adapters are merged into the weights that they adapt, one at a time: another engine then computes what training
     computes, vision encoder and connector included. Tied weights come once. The tensors of a sharded model are gathered
-    one by one, so that every rank must iterate alike. Raises NotImplementedError for a family whose checkpoint is not
-    made of the model's own tensors.
+    one by one, so that every rank must iterate alike.
     """
-    names, turned = checkpoint_names(model), turned_dims(model)
+    published = Published(model)
     for name, parameter in model.named_parameters():
         if is_adapter(name):
             continue
         plain = name.replace(".base_layer.", ".")
         tensor = whole(parameter.detach()) + _adapted(model, name) if plain != name else whole(parameter.detach())
-        yield names[plain], _turned(tensor.to(dtype), turned.get(name))
+        yield from published.form(plain, tensor.to(dtype))
 
 
 def separate_weights(
@@ -39,40 +38,37 @@ def separate_weights(
     With `trained_alone` they come with the trained parameters and nothing else. A weight that is adapted comes as it is
     stored; its adapter's A and B have its name and one of `adapter_suffixes`, and B is scaled.
     """
-    names, turned, adapted = checkpoint_names(model), turned_dims(model), []
+    published, adapted = Published(model), []
     for name, parameter in model.named_parameters():
         if is_adapter(name):
             continue
         owner, _, kind = name.partition(".base_layer.")
         if kind == "weight":
-            adapted.append((names[f"{owner}.weight"], owner))
+            ((weight, stored),) = published.form(f"{owner}.weight", whole(parameter.detach()))
+            adapted.append((weight, owner))
             if not trained_alone:
-                yield names[f"{owner}.weight"], whole(parameter.detach())
+                yield weight, stored
         elif parameter.requires_grad or not trained_alone:
-            tensor = whole(parameter.detach()).to(dtype)
-            yield names[name.replace(".base_layer.", ".")], _turned(tensor, turned.get(name))
+            yield from published.form(name.replace(".base_layer.", "."), whole(parameter.detach()).to(dtype))
     for weight, owner in adapted:
         b, a = (whole(model.get_parameter(adapter).detach()).float() for adapter in adapter_names(owner))
         yield weight + adapter_suffixes[0], a
         yield weight + adapter_suffixes[1], b * model.get_submodule(owner).scaling["default"]
 
 
-def checkpoint_names(model: Any) -> dict[str, str]:
-    """Parameter -> its name in the checkpoint, from transformers' own table of renamed weights."""
-    from transformers.core_model_loading import revert_weight_conversion
+class Published:
+    """The form of a model's tensors in its published checkpoint, from transformers' own table of conversions."""
 
-    found = {}
-    for name, parameter in model.named_parameters():
-        if is_adapter(name):
-            continue
-        plain = name.replace(".base_layer.", ".")
-        renamed = revert_weight_conversion(model, {plain: torch.empty(parameter.shape, device="meta")})
-        if len(renamed) != 1:
-            raise NotImplementedError(f"the checkpoint divides {plain} into {', '.join(renamed)}")
-        found[plain] = next(iter(renamed))
-    if len(set(found.values())) != len(found):
-        raise NotImplementedError("the checkpoint joins several tensors of the model into one")
-    return found
+    def __init__(self, model: Any) -> None:
+        self._model, self._turned = model, turned_dims(model)
+
+    def form(self, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """(name, tensor) of what the checkpoint has for a parameter: one, or one of each fused expert."""
+        from transformers.core_model_loading import revert_weight_conversion
+
+        turned = self._turned.get(name)
+        for published, piece in revert_weight_conversion(self._model, {name: tensor}).items():
+            yield published, piece if turned is None else piece.transpose(*turned).contiguous()
 
 
 def turned_dims(model: Any) -> dict[str, tuple[int, int]]:
@@ -104,17 +100,12 @@ def write_weights(model: Any, folder: Path, weights: Mapping[str, Tensor] | None
 
     `weights` is its whole state dict, where the model itself does not have all of it.
     """
-    turned = turned_dims(model)
-    if not turned:
+    if not turned_dims(model):
         model.save_pretrained(folder, state_dict=weights)
         return
-    names, given = checkpoint_names(model), model.state_dict() if weights is None else weights
-    state = {names.get(name, name): _turned(tensor, turned.get(name)) for name, tensor in given.items()}
+    given, published = model.state_dict() if weights is None else weights, Published(model)
+    state = dict(pair for name, tensor in given.items() for pair in published.form(name, tensor))
     model.save_pretrained(folder, state_dict=state, save_original_format=False)
-
-
-def _turned(tensor: Tensor, dims: tuple[int, int] | None) -> Tensor:
-    return tensor if dims is None else tensor.transpose(*dims).contiguous()
 
 
 def _adapted(model: Any, name: str) -> Tensor | float:
