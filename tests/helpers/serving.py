@@ -21,7 +21,7 @@ from seethink.train.start import train as train_stage
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 SCRIPT = ROOT / "tests" / "serving" / "serve.py"
-TIMEOUT_S = 600
+TIMEOUT_S = 1800
 NEW_TOKENS = 12
 SQUARE, WIDE, TALL = (40, 40), (80, 30), (30, 64)
 CONFIG: dict[str, dict[str, Any]] = {
