@@ -217,9 +217,12 @@ def build_config(model_type: str, tokenizer: Any, text: Build, vision: Build, qw
         words |= {"head_dim": HEAD_DIM, "sliding_window": SLIDING_WINDOW, "vocab_size_per_layer_input": len(tokenizer)}
         words |= {
             "hidden_size_per_layer_input": 8,
-            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+            "num_hidden_layers": 4,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "num_kv_shared_layers": 2,  # the last two take the keys and values of the first two
+            "global_head_dim": 2 * HEAD_DIM,
+            "use_bidirectional_attention": "vision",
         }
-        words |= {"num_kv_shared_layers": 0, "global_head_dim": HEAD_DIM, "use_bidirectional_attention": "vision"}
         words |= {"pad_token_id": 0}  # as published: vLLM gives image tokens the per-layer embeddings of id 0
         words |= {"final_logit_softcapping": 4.0}  # 30 in published models, whose logits are larger
         eye = {

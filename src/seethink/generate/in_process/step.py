@@ -77,6 +77,10 @@ class _States(NamedTuple):
     value: Tensor
     attend: Attend
 
+    def to(self, _: torch.device) -> _States:
+        """As tensors have it: layers of Gemma 4 that share an earlier one's states ask for them on their own device."""
+        return self
+
 
 class _StepCache(Cache):
     """Keeps nothing, but hands the new keys and values on to the attention: the decoder keeps the past."""
