@@ -13,7 +13,7 @@ import torch
 
 from helpers.families import FAMILY_PARAMS, STATEFUL_PARAMS, save_family
 from seethink.models import coverage
-from seethink.models.load import load_model
+from seethink.models.load import ModelError, attach_family, load_model
 from seethink.models.parts import FAMILIES, PARTS, PartsError, banned_token_ids, family_of, split_parts
 from seethink.models.structure import find_family
 from seethink.models.trial import prove
@@ -129,3 +129,11 @@ def test_the_page_has_every_model_type() -> None:
 def test_the_page_is_what_the_command_prints() -> None:
     """Every class of transformers is built anew: half a minute."""
     assert coverage.as_markdown(list(coverage.coverage())) == PAGE.read_text(encoding="utf-8")
+
+
+def test_attention_with_sinks_is_refused(tmp_path: Path) -> None:
+    """InternVL 3.5 has a size with GPT-OSS as its language model: the decoder would leave the sinks out."""
+    model = load_model(str(save_family("internvl", tmp_path))).model
+    model.model.language_model.layers[1].self_attn.sinks = torch.nn.Parameter(torch.zeros(4))
+    with pytest.raises(ModelError, match=r"layers\.1\.self_attn\.sinks; GPT-OSS"):
+        attach_family(model, None)

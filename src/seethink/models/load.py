@@ -216,7 +216,15 @@ def prepare_transformers() -> None:
 
 
 def attach_family(model: Any, modules: PartModules | None) -> None:
-    """Make sure that every parameter is in exactly one known part. Raises PartsError."""
+    """Make sure that every parameter is in exactly one known part, and the attention one that is computed here.
+
+    Raises PartsError and ModelError.
+    """
+    if sinks := next((name for name, _ in model.named_parameters() if name.endswith(".sinks")), None):
+        raise ModelError(
+            f"its attention has sinks ({sinks}; GPT-OSS), which neither shared prompts nor the decoder compute: choose a "
+            "checkpoint of the family with another language model"
+        )
     if modules is not None:
         use_modules(model, modules)
     elif str(model.config.model_type) not in FAMILIES:
