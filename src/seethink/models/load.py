@@ -222,8 +222,8 @@ def attach_family(model: Any, modules: PartModules | None) -> None:
     """
     if sinks := next((name for name, _ in model.named_parameters() if name.endswith(".sinks")), None):
         raise ModelError(
-            f"its attention has sinks ({sinks}; GPT-OSS), which neither shared prompts nor the decoder compute: choose a "
-            "checkpoint of the family with another language model"
+            f"its attention has sinks ({sinks}; GPT-OSS), which neither shared prompts nor the decoder compute: choose "
+            "a checkpoint of the family with another language model"
         )
     if modules is not None:
         use_modules(model, modules)
