@@ -127,7 +127,8 @@ vocabulary, tokens, width = int(sys.argv[1]), 1500, 16
 head = torch.nn.Linear(width, vocabulary, bias=False)
 hidden = torch.randn(1, tokens + 1, width, requires_grad=True)
 logprobs.hidden_states = lambda *_: hidden
-model = SimpleNamespace(get_output_embeddings=lambda: head)
+config = SimpleNamespace(get_text_config=SimpleNamespace)
+model = SimpleNamespace(get_output_embeddings=lambda: head, config=config)
 mask = torch.ones(1, tokens + 1, dtype=torch.bool)
 ids = torch.randint(vocabulary, (1, tokens + 1))
 given = {"input_ids": ids, "position_ids": ids, "rope_ids": None, "loss_mask": mask}
