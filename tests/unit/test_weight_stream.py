@@ -15,7 +15,7 @@ from seethink.core.errors import UserError
 from seethink.generate.kept_weights import A, B, KeptWeights
 from seethink.models.load import LoadedModel, export_model, load_model
 from seethink.models.lora import add_adapters
-from seethink.models.weight_stream import checkpoint_weights, separate_weights
+from seethink.models.weight_stream import checkpoint_weights, refuse_joined, separate_weights
 
 MIXTURES = ("qwen3_vl_moe", "glm4v_moe", "qwen3_5_moe", "llama4")
 
@@ -50,7 +50,7 @@ def test_published_experts_are_read_and_written_as_they_are(tmp_path: Path) -> N
 def test_joined_tensors_are_refused(tmp_path: Path) -> None:
     loaded = load_model(str(save_family("kimi_k25", tmp_path)))
     with pytest.raises(UserError, match=r"is made of several of the model's tensors.*rollout.engine='in_process'"):
-        next(checkpoint_weights(loaded.model, torch.float32))
+        refuse_joined(loaded.model)
 
 
 def test_adapters_are_merged_in_every_part(random_nano: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def checkpoint_weights(model: Any, dtype: torch.dtype) -> Iterator[tuple[str, Te
 
     Adapters are merged into the weights that they adapt, one at a time: another engine then computes what training
     computes, vision encoder and connector included. Tied weights come once. The tensors of a sharded model are gathered
-    one by one, so that every rank must iterate alike. Raises UserError as `Published` does.
+    one by one, so that every rank must iterate alike. The model is one that `refuse_joined` lets pass.
     """
     published = Published(model)
     for name, parameter in model.named_parameters():
@@ -61,22 +61,25 @@ class Published:
     """The form of a model's tensors in its published checkpoint, from transformers' own table of conversions."""
 
     def __init__(self, model: Any) -> None:
-        """Raises UserError where one tensor of the checkpoint is made of several of the model's (Kimi's qkv)."""
         self._model, self._turned = model, turned_dims(model)
-        parameters = {n: p for n, p in model.named_parameters() if not is_adapter(n)}
-        shapes = {n.replace(".base_layer.", "."): torch.empty(p.shape, device="meta") for n, p in parameters.items()}
-        alone = {name for one in shapes.items() for name, _ in self.form(*one)}
-        if strange := sorted(_converted(model, shapes).keys() - alone):
-            raise UserError(
-                f"{type(model).__name__}: its published checkpoint has {strange[0]}, which is made of several of the "
-                "model's tensors: they cannot be sent to vLLM one by one; set rollout.engine='in_process'"
-            )
 
     def form(self, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
         """(name, tensor) of what the checkpoint has for a parameter: one, or one of each fused expert."""
         turned = self._turned.get(name)
         for published, piece in _converted(self._model, {name: tensor}).items():
             yield published, piece if turned is None else piece.transpose(*turned).contiguous()
+
+
+def refuse_joined(model: Any) -> None:
+    """Raises UserError where one tensor of the checkpoint is made of several of the model's (Kimi's qkv)."""
+    parameters = {n: p for n, p in model.named_parameters() if not is_adapter(n)}
+    shapes = {n.replace(".base_layer.", "."): torch.empty(p.shape, device="meta") for n, p in parameters.items()}
+    alone = {published for name, shape in shapes.items() for published in _converted(model, {name: shape})}
+    if joined := sorted(_converted(model, shapes).keys() - alone):
+        raise UserError(
+            f"{type(model).__name__}: its published checkpoint has {joined[0]}, which is made of several of the "
+            "model's tensors: they cannot be sent to vLLM one by one; set rollout.engine='in_process'"
+        )
 
 
 def _converted(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

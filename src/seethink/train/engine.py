@@ -16,7 +16,7 @@ from seethink.generate.kept_weights import A, B
 from seethink.generate.make import make_generator
 from seethink.generate.token_guard import KEY
 from seethink.models.load import LoadedModel
-from seethink.models.weight_stream import Published, checkpoint_weights, separate_weights
+from seethink.models.weight_stream import checkpoint_weights, refuse_joined, separate_weights
 from seethink.train.policy import Policy
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ Weights = Callable[[bool], Iterator[tuple[str, Tensor]]]
 
 
 def rollout_generator(recipe: Recipe, policy: Policy) -> DealtGenerator | MainGenerator:
-    """What samples single turns in a reinforcement learning run. Raises UserError where no server is
-    known, or none can be sent the model's weights."""
+    """What samples single turns in a reinforcement learning run.
+
+    Raises UserError where no server is known, or none can be sent the model's weights.
+    """
     loaded = policy.loaded
     if recipe.rollout.engine == "in_process":
         return DealtGenerator(make_generator(loaded, max_rows=recipe.rollout.max_rows), policy.whole_weights)
     model, dtype = loaded.model, loaded.compute_dtype
-    Published(model)  # now, not after the first rollouts
+    refuse_joined(model)  # once, before the first rollouts
 
     def weights(is_whole: bool) -> Iterator[tuple[str, Tensor]]:
         if recipe.vllm.send == "all":
