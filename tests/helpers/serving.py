@@ -24,12 +24,9 @@ SCRIPT = ROOT / "tests" / "serving" / "serve.py"
 TIMEOUT_S = 1800
 NEW_TOKENS = 12
 SQUARE, WIDE, TALL = (40, 40), (80, 30), (30, 64)
-CONFIG: dict[str, dict[str, Any]] = {
-    "gemma4": {"use_bidirectional_attention": None},
-    "llama4": {"attention_chunk_size": 128},
-}
+CONFIG: dict[str, dict[str, Any]] = {"gemma4": {"use_bidirectional_attention": None}}
 """Of a text model, in the export that both sides read: Gemma 4's smaller models have no image tokens that see each
-other both ways, which vLLM's attention on a CPU cannot do; its chunks are at least a block of its cache there."""
+other both ways, which vLLM's attention on a CPU cannot do."""
 WINDOWS = {"cohere2_vision": {"text_config": {"sliding_window": SLIDING_WINDOW - 1}}}
 """vLLM's sliding window for Cohere 2 is one token wider than transformers': it says so where it adds the one."""
 

@@ -134,7 +134,7 @@ def test_without_a_coefficient_nothing_is_added(loaded: LoadedModel, sequences: 
 
 def test_a_step_that_balances(loaded: LoadedModel, sequences: list[PackedSequence]) -> None:
     """Steps on the loss alone lower it, from routers that favour their first expert."""
-    policy = Policy(loaded, OptimConfig(router_aux_coef=1.0, lr=3e-3), total_steps=8)
+    policy = Policy(loaded, OptimConfig(router_aux_coef=1.0, lr=1e-3), total_steps=8)
     favour_the_first(loaded, lambda: policy.forward_backward(forms(loaded, sequences)["packed"], no_loss))
     policy.forget_gradients()
     losses = []
@@ -142,8 +142,9 @@ def test_a_step_that_balances(loaded: LoadedModel, sequences: list[PackedSequenc
         policy.forward_backward(forms(loaded, sequences)["packed"], no_loss)
         metrics, _ = policy.optimizer_step()
         losses.append(metrics["router/balancing_loss"])
-    assert losses[0] > 2.2, "2 experts of each token: 2 at balance"
+    assert losses[0] > 2.2
     assert losses[-1] < losses[0] - 0.1
+    assert losses[-1] > 1.9, "2 experts of each token: 2 at balance"
 
 
 def favour_the_first(loaded: LoadedModel, forward: Callable[[], object]) -> None:
